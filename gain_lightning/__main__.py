@@ -1,0 +1,6 @@
+"""``python -m gain_lightning`` is the command ``gain``."""
+
+from gain_lightning.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Attention maps, soft masks and erased images: Eq. 1-4 of Li et al., CVPR 2018 (arXiv 1802.10171).
+
+Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, K channels,
+H W image, h w map.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPS = 1e-8  # below this a map counts as all zero
+
+
+class Pairs(NamedTuple):
+    """Every (image, class present) of a batch, ordered by image, then by class.
+
+    Attributes:
+        image: Index of the image, ``(P,)`` int64.
+        label: Index of the class, ``(P,)`` int64.
+        rank: 0 for the first label of an image, 1 for its second, ..., ``(P,)`` int64.
+        num_images: N, images without a label included.
+    """
+
+    image: Tensor
+    label: Tensor
+    rank: Tensor
+    num_images: int
+
+    def of_images(self, start: int, stop: int) -> tuple["Pairs", Tensor]:
+        """The pairs of images ``start`` to ``stop``, renumbered from 0, and where they stood, ``(P,)`` bool."""
+        keep = (self.image >= start) & (self.image < stop)
+        return Pairs(self.image[keep] - start, self.label[keep], self.rank[keep], stop - start), keep
+
+
+def label_pairs(label: Tensor) -> Pairs:
+    """List the (image, class) pairs of a batch of labels.
+
+    Args:
+        label: 1 where the class is present, else 0, shape ``(N, C)``.
+
+    Returns:
+        The P pairs.
+
+    Example:
+        >>> pairs = label_pairs(torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0]]))
+        >>> pairs.image.tolist(), pairs.label.tolist(), pairs.rank.tolist()
+        ([0, 0, 2], [0, 2, 1], [0, 1, 0])
+    """
+    present = label > 0
+    image, class_idx = present.nonzero(as_tuple=True)
+    rank = present.cumsum(1)[image, class_idx] - 1
+    return Pairs(image, class_idx, rank, len(label))
+
+
+def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bool = False) -> Tensor:
+    """Grad-CAM of every pair, Eq. 1 and 2: ``A = ReLU(sum_k w_k f_k)``, ``w = GAP(ds/df)``.
+
+    ``s`` is the logit of the pair's class. The gradient goes through the head only, in as many
+    backward passes as the largest number of labels in one image; no hook is set and no ``.grad``
+    is touched. The head must treat images independently (no BatchNorm in training mode).
+
+    Args:
+        features: Last convolutional features f, shape ``(N, K, h, w)``, in the graph of ``logits``.
+        logits: ``head(features)``, shape ``(N, C)``.
+        pairs: The pairs to explain.
+        second_order: Keep the graph of w, so that a loss on the maps also reaches the head. The
+            paper's "we do not update parameters after obtaining w" leaves this open.
+
+    Returns:
+        Maps before any scaling, shape ``(P, 1, h, w)``, float32 at least.
+
+    Raises:
+        RuntimeError: If ``features`` carries no graph (computed under ``no_grad``).
+
+    Example:
+        >>> features = torch.tensor([[[[1.0, 2.0]], [[4.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
+        >>> logits = features.mean((2, 3)) @ torch.tensor([[2.0], [-1.0]])  # GAP and one linear unit
+        >>> grad_cam(features, logits, label_pairs(torch.ones(1, 1))).squeeze()
+        tensor([0., 2.], grad_fn=<SqueezeBackward0>)
+    """
+    if not features.requires_grad:
+        raise RuntimeError("grad_cam needs features that require grad; run the head under torch.enable_grad()")
+    if len(pairs.image) == 0:
+        return features.new_zeros((0, 1, *features.shape[2:]))
+    scores = logits[pairs.image, pairs.label]
+    weights = []
+    ranks = range(int(pairs.rank.max()) + 1)
+    for rank in ranks:
+        is_rank = pairs.rank == rank
+        (gradient,) = torch.autograd.grad(
+            scores[is_rank].sum(), features, retain_graph=True, create_graph=second_order
+        )
+        weights.append(gradient.mean((2, 3))[pairs.image[is_rank]])
+    order = torch.cat([(pairs.rank == rank).nonzero().squeeze(1) for rank in ranks]).argsort()
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        weight = torch.cat(weights)[order].to(dtype)  # (P, K)
+        feature = features[pairs.image].to(dtype)  # (P, K, h, w)
+        return torch.einsum("pk,pkhw->phw", weight, feature).relu().unsqueeze(1)
+
+
+def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
+    """Bring every map to [0, 1] on its own, never over the batch; an all-zero map stays zero.
+
+    The gradient passes through the extremes, so a loss on scaled maps does not depend on strength.
+
+    Args:
+        maps: Non-negative maps, shape ``(P, 1, h, w)``.
+        scaling: ``max`` (divide by the maximum), ``minmax`` (subtract the minimum first) or ``none``.
+
+    Returns:
+        Scaled maps, same shape.
+
+    Raises:
+        ValueError: If ``scaling`` is none of the three.
+
+    Example:
+        >>> scale_maps(torch.tensor([[[[1.0, 2.0, 4.0]]]]), "max")
+        tensor([[[[0.2500, 0.5000, 1.0000]]]])
+    """
+    if scaling == "none":
+        return maps
+    if scaling == "minmax":
+        maps = maps - maps.amin((2, 3), keepdim=True)
+    elif scaling != "max":
+        raise ValueError(f"scaling is {scaling!r}, expected 'max', 'minmax' or 'none'")
+    return maps / maps.amax((2, 3), keepdim=True).clamp_min(EPS)
+
+
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps bilinearly (corners not aligned) to ``size`` = (H, W).
+
+    Args:
+        maps: Shape ``(P, 1, h, w)``.
+        size: Height and width in pixels.
+
+    Returns:
+        Shape ``(P, 1, H, W)``.
+
+    Example:
+        >>> resize_maps(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
+        tensor([[[[0.0000, 0.2500, 0.7500, 1.0000]]]])
+    """
+    if len(maps) == 0:
+        return maps.new_zeros((0, 1, *size))
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def soft_mask(attention: Tensor, *, sigma: float = 0.5, omega: float = 10.0) -> Tensor:
+    """Turn attention maps into differentiable masks, Eq. 4: ``T(A) = sigmoid(omega * (A - sigma))``.
+
+    Args:
+        attention: Maps in [0, 1], shape ``(P, 1, H, W)``.
+        sigma: Threshold, in the units of ``attention``. The paper gives no value; see docs/method.md.
+        omega: Slope, > 0. Large values approach a hard threshold, and the gradient vanishes.
+
+    Returns:
+        Masks in (0, 1), same shape: near 1 where the network looks.
+
+    Raises:
+        ValueError: If ``omega`` is not positive.
+
+    Example:
+        >>> soft_mask(torch.tensor([[[[0.0, 0.5, 1.0]]]]), sigma=0.5, omega=10.0)
+        tensor([[[[0.0067, 0.5000, 0.9933]]]])
+    """
+    if not omega > 0:
+        raise ValueError(f"omega is {omega}, expected a positive slope")
+    return torch.sigmoid(omega * (attention - sigma))
+
+
+def erase(image: Tensor, mask: Tensor) -> Tensor:
+    """Erase the attended pixels, Eq. 3: ``I* = I - T(A) * I``, one erased image per pair.
+
+    On normalised images an erased pixel has the mean colour of the backbone's training set.
+
+    Args:
+        image: The image of every pair, ``image[pairs.image]``, shape ``(P, 3, H, W)``.
+        mask: ``soft_mask`` of every pair, shape ``(P, 1, H, W)``.
+
+    Returns:
+        Erased images, shape ``(P, 3, H, W)``.
+
+    Example:
+        >>> erase(torch.full((1, 1, 1, 2), 8.0), torch.tensor([[[[0.25, 1.0]]]]))
+        tensor([[[[6., 0.]]]])
+    """
+    return image - mask * image

@@ -1,0 +1,148 @@
+"""The two streams of GAIN_ext: every image with its labels, and the few that also carry pixels.
+
+A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}`` with a mask budget. One
+epoch is one pass over the weak stream; the masked stream goes on beside it, over and over.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from gain_lightning.datasets.sample import draw_mask_budget
+
+
+class Draw(NamedTuple):
+    """What a training sampler asks a data set for: image ``index``, drawn for the ``visit``-th time."""
+
+    index: int
+    visit: int
+
+
+class StreamSampler(DistributedSampler):
+    """An endless shuffled stream over n images, cut into epochs and shared out among the ranks.
+
+    The stream is one seeded permutation after another. Rank r of R takes elements r, r + R, r + 2R, ...:
+    within a permutation ranks share no image, save that it is padded from its start to a multiple of R.
+
+    Args:
+        size: n, images in the data set.
+        per_epoch: Draws per epoch, all ranks together; rounded up to a multiple of the ranks.
+        seed: Seed of the permutations.
+        rank, num_ranks: This process and how many there are.
+
+    Example:
+        >>> sampler = StreamSampler(3, per_epoch=6, seed=0)
+        >>> sorted(sampler)
+        [Draw(index=0, visit=0), Draw(index=0, visit=1), Draw(index=1, visit=0), \
+Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
+    """
+
+    # A DistributedSampler, since Lightning replaces every other kind under DDP and sets its epoch.
+    def __init__(self, size: int, *, per_epoch: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
+        super().__init__(range(size), num_replicas=num_ranks, rank=rank, seed=seed)
+        self.size = size
+        self.padded_size = -(-size // num_ranks) * num_ranks
+        self.num_samples = -(-per_epoch // num_ranks)
+        self.total_size = self.num_samples * num_ranks
+
+    def __iter__(self) -> Iterator[Draw]:
+        order, ordered_visit = [], -1
+        for step in range(self.num_samples):
+            position = self.epoch * self.total_size + step * self.num_replicas + self.rank
+            visit, place = divmod(position, self.padded_size)
+            if visit != ordered_visit:
+                generator = torch.Generator().manual_seed((self.seed << 32) + visit)
+                order, ordered_visit = torch.randperm(self.size, generator=generator).tolist(), visit
+            yield Draw(order[place % self.size], visit)
+
+
+class TwoStreamDataModule(pl.LightningDataModule):
+    """What all data modules share: the mask budget and the loaders. A leaf's ``setup`` sets the data sets.
+
+    Attributes:
+        class_names: Names of the C classes, by index.
+        image_size: Height and width of a batch's images, pixels.
+        train_set: Data set of the weak stream, its masks hidden.
+        masked_set: Data set of the masked stream, or None; ``masked_ids`` names its images.
+        val_set: Data set for validation.
+        test_sets: Data sets by name; the first is scored by every metric, each further one by its accuracy.
+        accuracy_class: Class whose presence the further test sets are scored on; None scores the label.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    accuracy_class: str | None = None
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        masked_batch_size: int,
+        mask_budget: int | float,
+        mask_seed: int | None,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        if min(batch_size, masked_batch_size) < 1:
+            raise ValueError(
+                f"batch_size is {batch_size} and masked_batch_size {masked_batch_size}, expected at least 1 each"
+            )
+        self.batch_size = batch_size
+        self.masked_batch_size = masked_batch_size
+        self.mask_budget = mask_budget
+        self.mask_seed = run_seed() if mask_seed is None else mask_seed
+        self.num_workers = num_workers
+        self.masked_ids: list[str] = []
+        self.masked_set: Dataset | None = None
+
+    def draw_masked_ids(self, ids_with_mask: list[str]) -> list[str]:
+        """Draw this run's masked subset and remember it."""
+        self.masked_ids = draw_mask_budget(ids_with_mask, self.mask_budget, self.mask_seed)
+        return self.masked_ids
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
+        ranks = self.trainer.world_size if self.trainer else 1
+        size = len(self.train_set)
+        if size < self.batch_size * ranks:
+            raise ValueError(f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images")
+        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=size)}
+        if self.masked_set is not None:
+            steps = len(loaders["weak"])
+            per_epoch = steps * self.masked_batch_size * ranks
+            loaders["masked"] = self._stream(self.masked_set, self.masked_batch_size, per_epoch=per_epoch)
+        return CombinedLoader(loaders, mode="min_size")
+
+    def _stream(self, dataset: Dataset, batch_size: int, per_epoch: int) -> DataLoader:
+        ranks = {} if self.trainer is None else {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), **ranks)
+        return self._loader(dataset, batch_size, sampler=sampler)
+
+    def _loader(self, dataset: Dataset, batch_size: int, sampler: StreamSampler | None = None) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation set, in order."""
+        return self._loader(self.val_set, self.batch_size)
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """One loader a test set, in the order of ``test_sets``."""
+        return [self._loader(dataset, self.batch_size) for dataset in self.test_sets.values()]
+
+
+def run_seed() -> int:
+    """The seed of this run, as ``seed_everything`` left it; 0 without one."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))

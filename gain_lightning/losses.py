@@ -1,0 +1,138 @@
+"""The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, and the classification losses.
+
+Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, H W image, h w map.
+Each is a mean over images, so that a batch of N equals N batches of one.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gain_lightning import VOID
+from gain_lightning.attention import Pairs
+
+
+def classification_loss(logits: Tensor, label: Tensor, *, task: str = "multi_label") -> Tensor:
+    """L_cl: multi-label soft margin loss as in the paper, or cross-entropy for single labels.
+
+    Args:
+        logits: Shape ``(N, C)``.
+        label: 1 where the class is present, else 0, shape ``(N, C)``.
+        task: ``multi_label`` or ``single_label``.
+
+    Returns:
+        Scalar, mean over images.
+
+    Raises:
+        ValueError: If ``task`` is neither.
+
+    Example:
+        >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+        tensor(0.6931)
+    """
+    if task == "multi_label":
+        return F.multilabel_soft_margin_loss(logits.float(), label.float())
+    if task == "single_label":
+        return F.cross_entropy(logits.float(), label.float())
+    raise ValueError(f"task is {task!r}, expected 'multi_label' or 'single_label'")
+
+
+def mean_per_image(values: Tensor, pairs: Pairs, num_images: Tensor | int) -> Tensor:
+    """``1/num_images sum_images 1/n sum_classes``: the average that Eq. 5 and 7 share.
+
+    Args:
+        values: One value a pair, shape ``(P,)``.
+        pairs: The pairs they belong to; n counts an image's pairs among these.
+        num_images: What to divide by; 0 gives 0.
+
+    Returns:
+        Scalar, 0 without pairs, always in the graph of ``values``.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> mean_per_image(torch.tensor([1.0, 3.0, 4.0]), label_pairs(torch.tensor([[1, 1], [1, 0]])), 2)
+        tensor(3.)
+    """
+    count = torch.bincount(pairs.image, minlength=pairs.num_images)[pairs.image]  # (P,)
+    return (values / count).sum() / torch.as_tensor(num_images, device=values.device).clamp_min(1)
+
+
+def attention_mining_loss(
+    erased_logits: Tensor, pairs: Pairs, *, score: str = "probability", task: str = "multi_label"
+) -> Tensor:
+    """L_am, Eq. 5: what is left of each class once its own attention is erased.
+
+    ``1/n sum_c s^c(I*^c)`` over the n classes of an image, then the mean over the batch's images;
+    an image without a label adds 0.
+
+    Args:
+        erased_logits: The network's logits on each pair's erased image, shape ``(P, C)``.
+        pairs: The P pairs.
+        score: s^c as a ``probability`` (sigmoid, or softmax when single-label; bounded below by 0)
+            or as a ``logit`` (Eq. 5 to the letter; without a lower bound).
+        task: ``multi_label`` or ``single_label``.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: If ``score`` is neither.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> attention_mining_loss(torch.tensor([[0.0, 9.0]]), label_pairs(torch.tensor([[1, 0]])))
+        tensor(0.5000)
+    """
+    if score not in ("probability", "logit"):
+        raise ValueError(f"score is {score!r}, expected 'probability' or 'logit'")
+    scores = erased_logits.float()
+    if score == "probability":
+        scores = scores.softmax(1) if task == "single_label" else scores.sigmoid()
+    scores = scores.gather(1, pairs.label.unsqueeze(1)).squeeze(1)  # (P,)
+    return mean_per_image(scores, pairs, pairs.num_images)
+
+
+def attention_supervision_loss(maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean") -> Tensor:
+    """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class.
+
+    Void pixels are left out. So is a pair whose mask shows no pixel of its class: an image's label
+    says that the class is there, so such a mask cannot say where. n counts the pairs that remain, and
+    the mean runs over the images that have one.
+
+    Maps smaller than the mask are compared at their own size, with the mask averaged over each cell.
+
+    Args:
+        maps: Scaled maps in [0, 1], shape ``(P, 1, h, w)``.
+        mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)`` int64.
+        pairs: The P pairs.
+        reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say.
+
+    Returns:
+        Scalar, exactly 0 (with a graph) if no image carries a mask.
+
+    Raises:
+        ValueError: If ``reduction`` is neither.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> attention_supervision_loss(
+        ...     torch.tensor([[[[0.5, 0.0, 1.0]]]]), torch.tensor([[[1, 0, 255]]]), label_pairs(torch.ones(1, 1))
+        ... )
+        tensor(0.1250)
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
+    pair_mask = mask[pairs.image].unsqueeze(1)  # (P, 1, H, W)
+    target = (pair_mask == pairs.label.view(-1, 1, 1, 1) + 1).to(maps.dtype)
+    valid = (pair_mask != VOID).to(maps.dtype)
+    supervised = target.flatten(1).any(1)  # (P,)
+    if maps.shape[2:] != mask.shape[1:] and len(maps):
+        valid_share = F.adaptive_avg_pool2d(valid, maps.shape[2:])
+        target = F.adaptive_avg_pool2d(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
+        valid = valid_share
+    error = (valid * (maps - target).square()).flatten(1).sum(1)  # (P,)
+    if reduction == "mean":
+        error = error / valid.flatten(1).sum(1).clamp_min(1e-6)
+    pairs = Pairs(pairs.image[supervised], pairs.label[supervised], pairs.rank[supervised], pairs.num_images)
+    num_images = torch.bincount(pairs.image, minlength=1).count_nonzero()
+    return mean_per_image(error[supervised], pairs, num_images)

@@ -1,0 +1,161 @@
+"""How good attention maps are: seed mIoU, energy pointing game, pointing game.
+
+Pure functions give one value a (image, class) pair; torchmetrics classes gather them over a set. Every map
+is judged for a class that the image's label names. Void pixels never count.
+"""
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from gain_lightning import VOID
+from gain_lightning.attention import Pairs
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # of the seed sweep; 0.2 is the paper's
+
+
+def with_mask(mask: Tensor, pairs: Pairs) -> Tensor:
+    """Which pairs can be judged: those whose mask shows their class, ``(P,)`` bool.
+
+    Args:
+        mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)``.
+        pairs: The P pairs.
+    """
+    return (mask[pairs.image] == pairs.label.view(-1, 1, 1) + 1).flatten(1).any(1)
+
+
+def energy_in_mask(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+    """Energy pointing game: the share of a map's sum that lies on its class (Wang et al., Score-CAM, 2020).
+
+    An all-zero map counts 0, as in Rao et al. (ICCV 2023).
+
+    Args:
+        maps: Non-negative maps, shape ``(P, 1, H, W)``.
+        mask: Shape ``(N, H, W)``.
+        pairs: The P pairs.
+
+    Returns:
+        Share in [0, 1], shape ``(P,)``.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> mask = torch.tensor([[[1, 0, 255]]])
+        >>> energy_in_mask(torch.tensor([[[[3.0, 1.0, 9.0]]]]), mask, label_pairs(torch.ones(1, 1)))
+        tensor([0.7500])
+    """
+    pair_mask = mask[pairs.image]
+    maps = maps.squeeze(1) * (pair_mask != VOID)
+    inside = (maps * (pair_mask == pairs.label.view(-1, 1, 1) + 1)).flatten(1).sum(1)
+    return inside / maps.flatten(1).sum(1).clamp_min(1e-7)
+
+
+def pointing_hit(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+    """Pointing game: is a map's maximum on its class (Zhang et al., ECCV 2016; without their 15 px margin)?
+
+    Args:
+        maps: Non-negative maps, shape ``(P, 1, H, W)``; an all-zero map misses.
+        mask: Shape ``(N, H, W)``.
+        pairs: The P pairs.
+
+    Returns:
+        1 for a hit, else 0, shape ``(P,)`` float.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> pointing_hit(torch.tensor([[[[0.1, 0.7]]]]), torch.tensor([[[0, 1]]]), label_pairs(torch.ones(1, 1)))
+        tensor([1.])
+    """
+    pair_mask = mask[pairs.image].flatten(1)
+    maps = maps.flatten(1).masked_fill(pair_mask == VOID, 0)
+    value, place = maps.max(1) if len(maps) else (maps.sum(1), pair_mask.sum(1))
+    hit = pair_mask.gather(1, place.unsqueeze(1)).squeeze(1) == pairs.label + 1
+    return (hit & (value > 0)).float()
+
+
+class SeedIoU(torchmetrics.Metric):
+    """mIoU of seeds over a sweep of thresholds: one confusion matrix over the set, never a mean over images.
+
+    A pixel's seed is the class, among those the image's label names, whose scaled map is highest there; it
+    is background where that map does not exceed the threshold. Images without a mask are passed over.
+
+    Args:
+        num_classes: C; background is class 0 besides.
+        thresholds: Ascending, in units of the scaled maps.
+        score_classes: Class indices (0..C-1) that the mean runs over, beside background; None takes all.
+
+    Returns of ``compute``:
+        ``iou`` ``(T, C + 1)``, nan for a class absent from the set and its seeds; ``miou`` ``(T,)``, the mean
+        over background and the scored classes that have an IoU.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        thresholds: tuple[float, ...] = THRESHOLDS,
+        score_classes: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if list(thresholds) != sorted(thresholds):
+            raise ValueError(f"thresholds are {thresholds}, expected ascending ones")
+        scored = range(num_classes) if score_classes is None else score_classes
+        self.scored = [0, *(index + 1 for index in scored)]
+        self.num_labels = num_classes + 1
+        self.register_buffer("thresholds", torch.tensor(thresholds), persistent=False)
+        # [true label, winning class, how many thresholds its value exceeds]
+        shape = (self.num_labels, self.num_labels, len(thresholds) + 1)
+        self.add_state("count", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
+        """Count a batch: scaled ``maps`` ``(P, 1, H, W)``, ``mask`` ``(N, H, W)``."""
+        best = maps.new_zeros(mask.shape)
+        winner = torch.zeros_like(mask, dtype=torch.long)
+        for rank in range(int(pairs.rank.max()) + 1 if len(maps) else 0):
+            is_rank = pairs.rank == rank
+            image = pairs.image[is_rank]
+            values = maps[is_rank].squeeze(1)
+            higher = values > best[image]
+            best[image] = torch.where(higher, values, best[image])
+            winner[image] = torch.where(higher, pairs.label[is_rank].view(-1, 1, 1) + 1, winner[image])
+        valid = mask != VOID
+        exceeds = torch.bucketize(best[valid], self.thresholds.to(best.dtype))  # value > threshold
+        cell = (mask[valid].long() * self.num_labels + winner[valid]) * self.count.shape[2] + exceeds
+        self.count += torch.bincount(cell, minlength=self.count.numel()).view_as(self.count)
+
+    def compute(self) -> dict[str, Tensor]:
+        """IoU per threshold and class, and their mean."""
+        total = self.count.sum((1, 2)).double()  # pixels of each true label
+        ious = []
+        for step in range(len(self.thresholds)):
+            confusion = self.count[:, :, step + 1 :].sum(2).double()
+            confusion[:, 0] = total - confusion[:, 1:].sum(1)
+            hit = confusion.diagonal()
+            ious.append(hit / (total + confusion.sum(0) - hit))  # 0 / 0 where absent
+        iou = torch.stack(ious)
+        return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
+
+
+class PairMean(torchmetrics.Metric):
+    """Mean of one value a pair: over pairs, or over classes of each class's mean (``per_class``)."""
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, num_classes: int, *, per_class: bool) -> None:
+        super().__init__()
+        self.per_class = per_class
+        self.add_state("total", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, class_idx: Tensor) -> None:
+        """Add values ``(P,)`` of the pairs' classes ``(P,)``."""
+        self.total.index_add_(0, class_idx, value.double())
+        self.count.index_add_(0, class_idx, torch.ones_like(value, dtype=torch.double))
+
+    def compute(self) -> Tensor:
+        """The mean; nan without a pair."""
+        if self.per_class:
+            return (self.total / self.count).nanmean()
+        return self.total.sum() / self.count.sum()

@@ -1,0 +1,368 @@
+"""GAIN: a classifier whose attention is part of the loss (Li et al., CVPR 2018)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torchmetrics
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MultilabelAveragePrecision
+
+from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
+from gain_lightning.backbones import build_backbone
+from gain_lightning.losses import attention_mining_loss, attention_supervision_loss, classification_loss
+from gain_lightning.metrics import PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
+
+SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
+CHOICES = {
+    "task": ("multi_label", "single_label"),
+    "scaling": ("max", "minmax", "none"),
+    "am_score": ("probability", "logit"),
+    "ext_resolution": ("image", "map"),
+    "ext_reduction": ("mean", "sum"),
+    "lr_interval": ("epoch", "step"),
+}
+
+
+class GAIN(pl.LightningModule):
+    """Grad-CAM baseline, GAIN or GAIN_ext, by two weights: ``L = L_cl + am_weight L_am + ext_weight L_ext``.
+
+    Both weights 0: a plain classifier. ``ext_weight`` 0: GAIN. Both positive: GAIN_ext. L_cl and L_am run
+    over the weak stream, thus over every training image, L_ext over the masked stream. While the weights
+    are 0 in the warm-up, all three methods take the same steps.
+
+    Args:
+        class_names: Names of the C classes, from the data module.
+        image_size: Side of the training images in pixels, from the data module.
+        backbone: See :func:`gain_lightning.backbones.build_backbone`.
+        weights: ``none``, ``default`` or a path.
+        output_stride: Input pixels per map cell; null keeps the backbone's own.
+        task: ``multi_label`` (soft margin loss) or ``single_label`` (cross-entropy).
+        am_weight: alpha of Eq. 6 and 8.
+        ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
+        warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
+        ramp_epochs: Epochs in which both weights then rise linearly to their value.
+        sigma, omega: Threshold and slope of the soft mask, Eq. 4.
+        scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
+        am_score: Score of Eq. 5: ``probability`` or ``logit``.
+        ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
+        ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
+        second_order: Let gradients pass through Grad-CAM's channel weights.
+        freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
+        score_classes: Names of the classes that mean scores run over; null takes all.
+        optimizer: Called with the parameter groups.
+        lr_scheduler: Called with the optimizer; null keeps the rate.
+        lr_interval: Step the scheduler every ``epoch`` or ``step``.
+        new_layer_lr_scale: Learning rate of the new last layer, relative to the others'.
+
+    Raises:
+        ValueError: If an argument is out of range or names what does not exist.
+    """
+
+    def __init__(
+        self,
+        class_names: list[str],
+        image_size: int,
+        backbone: str = "tiny_cnn",
+        weights: str = "none",
+        output_stride: int | None = None,
+        task: str = "multi_label",
+        am_weight: float = 0.0,
+        ext_weight: float = 0.0,
+        warmup_epochs: int = 0,
+        ramp_epochs: float = 0.0,
+        sigma: float = 0.5,
+        omega: float = 10.0,
+        scaling: str = "max",
+        am_score: str = "probability",
+        ext_resolution: str = "image",
+        ext_reduction: str = "mean",
+        second_order: bool = True,
+        freeze_batch_norm: bool = False,
+        score_classes: list[str] | None = None,
+        optimizer: Callable[[Iterable], Optimizer] = torch.optim.AdamW,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        lr_interval: str = "epoch",
+        new_layer_lr_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        _check(self.hparams)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        num_classes = len(class_names)
+        self.backbone = build_backbone(backbone, num_classes, weights=weights, output_stride=output_stride)
+        score_names = class_names if score_classes is None else score_classes
+        self.scored = [class_names.index(name) for name in score_names]
+        self.val_metrics = self._new_metrics()
+        self.test_metrics = self._new_metrics()
+        self.accuracies = nn.ModuleDict()  # of further test sets
+
+    def _new_metrics(self) -> nn.ModuleDict:
+        num_classes = len(self.hparams.class_names)
+        return nn.ModuleDict(
+            {
+                "ap": MultilabelAveragePrecision(num_classes, average=None),
+                "seed": SeedIoU(num_classes, score_classes=self.scored),
+                "energy": PairMean(num_classes, per_class=False),
+                "pointing": PairMean(num_classes, per_class=True),
+            }
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
+        return self.backbone(image)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise the pictures on the device, with the statistics of the backbone's weights."""
+        if "image" not in batch:  # the streams of a training batch
+            return {name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()}
+        return {**batch, "image": self.backbone.normalize(batch["image"])}
+
+    # Training ---------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Refuse a GAIN_ext without masks before any step."""
+        if stage == "fit" and self.hparams.ext_weight > 0 and self.trainer.datamodule is not None:
+            if self.trainer.datamodule.masked_set is None:
+                raise ValueError(
+                    f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: "
+                    "expected data.mask_budget > 0 (or ext_weight 0)"
+                )
+
+    def train(self, mode: bool = True) -> "GAIN":
+        """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
+        super().train(mode)
+        if self.hparams.freeze_batch_norm:
+            for layer in batch_norm_layers(self.backbone):
+                layer.eval()
+        return self
+
+    def guidance(self, epoch: float) -> float:
+        """Share of both weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1."""
+        past = epoch - self.hparams.warmup_epochs
+        if past < 0:
+            return 0.0
+        return min(past / self.hparams.ramp_epochs, 1.0) if self.hparams.ramp_epochs else 1.0
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """One step over both streams on the same weights."""
+        guidance = self.guidance(self.current_epoch + batch_idx / self.trainer.num_training_batches)
+        terms = self.losses(batch["weak"], batch.get("masked"), guidance)
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
+        self.log("train/guidance", guidance)
+        return terms["loss"]
+
+    def losses(self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float) -> dict[str, Tensor]:
+        """Every term of the loss.
+
+        Args:
+            weak: Batch of the weak stream, images normalised.
+            masked: Batch of the masked stream, or None; its images enter L_ext alone.
+            guidance: Factor on both weights.
+
+        Returns:
+            ``loss``, their weighted sum, ``loss_cl``, and those of ``loss_am`` and ``loss_ext`` in force.
+        """
+        am_weight, ext_weight = guidance * self.hparams.am_weight, guidance * self.hparams.ext_weight
+        streams = [weak, masked] if ext_weight and masked is not None else [weak]
+        image = torch.cat([stream["image"] for stream in streams])
+        label = torch.cat([self._multi_hot(stream["label"]) for stream in streams])
+        num_weak, num_images = len(weak["image"]), len(image)
+
+        features = self.backbone.features(image)  # (N, K, h, w)
+        logits = self.backbone.head(features)  # (N, C)
+        terms = {"loss_cl": classification_loss(logits[:num_weak], label[:num_weak], task=self.hparams.task)}
+        loss = terms["loss_cl"]
+        if am_weight or len(streams) > 1:
+            attended = label if am_weight else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
+            pairs = label_pairs(attended)
+            maps = grad_cam(features, logits, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
+            weak_pairs, is_weak = pairs.of_images(0, num_weak)
+            if am_weight:
+                terms["loss_am"] = self._mining_loss(image[:num_weak], maps[is_weak], weak_pairs)
+                loss = loss + am_weight * terms["loss_am"]
+            if len(streams) > 1:
+                masked_pairs, is_masked = pairs.of_images(num_weak, num_images)
+                terms["loss_ext"] = self._supervision_loss(maps[is_masked], masked["mask"], masked_pairs)
+                loss = loss + ext_weight * terms["loss_ext"]
+        return {"loss": loss, **terms}
+
+    def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
+        """S_am: erase what each map attends to, ask the same network again."""
+        hparams = self.hparams
+        attention = resize_maps(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
+        erased = erase(image[pairs.image], soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega))
+        with frozen_batch_norm(self.backbone):
+            erased_logits = self.backbone(erased) if len(erased) else erased.new_zeros(0, len(hparams.class_names))
+        return attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)
+
+    def _supervision_loss(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+        """S_e: the maps against the masks."""
+        attention = scale_maps(maps, self.hparams.scaling)
+        if self.hparams.ext_resolution == "image":
+            attention = resize_maps(attention, mask.shape[1:])
+        return attention_supervision_loss(attention, mask, pairs, reduction=self.hparams.ext_reduction)
+
+    def _multi_hot(self, label: Tensor) -> Tensor:
+        """Labels as ``(N, C)`` 0/1; class indices ``(N,)`` are spread out."""
+        if label.ndim == 2:
+            return label
+        return nn.functional.one_hot(label, len(self.hparams.class_names)).float()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer with two parameter groups: the backbone and its new last layer."""
+        new = list(self.backbone.classifier.parameters())
+        known = {id(parameter) for parameter in new}
+        old = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        optimizer = self.optimizer([{"params": old}, {"params": new}])
+        optimizer.param_groups[1]["lr"] *= self.hparams.new_layer_lr_scale
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.hparams.lr_interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # Validation and test ----------------------------------------------------------------------------------
+
+    def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
+        """Classify images and map the attention of given classes, without building a graph of ``features``.
+
+        Args:
+            image: Normalised images, shape ``(N, 3, H, W)``.
+            label: 1 for every class to map, shape ``(N, C)``.
+
+        Returns:
+            Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs.
+
+        Raises:
+            RuntimeError: Under ``torch.inference_mode``, where Grad-CAM has no gradient.
+        """
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "attention maps need gradients, but the Trainer runs in inference mode: expected "
+                "Trainer(inference_mode=False), the default of the command gain"
+            )
+        with torch.no_grad():
+            features = self.backbone.features(image)
+        with torch.enable_grad():
+            features.requires_grad_()
+            logits = self.backbone.head(features)
+            pairs = label_pairs(label)
+            maps = grad_cam(features, logits, pairs)
+        return logits.detach(), maps.detach(), pairs
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Score a batch of the validation set."""
+        return self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Score a batch of a test set: the first by every metric, each further one by its accuracy."""
+        if dataloader_idx == 0:
+            return self._score(batch, self.test_metrics)
+        name = list(self.trainer.datamodule.test_sets)[dataloader_idx]
+        outputs = self._score(batch, None)
+        self.accuracies[name].update(self._is_correct(outputs["probability"], batch["label"]))
+        return outputs
+
+    def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
+        """Outputs for callbacks: probability (N, C), raw maps (P, 1, H, W), pairs; metrics are updated."""
+        label = self._multi_hot(batch["label"])
+        logits, maps, pairs = self.attend(batch["image"], label)
+        probability = self.probability(logits)
+        maps = resize_maps(maps, batch["image"].shape[2:])
+        if metrics is not None:
+            metrics["ap"].update(probability, label.long())
+            judged = with_mask(batch["mask"], pairs)
+            metrics["energy"].update(energy_in_mask(maps, batch["mask"], pairs)[judged], pairs.label[judged])
+            metrics["pointing"].update(pointing_hit(maps, batch["mask"], pairs)[judged], pairs.label[judged])
+            metrics["seed"].update(scale_maps(maps), batch["mask"], pairs)
+        return {"probability": probability, "maps": maps, "pairs": pairs}
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Probability of every class, ``(N, C)``."""
+        return logits.float().softmax(1) if self.hparams.task == "single_label" else logits.float().sigmoid()
+
+    def _is_correct(self, probability: Tensor, label: Tensor) -> Tensor:
+        """Whether each image's decision is right, ``(N,)``: on the data's accuracy class, else on the label."""
+        label = self._multi_hot(label)
+        if self.hparams.task == "single_label":
+            return (probability.argmax(1) == label.argmax(1)).float()
+        decision = (probability > 0.5).float()
+        name = self.trainer.datamodule.accuracy_class
+        if name is None:
+            return (decision == label).all(1).float()
+        class_idx = self.hparams.class_names.index(name)
+        return (decision[:, class_idx] == label[:, class_idx]).float()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self._log_scores("val", self.val_metrics)
+
+    def on_test_epoch_start(self) -> None:
+        """One accuracy for every further test set."""
+        names = list(self.trainer.datamodule.test_sets)[1:]
+        self.accuracies = nn.ModuleDict({name: torchmetrics.MeanMetric() for name in names}).to(self.device)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self._log_scores("test", self.test_metrics)
+        accuracies = {name: metric.compute() for name, metric in self.accuracies.items()}
+        self.log_dict({f"test/{name}": value for name, value in accuracies.items()})
+        if accuracies:
+            self.log("test/biased_accuracy", torch.stack(list(accuracies.values())).mean())
+
+    def _log_scores(self, split: str, metrics: nn.ModuleDict) -> None:
+        seed_miou = metrics["seed"].compute()["miou"].float()
+        thresholds = metrics["seed"].thresholds
+        at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
+        scores = {
+            "mean_ap": metrics["ap"].compute()[self.scored].nanmean(),
+            "seed_miou": seed_miou[at_paper],
+            "seed_miou_best": seed_miou.max(),
+            "seed_threshold_best": thresholds[seed_miou.argmax()],
+            "energy": metrics["energy"].compute().float(),
+            "pointing": metrics["pointing"].compute().float(),
+        }
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+        for metric in metrics.values():
+            metric.reset()
+
+
+def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
+    """Every BatchNorm layer of a module."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextmanager
+def frozen_batch_norm(module: nn.Module) -> Iterator[None]:
+    """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored."""
+    layers = [layer for layer in batch_norm_layers(module) if layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
+
+
+def _check(hparams: Any) -> None:
+    """Refuse settings out of range, naming the key."""
+    for key, choices in CHOICES.items():
+        if hparams[key] not in choices:
+            raise ValueError(f"model.{key} is {hparams[key]!r}, expected one of {', '.join(choices)}")
+    for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
+        if not 0 <= hparams[key] < float("inf"):
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
+    for key in ("omega", "new_layer_lr_scale"):
+        if not 0 < hparams[key] < float("inf"):
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
+    unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
+    if unknown:
+        raise ValueError(
+            f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
+        )
