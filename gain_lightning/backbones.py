@@ -50,6 +50,10 @@ class Backbone(nn.Module):
             raise TypeError(f"normalize got an image of {image.dtype}, expected torch.uint8")
         return (image.to(self.mean.dtype) / 255 - self.mean) / self.std
 
+    def denormalize(self, image: Tensor) -> Tensor:
+        """The picture ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
+        return ((image * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         return self.head(self.features(image))
@@ -62,7 +66,7 @@ def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) 
     if output_stride not in (None, 8):
         raise ValueError(f"output_stride is {output_stride}, but the map of tiny_cnn is always at stride 8")
     layers: list[nn.Module] = []
-    for inputs, outputs, stride in [(3, 16, 2), (16, 32, 2), (32, 64, 2), (64, 64, 1), (64, 96, 1)]:
+    for inputs, outputs, stride in [(3, 16, 2), (16, 24, 1), (24, 48, 2), (48, 64, 1), (64, 96, 2)]:
         conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
     classifier = nn.Linear(96, num_classes)

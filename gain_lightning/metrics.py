@@ -72,6 +72,32 @@ def pointing_hit(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
     return (hit & (value > 0)).float()
 
 
+def seed_iou(maps: Tensor, mask: Tensor, pairs: Pairs, *, threshold: float = 0.2) -> Tensor:
+    """IoU of each pair's seeds, the pixels above a threshold, with its class; for one image, not for a set.
+
+    Args:
+        maps: Scaled maps in [0, 1], shape ``(P, 1, H, W)``.
+        mask: Shape ``(N, H, W)``.
+        pairs: The P pairs.
+        threshold: In units of the maps.
+
+    Returns:
+        IoU in [0, 1], shape ``(P,)``.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> mask = torch.tensor([[[1, 1, 0, 255]]])
+        >>> seed_iou(torch.tensor([[[[0.1, 0.3, 1.0, 1.0]]]]), mask, label_pairs(torch.ones(1, 1)))
+        tensor([0.3333])
+    """
+    pair_mask = mask[pairs.image]
+    valid = pair_mask != VOID
+    seed = (maps.squeeze(1) > threshold) & valid
+    truth = pair_mask == pairs.label.view(-1, 1, 1) + 1
+    union = (seed | truth).flatten(1).sum(1)
+    return (seed & truth).flatten(1).sum(1) / union.clamp_min(1)
+
+
 class SeedIoU(torchmetrics.Metric):
     """mIoU of seeds over a sweep of thresholds: one confusion matrix over the set, never a mean over images.
 

@@ -90,7 +90,7 @@ class GAIN(pl.LightningModule):
         new_layer_lr_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         _check(self.hparams)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler

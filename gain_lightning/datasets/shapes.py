@@ -92,9 +92,10 @@ def _draw_ground(rng: np.random.Generator, split: str, bias: float, has_boat: bo
 
 
 def _draw_background(rng: np.random.Generator, ground: int) -> np.ndarray:
-    """A noisy colour with broad structure: waves on water, soft blotches elsewhere. ``(96, 96, 3)`` float32."""
-    colour = _GROUND_COLOURS[ground] + rng.normal(0, 14, 3)
-    period = (14, 24, 40, 60, 20)[ground] * rng.uniform(0.8, 1.25)
+    """Bluish waves on water; elsewhere broad soft structure in many colours. ``(96, 96, 3)`` float32."""
+    spread = 14 if ground == 0 else 32
+    colour = _GROUND_COLOURS[ground] + rng.normal(0, spread, 3)
+    period = (9, 30, 45, 60, 38)[ground] * rng.uniform(0.8, 1.25)
     angle = rng.uniform(-0.3, 0.3) + (np.pi / 2 if ground in (0, 2, 3) else 0)
     wave = np.sin(2 * np.pi / period * (_XX * np.cos(angle) + _YY * np.sin(angle)) + rng.uniform(0, 6.3))
     return (colour + 12 * wave[..., None]).astype(np.float32)

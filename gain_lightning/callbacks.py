@@ -1,0 +1,126 @@
+"""Callbacks that watch a training: pictures of attention for any logger, and a guard against non-finite steps."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+
+from gain_lightning.plotting import overlay, panel_grid
+from gain_lightning.recording import keep_maps
+
+
+class FiniteGuard(pl.Callback):
+    """Stops at the first loss or gradient that is not finite, naming the images, before any weight moves."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int) -> None:
+        """Remember whose step it is."""
+        self.ids = [image_id for stream in batch.values() for image_id in stream["id"]]
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Look at the loss."""
+        if not torch.isfinite(loss):
+            terms = {key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key}
+            self._stop(trainer, f"the loss is {loss.item()} ({terms})")
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Look at the gradients, unless a gradient scaler deals with them."""
+        if trainer.precision == "16-mixed":
+            return
+        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            self._stop(trainer, "a gradient is not finite")
+
+    def _stop(self, trainer: pl.Trainer, what: str) -> None:
+        raise FloatingPointError(
+            f"{what} at epoch {trainer.current_epoch}, step {trainer.global_step}; the images of this step: "
+            f"{', '.join(self.ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
+        )
+
+
+class AttentionPanels(pl.Callback):
+    """Draws image | mask | map of the first validation images, into the run folder and to W&B.
+
+    Args:
+        run_dir: The run folder; pictures go to ``panels/``.
+        num_images: How many.
+    """
+
+    def __init__(self, run_dir: Path, num_images: int = 6) -> None:
+        self.run_dir = run_dir
+        self.num_images = num_images
+        self.kept: list[dict[str, Any]] = []
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict, batch: dict,
+                                batch_idx: int, dataloader_idx: int = 0) -> None:  # fmt: skip
+        """Keep the first images of the set."""
+        if trainer.is_global_zero and sum(len(kept["ids"]) for kept in self.kept) < self.num_images:
+            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw them."""
+        kept, self.kept = self.kept, []
+        if not kept or trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        rows = panel_rows(kept, pl_module.hparams.class_names)
+        rows = [row for row in rows if row["image_idx"] < self.num_images]
+        grid = panel_grid(
+            [row["image"] for row in rows],
+            [row["mask"] for row in rows],
+            [row["map"] for row in rows],
+            [row["caption"] for row in rows],
+        )
+        path = self.run_dir / "panels" / f"epoch_{trainer.current_epoch:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_png(path, grid)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                log_to_wandb(logger, rows, pl_module.hparams.class_names, trainer.global_step)
+
+
+def panel_rows(kept: list[dict[str, Any]], class_names: list[str]) -> list[dict[str, Any]]:
+    """One row a pair: its image, mask, scaled map (H, W) and caption."""
+    rows, first = [], 0
+    for batch in kept:
+        for image_idx, class_idx, raw in zip(batch["pair_image"], batch["pair_class"], batch["map"], strict=True):
+            raw = raw.astype(np.float32)
+            rows.append(
+                {
+                    "image_idx": first + image_idx,
+                    "image": batch["image"][image_idx],
+                    "mask": batch["mask"][image_idx],
+                    "map": raw / max(float(raw.max()), 1e-8),
+                    "caption": f"{batch['ids'][image_idx]}: {class_names[class_idx]}",
+                }
+            )
+        first += len(batch["ids"])
+    return rows
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Write an RGB picture ``(H, W, 3)`` uint8."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path)
+
+
+def log_to_wandb(logger: WandbLogger, rows: list[dict[str, Any]], class_names: list[str], step: int) -> None:
+    """Log each row as a ``wandb.Image``: its map over the image, the mask as an overlay of W&B's own."""
+    import wandb
+
+    labels = {0: "background", 255: "void", **{index + 1: name for index, name in enumerate(class_names)}}
+    panels = [
+        wandb.Image(
+            np.concatenate([row["image"], overlay(row["image"], row["map"])], axis=1),
+            caption=row["caption"],
+            masks={"truth": {"mask_data": np.concatenate([row["mask"]] * 2, axis=1), "class_labels": labels}},
+        )
+        for row in rows
+    ]
+    logger.experiment.log({"panels": panels, "trainer/global_step": step})

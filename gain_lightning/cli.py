@@ -1,0 +1,67 @@
+"""The one command ``gain``. Only the verb that runs imports what it needs."""
+
+import difflib
+import os
+import sys
+
+HELP = """\
+usage: gain VERB [options]        (gain VERB --help lists a verb's options)
+
+  fit       train one run:       gain fit --config experiments/shapes/gain_ext.yaml
+            resume it:           gain fit --config RUN/config.yaml --ckpt_path last
+  validate  score the val set:   gain validate --config RUN/config.yaml --ckpt_path last
+  test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
+  predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
+  compare   report on runs:      gain compare RUN... --out DIR
+
+Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
+GAIN_DEBUG=1 shows the whole traceback of an error.
+"""
+VERBS = ("fit", "validate", "test", "predict", "compare")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        argv: The words after ``gain``; None takes the command line.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 2 not understood.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from gain_lightning import __version__
+
+        print(f"gain_lightning {__version__}")
+        return 0
+    if argv[0] not in VERBS:
+        near = difflib.get_close_matches(argv[0], VERBS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
+        print(f"gain: error: unknown verb {argv[0]!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        return _run(argv)
+    except Exception as error:
+        if os.environ.get("GAIN_DEBUG"):
+            raise
+        print(f"gain {argv[0]}: error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    if argv[0] == "predict":
+        from gain_lightning.predict import predict_main
+
+        return predict_main(argv[1:])
+    if argv[0] == "compare":
+        from gain_lightning.studies.compare import compare_main
+
+        return compare_main(argv[1:])
+    from gain_lightning.experiment import run_experiment
+
+    run_experiment(argv)
+    return 0

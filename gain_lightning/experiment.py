@@ -1,0 +1,245 @@
+"""``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
+
+import difflib
+import inspect
+import netrc
+import os
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+
+from gain_lightning.callbacks import AttentionPanels, FiniteGuard
+from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.module import GAIN
+from gain_lightning.recording import MetricsFile, RunRecord
+
+
+def run_experiment(argv: list[str]) -> None:
+    """Run ``fit``, ``validate`` or ``test``.
+
+    Args:
+        argv: The verb and its options.
+
+    Raises:
+        SystemExit: 2 if an option or a key of a config is not understood.
+    """
+    # Each has its reason: what a user of this command cannot act on.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # shapes live in memory
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a run folder holds its run
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() has them from there
+    warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")  # on purpose
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # between torch and Lightning
+    warnings.filterwarnings("ignore", message=".*No positive samples found in target.*")  # nan, then left out
+    import gain_lightning.datasets  # noqa: F401, the data modules a config can name
+
+    ExperimentCLI(
+        GAIN,
+        TwoStreamDataModule,
+        subclass_mode_data=True,
+        args=argv,
+        parser_class=_Parser,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_callback=_SaveConfig,
+        trainer_defaults={
+            "inference_mode": False,  # attention maps need gradients in validation too
+            "use_distributed_sampler": True,
+            "log_every_n_steps": 10,
+            "num_sanity_val_steps": 0,
+        },
+    )
+
+
+class ExperimentCLI(LightningCLI):
+    """LightningCLI with a run folder: config, metrics, records and checkpoints lie side by side."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and which arguments of the Trainer's methods they hide."""
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+            "test": {"model", "dataloaders", "datamodule", "weights_only", "verbose"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of our own, and what the model learns from the data."""
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of this run; null makes runs/<name of the config>-<time>.",
+        )
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
+        )
+        parser.link_arguments("data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate")
+        parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the config as it is given: a checkpoint's settings never replace it in silence."""
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run folder before anything is made."""
+        config = self.config[self.subcommand]
+        self.run_dir = self._run_dir(config)
+        config["run_dir"] = str(self.run_dir)
+        config["trainer"]["default_root_dir"] = str(self.run_dir)
+        if config.get("ckpt_path") == "last":
+            last = self.run_dir / "checkpoints" / "last.ckpt"
+            if not last.is_file():
+                raise FileNotFoundError(f"--ckpt_path last: {last} does not exist; --run_dir names the run to resume")
+            config["ckpt_path"] = str(last)
+        elif self.subcommand == "fit" and (self.run_dir / "summary.json").exists() and not config.get("ckpt_path"):
+            raise FileExistsError(
+                f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
+            )
+        if config.get("ckpt_path") and not Path(config["ckpt_path"]).is_file():
+            raise FileNotFoundError(f"--ckpt_path {config['ckpt_path']}: no such file")
+        for logger in _as_list(config["trainer"].get("logger")):
+            if str(logger.get("class_path", "")).endswith("WandbLogger"):
+                _prepare_wandb(logger.init_args, self.run_dir)
+
+    def _run_dir(self, config: Any) -> Path:
+        if config.get("run_dir"):
+            return Path(config["run_dir"])
+        if "GAIN_RUN_DIR" not in os.environ:  # the other ranks of a run inherit the first one's choice
+            files = [str(path) for path in config.get("config") or []]
+            name = Path(files[-1]).stem if files else "run"
+            os.environ["GAIN_RUN_DIR"] = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return Path(os.environ["GAIN_RUN_DIR"])
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer with the run folder's record; loggers of the config come besides."""
+        config = self.config_init[self.subcommand]["trainer"]
+        loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
+        kwargs["logger"] = [MetricsFile(self.run_dir), *loggers]
+        callbacks = list(_as_list(config.get("callbacks")))
+        kwargs["callbacks"] = [
+            *callbacks,
+            RunRecord(self.run_dir),
+            FiniteGuard(),
+            AttentionPanels(self.run_dir),
+            LearningRateMonitor(),
+        ]
+        if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+            kwargs["callbacks"].append(
+                ModelCheckpoint(self.run_dir / "checkpoints", filename="epoch_{epoch:03d}", save_last=True,
+                                save_top_k=1, auto_insert_metric_name=False, enable_version_counter=False)
+            )  # fmt: skip
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Score the test sets with the weights that training ended with."""
+        if self.config["fit"]["test_after_fit"] and not self.trainer.fast_dev_run and not self.trainer.interrupted:
+            self.test(self.model, datamodule=self.datamodule)
+
+    def validate(self, model: GAIN, **kwargs: Any) -> None:
+        """Score the validation set and print the scores."""
+        print_scores(self.trainer.validate(model, verbose=False, **kwargs), "val")
+
+    def test(self, model: GAIN, **kwargs: Any) -> None:
+        """Score the test sets and print the scores."""
+        print_scores(self.trainer.test(model, verbose=False, **kwargs), "test")
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            print(f"run folder: {self.run_dir}")
+
+
+class _SaveConfig(SaveConfigCallback):
+    """``config.yaml`` in the run folder, and once, nested, in every W&B run."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":  # a test leaves the config of the training
+            return
+        text = self.parser.dump(self.config, skip_none=False)
+        Path(self.config.run_dir, "config.yaml").write_text(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+def print_scores(results: list[dict[str, float]], split: str) -> None:
+    """Print a split's scores, in percent, one a line."""
+    scores = {key.removeprefix(f"{split}/"): value for result in results for key, value in result.items()}
+    for key in sorted(scores):
+        print(f"{split:>5} {key:<22} {100 * scores[key]:6.1f} %")
+
+
+def _as_list(value: Any) -> list:
+    if value is None or isinstance(value, bool):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
+    """Keep W&B's files in the run folder; without a key it never asks and never waits."""
+    init_args["save_dir"] = str(run_dir)
+    if init_args.get("name") is None:
+        init_args["name"] = run_dir.name
+    run_dir.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(run_dir / "wandb"))
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if not _has_wandb_key():
+        os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
+    r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>\w+)"
+)
+
+
+class _Parser(LightningArgumentParser):
+    """Says in a line or two what is wrong with a key, with the nearest valid name if one is near."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        if not self.exit_on_error:  # jsonargparse is trying alternatives
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        unknown = _UNKNOWN.search(message)
+        if unknown:
+            name = next(group for group in unknown.groups() if group)
+            known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]!r}?" if near else "--help lists the keys"
+            message = f"unknown {'class' if unknown['name'] else 'key'} {name!r}; {hint}"
+        print(f"gain: error: {message}", file=sys.stderr)
+        self.exit(2)
+
+    def _fit_parser(self) -> LightningArgumentParser:
+        """Any verb's parser: they share their keys."""
+        action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
+        return next(iter(action._name_parser_map.values())) if action else self
+
+
+def _known_names(parser: LightningArgumentParser) -> set[str]:
+    """Keys of the config, arguments of the data modules, and the data modules' names."""
+    names = {action.dest for action in parser._actions}
+    modules = TwoStreamDataModule.__subclasses__()
+    arguments = {name for module in modules for name in inspect.signature(module).parameters}
+    return names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}

@@ -1,0 +1,187 @@
+"""Arrays in, pictures out: attention maps over images, masks in colour, panels, curves."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from gain_lightning import VOID
+
+COLOURMAP = "inferno"  # perceptually uniform: dark where the network does not look
+LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito), on a light and on a dark page; dashes
+    ("#0072B2", "#56B4E9", "-"),
+    ("#D55E00", "#F0894A", (0, (5, 1.5))),
+    ("#009E73", "#2FC799", (0, (3, 1, 1, 1))),
+    ("#CC79A7", "#E3A5C7", (0, (1, 1))),
+    ("#8A6D00", "#F0E442", (0, (8, 2))),
+    ("#666666", "#BBBBBB", (0, (5, 1, 1, 1, 1, 1))),
+)
+_VOID_COLOUR = (224, 224, 192)  # VOC's own
+
+
+def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """Blend an attention map in colour with its image.
+
+    Args:
+        image: Picture, ``(H, W, 3)`` uint8.
+        attention: Map in [0, 1], ``(H, W)``.
+        alpha: Share of the map's colour.
+
+    Returns:
+        Picture, ``(H, W, 3)`` uint8.
+
+    Raises:
+        ValueError: If the map has another size than the image.
+    """
+    if image.shape != (*attention.shape, 3):
+        raise ValueError(f"image has shape {image.shape} and map {attention.shape}, expected (H, W, 3) and (H, W)")
+    colour = 255 * matplotlib.colormaps[COLOURMAP](np.clip(attention.astype(np.float32), 0, 1))[..., :3]
+    return np.rint((1 - alpha) * image + alpha * colour).astype(np.uint8)
+
+
+def colour_mask(mask: np.ndarray) -> np.ndarray:
+    """Paint class indices in the palette of PASCAL VOC, void in pale yellow.
+
+    Args:
+        mask: 0 background, 1..C class, 255 void, ``(H, W)`` uint8.
+
+    Returns:
+        Picture, ``(H, W, 3)`` uint8.
+
+    Example:
+        >>> colour_mask(np.array([[0, 1, 255]], np.uint8)).tolist()
+        [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
+    """
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):  # three bits of the index at a time, one for each of red, green and blue
+        for channel in range(3):
+            palette[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
+    palette[VOID] = _VOID_COLOUR
+    return palette[mask]
+
+
+def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:
+    """The colours of 0 (left) to 1 (right), ``(height, width, 3)`` uint8."""
+    black = np.zeros((height, width, 3), np.uint8)
+    return overlay(black, np.broadcast_to(np.linspace(0, 1, width), (height, width)), alpha=1.0)
+
+
+def panel_grid(
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], captions: Sequence[str]
+) -> np.ndarray:
+    """One picture with a row for every image: caption, image | mask | map over the image.
+
+    Args:
+        images: Pictures of one size, each ``(H, W, 3)`` uint8.
+        masks: Class indices, each ``(H, W)`` uint8.
+        maps: Maps in [0, 1], each ``(H, W)``.
+        captions: One line for every row, cut to the row's width.
+
+    Returns:
+        Picture, ``(H', W', 3)`` uint8.
+
+    Raises:
+        ValueError: If there is no image, or numbers or sizes differ.
+    """
+    counts = {len(images), len(masks), len(maps), len(captions)}
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError(
+            f"got {len(images)} images, {len(masks)} masks, {len(maps)} maps, {len(captions)} captions, "
+            "expected equal numbers, at least 1"
+        )
+    height, width = images[0].shape[:2]
+    gap, bar = 4, 18  # pixels between pictures, and of a caption
+    grid = Image.new("RGB", (3 * width + 4 * gap, len(images) * (height + bar + gap)), "white")
+    draw = ImageDraw.Draw(grid)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+    for row, (image, mask, attention, caption) in enumerate(zip(images, masks, maps, captions, strict=True)):
+        if image.shape[:2] != (height, width) or mask.shape != (height, width):
+            raise ValueError(f"row {row}: image {image.shape}, mask {mask.shape}, expected {(height, width)} as in row 0")
+        top = row * (height + bar + gap)
+        draw.text((gap, top + 2), _shorten(caption, font, grid.width - 2 * gap), fill="black", font=font)
+        for column, picture in enumerate((image, colour_mask(mask), overlay(image, attention))):
+            grid.paste(Image.fromarray(picture), (gap + column * (width + gap), top + bar))
+    return np.asarray(grid)
+
+
+def curves_figure(lines: Mapping[str, np.ndarray], title: str, x_label: str, *, dark: bool = False) -> bytes:
+    """Draw curves of one quantity, a line and a band of the runs' range for every name.
+
+    Args:
+        lines: Name of each line to its points: rows x, mean, lowest, highest; ``(4, points)``. A line without
+            points is left out, but keeps its colour, so that figures of one study agree.
+        title: What is drawn.
+        x_label: What it is drawn against.
+        dark: For a dark page.
+
+    Returns:
+        An SVG file with a transparent ground.
+    """
+    ink, faint = ("#dddddd", "#555555") if dark else ("#333333", "#cccccc")
+    with matplotlib.rc_context({"svg.hashsalt": "gain_lightning", "font.size": 9, "text.color": ink}):
+        figure = Figure(figsize=(4.0, 2.7), facecolor="none")
+        axes = figure.add_axes((0.13, 0.16, 0.84, 0.64), facecolor="none")
+        drawn = []
+        for number, (name, (x, mean, low, high)) in enumerate(lines.items()):
+            if not len(x):
+                continue
+            drawn.append(name.lstrip("_"))  # matplotlib hides names that start with it
+            light_colour, dark_colour, dashes = LINES[number % len(LINES)]
+            colour = dark_colour if dark else light_colour
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(x, mean, color=colour, linestyle=dashes, marker="o" if len(x) == 1 else None, linewidth=1.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(faint)
+        axes.grid(axis="y", color=faint, linewidth=0.5, alpha=0.6)
+        axes.tick_params(colors=ink, length=0)
+        axes.set_xlabel(x_label, color=ink)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.text(0.02, 0.93, title, weight="bold", size=10, parse_math=False)
+        legend = figure.legend(
+            axes.get_lines(),
+            drawn,
+            loc="upper left",
+            bbox_to_anchor=(0.0, 0.92),
+            ncols=len(drawn),
+            frameon=False,
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def data_uri(picture: np.ndarray | bytes) -> str:
+    """A picture, ``(H, W, 3)`` uint8 (as PNG) or an SVG file, in the text of a page."""
+    if isinstance(picture, bytes):
+        return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray:
+    """A picture with no side longer than ``side``; not smooth keeps exact colours, as masks need."""
+    height, width = picture.shape[:2]
+    if max(height, width) <= side:
+        return picture
+    size = (max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width))))
+    method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(picture).resize(size, method))
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

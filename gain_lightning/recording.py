@@ -1,0 +1,268 @@
+"""What a run leaves in its folder besides checkpoints: metrics, per-image scores, maps, summary."""
+
+import csv
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from torch import Tensor
+
+from gain_lightning.attention import Pairs, scale_maps
+from gain_lightning.metrics import energy_in_mask, pointing_hit, seed_iou, with_mask
+from gain_lightning.module import SEED_THRESHOLD
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
+NUM_KEPT_MAPS = 12  # test images whose maps are kept for side-by-side pictures
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a kill at any moment leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's ``metrics.csv``, directly in the run folder; a resumed run continues it.
+
+    Args:
+        run_dir: The run folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(run_dir, name="", version="", flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer, made at first use."""
+        if self._experiment is None:
+            self._experiment = _ContinuedWriter(log_dir=self.log_dir)
+        return self._experiment
+
+    def drop_from(self, step: int) -> None:
+        """Forget rows of ``step`` and later: a run that resumes there logs them again."""
+        path = Path(self.experiment.metrics_file_path)
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if int(row["step"]) < step]
+        lines = [",".join(self.experiment.metrics_keys)]
+        lines += [",".join(row[key] for key in self.experiment.metrics_keys) for row in rows]
+        write_atomically(path, "\n".join(lines) + "\n")
+
+
+class _ContinuedWriter(ExperimentWriter):
+    """Lightning's writer deletes what it finds; this one goes on."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])
+
+
+class RunRecord(pl.Callback):
+    """Writes ``summary.json``, ``masked_ids.txt``, and after a test ``per_image.csv`` and ``maps.npz``.
+
+    Args:
+        run_dir: The run folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.summary: dict[str, Any] = {}
+        self.started = time.time()
+        self.rows: list[dict[str, Any]] = []
+        self.kept: list[dict[str, np.ndarray]] = []
+
+    def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
+        self.summary.update(changes)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_atomically(self.run_dir / "summary.json", json.dumps(self.summary, indent=1) + "\n")
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Say that the run is running, before its first step."""
+        path = self.run_dir / "summary.json"
+        if stage != "fit":  # keep what the training left
+            self.summary = self.summary or (json.loads(path.read_text()) if path.is_file() else {})
+        hparams, data = pl_module.hparams, trainer.datamodule
+        method = "gain_ext" if hparams.ext_weight else "gain" if hparams.am_weight else "gradcam"
+        if stage == "fit" or not self.summary:
+            self._write(
+                trainer,
+                state="running",
+                method=method,
+                seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
+                accuracy_class=data.accuracy_class,
+                num_masked=len(data.masked_ids),
+                metrics={},
+                git_commit=git_commit(),
+                versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+                device=device_name(trainer),
+            )
+        if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
+            write_atomically(self.run_dir / "masked_ids.txt", "\n".join(data.masked_ids) + "\n")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Continue the metrics where the checkpoint stands."""
+        if trainer.global_step and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.drop_from(trainer.global_step)
+
+    def _finish(self, trainer: pl.Trainer) -> None:
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        metrics = {**self.summary.get("metrics", {}), **metrics}
+        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        self._write(trainer, state="finished", metrics=finite, wall_time_s=round(time.time() - self.started, 1),
+                    **peak_memory())  # fmt: skip
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training ended."""
+        self._finish(trainer)
+
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict, batch: dict,
+                          batch_idx: int, dataloader_idx: int = 0) -> None:  # fmt: skip
+        """Note every image's scores, and keep the first images' maps."""
+        name = list(trainer.datamodule.test_sets)[dataloader_idx]
+        self.rows += per_image_rows(name, batch, outputs, pl_module.hparams.class_names)
+        if dataloader_idx == 0 and sum(len(kept["ids"]) for kept in self.kept) < NUM_KEPT_MAPS:
+            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The scores of a test, per image and in all."""
+        self._finish(trainer)
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, self.rows)
+            self.rows = [row for rows in gathered for row in rows]
+        if trainer.is_global_zero and self.rows:
+            lines = [",".join(self.rows[0])] + [",".join(_csv_cell(value) for value in row.values()) for row in self.rows]
+            write_atomically(self.run_dir / "per_image.csv", "\n".join(lines) + "\n")
+            save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
+        self.rows, self.kept = [], []
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how the run ended, and keep the traceback."""
+        if not self.summary:
+            return
+        killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
+        self._write(trainer, state="killed" if killed else "failed", error=f"{type(exception).__name__}: {exception}")
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            text = "".join(traceback.format_exception(exception))
+            write_atomically(self.run_dir / "error.txt", text)
+
+
+def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]) -> list[dict[str, Any]]:
+    """One row a (image, class): the score, and where the image's mask shows the class, the map's scores."""
+    maps, pairs, mask = outputs["maps"], outputs["pairs"], batch["mask"]
+    judged = with_mask(mask, pairs)
+    values = {
+        "energy": energy_in_mask(maps, mask, pairs),
+        "pointing": pointing_hit(maps, mask, pairs),
+        "iou": seed_iou(scale_maps(maps), mask, pairs, threshold=SEED_THRESHOLD),
+    }
+    of_pair = {
+        (int(pairs.image[p]), int(pairs.label[p])): {key: round(float(value[p]), 6) for key, value in values.items()}
+        for p in judged.nonzero().flatten().tolist()
+    }
+    present = {(int(image), int(label)) for image, label in zip(pairs.image, pairs.label, strict=True)}
+    empty = dict.fromkeys(values, "")
+    probability = outputs["probability"].cpu().numpy()
+    return [
+        {
+            "set": name,
+            "id": image_id,
+            "class": class_name,
+            "present": int((n, c) in present),
+            "score": f"{probability[n, c]:.6g}",
+            **of_pair.get((n, c), empty),
+        }
+        for n, image_id in enumerate(batch["id"])
+        for c, class_name in enumerate(class_names)
+    ]
+
+
+def _csv_cell(value: Any) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
+
+
+def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
+    """Images, masks and raw maps of a batch as arrays."""
+    pairs: Pairs = outputs["pairs"]
+    return {
+        "ids": list(batch["id"]),
+        "image": image.permute(0, 2, 3, 1).cpu().numpy(),
+        "mask": batch["mask"].cpu().numpy(),
+        "pair_image": pairs.image.cpu().numpy(),
+        "pair_class": pairs.label.cpu().numpy(),
+        "map": outputs["maps"].squeeze(1).cpu().numpy().astype(np.float16),
+    }
+
+
+def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) -> None:
+    """Write the first ``NUM_KEPT_MAPS`` of the kept images to one ``.npz``, without half a file ever."""
+    offsets = np.cumsum([0, *(len(batch["ids"]) for batch in kept)])
+    pair_image = np.concatenate([batch["pair_image"] + offset for batch, offset in zip(kept, offsets, strict=False)])
+    first = pair_image < NUM_KEPT_MAPS
+    arrays = {key: np.concatenate([batch[key] for batch in kept]) for key in ("image", "mask", "pair_class", "map")}
+    part = path.with_name("part_" + path.name)
+    np.savez_compressed(
+        part,
+        ids=np.array([image_id for batch in kept for image_id in batch["ids"]][:NUM_KEPT_MAPS]),
+        image=arrays["image"][:NUM_KEPT_MAPS],
+        mask=arrays["mask"][:NUM_KEPT_MAPS],
+        pair_image=pair_image[first],
+        pair_class=arrays["pair_class"][first],
+        map=arrays["map"][first],
+        class_names=np.array(class_names),
+    )
+    os.replace(part, path)
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that the package runs from, with ``+`` if files have changed since; else None."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """What the run computes on."""
+    if trainer.strategy.root_device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def peak_memory() -> dict[str, int]:
+    """Peak memory of the process, MiB, and of its GPU if it has one."""
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20}
+    if torch.cuda.is_available():
+        peak["peak_gpu_mib"] = torch.cuda.max_memory_allocated() >> 20
+    return peak

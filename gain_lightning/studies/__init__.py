@@ -1,0 +1,1 @@
+"""What comes after training: read finished runs, compare them, report. Files alone are enough, without torch."""

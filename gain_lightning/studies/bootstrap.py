@@ -1,0 +1,158 @@
+"""How far a score depends on which test images were drawn: a paired bootstrap from ``per_image.csv``.
+
+One set of resamples serves every run, so that the difference of two runs is taken on the same images.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.studies.runs import ImageTable
+
+RESAMPLES = 2000
+_AT_ONCE = 100  # resamples held in memory
+
+
+class Judging(NamedTuple):
+    """How decisions are judged: which classes mean AP runs over, and what makes an image's decision right.
+
+    Attributes:
+        scored: Class names, or None for all.
+        accuracy_class: The one class that counts, or None for all.
+        single_label: The highest score decides, instead of every score above 0.5.
+    """
+
+    scored: list[str] | None = None
+    accuracy_class: str | None = None
+    single_label: bool = False
+
+
+def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Average precision of one class for images that count several times or not at all.
+
+    Sum over recall steps of (recall gained) x (precision there); equal scores make one step.
+
+    Args:
+        score: Of the N images, shape ``(N,)``.
+        present: Where the class is present, shape ``(N,)`` bool.
+        weight: How often each image counts, in R resamples, shape ``(R, N)``.
+
+    Returns:
+        Shape ``(R,)``; nan where no image has the class.
+
+    Example:
+        >>> score, present = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
+        >>> average_precision(score, present, np.array([[1, 1, 1], [1, 0, 2]])).round(3)
+        array([0.833, 1.   ])
+    """
+    order = np.argsort(-score, kind="stable")
+    positive = np.flatnonzero(present[order])
+    falling = -score[order]
+    end = np.searchsorted(falling, falling[positive], side="right") - 1  # last place with the same score
+    drawn = weight[:, order].cumsum(1)[:, end]
+    gained = weight[:, order[positive]]
+    found = gained.cumsum(1)[:, np.searchsorted(positive, end, side="right") - 1]
+    with np.errstate(invalid="ignore"):
+        return (gained * found / np.maximum(drawn, 1)).sum(1) / gained.sum(1)
+
+
+def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
+    """Mean AP, energy and pointing of the main test set.
+
+    Args:
+        table: Of N images and C classes.
+        weight: How often each image counts, ``(R, N)``.
+        judging: Names the classes that mean AP runs over.
+
+    Returns:
+        ``test/mean_ap``, the mean over classes; ``test/energy``, over judged pairs; ``test/pointing``, over
+        classes of each class's mean; each ``(R,)``, nan where nothing can be judged.
+    """
+    classes = [i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored]
+    precisions = [average_precision(table.score[:, i], table.present[:, i], weight) for i in classes]
+    energy, pointing = np.nan_to_num(table.energy), np.nan_to_num(table.pointing)
+    num_energy, num_pointing = ~np.isnan(table.energy), ~np.isnan(table.pointing)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
+            "test/energy": (weight @ energy.sum(1)) / (weight @ num_energy.sum(1)),
+            "test/pointing": _nanmean((weight @ pointing) / (weight @ num_pointing)),
+        }
+
+
+def is_correct(table: ImageTable, judging: Judging) -> np.ndarray:
+    """Whether each image's decision is right, ``(N,)`` bool."""
+    if judging.single_label:
+        return table.score.argmax(1) == table.present.argmax(1)
+    right = (table.score > 0.5) == table.present
+    if judging.accuracy_class in table.class_names:
+        return right[:, table.class_names.index(judging.accuracy_class)]
+    return right.all(1)
+
+
+def resampled_scores(
+    runs: Sequence[dict[str, ImageTable]], judging: Judging, resamples: int = RESAMPLES
+) -> list[dict[str, np.ndarray]]:
+    """Every run's scores on the whole sets, then on resampled ones, the same images for all runs.
+
+    Each test set is resampled on its own. ``test/biased_accuracy`` is the mean of the further sets' accuracies.
+
+    Args:
+        runs: Test sets of each run, with equal names, ids and classes.
+        judging: How decisions are judged.
+        resamples: R, how many times the images are drawn.
+
+    Returns:
+        Scores of each run, ``(1 + R,)``: first the score itself.
+    """
+    main, *further = main_set_first(runs[0])
+    scores: list[dict[str, np.ndarray]] = [{} for _ in runs]
+    for seed, name in enumerate([main, *further]):
+        parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
+        for weight in _draws(len(runs[0][name].ids), resamples, seed):
+            for part, tables in zip(parts, runs, strict=True):
+                if name == main:
+                    part.append(image_scores(tables[name], weight, judging))
+                else:
+                    correct = is_correct(tables[name], judging)
+                    part.append({f"test/{name}": weight @ correct / weight.sum(1)})
+        for score, part in zip(scores, parts, strict=True):
+            score.update({key: np.concatenate([chunk[key] for chunk in part]) for key in part[0]})
+    if further:
+        for score in scores:
+            score["test/biased_accuracy"] = np.mean([score[f"test/{name}"] for name in further], 0)
+    return scores
+
+
+def main_set_first(tables: dict[str, ImageTable]) -> list[str]:
+    """Names of the test sets, the one that all scores are taken on first."""
+    return sorted(tables, key=lambda name: name != "test")
+
+
+def interval(deltas: np.ndarray) -> tuple[float, float] | None:
+    """The central 95 % of resampled differences; None if there are none."""
+    deltas = deltas[~np.isnan(deltas)]
+    return tuple(np.quantile(deltas, (0.025, 0.975)).tolist()) if len(deltas) else None
+
+
+def seed_interval(deltas: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean over a few paired runs, by drawing among them: coarse; None below two."""
+    if len(deltas) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    return interval(rng.choice(np.asarray(deltas), (RESAMPLES, len(deltas))).mean(1))
+
+
+def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights ``(R, N)``, a few resamples at a time: first all images once, then as drawn."""
+    rng = np.random.default_rng(seed)
+    yield np.ones((1, num_images))
+    for start in range(0, resamples, _AT_ONCE):
+        count = min(_AT_ONCE, resamples - start)
+        yield rng.multinomial(num_images, np.full(num_images, 1 / num_images), count).astype(float)
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over axis 1 of what is not nan; nan where all are."""
+    return np.nansum(values, 1) / (~np.isnan(values)).sum(1)

@@ -1,0 +1,278 @@
+"""A finished run, read from the files of its folder."""
+
+import csv
+import glob
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+
+COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
+
+
+class RunError(ValueError):
+    """A run that cannot be read, or runs that cannot be compared; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run says about itself.
+
+    Attributes:
+        path: Its folder, as given.
+        config: ``config.yaml`` with dotted keys, see :func:`flatten`.
+        summary: ``summary.json`` as it is.
+        method: ``gradcam``, ``gain``, ``gain_ext`` or another name.
+        seed: Of the training; None if the run names none.
+        metrics: Every finite metric, such as ``test/mean_ap``.
+    """
+
+    path: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    method: str
+    seed: int | None
+    metrics: dict[str, float]
+
+
+class ImageTable(NamedTuple):
+    """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
+
+    ``energy`` and ``pointing`` are nan where a class is absent or without mask.
+    """
+
+    ids: list[str]
+    class_names: list[str]
+    present: np.ndarray
+    score: np.ndarray
+    energy: np.ndarray
+    pointing: np.ndarray
+
+
+class Maps(NamedTuple):
+    """``maps.npz``: the fixed test images and the raw attention maps of their P (image, class) pairs."""
+
+    ids: np.ndarray  # (N,) str
+    image: np.ndarray  # (N, H, W, 3) uint8
+    mask: np.ndarray  # (N, H, W) uint8
+    pair_image: np.ndarray  # (P,) index of the image
+    pair_class: np.ndarray  # (P,) index of the class
+    map: np.ndarray  # (P, H, W)
+    class_names: np.ndarray  # (C,) str
+
+
+def find_runs(patterns: Sequence[str]) -> list[str]:
+    """Folders that paths and globs name, each once, in the order given.
+
+    Args:
+        patterns: Paths, or globs that the shell has not expanded.
+
+    Returns:
+        Paths; those without wildcard are not checked.
+
+    Raises:
+        RunError: If a glob matches no folder.
+    """
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        is_glob = glob.has_magic(pattern) and not os.path.exists(pattern)
+        paths = [path for path in sorted(glob.glob(pattern)) if os.path.isdir(path)] if is_glob else [pattern]
+        if not paths:
+            raise RunError(f"{pattern}: matches no folder")
+        for path in paths:
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def read_run(path: str) -> Run:
+    """Read a finished run.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        RunError: If it is missing, unreadable, not finished or has no test metrics.
+    """
+    if not os.path.isdir(path):
+        raise RunError(f"{path}: no such folder")
+    summary = _read_mapping(path, "summary.json", json.loads)
+    state = summary.get("state")
+    if state != "finished":
+        raise RunError(f"{path}: its state is {state!r}, expected 'finished'")
+    metrics = summary.get("metrics")
+    finite = {
+        printable(key): float(value)
+        for key, value in (metrics if isinstance(metrics, dict) else {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+    }
+    if not any(key.startswith("test/") for key in finite):
+        raise RunError(f"{path}: no test metrics in its summary.json, expected test/mean_ap or others")
+    method, seed = summary.get("method"), summary.get("seed")
+    if not isinstance(method, str) or not method:
+        raise RunError(f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext")
+    config = _read_mapping(path, "config.yaml", lambda text: flatten(yaml.safe_load(text)))
+    is_seed = isinstance(seed, int) and not isinstance(seed, bool)
+    return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
+
+
+def flatten(config: dict[Any, Any]) -> dict[str, Any]:
+    """Nested keys as dotted ones; the level ``init_args`` is left out, as on the command line.
+
+    Example:
+        >>> flatten({"data": {"class_path": "Shapes", "init_args": {"image_size": 96}}})
+        {'data.class_path': 'Shapes', 'data.image_size': 96}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if not (isinstance(value, dict) and value):
+            flat[str(key)] = value
+            continue
+        for inner, leaf in flatten(value).items():
+            flat[inner if key == "init_args" else f"{key}.{inner}"] = leaf
+    return flat
+
+
+def read_images(path: str) -> dict[str, ImageTable]:
+    """Read ``per_image.csv``.
+
+    Args:
+        path: Folder of the run.
+
+    Returns:
+        The tables of the test sets by name, in the file's order; none if there is no such file.
+
+    Raises:
+        RunError: If a row is malformed or missing.
+    """
+    name = os.path.join(path, "per_image.csv")
+    header, rows = _read_csv(name)
+    missing = [column for column in COLUMNS if rows and column not in header]
+    if missing:
+        raise RunError(f"{name}: has no column {missing[0]!r}, expected {', '.join(COLUMNS)}")
+    sets: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for number, cells in rows:
+        set_name, image_id, class_name, *rest = (cells[header.index(column)] for column in COLUMNS)
+        values = [_number(cell, name, number) for cell in rest]
+        if values[0] not in (0, 1) or np.isnan(values[1]):
+            raise RunError(
+                f"{name}, row {number}: present is {rest[0]!r} and score {rest[1]!r}, expected 0 or 1 and a number"
+            )
+        pairs = sets.setdefault(printable(set_name), {})
+        if (image_id, class_name) in pairs:
+            raise RunError(f"{name}, row {number}: {image_id!r}, {class_name!r} comes twice in {set_name!r}")
+        pairs[image_id, class_name] = values
+    tables = {}
+    for set_name, pairs in sets.items():
+        ids = sorted({image_id for image_id, _ in pairs})
+        class_names = list(dict.fromkeys(class_name for _, class_name in pairs))
+        if len(pairs) != len(ids) * len(class_names):
+            raise RunError(
+                f"{name}: set {set_name!r} has {len(pairs)} rows, expected {len(ids)} images x {len(class_names)} classes"
+            )
+        values = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
+        tables[set_name] = ImageTable(ids, class_names, values[..., 0] == 1, *np.moveaxis(values[..., 1:], 2, 0))
+    return tables
+
+
+def read_curves(path: str) -> dict[str, np.ndarray]:
+    """Read ``metrics.csv``.
+
+    Args:
+        path: Folder of the run.
+
+    Returns:
+        Rows (epoch, step, value) of every column that has values, ``(rows, 3)``; none without the file.
+
+    Raises:
+        RunError: If a cell is no number.
+    """
+    name = os.path.join(path, "metrics.csv")
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    header, rows = _read_csv(name)
+    for number, cells in rows:
+        row = {column: _number(cell, name, number) for column, cell in zip(header, cells, strict=True) if cell}
+        epoch, step = row.pop("epoch", np.nan), row.pop("step", np.nan)
+        for column, value in row.items():
+            curves.setdefault(printable(column), []).append((epoch, step, value))
+    return {column: np.array(points) for column, points in curves.items()}
+
+
+def read_maps(path: str) -> Maps | None:
+    """Read ``maps.npz``; None if the run kept no maps.
+
+    Raises:
+        RunError: If its arrays are unreadable or do not fit together.
+    """
+    name = os.path.join(path, "maps.npz")
+    if not os.path.exists(name):
+        return None
+    try:
+        with np.load(name, allow_pickle=False) as arrays:
+            maps = Maps(**{field: arrays[field] for field in Maps._fields})
+        num_images, height, width, _ = maps.image.shape
+        fits = (
+            maps.image.shape[3] == 3
+            and maps.image.dtype == maps.mask.dtype == np.uint8
+            and maps.mask.shape == (num_images, height, width)
+            and maps.map.shape == (len(maps.pair_image), height, width)
+            and maps.ids.shape == (num_images,)
+            and maps.pair_image.shape == maps.pair_class.shape
+            and ((maps.pair_image >= 0) & (maps.pair_image < num_images)).all()
+            and ((maps.pair_class >= 0) & (maps.pair_class < len(maps.class_names))).all()
+        )
+        if not fits:
+            raise ValueError("its arrays do not fit together")
+        return maps._replace(map=np.nan_to_num(maps.map.astype(np.float32), posinf=0, neginf=0))
+    except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{name}: unreadable ({error})") from error
+
+
+def printable(text: str) -> str:
+    """The text with ``?`` for what a terminal or a font cannot show."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _read_mapping(path: str, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        content = parse((Path(path) / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: has no {name}, expected the folder of a run") from error
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"{path}: its {name} is unreadable ({reason})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: its {name} holds no keys and values")
+    return content
+
+
+def _read_csv(name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and numbered rows of equal length; nothing if there is no file."""
+    if not os.path.exists(name):
+        return [], []
+    try:
+        with open(name, newline="", encoding="utf-8") as file:
+            header, *rows = [cells for cells in csv.reader(file) if cells] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(f"{name}: unreadable ({error})") from error
+    for number, cells in enumerate(rows, 1):
+        if len(cells) != len(header):
+            raise RunError(f"{name}, row {number}: {len(cells)} cells, expected {len(header)}")
+    return header, list(enumerate(rows, 1))
+
+
+def _number(cell: str, name: str, number: int) -> float:
+    try:
+        return float(cell) if cell else np.nan
+    except ValueError as error:
+        raise RunError(f"{name}, row {number}: {cell!r} is no number") from error

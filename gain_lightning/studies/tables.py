@@ -1,0 +1,101 @@
+"""A comparison as text, JSON and CSV."""
+
+import csv
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from gain_lightning.studies.compare import METHODS, METRICS, Comparison, Stat, is_score
+
+
+def short_name(metric: str) -> str:
+    """What tables call a metric.
+
+    Example:
+        >>> short_name("test/mean_ap"), short_name("test/boat_without_water")
+        ('mAP', 'boat without water')
+    """
+    return METRICS.get(metric, metric.partition("/")[2].replace("_", " "))
+
+
+def show(metric: str, stat: Stat | None) -> str:
+    """Mean and spread: scores in percent, a threshold or loss as it is.
+
+    Example:
+        >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
+        ('91.2 ± 0.4', '0.35')
+    """
+    if stat is None:
+        return "-"
+    scale, digits = (100, 1) if is_score(metric) else (1, 2)
+    spread = "" if stat.std is None else f" ± {scale * stat.std:.{digits}f}"
+    return f"{scale * stat.mean:.{digits}f}{spread}"
+
+
+def text_table(comparison: Comparison) -> str:
+    """The comparison as text, at most 80 columns wide."""
+    lines = ["Percent, mean ± standard deviation over runs"]
+    for start in range(0, len(comparison.groups), 4):
+        groups = comparison.groups[start : start + 4]
+        lines.append(f"{'':20}" + "".join(f"{_cut(METHODS.get(group.name, group.name), 14):>15}" for group in groups))
+        lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
+        for metric in comparison.metrics:
+            cells = [show(metric, group.metrics.get(metric)) for group in groups]
+            lines.append(f"{_cut(short_name(metric), 20):20}" + "".join(f"{cell:>15}" for cell in cells))
+    previous = None
+    for row in comparison.differences:
+        if (row.a, row.b) != previous:
+            previous = (row.a, row.b)
+            title = _cut(f"{METHODS.get(row.a, row.a)} -> {METHODS.get(row.b, row.b)}", 32)
+            lines += ["", f"{title:33}{'points':>6}  95 % interval"]
+        interval = f"{100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f}" if row.ci95 else "none"
+        sense = "over seeds, coarse" if row.over == "seeds" else ""
+        if row.over == "images":
+            sense = f"over images, {'excludes' if row.is_clear else 'includes'} 0"
+        lines.append(f"  {_cut(short_name(row.metric), 29):29}{100 * row.delta:+8.1f}  {interval:15} {sense}".rstrip())
+    for note in comparison.notes:
+        lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
+    return "\n".join(lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def write_summary(comparison: Comparison, path: Path) -> None:
+    """Write ``summary.json``.
+
+    Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, and
+    ``differences``, a list of ``{metric, a, b, delta, ci95}`` where ``delta`` is mean b - mean a and ``ci95``
+    is ``[low, high]`` or null. Keys and units are those of the runs (fractions of 1, such as
+    ``test/mean_ap``); ``std`` is null for one run.
+
+    Args:
+        comparison: What to write.
+        path: The file.
+    """
+    content: dict[str, Any] = {
+        "groups": [
+            {
+                "name": group.name,
+                "runs": [run.path for run in group.runs],
+                "metrics": {key: stat._asdict() for key, stat in group.metrics.items()},
+            }
+            for group in comparison.groups
+        ],
+        "differences": [
+            {"metric": row.metric, "a": row.a, "b": row.b, "delta": row.delta, "ci95": row.ci95}
+            for row in comparison.differences
+        ],
+    }
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_table(comparison: Comparison, path: Path) -> None:
+    """Write ``table.csv``: group, metric, mean, std, n; one row per group and metric, unrounded."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["group", "metric", "mean", "std", "n"])
+        for group in comparison.groups:
+            writer.writerows([group.name, key, *stat] for key, stat in group.metrics.items())

@@ -1,0 +1,84 @@
+"""Fixtures that several test files share."""
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from gain_lightning.backbones import Backbone, build_backbone
+
+
+@pytest.fixture(autouse=True)
+def quiet_process(monkeypatch):
+    """One thread, no network logger, no seed left by another test."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def tiny_backbone() -> Backbone:
+    """The tiny CNN with 3 classes, random weights and BatchNorm statistics that are not those of its input."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        backbone = build_backbone("tiny_cnn", 3)
+        for module in backbone.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.2, 0.6)
+    return backbone
+
+
+@pytest.fixture(scope="session")
+def torchvision_models(tmp_path_factory):
+    """Of a name: torchvision's own model with 5 classes in eval mode, and our backbone with the same weights.
+
+    The weights go through a file, as a user's would; the last layer, which is new in ours, is copied.
+    """
+
+    @functools.cache
+    def build(name: str) -> tuple[nn.Module, Backbone]:
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            model = getattr(torchvision.models, name)(num_classes=5)
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.running_mean.normal_(0, 0.1)
+                    module.running_var.uniform_(0.5, 2)
+                    nn.init.uniform_(module.weight, 0.5, 1)
+                    nn.init.normal_(module.bias, 0, 0.1)
+        path = tmp_path_factory.mktemp("weights") / f"{name}.pt"
+        torch.save(model.state_dict(), path)
+        with pytest.MonkeyPatch.context() as patch:  # random numbers that the file replaces anyway
+            for function in ("normal_", "kaiming_normal_", "kaiming_uniform_"):
+                patch.setattr(nn.init, function, lambda tensor, *args, **kwargs: tensor)
+            backbone = build_backbone(name, 5, weights=str(path))
+        path.unlink()
+        last = model.classifier[-1] if name.startswith("vgg") else model.fc
+        backbone.classifier.load_state_dict(last.state_dict())
+        for parameter in [*model.parameters(), *backbone.parameters()]:
+            parameter.requires_grad_(parameter.ndim > 1 and parameter.numel() < 1e7)  # VGG's would take a GB
+        return model.eval(), backbone.eval()
+
+    return build
+
+
+@pytest.fixture
+def voc_root() -> Path:
+    """A real VOC 2012 folder, named by the environment."""
+    if "GAIN_VOC_ROOT" not in os.environ:
+        pytest.skip("GAIN_VOC_ROOT is not set")
+    return Path(os.environ["GAIN_VOC_ROOT"])

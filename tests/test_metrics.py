@@ -1,0 +1,245 @@
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import reference
+import torch
+
+from gain_lightning import VOID
+from gain_lightning.attention import label_pairs
+from gain_lightning.metrics import (
+    THRESHOLDS,
+    PairMean,
+    SeedIoU,
+    energy_in_mask,
+    pointing_hit,
+    seed_iou,
+    with_mask,
+)
+
+NUM_CLASSES = 4
+# The last image carries no mask, the third no label; class 3 has a label in the last image alone.
+LABEL = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def batch(generator):
+    """Maps in [0, 1] without ties, masks with void, and their pairs."""
+    pairs = label_pairs(LABEL)
+    maps = torch.rand(len(pairs.image), 1, 6, 7, generator=generator)
+    maps[0] *= 0.3
+    mask = torch.zeros(len(LABEL), 6, 7, dtype=torch.uint8)
+    for n, row in enumerate(LABEL):
+        names = torch.tensor([0, 0, VOID, *(row.nonzero().flatten() + 1).tolist()], dtype=torch.uint8)
+        mask[n] = names[torch.randint(len(names), (6, 7), generator=generator)]
+    mask[3][mask[3] == 3] = 0  # an image whose mask lacks a class of its label
+    mask[4] = VOID
+    return maps, mask, pairs
+
+
+def oracle_ious(batch, thresholds=THRESHOLDS, label=LABEL):
+    maps, mask, _ = batch
+    thresholds = [float(np.float32(threshold)) for threshold in thresholds]
+    return np.array([reference.seed_iou(maps[:, 0].numpy(), mask.numpy(), label.numpy(), t) for t in thresholds])
+
+
+# SeedIoU --------------------------------------------------------------------------------------------------
+
+
+def test_seed_iou_equals_the_oracle_at_every_threshold(batch):
+    metric = SeedIoU(NUM_CLASSES)
+    metric.update(*batch)
+    scores = metric.compute()
+    expected = oracle_ious(batch)
+    assert expected.shape == (19, NUM_CLASSES + 1)
+    np.testing.assert_allclose(scores["iou"].numpy(), expected, rtol=1e-12)
+    assert np.isnan(expected[:, 4]).all()
+    np.testing.assert_allclose(scores["miou"].numpy(), np.nanmean(expected, axis=1), rtol=1e-12)
+
+
+def test_seed_iou_scores_background_and_the_named_classes(batch):
+    metric = SeedIoU(NUM_CLASSES, score_classes=[2, 3])
+    metric.update(*batch)
+    expected = np.nanmean(oracle_ious(batch)[:, [0, 3, 4]], axis=1)
+    np.testing.assert_allclose(metric.compute()["miou"].numpy(), expected, rtol=1e-12)
+
+
+def test_seed_iou_of_a_worked_example():
+    """Two images, threshold 0.5, one confusion matrix: background 2/4, class 1 2/4, class 2 1/1."""
+    mask = torch.tensor([[[0, 1, 1, VOID]], [[0, 0, 1, 2]]])
+    maps = torch.tensor([[[[0.9, 0.8, 0.1, 1.0]]], [[[0.1, 0.2, 0.9, 0.6]]], [[[0.3, 0.5, 0.7, 0.8]]]])
+    #   seeds:            1    1    0   -                                            0    0    1    2
+    metric = SeedIoU(2, thresholds=(0.5,))
+    metric.update(maps, mask, label_pairs(torch.tensor([[1, 0], [1, 1]])))
+    iou = metric.compute()["iou"][0].tolist()
+    assert iou == pytest.approx([2 / 4, 2 / 4, 1 / 1])
+    assert metric.compute()["miou"].item() == pytest.approx((0.5 + 0.5 + 1) / 3)
+
+
+def test_seed_iou_is_one_confusion_matrix_and_not_a_mean_over_images():
+    """A large wrong image outweighs a small right one: 1/11, where the mean over images is 1/2."""
+    mask = torch.ones(2, 1, 10, dtype=torch.long)
+    mask[0, 0, 1:] = VOID
+    maps = torch.zeros(2, 1, 1, 10)
+    maps[0, 0, 0, 0] = 1
+    metric = SeedIoU(1, thresholds=(0.5,))
+    metric.update(maps, mask, label_pairs(torch.ones(2, 1)))
+    assert metric.compute()["iou"][0, 1].item() == pytest.approx(1 / 11)
+
+
+def test_seed_iou_takes_a_value_at_the_threshold_for_background():
+    maps = torch.tensor([[[[0.2, 0.200001]]]])
+    metric = SeedIoU(1, thresholds=(0.2,))
+    metric.update(maps, torch.tensor([[[0, 1]]]), label_pairs(torch.ones(1, 1)))
+    assert metric.compute()["iou"].tolist() == [[1.0, 1.0]]
+
+
+def test_seed_iou_of_all_zero_maps_is_that_of_background_alone():
+    metric = SeedIoU(2)
+    metric.update(torch.zeros(1, 1, 1, 4), torch.tensor([[[0, 0, 0, 1]]]), label_pairs(torch.tensor([[1, 0]])))
+    scores = metric.compute()
+    assert scores["iou"][:, :2].tolist() == [[0.75, 0.0]] * 19
+    assert scores["iou"][:, 2].isnan().all()
+    assert scores["miou"].tolist() == [0.375] * 19
+
+
+def test_seed_iou_ignores_what_maps_say_on_void_pixels(batch):
+    maps, mask, pairs = batch
+    changed = torch.where((mask == VOID)[pairs.image].unsqueeze(1), 1 - maps, maps)
+    counts = []
+    for values in (maps, changed):
+        metric = SeedIoU(NUM_CLASSES)
+        metric.update(values, mask, pairs)
+        counts.append(metric.count)
+    assert torch.equal(*counts)
+    assert counts[0].sum() == (mask != VOID).sum()
+
+
+def test_seed_iou_over_single_images_equals_one_batch(batch):
+    maps, mask, pairs = batch
+    whole, single = SeedIoU(NUM_CLASSES), SeedIoU(NUM_CLASSES)
+    whole.update(*batch)
+    for n in range(len(mask)):
+        single.update(maps[pairs.image == n], mask[n : n + 1], label_pairs(LABEL[n : n + 1]))
+    assert torch.equal(whole.count, single.count)
+    np.testing.assert_array_equal(whole.compute()["iou"], single.compute()["iou"])
+
+
+def test_seed_iou_survives_pickle_clone_and_reset(batch):
+    metric = SeedIoU(NUM_CLASSES, thresholds=(0.3, 0.6), score_classes=[0])
+    metric.update(*batch)
+    expected = metric.compute()
+    for other in (pickle.loads(pickle.dumps(metric)), copy.deepcopy(metric), metric.clone()):
+        np.testing.assert_array_equal(other.compute()["iou"], expected["iou"])
+        np.testing.assert_array_equal(other.compute()["miou"], expected["miou"])
+    metric.reset()
+    assert metric.count.sum() == 0
+    metric.update(*batch)
+    np.testing.assert_array_equal(metric.compute()["iou"], expected["iou"])
+    assert metric.state_dict() == {}
+
+
+def test_seed_iou_refuses_thresholds_that_do_not_ascend():
+    with pytest.raises(ValueError, match="ascending"):
+        SeedIoU(2, thresholds=(0.5, 0.2))
+
+
+def test_thresholds_hold_the_paper_s():
+    assert THRESHOLDS[3] == 0.2
+    assert [round(100 * threshold) for threshold in THRESHOLDS] == list(range(5, 100, 5))
+
+
+# Energy and pointing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("score", "oracle"), [(energy_in_mask, reference.energy), (pointing_hit, reference.pointing)])
+def test_pair_scores_equal_the_oracle(batch, score, oracle):
+    maps, mask, pairs = batch
+    maps[2] += mask[1] == 2  # looks at its class
+    maps[3] = 0
+    expected = [
+        oracle(maps[p, 0].double().numpy(), mask[n].numpy(), c) for p, (n, c) in enumerate(reference.pairs(LABEL))
+    ]
+    np.testing.assert_allclose(score(maps, mask, pairs).numpy(), expected, rtol=1e-5)
+    assert expected[3] == 0
+    assert expected[2] == max(expected) > 0.5
+
+
+@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
+def test_pair_scores_count_no_void_pixel(score):
+    """The highest pixel is void, the next is on the class and holds 3 of the 4 that count."""
+    maps = torch.tensor([[[[3.0, 1.0, 9.0]]]])
+    value = score(maps, torch.tensor([[[1, 0, VOID]]]), label_pairs(torch.ones(1, 1)))
+    assert value.item() == (0.75 if score is energy_in_mask else 1)
+
+
+@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
+@pytest.mark.parametrize("mask", [[1, 1], [VOID, VOID], [1, VOID]])
+def test_pair_scores_of_an_all_zero_map_are_zero(score, mask):
+    value = score(torch.zeros(1, 1, 1, 2), torch.tensor([[mask]]), label_pairs(torch.ones(1, 1)))
+    assert value.tolist() == [0]
+
+
+@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
+def test_pair_scores_take_no_pair(score):
+    value = score(torch.zeros(0, 1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), label_pairs(torch.zeros(3, 2)))
+    assert value.shape == (0,)
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
+def test_pair_scores_do_not_depend_on_strength(batch, score, strength):
+    """Raw maps of a network with small weights are small."""
+    maps, mask, pairs = batch
+    torch.testing.assert_close(score(maps * strength, mask, pairs), score(maps, mask, pairs), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.6])
+def test_seed_iou_of_a_pair_equals_the_oracle(batch, threshold):
+    maps, mask, pairs = batch
+    expected = []
+    for p, (n, c) in enumerate(reference.pairs(LABEL)):
+        own = np.where(mask[n] == VOID, VOID, mask[n] == c + 1)[None]  # the class against all else
+        iou = reference.seed_iou([maps[p, 0].numpy()], own, [[1]], float(np.float32(threshold)))[1]
+        expected.append(0 if math.isnan(iou) else iou)
+    np.testing.assert_allclose(seed_iou(maps, mask, pairs, threshold=threshold).numpy(), expected, rtol=1e-6)
+
+
+def test_with_mask_is_true_where_the_mask_shows_the_class(batch):
+    _, mask, pairs = batch
+    expected = [bool((mask[n] == c + 1).any()) for n, c in reference.pairs(LABEL)]
+    assert with_mask(mask, pairs).tolist() == expected
+    assert expected == [True, True, True, True, True, False, False]
+
+
+# PairMean -------------------------------------------------------------------------------------------------
+
+
+def test_pair_mean_runs_over_pairs_or_over_classes():
+    values, classes = torch.tensor([1.0, 0.0, 0.0, 0.5]), torch.tensor([0, 0, 0, 2])
+    means = []
+    for per_class in (False, True):
+        metric = PairMean(4, per_class=per_class)
+        metric.update(values[:1], classes[:1])
+        metric.update(values[1:], classes[1:])
+        means.append(metric.compute().item())
+    assert means == pytest.approx([1.5 / 4, (1 / 3 + 1 / 2) / 2])
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PairMean was called before:UserWarning")
+@pytest.mark.parametrize("per_class", [False, True])
+def test_pair_mean_without_a_pair_is_nan(per_class):
+    metric = PairMean(2, per_class=per_class)
+    metric.update(torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    assert math.isnan(metric.compute().item())
+    metric.update(torch.ones(1), torch.ones(1, dtype=torch.long))
+    metric.reset()
+    assert math.isnan(metric.compute().item())
+
+
+def test_pair_mean_survives_pickle():
+    metric = PairMean(2, per_class=True)
+    metric.update(torch.tensor([0.25, 0.75]), torch.tensor([0, 1]))
+    assert pickle.loads(pickle.dumps(metric)).compute().item() == 0.5
