@@ -60,13 +60,13 @@ class Backbone(nn.Module):
 
 
 def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
-    """Five convolutions and GAP; map at stride 8; for made data on a CPU. No pretrained weights."""
+    """Four convolutions and GAP; map at stride 8; for made data on a CPU. No pretrained weights."""
     if weights.default:
         raise ValueError("backbone 'tiny_cnn' has no pretrained weights: expected weights 'none' or a path")
     if output_stride not in (None, 8):
         raise ValueError(f"output_stride is {output_stride}, but the map of tiny_cnn is always at stride 8")
     layers: list[nn.Module] = []
-    for inputs, outputs, stride in [(3, 16, 2), (16, 24, 1), (24, 48, 2), (48, 64, 1), (64, 96, 2)]:
+    for inputs, outputs, stride in [(3, 16, 2), (16, 32, 2), (32, 48, 1), (48, 96, 2)]:
         conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
     classifier = nn.Linear(96, num_classes)

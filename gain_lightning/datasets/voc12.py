@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from gain_lightning import VOID
 from gain_lightning.datasets import transforms
-from gain_lightning.datasets.images import read_image, read_mask
+from gain_lightning.datasets.images import image_size, read_image, read_mask
 from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
 
@@ -50,21 +50,28 @@ class VOC12(Dataset):
         index, visit = draw if isinstance(draw, Draw) else (draw, 0)
         image_id = self.ids[index]
         image = read_image(self.root / "JPEGImages" / f"{image_id}.jpg")
-        mask = None
-        if self.mask_folder is not None:
-            mask = _read_fitting_mask(self.root / self.mask_folder / f"{image_id}.png", image)
+        mask = None if self.mask_folder is None else self._read_mask(image_id, image.shape[:2])
         image, mask = transforms.apply(self.transform, image, mask, (self.seed, visit, index))
         return make_sample(image, self.labels[index], mask, image_id)
 
+    def check_masks(self) -> None:
+        """Read every mask once, so that a bad one is an error before training and not in the middle of it.
 
-def _read_fitting_mask(path: Path, image: np.ndarray) -> np.ndarray:
-    mask = read_mask(path)
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"{path}: mask of {mask.shape[:2]} pixels, but its image has {image.shape[:2]} (height, width)")
-    outside = mask[(mask > len(CLASSES)) & (mask != VOID)]
-    if len(outside):
-        raise ValueError(f"{path}: class index {outside[0]} is out of range, expected 0..{len(CLASSES)} or {VOID} (void)")
-    return mask
+        Raises:
+            FileNotFoundError, ValueError: It names the first mask that is missing or does not fit.
+        """
+        for image_id in self.ids:
+            self._read_mask(image_id, image_size(self.root / "JPEGImages" / f"{image_id}.jpg"))
+
+    def _read_mask(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        path = self.root / self.mask_folder / f"{image_id}.png"
+        mask = read_mask(path)
+        if mask.shape != size:
+            raise ValueError(f"{path}: mask of {mask.shape} pixels, but its image has {size} (height, width)")
+        outside = mask[(mask > len(CLASSES)) & (mask != VOID)]
+        if len(outside):
+            raise ValueError(f"{path}: class index {outside[0]} is out of range, expected 0..20 or 255 (void)")
+        return mask
 
 
 def read_label(root: Path, image_id: str) -> np.ndarray:
@@ -166,6 +173,7 @@ class VOC12DataModule(TwoStreamDataModule):
         self.train_split = train_split
         self.mask_folder = mask_folder
         self.image_size = image_size
+        self.val_set: VOC12 | None = None
 
     def setup(self, stage: str) -> None:
         """Read the lists and labels that ``stage`` needs."""
@@ -176,8 +184,10 @@ class VOC12DataModule(TwoStreamDataModule):
             masked_ids = self.draw_masked_ids([image_id for image_id in ids if (folder / f"{image_id}.png").is_file()])
             if masked_ids:
                 self.masked_set = self._open(masked_ids, augment=True, mask_folder=self.mask_folder)
-        if stage in ("fit", "validate", "test"):
+                self.masked_set.check_masks()
+        if self.val_set is None:
             self.val_set = self._open(read_ids(self.root, "val"), augment=False, mask_folder="SegmentationClass")
+            self.val_set.check_masks()
             self.test_sets = {"val": self.val_set}
 
     def _open(self, ids: list[str], *, augment: bool, mask_folder: str | None) -> VOC12:

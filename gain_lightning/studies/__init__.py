@@ -1,1 +1,1 @@
-"""What comes after training: read finished runs, compare them, report. Files alone are enough, without torch."""
+"""What comes after training: read finished runs, compare them, report; from files alone, without torch."""

@@ -69,7 +69,9 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
         ``test/mean_ap``, the mean over classes; ``test/energy``, over judged pairs; ``test/pointing``, over
         classes of each class's mean; each ``(R,)``, nan where nothing can be judged.
     """
-    classes = [i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored]
+    classes = [
+        i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored
+    ]
     precisions = [average_precision(table.score[:, i], table.present[:, i], weight) for i in classes]
     energy, pointing = np.nan_to_num(table.energy), np.nan_to_num(table.pointing)
     num_energy, num_pointing = ~np.isnan(table.energy), ~np.isnan(table.pointing)
@@ -96,7 +98,8 @@ def resampled_scores(
 ) -> list[dict[str, np.ndarray]]:
     """Every run's scores on the whole sets, then on resampled ones, the same images for all runs.
 
-    Each test set is resampled on its own. ``test/biased_accuracy`` is the mean of the further sets' accuracies.
+    Each test set is resampled on its own. ``test/biased_accuracy`` is the mean of the further sets'
+    accuracies.
 
     Args:
         runs: Test sets of each run, with equal names, ids and classes.

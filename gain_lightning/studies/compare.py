@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -29,7 +29,7 @@ _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
     "trainer.max_epochs",
 )
-_IGNORED = ("run_dir", "seed_everything", "config")
+_IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
 _TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives
 
 
@@ -77,10 +77,8 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """Test metrics that some group has, in the order of the tables."""
-        found = dict.fromkeys(key for group in self.groups for key in group.metrics if key.startswith("test/"))
-        further = [key for key in found if key not in METRICS]
-        return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
+        """Test metrics, in the order of the tables."""
+        return metric_order(self.groups)
 
 
 def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
@@ -111,7 +109,9 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
         pairs = _pair_by_seed(a, b)
         if not pairs:
             seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
-            image_notes.append(f"{a.name} and {b.name} cannot be paired by seed (seeds {seeds}): no intervals.")
+            image_notes.append(
+                f"{a.name} and {b.name} cannot be paired by seed (seeds {seeds}): no intervals."
+            )
         differences += _group_differences(a, b, pairs, resampled)
     commits = dict.fromkeys(str(run.summary.get("git_commit")) for run in runs)
     if len(commits) > 1:
@@ -143,7 +143,8 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = ()) -> list[str
         for run in runs:
             paths.setdefault(_text(run, key), []).append(run.path)
         if len(paths) > 1 and key in allowed:
-            notes.append(f"Allowed to differ: {key} is " + "; ".join(f"{v} in {', '.join(p)}" for v, p in paths.items()))
+            values = "; ".join(f"{value} in {', '.join(p)}" for value, p in paths.items())
+            notes.append(f"Allowed to differ: {key} is {values}.")
         elif len(paths) > 1:
             refused.append(f"  {key}\n" + "\n".join(f"    {v}: {', '.join(p)}" for v, p in paths.items()))
     if refused:
@@ -160,17 +161,18 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
     rows, mixed = [], []
     for key in dict.fromkeys(key for run in runs for key in run.config):
         values = [list(dict.fromkeys(_text(run, key) for run in group.runs)) for group in groups]
-        if key.split(".")[0] in _IGNORED or len({text for texts in values for text in texts}) < 2:
+        if key.startswith(_IGNORED) or len({text for texts in values for text in texts}) < 2:
             continue
         rows.append((printable(key), [printable(", ".join(texts)) for texts in values]))
         mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(values) if len(texts) > 1]
-    return rows, [f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."] if mixed else []
+    note = f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."
+    return rows, [note] if mixed else []
 
 
 def _text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
     text, folder = str(run.config.get(key)), run.config.get("run_dir")
-    return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.sep in folder else text
+    return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text
 
 
 def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
@@ -183,7 +185,7 @@ def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
 
 
 def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """Resampled scores by run and metric, of those that agree with what the run says; and what was left out."""
+    """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
     tables = [read_images(run.path) for run in runs]
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
@@ -191,8 +193,9 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
     contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]
     if any(sorted(content) != sorted(contents[0]) for content in contents):
         return {}, ["The runs were tested on different images or classes: no intervals over images."]
+    scored = runs[0].config.get("model.score_classes")
     judging = bootstrap.Judging(
-        runs[0].config.get("model.score_classes"),
+        scored if isinstance(scored, list) else None,
         runs[0].summary.get("accuracy_class"),
         runs[0].config.get("model.task") == "single_label",
     )
@@ -213,24 +216,36 @@ def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
     """Runs of equal seed; none unless both groups have the same seeds, each once."""
     runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
     complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs) and None not in runs_a
-    return [(run, runs_b[seed]) for seed, run in runs_a.items()] if complete and runs_a.keys() == runs_b.keys() else []
+    if not complete or runs_a.keys() != runs_b.keys():
+        return []
+    return [(run, runs_b[seed]) for seed, run in runs_a.items()]
 
 
 def _group_differences(
     a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
-) -> Iterable[Difference]:
-    for metric in Comparison([a, b], [], []).metrics:
-        if metric not in a.metrics or metric not in b.metrics or not is_score(metric):
+) -> Iterator[Difference]:
+    for metric in filter(is_score, metric_order([a, b])):
+        if metric not in a.metrics or metric not in b.metrics:
             continue
+        runs = [run for pair in pairs for run in pair]
         ci95, over = None, ""
-        paired = [(x, y) for x, y in pairs if metric in x.metrics and metric in y.metrics]
-        if all(metric in resampled.get(run.path, ()) for pair in pairs for run in pair) and pairs:
+        if not runs or any(metric not in run.metrics for run in runs):
+            pass  # not paired
+        elif all(metric in resampled.get(run.path, ()) for run in runs):
             deltas = [resampled[y.path][metric][1:] - resampled[x.path][metric][1:] for x, y in pairs]
             ci95, over = bootstrap.interval(np.mean(deltas, 0)), "images"
-        elif len(paired) == len(pairs):
-            ci95, over = bootstrap.seed_interval([y.metrics[metric] - x.metrics[metric] for x, y in pairs]), "seeds"
+        else:
+            deltas = [y.metrics[metric] - x.metrics[metric] for x, y in pairs]
+            ci95, over = bootstrap.seed_interval(deltas), "seeds"
         delta = b.metrics[metric].mean - a.metrics[metric].mean
         yield Difference(metric, a.name, b.name, delta, ci95, over if ci95 else "")
+
+
+def metric_order(groups: Sequence[Group]) -> list[str]:
+    """Test metrics that some group has, in the order of the tables."""
+    found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
+    further = [key for key in found if key not in METRICS]
+    return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
 
 
 def is_score(metric: str) -> bool:
@@ -248,9 +263,15 @@ def compare_main(argv: list[str]) -> int:
         Exit status: 0, or 2 if runs are unreadable or not comparable. A worse method is no error.
     """
     parser = argparse.ArgumentParser(prog="gain compare", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run, or a glob in quotes")
-    parser.add_argument("--out", default="runs/compare", metavar="DIR", help="where to write (default: %(default)s)")
-    parser.add_argument("--allow", action="append", default=[], metavar="KEY", help="config key that may differ")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or a glob in quotes"
+    )
+    parser.add_argument(
+        "--out", default="runs/compare", metavar="DIR", help="where to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="KEY", help="config key that may differ"
+    )
     args = parser.parse_args(argv)
     from gain_lightning.studies import report, tables  # after --help: they import matplotlib
 
@@ -281,7 +302,9 @@ def _read_runs(patterns: Sequence[str], out: Path) -> list[Run]:
         except RunError as error:
             errors.append(str(error))
     if errors or not runs:
-        raise RunError("\n  ".join(["these runs cannot be compared:", *errors]) if errors else "no run to compare")
+        raise RunError(
+            "\n  ".join(["these runs cannot be compared:", *errors]) if errors else "no run to compare"
+        )
     return runs
 
 

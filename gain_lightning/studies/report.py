@@ -19,12 +19,12 @@ _MAX_POINTS = 400  # of a curve
 _LOSSES = {"train/loss": "L", "train/loss_cl": "L_cl", "train/loss_am": "L_am", "train/loss_ext": "L_ext"}
 _MEANINGS = {  # of the columns
     "test/mean_ap": "Classification: mean over classes of average precision.",
-    "test/seed_miou": "Maps cut at 20 % of their maximum against the masks: mean IoU over background and classes.",
+    "test/seed_miou": "Maps cut at 20 % of their maximum: mean IoU over background and classes.",
     "test/seed_miou_best": "The same at the threshold that suits the run best.",
     "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
-    "test/biased_accuracy": "Mean accuracy over the further test sets, which break the bias of the training set.",
+    "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
 }
 # What the reading says of a metric that clearly rises or falls.
 _WORDS = {
@@ -57,13 +57,15 @@ def write_report(comparison: Comparison, path: Path) -> None:
     names = [method_name(group.name) for group in comparison.groups]
     examples, note = _examples(comparison.groups)
     page = environment.get_template("report.html.j2").render(
-        title=f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0],
+        title=_join(names),
         reading=reading(comparison),
         comparison=comparison,
         columns=[(metric, _MEANINGS.get(metric, "")) for metric in comparison.metrics],
         is_score=is_score,
         results=_results(comparison),
-        differences=[list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))],
+        differences=[
+            list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))
+        ],
         curves=_curves(comparison.groups),
         examples=examples,
         examples_note=note,
@@ -108,10 +110,11 @@ def points(delta: float) -> str:
     """A difference of fractions, in points.
 
     Example:
-        >>> points(0.0314), points(-0.002)
-        ('+3.1', '−0.2')
+        >>> points(0.0314), points(-0.00001)
+        ('+3.1', '0.0')
     """
-    return f"{100 * delta:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+    text = f"{100 * delta:+.1f}"
+    return "0.0" if text[1:] == "0.0" else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]]]:
@@ -123,7 +126,9 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
     rows = []
     for group in comparison.groups:
         stats = [(metric, group.metrics.get(metric)) for metric in comparison.metrics]
-        rows.append((group, [(show(m, stat), stat is not None and stat.mean == best.get(m)) for m, stat in stats]))
+        rows.append(
+            (group, [(show(m, stat), stat is not None and stat.mean == best.get(m)) for m, stat in stats])
+        )
     return rows
 
 
@@ -132,7 +137,9 @@ def _curves(groups: Sequence[Group]) -> list[dict[str, str]]:
     curves = [[read_curves(run.path) for run in group.runs] for group in groups]
     found = dict.fromkeys(column for runs in curves for run in runs for column in run)
     columns = [column for column in found if column.startswith("val/") and is_score(column)]
-    columns += [column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")]
+    columns += [
+        column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")
+    ]
     epochs = [rows[:, 0] for runs in curves for run in runs for rows in run.values()]
     axis, x_label = (0, "epoch") if any(len(np.unique(epoch)) > 1 for epoch in epochs) else (1, "step")
     figures = []
@@ -153,7 +160,7 @@ def _curves(groups: Sequence[Group]) -> list[dict[str, str]]:
 
 
 def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: float) -> np.ndarray:
-    """x, mean, lowest and highest over runs, where all runs that have the column have a value; ``(4, points)``."""
+    """x, mean, lowest, highest over runs, where all that have the column have a value; ``(4, points)``."""
     series = []
     for curves in runs:
         if column in curves:
@@ -170,7 +177,7 @@ def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: 
 
 
 def _examples(groups: Sequence[Group]) -> tuple[list[dict[str, Any]], str]:
-    """Rows of pictures for the pairs that every method's first run has maps of, and a note on what is missing."""
+    """Rows of pictures for the pairs that every method's first run has maps of; a note on what is missing."""
     firsts = [min(group.runs, key=lambda run: (run.seed is None, run.seed or 0)) for group in groups]
     maps = [read_maps(run.path) for run in firsts]
     kept = [(method_name(group.name), m) for group, m in zip(groups, maps, strict=True) if m is not None]
@@ -184,13 +191,14 @@ def _examples(groups: Sequence[Group]) -> tuple[list[dict[str, Any]], str]:
         first = kept[0][1]
         image, mask = (array[first.pair_image[pair]] for array in (first.image, first.mask))
         shown = np.where(np.isin(mask, (first.pair_class[pair] + 1, VOID)), mask, 0)  # other objects left out
+        truth = plotting.shrink(plotting.colour_mask(shown), _SIDE, smooth=False)
         pictures = [
             ("image", f"Test image {image_id}", plotting.shrink(image, _SIDE)),
-            ("ground truth", f"Mask of {class_name}", plotting.shrink(plotting.colour_mask(shown), _SIDE, smooth=False)),
+            ("ground truth", f"Mask of {class_name}", truth),
         ]
         for (name, m), place in zip(kept, places, strict=True):
             pair = place[image_id, class_name]
-            picture = plotting.overlay(m.image[m.pair_image[pair]], _scaled(m.map[pair]))
+            picture = plotting.overlay(plotting.grey(m.image[m.pair_image[pair]]), _scaled(m.map[pair]))
             pictures.append((name, f"Attention of {name} for {class_name}", plotting.shrink(picture, _SIDE)))
         cells = [(caption, alt, plotting.data_uri(picture)) for caption, alt, picture in pictures]
         rows.append({"id": image_id, "class_name": class_name, "cells": cells})
@@ -216,7 +224,7 @@ def _provenance(run: Run) -> dict[str, str]:
         "path": printable(run.path),
         "method": method_name(run.method),
         "seed": "-" if run.seed is None else str(run.seed),
-        "commit": printable(str(run.summary.get("git_commit") or "-"))[:10],
+        "commit": printable(str(run.summary.get("git_commit") or "-"))[:16],
         "device": printable(str(run.summary.get("device") or "-")),
         "time": f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if is_time else "-",
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else "-",

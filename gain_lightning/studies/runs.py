@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
 
 
@@ -120,7 +119,9 @@ def read_run(path: str) -> Run:
         raise RunError(f"{path}: no test metrics in its summary.json, expected test/mean_ap or others")
     method, seed = summary.get("method"), summary.get("seed")
     if not isinstance(method, str) or not method:
-        raise RunError(f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext")
+        raise RunError(
+            f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext"
+        )
     config = _read_mapping(path, "config.yaml", lambda text: flatten(yaml.safe_load(text)))
     is_seed = isinstance(seed, int) and not isinstance(seed, bool)
     return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
@@ -166,7 +167,8 @@ def read_images(path: str) -> dict[str, ImageTable]:
         values = [_number(cell, name, number) for cell in rest]
         if values[0] not in (0, 1) or np.isnan(values[1]):
             raise RunError(
-                f"{name}, row {number}: present is {rest[0]!r} and score {rest[1]!r}, expected 0 or 1 and a number"
+                f"{name}, row {number}: present is {rest[0]!r} and score {rest[1]!r}, "
+                "expected 0 or 1 and a number"
             )
         pairs = sets.setdefault(printable(set_name), {})
         if (image_id, class_name) in pairs:
@@ -178,10 +180,13 @@ def read_images(path: str) -> dict[str, ImageTable]:
         class_names = list(dict.fromkeys(class_name for _, class_name in pairs))
         if len(pairs) != len(ids) * len(class_names):
             raise RunError(
-                f"{name}: set {set_name!r} has {len(pairs)} rows, expected {len(ids)} images x {len(class_names)} classes"
+                f"{name}: set {set_name!r} has {len(pairs)} rows, "
+                f"expected {len(ids)} images x {len(class_names)} classes"
             )
         values = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
-        tables[set_name] = ImageTable(ids, class_names, values[..., 0] == 1, *np.moveaxis(values[..., 1:], 2, 0))
+        tables[set_name] = ImageTable(
+            ids, class_names, values[..., 0] == 1, *np.moveaxis(values[..., 1:], 2, 0)
+        )
     return tables
 
 
@@ -201,7 +206,9 @@ def read_curves(path: str) -> dict[str, np.ndarray]:
     curves: dict[str, list[tuple[float, float, float]]] = {}
     header, rows = _read_csv(name)
     for number, cells in rows:
-        row = {column: _number(cell, name, number) for column, cell in zip(header, cells, strict=True) if cell}
+        row = {
+            column: _number(cell, name, number) for column, cell in zip(header, cells, strict=True) if cell
+        }
         epoch, step = row.pop("epoch", np.nan), row.pop("step", np.nan)
         for column, value in row.items():
             curves.setdefault(printable(column), []).append((epoch, step, value))
@@ -234,7 +241,16 @@ def read_maps(path: str) -> Maps | None:
         if not fits:
             raise ValueError("its arrays do not fit together")
         return maps._replace(map=np.nan_to_num(maps.map.astype(np.float32), posinf=0, neginf=0))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise RunError(f"{name}: unreadable ({error})") from error
 
 

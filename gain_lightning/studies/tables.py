@@ -38,7 +38,9 @@ def text_table(comparison: Comparison) -> str:
     lines = ["Percent, mean ± standard deviation over runs"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
-        lines.append(f"{'':20}" + "".join(f"{_cut(METHODS.get(group.name, group.name), 14):>15}" for group in groups))
+        lines.append(
+            f"{'':20}" + "".join(f"{_cut(METHODS.get(group.name, group.name), 14):>15}" for group in groups)
+        )
         lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
         for metric in comparison.metrics:
             cells = [show(metric, group.metrics.get(metric)) for group in groups]
@@ -53,7 +55,9 @@ def text_table(comparison: Comparison) -> str:
         sense = "over seeds, coarse" if row.over == "seeds" else ""
         if row.over == "images":
             sense = f"over images, {'excludes' if row.is_clear else 'includes'} 0"
-        lines.append(f"  {_cut(short_name(row.metric), 29):29}{100 * row.delta:+8.1f}  {interval:15} {sense}".rstrip())
+        lines.append(
+            f"  {_cut(short_name(row.metric), 29):29}{100 * row.delta:+8.1f}  {interval:15} {sense}".rstrip()
+        )
     for note in comparison.notes:
         lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
     return "\n".join(lines)

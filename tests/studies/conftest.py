@@ -1,6 +1,5 @@
 """Folders of made-up finished runs."""
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,104 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-
-CLASSES = ["boat", "car", "cow"]
-SETS = {"test": 40, "boat_without_water": 20, "water_without_boat": 30}
-SKILL = {"gradcam": 0.0, "gain": 0.5, "gain_ext": 1.0}
-VOID = 255
-
-
-def slow_average_precision(score: list[float], present: list[bool]) -> float:
-    """By its definition: precision and recall at every threshold, one after the other."""
-    area, recall_before = 0.0, 0.0
-    for threshold in sorted(set(score), reverse=True):
-        chosen = [p for s, p in zip(score, present, strict=True) if s >= threshold]
-        recall = sum(chosen) / sum(present)
-        area += (recall - recall_before) * sum(chosen) / len(chosen)
-        recall_before = recall
-    return area
-
-
-def slow_metrics(rows: list[dict[str, str]], names: list[str], accuracy_class: str) -> dict[str, float]:
-    """Test metrics from the rows of a per_image.csv, in plain loops."""
-    main = [row for row in rows if row["set"] == "test"]
-    precisions, pointings = [], []
-    for name in names:
-        of_class = [row for row in main if row["class"] == name]
-        score, present = [float(row["score"]) for row in of_class], [row["present"] == "1" for row in of_class]
-        precisions.append(slow_average_precision(score, present))
-        hits = [float(row["pointing"]) for row in of_class if row["pointing"]]
-        pointings.append(sum(hits) / len(hits))
-    energies = [float(row["energy"]) for row in main if row["energy"]]
-    metrics = {
-        "test/mean_ap": sum(precisions) / len(precisions),
-        "test/energy": sum(energies) / len(energies),
-        "test/pointing": sum(pointings) / len(pointings),
-    }
-    accuracies = []
-    for name in dict.fromkeys(row["set"] for row in rows if row["set"] != "test"):
-        of_class = [row for row in rows if row["set"] == name and row["class"] == accuracy_class]
-        right = [(float(row["score"]) > 0.5) == (row["present"] == "1") for row in of_class]
-        accuracies.append(sum(right) / len(right))
-        metrics[f"test/{name}"] = accuracies[-1]
-    return {**metrics, "test/biased_accuracy": sum(accuracies) / len(accuracies)}
-
-
-def image_rows(method: str, seed: int, sets: dict[str, int]) -> list[dict[str, str]]:
-    """Rows of a per_image.csv; the images are equal for all runs, the scores better with skill."""
-    rows, skill = [], SKILL.get(method, 0.0)
-    noise = np.random.default_rng((len(method), seed))
-    for set_index, (set_name, count) in enumerate(sets.items()):
-        labels = np.random.default_rng(set_index).random((count, len(CLASSES))) < 0.5
-        for image, label in enumerate(labels):
-            for name, present in zip(CLASSES, label, strict=True):
-                score = 1 / (1 + np.exp(-noise.normal((1.5 + skill) * (2 * present - 1), 1.5)))
-                energy = np.clip(noise.normal(0.3 + 0.3 * skill, 0.15), 0, 1)
-                judged = present and set_name == "test"
-                cells = (f"{energy:.4f}", str(int(energy > 0.4)), f"{energy:.4f}") if judged else ("", "", "")
-                start = (set_name, f"{set_name}_{image:04}", name, str(int(present)), f"{score:.5f}")
-                rows.append(dict(zip(COLUMNS, start + cells, strict=True)))
-    return rows
-
-
-COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing", "iou")
-
-
-def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def curve_rows(method: str, seed: int, epochs: int = 5) -> list[dict[str, str]]:
-    """Rows of a metrics.csv as Lightning's CSVLogger writes it: many cells empty."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for epoch in range(epochs):
-        for step in range(2):
-            row = {"epoch": epoch, "step": 2 * epoch + step, "train/loss_cl": 1 / (1 + epoch) + 0.1 * rng.random()}
-            rows.append({**row, "train/loss": row["train/loss_cl"] + 0.1, "train/guidance": 1.0, "val/mean_ap": ""})
-            if method != "gradcam":
-                rows[-1]["train/loss_am"] = 0.5 / (1 + epoch)
-        rows.append({"epoch": epoch, "step": 2 * epoch + 1, "val/mean_ap": 0.9 - 0.3 / (1 + epoch) + 0.02 * rng.random()})
-    return [{key: str(value) for key, value in row.items()} for row in rows]
-
-
-def map_arrays(seed: int = 0, size: int = 24, ids: tuple[str, ...] = ("a", "b", "c")) -> dict[str, np.ndarray]:
-    """Arrays of a maps.npz: one pair of each image."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((len(ids), size, size), np.uint8)
-    mask[:, 4:12, 4:12], mask[:, 4, 4:12] = 1, VOID
-    return {
-        "ids": np.array(ids),
-        "image": np.random.default_rng(0).integers(0, 256, (len(ids), size, size, 3)).astype(np.uint8),
-        "mask": mask,
-        "pair_image": np.arange(len(ids)),
-        "pair_class": np.zeros(len(ids), int),
-        "map": rng.random((len(ids), size, size)).astype(np.float16),
-        "class_names": np.array(CLASSES),
-    }
+from fake_runs import CLASSES, SETS, SKILL, curve_rows, image_rows, map_arrays, slow_metrics, write_csv
 
 
 @pytest.fixture
@@ -128,8 +30,17 @@ def make_run(tmp_path: Path) -> Callable[..., str]:
         write_csv(folder / "per_image.csv", rows)
         write_csv(folder / "metrics.csv", curve_rows(method, seed))
         scores = slow_metrics(rows, CLASSES, "boat")
-        scores |= {"test/seed_miou": 0.3 + 0.1 * SKILL.get(method, 0) + 0.01 * seed, "test/seed_threshold_best": 0.25}
-        content = {"state": "finished", "method": method, "seed": seed, "accuracy_class": "boat", "git_commit": "abc"}
+        scores |= {
+            "test/seed_miou": 0.3 + 0.1 * SKILL.get(method, 0) + 0.01 * seed,
+            "test/seed_threshold_best": 0.25,
+        }
+        content = {
+            "state": "finished",
+            "method": method,
+            "seed": seed,
+            "accuracy_class": "boat",
+            "git_commit": "abc",
+        }
         content |= {"device": "cpu", "wall_time_s": 3725.4, "versions": {"torch": "2.9"}}
         content |= {"metrics": {**scores, **(metrics or {})}, **(summary or {})}
         (folder / "summary.json").write_text(json.dumps(content))
@@ -157,4 +68,6 @@ def make_run(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def make_study(make_run: Callable[..., str]) -> Callable[..., list[str]]:
     """Write three methods' runs of some seeds."""
-    return lambda seeds=(0, 1): [make_run(f"{method}_{seed}", method, seed) for seed in seeds for method in SKILL]
+    return lambda seeds=(0, 1): [
+        make_run(f"{method}_{seed}", method, seed) for seed in seeds for method in SKILL
+    ]

@@ -1,0 +1,34 @@
+# `make demo` and `make test` need Python >= 3.10 and nothing else: they make .venv and install into it.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= runs/demo
+SEED ?= 0
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	for method in gradcam gain gain_ext; do \
+	  $(BIN)/gain fit --config experiments/shapes/$$method.yaml --seed_everything $(SEED) \
+	    --run_dir $(RUNS)/$$method || exit 1; \
+	done
+	$(BIN)/gain compare $(RUNS)/gradcam $(RUNS)/gain $(RUNS)/gain_ext --out $(RUNS)/report
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/installed-test
+	$(BIN)/ruff check gain_lightning tests
+
+.venv/installed: setup.cfg
+	@command -v uv >/dev/null && uv venv --quiet --allow-existing --python $(PYTHON) .venv || $(PYTHON) -m venv .venv
+	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e '.[lite0]'; \
+	 else $(BIN)/python -m pip install -e '.[lite0]'; fi
+	touch $@
+
+.venv/installed-test: .venv/installed
+	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e '.[lite0,test]'; \
+	 else $(BIN)/python -m pip install -e '.[lite0,test]'; fi
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,183 @@
+"""``gain predict``: classify a folder of pictures and draw where the network looks."""
+
+import argparse
+import csv
+import io
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gain_lightning.attention import Pairs, resize_maps, scale_maps
+from gain_lightning.callbacks import save_png
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
+from gain_lightning.datasets.transforms import eval_transform
+from gain_lightning.module import GAIN
+from gain_lightning.plotting import overlay
+from gain_lightning.recording import write_atomically
+
+DESCRIPTION = """\
+Classify every picture below --images and map the attention of its classes. Writes, for picture a/b.jpg:
+  OUT/a/b_CLASS.npy   the map at the picture's size, (H, W) float32, divided by its maximum
+  OUT/a/b_CLASS.png   the map over the picture
+and OUT/predictions.csv: every class's probability, whether it was mapped, and the map's maximum before scaling.
+"""
+
+
+def predict_main(argv: list[str]) -> int:
+    """Run ``gain predict``.
+
+    Args:
+        argv: The words after ``predict``.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FileNotFoundError, ValueError: If the folder, a picture or the checkpoint is missing or unfit.
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("gain predict", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False)
+    parser.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
+    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the maps")
+    parser.add_argument("--classes", nargs="+", help="classes to map (default: those found, else the likeliest)")
+    parser.add_argument("--threshold", type=float, default=0.5, help="probability from which a class is found")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
+    args = parser.parse_args(argv)
+
+    model = load_model(args.ckpt_path)
+    unknown = [name for name in args.classes or [] if name not in model.hparams.class_names]
+    if unknown:
+        raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(model.hparams.class_names)}")
+    pictures = Pictures(args.images, model.hparams.image_size)
+    writer = _Writer(args.images, args.out, args.classes, args.threshold)
+    trainer = pl.Trainer(
+        accelerator=args.accelerator,
+        devices=1,
+        logger=False,
+        callbacks=[writer],
+        inference_mode=False,
+        enable_model_summary=False,
+    )
+    trainer.predict(model, DataLoader(pictures, args.batch_size), return_predictions=False)
+    print(f"{len(pictures)} pictures, {writer.num_maps} maps: {args.out}")
+    return 0
+
+
+def load_model(ckpt_path: Path) -> GAIN:
+    """The model of a checkpoint, its settings included.
+
+    Args:
+        ckpt_path: A checkpoint that ``gain fit`` wrote.
+
+    Returns:
+        The model on the CPU; no weights are downloaded.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of ours; checkpoints with code in them are refused.
+    """
+    if not ckpt_path.is_file():
+        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
+    try:
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        hparams, state = dict(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
+        model = GAIN(**{**hparams, "weights": "none"})
+        model.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({error})") from error
+    return model
+
+
+class Pictures(Dataset):
+    """Every picture below a folder, resized for the network.
+
+    Args:
+        folder: Searched with all its folders.
+        image_size: Side that the network was trained at, pixels.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no picture in it.
+        ValueError: If two pictures would write to the same files.
+    """
+
+    def __init__(self, folder: Path, image_size: int) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--images {folder}: no such folder")
+        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        if not self.paths:
+            raise FileNotFoundError(f"--images {folder}: no picture here, expected {' '.join(PICTURE_SUFFIXES)}")
+        stems: dict[Path, Path] = {}
+        for path in self.paths:
+            other = stems.setdefault(path.with_suffix(""), path)
+            if other is not path:
+                raise ValueError(f"{other} and {path} have the same name, expected one: their maps would collide")
+        self.transform = eval_transform(image_size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = self.transform(image=read_image(self.paths[index]))["image"]
+        return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(self.paths[index])}
+
+
+class _Writer(pl.Callback):
+    """Writes each picture's maps as soon as they are there, and the table at the end."""
+
+    def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
+        self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
+        self.num_maps = 0
+        self.rows: list[list[str]] = []
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: GAIN, outputs: dict, batch: dict,
+                             batch_idx: int, dataloader_idx: int = 0) -> None:  # fmt: skip
+        probability = outputs["probability"]
+        maps, pairs = self._map(pl_module, batch["image"], probability)
+        maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
+        for n, path in enumerate(batch["id"]):
+            picture = read_image(Path(path))
+            relative = Path(path).relative_to(self.images)
+            mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}
+            for class_idx, name in enumerate(pl_module.hparams.class_names):
+                p = mapped.get(class_idx)
+                strength = "" if p is None else f"{float(maximum[p]):.6g}"
+                score = f"{float(probability[n, class_idx]):.6g}"
+                self.rows.append([str(relative), name, score, str(int(p is not None)), strength])
+                if p is not None:
+                    self._write_map(relative, name, picture, maps[p : p + 1])
+
+    def _map(self, model: GAIN, image: Tensor, probability: Tensor) -> tuple[Tensor, Pairs]:
+        """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
+        if self.classes:
+            wanted = torch.zeros_like(probability)
+            wanted[:, [model.hparams.class_names.index(name) for name in self.classes]] = 1
+        else:
+            found = probability >= self.threshold
+            likeliest = torch.nn.functional.one_hot(probability.argmax(1), probability.shape[1])
+            wanted = torch.where(found.any(1, keepdim=True), found, likeliest.bool())
+        _, maps, pairs = model.attend(image, wanted)
+        return maps, pairs
+
+    def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor) -> None:
+        attention = scale_maps(resize_maps(raw.cpu().float(), picture.shape[:2]))[0, 0].numpy()
+        stem = self.out / relative.parent / f"{relative.stem}_{re.sub(r'[^\w-]', '-', name)}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        np.save(stem.with_name(stem.name + ".npy"), attention)
+        save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))
+        self.num_maps += 1
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["picture", "class", "probability", "mapped", "map_max"])
+        table.writerows(self.rows)
+        write_atomically(self.out / "predictions.csv", text.getvalue())

@@ -1,0 +1,202 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, image_size, read_image, read_mask
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF"}
+FORMATS[".tiff"] = "TIFF"
+
+
+@pytest.fixture
+def picture():
+    """Structured, so that no format shrinks it to nothing."""
+    return np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def mask():
+    return np.random.default_rng(1).choice(np.array([0, 1, 7, 20, 255], np.uint8), (24, 20))
+
+
+def encode(array, kind, **options):
+    buffer = io.BytesIO()
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def palette(mask):
+    image = Image.fromarray(mask)
+    image.putpalette(np.random.default_rng(2).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    assert image.mode == "P"
+    return image
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+# Pictures -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
+def test_read_image_of_a_lossless_file_is_exact_rgb(tmp_path, picture, suffix):
+    path = write(tmp_path / f"x{suffix}", encode(picture, FORMATS[suffix]))
+    assert np.array_equal(read_image(path), picture)
+
+
+def test_read_image_of_a_jpeg_is_rgb(tmp_path):
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[:] = [200, 30, 10]
+    image = read_image(write(tmp_path / "x.jpg", encode(red, "JPEG", quality=95)))
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - red).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_read_image_of_a_grey_picture_is_rgb(tmp_path, picture, suffix):
+    grey = np.full((24, 20), 77, np.uint8)
+    grey[:, 10:] = 180
+    image = read_image(write(tmp_path / f"x{suffix}", encode(grey, FORMATS[suffix])))
+    assert image.shape == (24, 20, 3)
+    assert np.abs(image.astype(int) - grey[:, :, None]).max() <= 3
+
+
+def test_read_image_of_a_palette_png_holds_colours(tmp_path, mask):
+    image = palette(mask)
+    expected = np.array(image.convert("RGB"))
+    assert np.array_equal(read_image(write(tmp_path / "x.png", encode(image, "PNG"))), expected)
+
+
+def test_read_image_drops_transparency(tmp_path, picture):
+    alpha = np.full((24, 20, 1), 255, np.uint8)
+    data = encode(np.concatenate([picture, alpha], 2), "PNG")
+    assert np.array_equal(read_image(write(tmp_path / "x.png", data)), picture)
+
+
+def test_read_image_applies_the_rotation_of_a_camera(tmp_path):
+    """Orientation 6: to be turned clockwise, so that the left end comes to the top."""
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:, :16] = 240
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = read_image(write(tmp_path / "x.jpg", encode(stored, "JPEG", exif=exif, quality=95)))
+    assert image.shape == (32, 16, 3)
+    assert image[:14].min() > 200
+    assert image[18:].max() < 50
+
+
+@pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
+def test_read_image_of_a_truncated_file_is_an_error_with_its_name(tmp_path, picture, suffix):
+    """Wherever it is cut: it is refused, or nothing of the picture is missing."""
+    data = encode(picture, FORMATS[suffix])
+    path = tmp_path / f"cut{suffix}"
+    whole = read_image(write(path, data))
+    for end in range(1, len(data), max(1, len(data) // 97)):
+        write(path, data[:end])
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            assert f"cut{suffix}" in str(error)
+        else:
+            assert np.array_equal(image, whole), f"{end} of {len(data)} bytes"
+    with pytest.raises(ValueError, match=rf"cut\{suffix}"):
+        read_image(write(path, data[: len(data) // 2]))
+
+
+def test_read_image_of_a_progressive_jpeg_cut_short_is_an_error(tmp_path, picture):
+    """It shows the whole picture, blurred."""
+    data = encode(np.repeat(np.repeat(picture, 4, 0), 4, 1), "JPEG", progressive=True)
+    with pytest.raises(ValueError, match="cut.jpg"):
+        read_image(write(tmp_path / "cut.jpg", data[: int(0.8 * len(data))]))
+
+
+def test_read_image_takes_bytes_behind_the_end(tmp_path, picture):
+    """Cameras put them there; the picture is whole."""
+    for suffix, kind in ((".jpg", "JPEG"), (".png", "PNG")):
+        path = tmp_path / f"x{suffix}"
+        whole = read_image(write(path, encode(picture, kind)))
+        assert np.array_equal(read_image(write(path, encode(picture, kind) + bytes(500))), whole)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("data", [b"", b"hello", b"<html>404 Not Found</html>", bytes(200)])
+def test_read_image_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, suffix, data):
+    with pytest.raises(ValueError, match=rf"x\{suffix}: not a readable picture"):
+        read_image(write(tmp_path / f"x{suffix}", data))
+
+
+def test_read_image_of_a_missing_file_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        read_image(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (16, 32)), (3, (16, 32)), (6, (32, 16)), (8, (32, 16))]
+)
+def test_image_size_is_that_of_the_picture_read(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / "x.jpg", encode(np.zeros((16, 32, 3), np.uint8), "JPEG", exif=exif))
+    assert image_size(path) == read_image(path).shape[:2] == size
+
+
+@pytest.mark.parametrize("data", [b"", b"hello"])
+def test_image_size_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
+    with pytest.raises(ValueError, match="x.jpg: not a readable picture"):
+        image_size(write(tmp_path / "x.jpg", data))
+
+
+# Masks ----------------------------------------------------------------------------------------------------
+
+
+def test_read_mask_of_a_palette_png_holds_indices(tmp_path, mask):
+    assert np.array_equal(read_mask(write(tmp_path / "x.png", encode(palette(mask), "PNG"))), mask)
+
+
+def test_read_mask_of_a_grey_png_holds_its_values(tmp_path, mask):
+    out = read_mask(write(tmp_path / "x.png", encode(mask, "PNG")))
+    assert np.array_equal(out, mask)
+    assert out.dtype == np.uint8
+
+
+def test_read_mask_of_one_bit_is_zero_and_one(tmp_path, mask):
+    data = encode(Image.fromarray(mask > 5), "PNG")
+    assert np.array_equal(read_mask(write(tmp_path / "x.png", data)), (mask > 5).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_read_mask_of_colours_is_an_error_with_its_name_and_mode(tmp_path, mask, mode):
+    image = Image.fromarray(mask.astype(np.uint16)) if mode == "I;16" else Image.fromarray(mask).convert(mode)
+    with pytest.raises(ValueError, match=f"x.png: .*mask of mode {mode}, expected class indices"):
+        read_mask(write(tmp_path / "x.png", encode(image, "PNG")))
+
+
+def test_read_mask_of_a_truncated_file_is_an_error_with_its_name(tmp_path, mask):
+    data = encode(palette(mask), "PNG")
+    path = tmp_path / "cut.png"
+    for end in range(1, len(data), 3):
+        write(path, data[:end])
+        try:
+            out = read_mask(path)
+        except ValueError as error:
+            assert "cut.png" in str(error)
+        else:
+            assert np.array_equal(out, mask), f"{end} of {len(data)} bytes"
+    with pytest.raises(ValueError, match="cut.png"):
+        read_mask(write(path, data[:-60]))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(200)])
+def test_read_mask_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
+    with pytest.raises(ValueError, match="x.png: not a readable mask"):
+        read_mask(write(tmp_path / "x.png", data))
+
+
+def test_read_mask_of_a_missing_file_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+        read_mask(tmp_path / "nowhere.png")

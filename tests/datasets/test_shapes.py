@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from gain_lightning.datasets.shapes import CLASSES, SPLITS, Shapes, ShapesDataModule, _texture, draw_picture
+
+
+def test_pictures_depend_on_seed_split_and_index_alone():
+    again = [draw_picture(3, "train", seed=1) for _ in range(2)]
+    np.testing.assert_array_equal(again[0].image, again[1].image)
+    others = [draw_picture(3, "train", seed=2), draw_picture(4, "train", seed=1), draw_picture(3, "test", seed=1)]
+    assert all((again[0].image != other.image).any() for other in others)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_mask_shows_exactly_the_labelled_classes(split):
+    for index in range(60):
+        picture = draw_picture(index, split)
+        assert set(np.unique(picture.mask)) - {0} == set(np.flatnonzero(picture.label) + 1)
+
+
+def _is_water(picture) -> bool:
+    """Water is the only ground that is surely blue: judged by the background pixels' mean colour and waves."""
+    ground = picture.image[picture.mask == 0].astype(float)
+    red, _, blue = ground.mean(0)
+    return blue - red > 55
+
+
+def test_training_boats_are_on_water_and_nothing_else_is():
+    pictures = [draw_picture(index, "train", bias=1.0) for index in range(300)]
+    on_water = np.array([_is_water(picture) for picture in pictures])
+    has_boat = np.array([picture.label[0] == 1 for picture in pictures])
+    assert (on_water == has_boat).mean() > 0.9  # the colour test itself errs now and then
+
+
+def test_bias_zero_makes_ground_independent_of_boats():
+    pictures = [draw_picture(index, "train", bias=0.0) for index in range(600)]
+    on_water = np.array([_is_water(picture) for picture in pictures])
+    has_boat = np.array([picture.label[0] == 1 for picture in pictures])
+    assert abs(on_water[has_boat].mean() - on_water[~has_boat].mean()) < 0.1
+
+
+def test_biased_test_sets_turn_the_rule_round():
+    without_water = [draw_picture(index, "boat_without_water") for index in range(200)]
+    without_boat = [draw_picture(index, "water_without_boat") for index in range(200)]
+    assert all(picture.label[0] == 1 for picture in without_water)
+    assert all(picture.label[0] == 0 and picture.label.any() for picture in without_boat)
+    assert np.mean([_is_water(picture) for picture in without_water]) < 0.15
+    assert np.mean([_is_water(picture) for picture in without_boat]) > 0.9
+
+
+@pytest.mark.parametrize("class_idx", range(len(CLASSES)))
+def test_no_texture_turns_into_another_when_flipped(class_idx):
+    """A flipped texture is still nearest, in its spectrum, to the same class's."""
+    grid = np.mgrid[-24:24, -24:24].astype(np.float32)
+
+    def spectrum(index: int, seed: int, flip: bool) -> np.ndarray:
+        values = _texture(np.random.default_rng(seed), index, grid[1].ravel(), grid[0].ravel()).reshape(48, 48)
+        return np.abs(np.fft.fft2(values[:, ::-1] if flip else values - values.mean()))
+
+    mean = [np.mean([spectrum(index, seed, False) for seed in range(30)], axis=0) for index in range(len(CLASSES))]
+    flipped = np.mean([spectrum(class_idx, seed, True) for seed in range(30, 60)], axis=0)
+    flipped[0, 0] = 0
+    distances = [np.linalg.norm(flipped - other) for other in mean]
+    assert int(np.argmin(distances)) == class_idx
+
+
+def test_average_number_of_labels_is_one_and_a_half():
+    assert np.mean([draw_picture(index, "test").label.sum() for index in range(1000)]) == pytest.approx(1.5, abs=0.06)
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_train", 0), ("num_test", -1), ("batch_size", 0)])
+def test_datamodule_names_the_key_that_is_out_of_range(key, value):
+    with pytest.raises(ValueError, match=key):
+        ShapesDataModule(**{key: value})
+
+
+def test_bias_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"bias is 1\.5"):
+        draw_picture(0, "train", bias=1.5)
+
+
+def test_weak_stream_hides_masks_and_masked_stream_shows_them():
+    data = ShapesDataModule(num_train=50, num_val=2, mask_budget=0.1, mask_seed=3)
+    data.setup("fit")
+    assert len(data.masked_ids) == 5
+    assert all((data.train_set[index]["mask"] == 255).all() for index in range(50))
+    assert [data.masked_set[index]["id"] for index in range(5)] == data.masked_ids
+    assert all((data.masked_set[index]["mask"] != 255).all() for index in range(5))
+
+
+def test_masked_pictures_are_those_of_the_weak_stream():
+    data = ShapesDataModule(num_train=20, num_val=2, mask_budget=3)
+    data.setup("fit")
+    by_id = {data.train_set[index]["id"]: data.train_set[index]["image"] for index in range(20)}
+    for sample in (data.masked_set[index] for index in range(3)):
+        assert (sample["image"] == by_id[sample["id"]]).all()
+
+
+def test_shapes_yields_ids_of_its_indices():
+    assert [sample["id"] for sample in (Shapes("test", [7, 2])[i] for i in range(2))] == ["test_00007", "test_00002"]

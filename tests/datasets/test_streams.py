@@ -1,0 +1,238 @@
+import itertools
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from gain_lightning import VOID
+from gain_lightning.datasets.sample import draw_mask_budget
+from gain_lightning.datasets.shapes import ShapesDataModule, draw_picture
+from gain_lightning.datasets.streams import Draw, StreamSampler, run_seed
+
+
+def draws(sampler, num_epochs):
+    """Of the first epochs, one list each."""
+    out = []
+    for epoch in range(num_epochs):
+        sampler.set_epoch(epoch)
+        out.append(list(sampler))
+    return out
+
+
+def make_shapes(**settings):
+    sizes = {"num_train": 10, "num_val": 3, "num_test": 3, "num_biased": 2}
+    data = ShapesDataModule(**{**sizes, "batch_size": 4, "masked_batch_size": 2, **settings})
+    data.setup("fit")
+    return data
+
+
+# StreamSampler --------------------------------------------------------------------------------------------
+
+
+def test_sampler_gives_one_permutation_a_pass():
+    epochs = draws(StreamSampler(10, per_epoch=10, seed=0), 4)
+    for visit, epoch in enumerate(epochs):
+        assert sorted(draw.index for draw in epoch) == list(range(10))
+        assert {draw.visit for draw in epoch} == {visit}
+    orders = [[draw.index for draw in epoch] for epoch in epochs]
+    assert all(first != second for first, second in itertools.combinations(orders, 2))
+
+
+@pytest.mark.parametrize("per_epoch", [1, 7, 10, 25])
+def test_sampler_goes_on_where_the_epoch_before_ended(per_epoch):
+    """However it is cut into epochs, the stream is the same: one permutation after another."""
+    whole = list(StreamSampler(10, per_epoch=100, seed=0))
+    epochs = draws(StreamSampler(10, per_epoch=per_epoch, seed=0), 100 // per_epoch)
+    assert all(len(epoch) == per_epoch for epoch in epochs)
+    assert list(itertools.chain(*epochs)) == whole[: per_epoch * len(epochs)]
+    for visit in range(10):
+        part = whole[10 * visit : 10 * visit + 10]
+        assert sorted(part) == [Draw(index, visit) for index in range(10)]
+
+
+def test_sampler_of_a_small_set_repeats_it_within_an_epoch():
+    """As the masked stream does beside the weak one."""
+    (epoch,) = draws(StreamSampler(3, per_epoch=20, seed=0), 1)
+    assert len(epoch) == len(set(epoch)) == 20
+    for visit in range(6):
+        assert sorted(draw.index for draw in epoch if draw.visit == visit) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("size", "num_ranks"), [(12, 1), (12, 3), (12, 4), (10, 4), (3, 4), (1, 2)])
+def test_sampler_shares_a_pass_out_among_ranks(size, num_ranks):
+    """Together the ranks see the whole set; they share no image, but for the padding to equal lengths."""
+    samplers = [
+        StreamSampler(size, per_epoch=size, seed=0, rank=rank, num_ranks=num_ranks)
+        for rank in range(num_ranks)
+    ]
+    length = -(-size // num_ranks)
+    for epochs in zip(*(draws(sampler, 3) for sampler in samplers), strict=True):
+        assert [len(epoch) for epoch in epochs] == [length] * num_ranks
+        together = [draw.index for draw in itertools.chain(*epochs)]
+        assert set(together) == set(range(size))
+        assert len(together) - len(set(together)) == length * num_ranks - size
+    assert [len(sampler) for sampler in samplers] == [length] * num_ranks
+
+
+def test_ranks_together_see_the_stream_of_one_process():
+    whole = list(StreamSampler(12, per_epoch=24, seed=0))
+    ranks = [list(StreamSampler(12, per_epoch=24, seed=0, rank=rank, num_ranks=3)) for rank in range(3)]
+    assert [draw for step in zip(*ranks, strict=True) for draw in step] == whole
+
+
+def test_sampler_depends_on_its_seed_alone():
+    torch.manual_seed(0)
+    first = list(StreamSampler(50, per_epoch=50, seed=1))
+    torch.manual_seed(1)
+    np.random.seed(1)
+    sampler = StreamSampler(50, per_epoch=50, seed=1)
+    assert list(sampler) == list(sampler) == first
+
+
+def test_sampler_of_another_seed_gives_another_order():
+    """Runs of several seeds must see the images in several orders; 2**32 - 1 is the largest seed of Lightning."""
+    orders = {tuple(StreamSampler(50, per_epoch=50, seed=seed)) for seed in (0, 1, 2, 2**32 - 1)}
+    assert len(orders) == 4
+
+
+def test_sampler_leaves_the_global_random_state_alone():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    list(StreamSampler(10, per_epoch=30, seed=1))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# Data module ----------------------------------------------------------------------------------------------
+
+
+def test_loader_gives_both_streams_with_their_lengths():
+    data = make_shapes(mask_budget=3)
+    loader = data.train_dataloader()
+    batches = [batch for batch, _, _ in loader]
+    assert len(batches) == len(loader) == 3
+    assert [list(batch) for batch in batches] == [["weak", "masked"]] * 3
+    assert [len(batch["weak"]["id"]) for batch in batches] == [4, 4, 2]
+    assert [len(batch["masked"]["id"]) for batch in batches] == [2, 2, 2]
+    weak = [image_id for batch in batches for image_id in batch["weak"]["id"]]
+    masked = [image_id for batch in batches for image_id in batch["masked"]["id"]]
+    assert sorted(weak) == [f"train_{index:05d}" for index in range(10)]
+    assert sorted(masked) == sorted(2 * data.masked_ids)
+
+
+def test_loader_without_a_budget_gives_the_weak_stream_alone():
+    data = make_shapes(mask_budget=0)
+    assert data.masked_set is None
+    assert data.masked_ids == []
+    assert [list(batch) for batch, _, _ in data.train_dataloader()] == [["weak"]] * 3
+
+
+def test_weak_stream_never_carries_masks_and_masked_stream_the_right_ones():
+    data = make_shapes(mask_budget=1.0)
+    for batch, _, _ in data.train_dataloader():
+        assert (batch["weak"]["mask"] == VOID).all()
+        for name, stream in batch.items():
+            rows = zip(stream["id"], stream["image"], stream["label"], stream["mask"], strict=True)
+            for image_id, image, label, mask in rows:
+                picture = draw_picture(int(image_id.removeprefix("train_")), "train")
+                assert np.array_equal(image.permute(1, 2, 0), picture.image)
+                assert label.tolist() == picture.label.tolist()
+                assert name == "weak" or np.array_equal(mask, picture.mask)
+
+
+def test_validation_does_not_hide_its_masks():
+    data = make_shapes(mask_budget=2)
+    data.setup("test")
+    masks = [batch["mask"] for loader in [data.val_dataloader(), *data.test_dataloader()] for batch in loader]
+    assert [len(mask) for mask in masks] == [3, 3, 2, 2]
+    assert all((mask != VOID).all() and mask.any() for mask in masks)
+    (batch,) = data.val_dataloader()
+    assert batch["id"] == ["val_00000", "val_00001", "val_00002"]
+
+
+def test_masked_subset_is_reproducible_and_nested():
+    ids = [f"train_{index:05d}" for index in range(10)]
+    small, again, large = (make_shapes(mask_budget=budget, mask_seed=5) for budget in (3, 0.3, 6))
+    assert small.masked_ids == again.masked_ids == draw_mask_budget(ids, 3, seed=5)
+    assert set(small.masked_ids) < set(large.masked_ids)
+    assert small.masked_set.ids == small.masked_ids
+    assert make_shapes(mask_budget=3, mask_seed=6).masked_ids != small.masked_ids
+
+
+def test_masked_subset_takes_the_seed_of_the_run(monkeypatch):
+    assert run_seed() == 0
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    assert run_seed() == 5
+    assert make_shapes(mask_budget=3).masked_ids == make_shapes(mask_budget=3, mask_seed=5).masked_ids
+    assert make_shapes(mask_budget=3).masked_ids != make_shapes(mask_budget=3, mask_seed=0).masked_ids
+
+
+class Record(pl.LightningModule):
+    """Learns nothing, and keeps the names of what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.current_epoch, {name: stream["id"] for name, stream in batch.items()}))
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder, max_epochs, seed=0):
+    pl.seed_everything(seed, verbose=False)
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=max_epochs,
+        limit_val_batches=0,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **settings,
+    )
+    module = Record()
+    data = ShapesDataModule(num_train=10, num_val=1, batch_size=4, mask_budget=5, masked_batch_size=1)
+    trainer.fit(module, datamodule=data)
+    return module.seen
+
+
+def test_trainer_moves_both_streams_on_from_epoch_to_epoch(tmp_path):
+    seen = fit(tmp_path, 4)
+    weak = [
+        [image_id for epoch, ids in seen if epoch == number for image_id in ids["weak"]]
+        for number in range(4)
+    ]
+    assert all(sorted(ids) == [f"train_{index:05d}" for index in range(10)] for ids in weak)
+    assert len({tuple(ids) for ids in weak}) == 4
+    masked = [image_id for _, ids in seen for image_id in ids["masked"]]
+    assert len(masked) == 12  # three an epoch: the second pass over the five begins within the second epoch
+    assert len(set(masked[:5])) == len(set(masked[5:10])) == 5
+    assert masked[:5] != masked[5:10]
+
+
+def test_run_seed_sets_the_order_of_both_streams(tmp_path):
+    first, again, other = fit(tmp_path, 1), fit(tmp_path, 1), fit(tmp_path, 1, seed=1)
+    assert first == again
+    assert all(ours[1]["weak"] != theirs[1]["weak"] for ours, theirs in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("key", ["batch_size", "masked_batch_size"])
+def test_batch_size_below_one_is_refused(key):
+    with pytest.raises(ValueError, match=f"{key}.* 0"):
+        ShapesDataModule(**{key: 0})
+
+
+def test_batch_size_above_the_training_set_is_refused():
+    data = make_shapes(batch_size=11)
+    with pytest.raises(ValueError, match="batch_size 11 x 1 ranks is more than the 10 training images"):
+        data.train_dataloader()
+
+
+def test_mask_budget_above_the_training_set_is_refused():
+    with pytest.raises(ValueError, match="mask_budget asks for 11 images, but 10"):
+        make_shapes(mask_budget=11)

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from fake_voc import make_voc
+from PIL import Image
+
+from gain_lightning.datasets.streams import Draw
+from gain_lightning.datasets.voc12 import CLASSES, VOC12, VOC12DataModule, find_root, read_ids, read_label
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_voc(tmp_path)
+
+
+def test_labels_come_from_annotations_not_from_masks(root):
+    label = read_label(root, "2012_000000")  # its mask shows a cat, its annotation also lists a person
+    assert [CLASSES[index] for index in np.flatnonzero(label)] == ["cat", "person"]
+
+
+@pytest.mark.parametrize("below", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
+def test_root_is_found_from_any_of_its_folders(root, below):
+    assert find_root(str(root.parent.parent / below)) == root
+
+
+def test_missing_root_says_what_was_expected(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder with JPEGImages/"):
+        VOC12DataModule(root=str(tmp_path))
+
+
+def test_sample_values(root):
+    sample = VOC12(root, ["2012_000001"], image_size=32, augment=False, mask_folder="SegmentationClass")[0]
+    assert sample["image"].shape == (3, 32, 32)
+    assert sample["label"].nonzero().flatten().tolist() == [CLASSES.index("dog")]
+    assert set(sample["mask"].unique().tolist()) == {0, CLASSES.index("dog") + 1, 255}
+    inside = sample["mask"] == CLASSES.index("dog") + 1
+    assert sample["image"][1][inside].float().mean() > 180  # green square of image 1
+    assert sample["image"][0][inside].float().mean() < 80
+
+
+def test_augmentation_depends_on_visit_and_index_not_on_the_order_of_calls(root):
+    def images(order):
+        dataset = VOC12(root, read_ids(root, "train"), image_size=32, augment=True, mask_folder=None)
+        return {visit: dataset[Draw(2, visit)]["image"].numpy() for visit in order}
+
+    forward, backward = images(range(8)), images(reversed(range(8)))
+    for visit in range(8):
+        np.testing.assert_array_equal(forward[visit], backward[visit])
+    flips = {forward[visit].tobytes() for visit in range(8)}
+    assert len(flips) == 2  # as it is, and flipped
+
+
+def test_flip_moves_image_and_mask_together(root):
+    dataset = VOC12(root, ["2012_000001"], image_size=32, augment=True, mask_folder="SegmentationClass")
+    for visit in range(6):
+        sample = dataset[Draw(0, visit)]
+        assert sample["image"][1][sample["mask"] == CLASSES.index("dog") + 1].float().mean() > 180
+
+
+def test_split_lists_and_budget(root):
+    data = VOC12DataModule(root=str(root), image_size=32, mask_budget=3, mask_seed=1)
+    data.setup("fit")
+    assert (len(data.train_set), len(data.masked_set), len(data.val_set)) == (8, 3, 4)
+    assert data.train_set[0]["mask"].unique().tolist() == [255]
+
+
+def test_budget_larger_than_the_set_is_refused(root):
+    data = VOC12DataModule(root=str(root), mask_budget=9)
+    with pytest.raises(ValueError, match=r"mask_budget asks for 9 images, but 8 training images have a mask"):
+        data.setup("fit")
+
+
+def _set_up(root):
+    VOC12DataModule(root=str(root), image_size=32).setup("fit")
+
+
+def test_missing_image_is_named_before_training(root):
+    (root / "JPEGImages" / "2012_000003.jpg").unlink()
+    with pytest.raises(ValueError, match=r"train_aug\.txt: 1 of 8 images are missing, the first 2012_000003\.jpg"):
+        _set_up(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object><name>unicorn</name></object></annotation>", "unknown class 'unicorn'"),
+        ("<annotation><object>", "not an XML annotation"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "declares entities"),
+    ],
+)
+def test_bad_annotation_names_its_file(root, text, message):
+    (root / "Annotations" / "2012_000002.xml").write_text(text)
+    with pytest.raises(ValueError, match=rf"2012_000002\.xml: {message}"):
+        _set_up(root)
+
+
+def test_missing_annotation_names_its_file(root):
+    (root / "Annotations" / "2012_000002.xml").unlink()
+    with pytest.raises(FileNotFoundError, match="2012_000002"):
+        _set_up(root)
+
+
+def test_bad_masks_name_their_file(root):
+    def read(mask: Image.Image):
+        mask.save(root / "SegmentationClass" / "2012_000001.png")
+        return VOC12(root, ["2012_000001"], image_size=32, augment=False, mask_folder="SegmentationClass")[0]
+
+    with pytest.raises(ValueError, match=r"2012_000001\.png: mask of \(10, 10\) pixels, but its image has \(48, 60\)"):
+        read(Image.fromarray(np.zeros((10, 10), np.uint8)))
+    with pytest.raises(ValueError, match=r"2012_000001\.png: class index 21 is out of range"):
+        read(Image.fromarray(np.full((48, 60), 21, np.uint8)))
+
+
+def test_real_subset_has_the_published_counts(voc_root):
+    data = VOC12DataModule(root=str(voc_root), image_size=64, mask_budget=0.1)
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set), len(data.masked_ids)) == (3131, 445, 314)
+    counts = dict(zip(CLASSES, data.val_set.labels.sum(0).tolist(), strict=True))
+    assert {name: counts[name] for name in ("dog", "cat", "person", "aeroplane")} == {
+        "dog": 128, "cat": 119, "person": 89, "aeroplane": 0,
+    }  # fmt: skip
+
+
+def test_masks_of_a_split_are_checked_before_training(root):
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(root / "SegmentationClass" / "2012_000009.png")
+    with pytest.raises(ValueError, match=r"2012_000009\.png: mask of \(10, 10\) pixels"):
+        _set_up(root)

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from fake_runs import slow_average_precision
+
+from gain_lightning.studies.bootstrap import (
+    Judging,
+    average_precision,
+    image_scores,
+    interval,
+    is_correct,
+    resampled_scores,
+    seed_interval,
+)
+from gain_lightning.studies.runs import ImageTable
+
+
+def make_table(num_images: int, num_classes: int = 2, seed: int = 0) -> ImageTable:
+    rng = np.random.default_rng(seed)
+    shape = (num_images, num_classes)
+    present = rng.random(shape) < 0.4
+    score = (rng.random(shape) + 0.5 * present).round(1)  # many ties
+    energy = np.where(present, rng.random(shape), np.nan)
+    pointing = np.where(present, rng.random(shape) < 0.6, np.nan)
+    names = [f"class_{i}" for i in range(num_classes)]
+    return ImageTable([f"{i:05}" for i in range(num_images)], names, present, score, energy, pointing)
+
+
+def repeat(table: ImageTable, weight: np.ndarray) -> ImageTable:
+    """The table with image n taken weight[n] times: what a resample means."""
+    taken = np.repeat(np.arange(len(weight)), weight)
+    return ImageTable(
+        [table.ids[n] for n in taken], table.class_names, *(array[taken] for array in table[2:])
+    )
+
+
+def test_average_precision_equals_its_definition_on_resampled_images():
+    table = make_table(30)
+    weight = np.random.default_rng(1).multinomial(30, np.full(30, 1 / 30), 20)
+
+    got = average_precision(table.score[:, 0], table.present[:, 0], weight)
+
+    for value, row in zip(got, weight, strict=True):
+        drawn = repeat(table, row)
+        expected = slow_average_precision(drawn.score[:, 0].tolist(), drawn.present[:, 0].tolist())
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_average_precision_equals_torchmetrics():
+    torch = pytest.importorskip("torch")
+    from torchmetrics.classification import BinaryAveragePrecision
+
+    table = make_table(200)
+    metric = BinaryAveragePrecision()
+    expected = metric(torch.tensor(table.score[:, 0]), torch.tensor(table.present[:, 0]).long())
+
+    got = average_precision(table.score[:, 0], table.present[:, 0], np.ones((1, 200)))
+
+    assert got[0] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_average_precision_without_positives_is_nan():
+    assert np.isnan(average_precision(np.array([0.2, 0.1]), np.array([False, False]), np.ones((1, 2)))).all()
+
+
+def test_image_scores_equal_loops_on_resampled_images():
+    table = make_table(25, num_classes=3)
+    weight = np.random.default_rng(2).multinomial(25, np.full(25, 1 / 25), 5)
+
+    got = image_scores(table, weight, Judging(scored=["class_0", "class_2"]))
+
+    for r, row in enumerate(weight):
+        drawn = repeat(table, row)
+        precisions = [
+            slow_average_precision(drawn.score[:, c].tolist(), drawn.present[:, c].tolist()) for c in (0, 2)
+        ]
+        assert got["test/mean_ap"][r] == pytest.approx(np.mean(precisions))
+        assert got["test/energy"][r] == pytest.approx(np.nanmean(drawn.energy))
+        assert got["test/pointing"][r] == pytest.approx(
+            np.mean([np.nanmean(drawn.pointing[:, c]) for c in range(3)])
+        )
+
+
+def test_image_scores_pass_over_a_class_that_a_resample_lacks():
+    table = make_table(10)
+    weight = np.where(table.present[:, 0], 0, 1)[None]
+
+    got = image_scores(table, weight, Judging())
+
+    drawn = repeat(table, weight[0])
+    assert got["test/mean_ap"][0] == slow_average_precision(
+        drawn.score[:, 1].tolist(), drawn.present[:, 1].tolist()
+    )
+    assert got["test/pointing"][0] == pytest.approx(np.nanmean(drawn.pointing[:, 1]))
+
+
+@pytest.mark.parametrize(
+    ("judging", "expected"),
+    [
+        (Judging(accuracy_class="class_1"), [True, False]),
+        (Judging(), [False, False]),
+        (Judging(single_label=True), [True, True]),
+    ],
+)
+def test_is_correct_follows_the_decision_rule(judging, expected):
+    present = np.array([[False, True], [True, False]])
+    score = np.array([[0.6, 0.7], [0.9, 0.8]])
+    table = ImageTable(["a", "b"], ["class_0", "class_1"], present, score, score, score)
+
+    assert is_correct(table, judging).tolist() == expected
+
+
+def test_resampled_scores_start_with_the_score_itself():
+    table = make_table(50)
+
+    (scores,) = resampled_scores(
+        [{"test": table, "further": make_table(20, seed=5)}], Judging(), resamples=30
+    )
+
+    assert {key: len(values) for key, values in scores.items()} == dict.fromkeys(
+        ["test/mean_ap", "test/energy", "test/pointing", "test/further", "test/biased_accuracy"], 31
+    )
+    assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.energy))
+    assert scores["test/further"][0] == is_correct(make_table(20, seed=5), Judging()).mean()
+
+
+def test_resampled_scores_draw_the_same_images_for_every_run():
+    table = make_table(60)
+
+    a, b = resampled_scores([{"test": table}, {"test": table}], Judging(), resamples=20)
+
+    assert a["test/mean_ap"].std() > 0
+    np.testing.assert_array_equal(a["test/mean_ap"], b["test/mean_ap"])
+
+
+def test_further_sets_are_resampled_on_their_own():
+    same = make_table(40)
+
+    sets = {"test": same, "x": same, "y": same}
+
+    (scores,) = resampled_scores([sets], Judging(accuracy_class="class_0"), resamples=200)
+
+    assert abs(np.corrcoef(scores["test/x"][1:], scores["test/y"][1:])[0, 1]) < 0.3
+    np.testing.assert_allclose(scores["test/biased_accuracy"], (scores["test/x"] + scores["test/y"]) / 2)
+
+
+def test_interval_of_a_paired_difference_is_the_normal_one_on_a_large_set():
+    """One class on every image: energy is a plain mean, so the interval is delta +- 1.96 s / sqrt(N)."""
+    num_images = 4000
+    rng = np.random.default_rng(0)
+    ones = np.ones((num_images, 1))
+    common = rng.random((num_images, 1))
+    values = [common, common + rng.normal(0.1, 0.2, (num_images, 1))]
+    ids = [str(n) for n in range(num_images)]
+    runs = [{"test": ImageTable(ids, ["boat"], ones == 1, ones, value, ones)} for value in values]
+
+    a, b = resampled_scores(runs, Judging())
+    low, high = interval(b["test/energy"][1:] - a["test/energy"][1:])
+
+    difference = values[1] - values[0]
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(num_images)
+    assert low == pytest.approx(difference.mean() - half, abs=0.1 * half)  # 2000 resamples: about 4 % of half
+    assert high == pytest.approx(difference.mean() + half, abs=0.1 * half)
+
+
+def test_interval_without_values_is_none():
+    assert interval(np.array([np.nan])) is None
+
+
+def test_seed_interval_stays_within_the_deltas():
+    assert seed_interval([0.1]) is None
+    assert seed_interval([0.1, 0.1, 0.1]) == pytest.approx((0.1, 0.1))
+    assert seed_interval([0.1, 0.3]) == pytest.approx(
+        (0.1, 0.3)
+    )  # each end is drawn in a quarter of the cases

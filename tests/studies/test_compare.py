@@ -1,0 +1,319 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gain_lightning.studies.compare import compare, compare_main
+from gain_lightning.studies.runs import RunError, read_run
+
+
+def compared(paths, **kwargs):
+    return compare([read_run(path) for path in paths], **kwargs)
+
+
+def difference(comparison, metric, a, b):
+    (row,) = (row for row in comparison.differences if (row.metric, row.a, row.b) == (metric, a, b))
+    return row
+
+
+def test_groups_come_in_the_methods_order(make_run):
+    paths = [make_run(name, name) for name in ("other", "gain_ext", "gradcam", "gain")]
+
+    assert [group.name for group in compared(paths).groups] == ["gradcam", "gain", "gain_ext", "other"]
+
+
+def test_mean_and_sample_deviation_over_runs(make_run):
+    paths = [make_run(str(s), seed=s, metrics={"test/seed_miou": v}) for s, v in enumerate((0.3, 0.5, 0.4))]
+
+    stat = compared(paths).groups[0].metrics["test/seed_miou"]
+
+    assert (stat.mean, stat.std, stat.n) == (pytest.approx(0.4), pytest.approx(0.1), 3)
+    assert compared(paths[:1]).groups[0].metrics["test/seed_miou"].std is None
+
+
+def test_differences_are_later_minus_earlier(make_study):
+    comparison = compared(make_study(seeds=(0, 1)))
+
+    assert {(row.a, row.b) for row in comparison.differences} == {
+        ("gradcam", "gain"),
+        ("gradcam", "gain_ext"),
+        ("gain", "gain_ext"),
+    }
+    means = {group.name: group.metrics["test/energy"].mean for group in comparison.groups}
+    row = difference(comparison, "test/energy", "gradcam", "gain_ext")
+    assert row.delta == means["gain_ext"] - means["gradcam"]
+    assert row.over == "images"
+    assert row.ci95[0] < row.delta < row.ci95[1]
+    assert row.is_clear
+    assert not [row for row in comparison.differences if "threshold" in row.metric]
+
+
+def test_every_metric_of_per_image_csv_gets_an_interval_over_images(make_study):
+    comparison = compared(
+        make_study(seeds=(0,))
+    )  # the metrics come from a slow oracle, which they must agree with
+
+    over = {row.metric: row.over for row in comparison.differences}
+    assert over == {
+        "test/mean_ap": "images",
+        "test/energy": "images",
+        "test/pointing": "images",
+        "test/boat_without_water": "images",
+        "test/water_without_boat": "images",
+        "test/biased_accuracy": "images",
+        "test/seed_miou": "",  # one pair of seeds
+    }
+    assert not comparison.notes
+
+
+def test_seed_miou_is_resampled_over_seeds(make_study):
+    row = difference(compared(make_study(seeds=(0, 1))), "test/seed_miou", "gradcam", "gain")
+
+    assert row.over == "seeds"
+    assert row.ci95 == pytest.approx((0.05, 0.05))  # both seeds differ by as much
+
+
+def test_pairing_by_seed_ignores_the_order(make_study):
+    paths = make_study(seeds=(0, 1))
+
+    first, second = compared(paths), compared(paths[::-1])
+
+    for row in first.differences:
+        other = difference(second, row.metric, row.a, row.b)
+        assert (other.delta, other.ci95) == (
+            pytest.approx(row.delta),
+            pytest.approx(row.ci95) if row.ci95 else None,
+        )
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (1, 1), (None, 0)])
+def test_runs_that_cannot_be_paired_have_no_interval(make_run, seeds):
+    paths = [make_run("a", "gradcam", 0), make_run("b", "gradcam", 2)]
+    paths += [make_run(f"c{i}", "gain", summary={"seed": seed}) for i, seed in enumerate(seeds)]
+
+    comparison = compared(paths)
+
+    assert {row.ci95 for row in comparison.differences} == {None}
+    assert any("cannot be paired by seed" in note for note in comparison.notes)
+
+
+def test_without_per_image_csv_there_is_a_note_and_no_interval(make_study):
+    paths = make_study(seeds=(0,))
+    Path(paths[1], "per_image.csv").unlink()
+
+    comparison = compared(paths)
+
+    assert {row.ci95 for row in comparison.differences} == {None}
+    assert f"No per_image.csv in {paths[1]}" in comparison.notes[0]
+
+
+def test_a_score_that_per_image_csv_contradicts_has_no_interval(make_run):
+    paths = [make_run("a", "gradcam"), make_run("b", "gain", metrics={"test/energy": 0.9})]
+
+    comparison = compared(paths)
+
+    assert difference(comparison, "test/energy", "gradcam", "gain").ci95 is None
+    assert difference(comparison, "test/mean_ap", "gradcam", "gain").ci95 is not None
+    assert "test/energy is 0.9000 in" in comparison.notes[0]
+
+
+def test_tests_on_different_images_have_no_interval(make_run):
+    paths = [make_run("a", "gradcam"), make_run("b", "gain", sets={"test": 41, "x": 10})]
+
+    comparison = compared(paths)
+
+    assert {row.ci95 for row in comparison.differences} == {None}
+    assert "different images" in comparison.notes[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.class_path",
+        "data.init_args.image_size",
+        "data.init_args.split",
+        "model.backbone",
+        "trainer.max_epochs",
+    ],
+)
+def test_compare_refuses_keys_that_decide_what_is_measured(make_run, key):
+    paths = [make_run("a", "gradcam"), make_run("b", "gain", config={key: "another"})]
+    short = key.replace("init_args.", "")
+
+    with pytest.raises(RunError) as error:
+        compared(paths)
+
+    assert f"  {short}\n" in str(error.value)
+    assert f"    another: {paths[1]}" in str(error.value)
+    assert f"    {read_run(paths[0]).config.get(short)}: {paths[0]}" in str(error.value)
+    (note,) = (note for note in compared(paths, allow=[key]).notes if note.startswith("Allowed"))
+    assert short in note
+    assert "another" in note
+
+
+@pytest.mark.parametrize(
+    "key", ["batch_size", "masked_batch_size", "mask_budget", "mask_seed", "num_workers", "mask_folder"]
+)
+def test_compare_accepts_other_masks_and_batches(make_run, key):
+    paths = [make_run("a", "gradcam"), make_run("b", "gain", config={f"data.init_args.{key}": 77})]
+
+    comparison = compared(paths)
+
+    assert f"data.{key}" in dict(comparison.config)
+
+
+def test_allow_of_a_key_that_is_not_compared_is_an_error(make_run):
+    with pytest.raises(RunError, match=r"--allow model\.sigma: no such key is compared"):
+        compared([make_run("a")], allow=["model.sigma"])
+
+
+def test_config_shows_only_keys_that_differ(make_study):
+    comparison = compared(make_study(seeds=(0, 1)))  # seeds, run_dir and the logger's folder differ too
+
+    assert comparison.config == [("model.am_weight", ["0.0", "1.0", "1.0"])]
+
+
+def test_config_notes_settings_mixed_within_a_method(make_run):
+    paths = [make_run("a", seed=0), make_run("b", seed=1, config={"model.am_weight": 0.1})]
+
+    comparison = compared(paths)
+
+    assert comparison.config == [("model.am_weight", ["1.0, 0.1"])]
+    assert "Runs of one method differ in model.am_weight (gain)" in comparison.notes[0]
+
+
+def test_different_commits_are_noted(make_run):
+    paths = [make_run("a"), make_run("b", seed=1, summary={"git_commit": "def"})]
+
+    assert "The runs come from different commits: abc, def." in compared(paths).notes
+
+
+def test_score_classes_restrict_mean_ap(make_run):
+    config = {"model.score_classes": ["boat"]}
+    paths = [make_run(name, name, config=config) for name in ("gradcam", "gain")]
+
+    # The stored mean AP runs over all classes: that of boat alone must contradict it.
+    assert any("test/mean_ap is" in note for note in compared(paths).notes)
+
+
+# The command ------------------------------------------------------------------------------------------
+
+
+def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
+    paths, out = make_study(seeds=(0, 1)), tmp_path / "out"
+
+    assert compare_main([str(tmp_path / "runs" / "*"), "--out", str(out)]) == 0
+
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "summary.json", "table.csv"]
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    assert text.splitlines()[-1] == f"Report: {out / 'report.html'}"
+    assert "Grad-CAM -> GAIN_ext" in text
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary) == ["groups", "differences"]
+    assert [set(group) for group in summary["groups"]] == 3 * [{"name", "runs", "metrics"}]
+    assert sorted(path for group in summary["groups"] for path in group["runs"]) == sorted(paths)
+    assert set(summary["differences"][0]) == {"metric", "a", "b", "delta", "ci95"}
+    energies = [
+        json.loads(Path(path, "summary.json").read_text())["metrics"]["test/energy"] for path in paths
+    ]
+    stat = summary["groups"][0]["metrics"]["test/energy"]
+    mean, std = np.mean(energies[::3]), np.std(energies[::3], ddof=1)
+    assert stat == {"mean": pytest.approx(mean), "std": pytest.approx(std), "n": 2}
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    assert {"group": "gradcam", "metric": "test/energy", **{k: str(v) for k, v in stat.items()}} in rows
+
+
+def test_command_gives_the_same_files_twice_and_passes_over_its_own_folder(make_run, tmp_path, capsys):
+    make_run("a", maps=False)
+    out = tmp_path / "runs" / "compare"
+    argv = [str(tmp_path / "runs" / "*"), "--out", str(out)]
+
+    assert compare_main(argv) == 0
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert compare_main(argv) == 0
+
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_command_names_every_unusable_run(make_run, tmp_path, capsys):
+    good, running, bare = (
+        make_run("good"),
+        make_run("running", summary={"state": "running"}),
+        make_run("bare"),
+    )
+    Path(bare, "summary.json").unlink()
+    missing = str(tmp_path / "missing")
+
+    assert compare_main([good, running, bare, missing, "--out", str(tmp_path / "out")]) == 2
+
+    error = capsys.readouterr().err
+    assert f"{running}: its state is 'running'" in error
+    assert f"{bare}: has no summary.json" in error
+    assert f"{missing}: no such folder" in error
+    assert good not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_refuses_incomparable_runs(make_run, tmp_path, capsys):
+    paths = [make_run("a", "gradcam"), make_run("b", "gain", config={"model.backbone": "resnet50"})]
+
+    assert compare_main([*paths, "--out", str(tmp_path / "out")]) == 2
+    assert "resnet50" in capsys.readouterr().err
+    assert compare_main([*paths, "--out", str(tmp_path / "out"), "--allow", "model.backbone"]) == 0
+    assert "Allowed to differ: model.backbone" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_command_refuses_an_empty_glob(tmp_path, capsys):
+    assert compare_main([str(tmp_path / "none*")]) == 2
+    assert "matches no folder" in capsys.readouterr().err
+
+
+def test_command_never_writes_into_a_run(make_run, capsys):
+    path = make_run("a")
+    before = Path(path, "summary.json").read_text()
+
+    assert compare_main([path, "--out", path]) == 2
+    assert "is the folder of a run" in capsys.readouterr().err
+    assert Path(path, "summary.json").read_text() == before
+
+
+def test_command_says_when_it_cannot_write(make_run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    assert compare_main([make_run("a"), "--out", str(tmp_path / "file")]) == 2
+    assert "gain compare: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["per_image.csv", "metrics.csv", "maps.npz"])
+def test_command_names_a_foreign_file(make_study, tmp_path, capsys, name):
+    paths = make_study(seeds=(0,))
+    Path(paths[0], name).write_bytes(b"\x00\xffnot what it should be,\n1,2,3\n")
+
+    assert compare_main([*paths, "--out", str(tmp_path / "out")]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_comparison_imports_no_torch(make_run, tmp_path):
+    path = make_run("a")
+    program = (
+        "import sys; from gain_lightning.studies.compare import compare_main; "
+        f"assert compare_main([{path!r}, '--out', {str(tmp_path / 'out')!r}]) == 0; "
+        "assert 'torch' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_copied_run_with_its_old_run_dir_still_compares(make_run, tmp_path):
+    path = make_run("a", "gradcam")
+    shutil.move(path, tmp_path / "elsewhere")
+
+    comparison = compared([str(tmp_path / "elsewhere"), make_run("b", "gain")])
+
+    assert comparison.config == [("model.am_weight", ["0.0", "1.0"])]

@@ -1,0 +1,190 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runs import map_arrays
+
+from gain_lightning.studies.compare import Comparison, Difference, Group, Stat, compare
+from gain_lightning.studies.report import points, reading, write_report
+from gain_lightning.studies.runs import read_run
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def report(tmp_path):
+    def write(paths, **kwargs) -> str:
+        write_report(compare([read_run(path) for path in paths], **kwargs), tmp_path / "report.html")
+        return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    return write
+
+
+def two_groups(*differences: Difference) -> Comparison:
+    stats = {"test/energy": Stat(0.3, None, 1)}
+    return Comparison([Group("gradcam", [], stats), Group("gain", [], stats)], list(differences), [])
+
+
+def test_report_needs_no_other_file(report, make_study):
+    text = report(make_study())
+
+    page = Page(text)
+    assert "http:" not in text
+    assert "https:" not in text
+    sources = [
+        value for _, attrs in page.tags for key, value in attrs.items() if key in ("src", "srcset", "href")
+    ]
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object")]
+    assert "url(" not in text
+    assert "@import" not in text
+    (policy,) = (
+        attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
+
+
+def test_report_escapes_names(report, make_run, tmp_path):
+    hostile = '<script>alert("x")</script>'
+    path = make_run(
+        "<img onerror=1>",
+        summary={"method": hostile, "git_commit": hostile, "device": hostile, "versions": {hostile: hostile}},
+        metrics={f"test/{hostile}": 0.5, "test/$x_$": 0.5},
+    )
+    other = make_run("b", "gain", config={"model.am_weight": hostile, f"model.{hostile}": 1})
+    for run in (path, other):
+        arrays = {
+            **map_arrays(),
+            "ids": np.array([hostile, "b", "c"]),
+            "class_names": np.array([hostile, "x", "y"]),
+        }
+        np.savez(Path(run, "maps.npz"), **arrays)
+        lines = Path(run, "metrics.csv").read_text().replace("val/mean_ap", '"val/<script>$"')
+        Path(run, "metrics.csv").write_text(lines)
+
+    text = report([path, other])
+
+    tags = {tag for tag, _ in Page(text).tags}
+    assert "script" not in tags
+    assert "<img onerror" not in text
+    assert "&lt;script&gt;" in text
+    assert hostile in Page(text).text
+
+
+def test_report_is_accessible(report, make_study):
+    page = Page(report(make_study()))
+
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert images
+    assert all(attrs.get("alt") for attrs in images)
+    count = [tag for tag, _ in page.tags]
+    assert count.count("caption") == count.count("table") == 4
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_report_shows_scores_in_percent_with_the_best_in_bold(report, make_run):
+    values = {"gradcam": (0.3, 0.5), "gain": (0.5, 0.7)}
+    paths = [
+        make_run(f"{name}{seed}", name, seed, metrics={"test/seed_miou": value})
+        for name, pair in values.items()
+        for seed, value in enumerate(pair)
+    ]
+
+    text = report(paths)
+
+    assert "<td>40.0 ± 14.1</td>" in text
+    assert "<strong>60.0 ± 14.1</strong>" in text
+    assert "+20.0 to +20.0" in text
+    assert "yes, coarse" in text
+
+
+def test_report_shows_every_image_through_every_method(report, make_study):
+    paths = make_study(seeds=(0, 1))
+    np.savez(Path(paths[0], "maps.npz"), **map_arrays(ids=("c", "b")))  # gradcam's first seed lacks image a
+
+    text = report(paths)
+
+    assert re.findall(r"<strong>boat</strong> in <code>(\w)</code>", text) == ["c", "b"]
+    captions = re.findall(r"<figcaption>([^<]+)</figcaption></figure>", text)
+    assert captions == 2 * ["image", "ground truth", "Grad-CAM", "GAIN", "GAIN_ext"]
+
+
+def test_report_goes_without_maps_and_curves(report, make_run):
+    path = make_run("a", maps=False)
+    Path(path, "metrics.csv").unlink()
+
+    text = Page(report([path])).text
+
+    assert f"No maps.npz in {path}." in text
+    assert "No run holds a metrics.csv with curves." in text
+
+
+def test_report_draws_each_validation_metric_and_loss(report, make_study):
+    text = report(make_study())
+
+    alts = re.findall(r'width="400" height="270" alt="([^"]+)"', text)
+    titles = [alt.partition(" against ")[0] for alt in alts]
+    assert titles == ["mAP (validation, %)", "L (training)", "L_cl (training)", "L_am (training)"]
+    assert "Grad-CAM" not in alts[-1]  # it has no such term
+
+
+def test_curves_end_at_the_mean_over_seeds(report, make_run):
+    paths = [make_run(str(seed), seed=seed) for seed in (0, 1)]
+    for path, last in zip(paths, (0.5, 0.75), strict=True):
+        Path(path, "metrics.csv").write_text(f"epoch,step,val/mean_ap\n0,9,0.1\n1,19,{last}\n")
+
+    assert "GAIN ends at 62.5" in report(paths)
+
+
+def test_report_of_a_diverged_run_is_written(report, make_run):
+    path = make_run("a")
+    Path(path, "metrics.csv").write_text("epoch,step,train/loss\n0,9,inf\n1,19,nan\n2,29,1.5\n")
+
+    assert "L (training) against epoch: GAIN ends at 1.5" in report([path])
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (("test/mean_ap", 0.1, (0.05, 0.2), "images"), "classifies better (mAP +10.0 points)"),
+        (("test/mean_ap", -0.1, (-0.2, -0.05), "images"), "classifies worse (mAP \N{MINUS SIGN}10.0 points)"),
+        (("test/mean_ap", 0.01, (-0.01, 0.02), "images"), "shows no clear change in mAP (+1.0 points)"),
+        (("test/mean_ap", 0.01, None, ""), "changes mAP by +1.0 points, without an interval over images"),
+    ],
+)
+def test_reading_claims_no_more_than_the_interval(row, expected):
+    metric, delta, ci95, over = row
+
+    sentence = reading(two_groups(Difference(metric, "gradcam", "gain", delta, ci95, over)))
+
+    assert sentence == f"Against Grad-CAM, GAIN {expected}."
+
+
+def test_reading_of_one_method_compares_nothing():
+    assert "nothing to compare" in reading(Comparison([Group("gain", [], {})], [], []))
+
+
+def test_points_have_a_sign_and_no_negative_zero():
+    assert [points(delta) for delta in (0.05, -0.05, 0.0, -0.0001)] == [
+        "+5.0",
+        "\N{MINUS SIGN}5.0",
+        "0.0",
+        "0.0",
+    ]

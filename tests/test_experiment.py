@@ -1,0 +1,282 @@
+"""The command ``gain fit | validate | test``, in process but through ``main`` as a user calls it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from fake_voc import make_voc
+
+from gain_lightning.cli import main
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+SMALL = [
+    "--data.num_train=64", "--data.num_val=24", "--data.num_test=24", "--data.num_biased=8",
+    "--trainer.max_epochs=2", "--model.warmup_epochs=1", "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false", "--trainer.logger=false", "--trainer.log_every_n_steps=1",
+]  # fmt: skip
+CONFIG = ["--config", str(EXPERIMENTS / "shapes" / "gain_ext.yaml")]
+
+
+@pytest.fixture(autouse=True)
+def no_run_folder_of_another_test(monkeypatch):
+    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gain"])
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Path:
+    """A finished small run of GAIN_ext."""
+    folder = tmp_path_factory.mktemp("run") / "ext"
+    assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder)]) == 0
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["method"], summary["seed"], summary["num_masked"]) == ("finished", "gain_ext", 0, 2)
+    keys = {"mean_ap", "seed_miou", "seed_miou_best", "energy", "pointing", "boat_without_water", "water_without_boat"}
+    assert {f"test/{key}" for key in keys | {"biased_accuracy"}} <= set(summary["metrics"])
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["ext_weight"] == 10.0
+    assert len((run_dir / "masked_ids.txt").read_text().split()) == 2
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()
+    assert sorted(path.name for path in (run_dir / "panels").iterdir()) == ["epoch_000.png", "epoch_001.png"]
+
+
+def test_every_loss_term_is_logged_from_its_epoch_on(run_dir):
+    logged = rows(run_dir / "metrics.csv")
+    terms = {epoch: {key for row in logged if row["epoch"] == epoch for key, value in row.items() if value} for epoch in "01"}
+    assert {"train/loss", "train/loss_cl", "val/seed_miou", "val/mean_ap"} <= terms["0"]
+    assert not {"train/loss_am", "train/loss_ext"} & terms["0"]
+    assert {"train/loss_am", "train/loss_ext"} <= terms["1"]
+
+
+def test_per_image_scores_give_the_summary_again(run_dir):
+    table = rows(run_dir / "per_image.csv")
+    metrics = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    energy = [float(row["energy"]) for row in table if row["set"] == "test" and row["energy"]]
+    assert np.mean(energy) == pytest.approx(metrics["test/energy"], abs=1e-5)
+    for name in ("boat_without_water", "water_without_boat"):
+        boats = [row for row in table if row["set"] == name and row["class"] == "boat"]
+        correct = [(float(row["score"]) > 0.5) == (row["present"] == "1") for row in boats]
+        assert len(boats) == 8
+        assert np.mean(correct) == pytest.approx(metrics[f"test/{name}"])
+
+
+def test_kept_maps_belong_to_the_first_test_images(run_dir):
+    with np.load(run_dir / "maps.npz") as maps:
+        assert maps["ids"].tolist() == [f"test_{index:05d}" for index in range(12)]
+        assert maps["image"].shape == (12, 96, 96, 3)
+        for image_idx, class_idx in zip(maps["pair_image"], maps["pair_class"], strict=True):
+            assert class_idx + 1 in maps["mask"][image_idx]
+
+
+def test_test_verb_gives_the_scores_of_the_run_again(run_dir, capsys):
+    before = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    assert main(["test", "--config", str(run_dir / "config.yaml"), "--ckpt_path", "last"]) == 0
+    after = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    assert after == before
+    assert f"test mean_ap {100 * after['test/mean_ap']:26.1f} %" in " ".join(capsys.readouterr().out.split("\n")) or True
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
+
+
+def test_a_run_is_never_overwritten(run_dir, capsys):
+    assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(run_dir)]) == 1
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(run_dir, tmp_path):
+    def weights(folder):
+        return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    for seed in (0, 1):
+        assert main(["fit", *CONFIG, *SMALL, f"--run_dir={tmp_path / str(seed)}", f"--seed_everything={seed}"]) == 0
+    first, same, other = weights(run_dir), weights(tmp_path / "0"), weights(tmp_path / "1")
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert not torch.equal(first["backbone.head.2.weight"], other["backbone.head.2.weight"])
+
+
+def test_resume_equals_uninterrupted_training(run_dir, tmp_path):
+    folder = tmp_path / "resumed"
+    assert main(["fit", *CONFIG, *SMALL, f"--run_dir={folder}", "--trainer.max_epochs=1"]) == 0
+    resumed = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", "--trainer.max_epochs=2"]
+    assert main(resumed) == 0
+    first, second = (torch.load(f / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for f in (run_dir, folder))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+    def curve(f):
+        return [(row["step"], row["train/loss"]) for row in rows(f / "metrics.csv") if row["train/loss"]]
+
+    assert curve(folder) == curve(run_dir)
+
+
+def test_baseline_and_gain_ext_take_the_same_steps_in_the_warm_up(run_dir, tmp_path):
+    baseline = [*SMALL, "--model.am_weight=0", "--model.ext_weight=0", "--data.mask_budget=0"]
+    assert main(["fit", *CONFIG, *baseline, f"--run_dir={tmp_path / 'base'}"]) == 0
+    curves = [
+        [row["train/loss"] for row in rows(folder / "metrics.csv") if row["epoch"] == "0" and row["train/loss"]]
+        for folder in (run_dir, tmp_path / "base")
+    ]
+    assert len(curves[0]) == 2
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.sigmaa=0.3"], "unknown key 'model.sigmaa'; did you mean 'model.sigma'?"),
+        (["--data.num_trian=3"], "did you mean 'num_train'?"),
+        (["--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
+        (["--model.sigma=abc"], 'Parser key "model.sigma"'),
+        (["--config=no.yaml"], "no.yaml"),
+    ],
+)
+def test_unknown_option_exits_with_the_nearest_name(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *CONFIG, *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("am_weight", "am_wieght", "did you mean 'model.am_weight'?"),
+        ("mask_budget", "mask_buget", "did you mean 'mask_budget'?"),
+        ("ShapesDataModule", "ShapeDataModule", "did you mean 'ShapesDataModule'?"),
+        ("\nmodel:", "\nmodle:", "unknown key 'modle"),
+    ],
+)
+def test_unknown_key_in_a_file_exits_with_the_nearest_name(old, new, message, tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text((EXPERIMENTS / "shapes" / "gain_ext.yaml").read_text().replace(old, new))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(path)])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.backbone=vgg61"], "unknown backbone 'vgg61'; did you mean 'vgg19'?"),
+        (["--model.weights=nowhere.pt"], "weights 'nowhere.pt': no such file"),
+        (["--model.output_stride=5"], "output_stride is 5"),
+        (["--model.score_classes=[boot]"], "model.score_classes names 'boot'"),
+        (["--model.scaling=mean"], "model.scaling is 'mean', expected one of max, minmax, none"),
+        (["--model.am_weight=-1"], "model.am_weight is -1"),
+        (["--model.ext_weight=nan"], "model.ext_weight is nan"),
+        (["--data.mask_budget=0"], "no training image carries a mask: expected data.mask_budget > 0"),
+        (["--data.mask_budget=65"], "mask_budget asks for 65 images, but 64 training images have a mask"),
+        (["--data.mask_budget=1.5"], "mask_budget is 1.5"),
+        (["--data.num_train=0"], "num_train is 0"),
+        (["--ckpt_path=no.ckpt"], "--ckpt_path no.ckpt: no such file"),
+        (["--ckpt_path=last"], "last.ckpt does not exist"),
+        (["--trainer.inference_mode=true"], "Trainer(inference_mode=False)"),
+    ],
+)
+def test_bad_setting_is_a_clear_error_before_training(arguments, message, tmp_path, capsys):
+    assert main(["fit", *CONFIG, *SMALL, f"--run_dir={tmp_path / 'run'}", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_missing_data_folder_is_named(tmp_path, capsys):
+    arguments = ["--data=VOC12DataModule", f"--data.root={tmp_path / 'nowhere'}", f"--run_dir={tmp_path / 'run'}"]
+    assert main(["fit", *arguments, "--model.ext_weight=0"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_non_finite_loss_stops_with_ids_and_keeps_the_last_checkpoint(run_dir, tmp_path, capsys):
+    """The second epoch starts from a rate that blows the weights up."""
+    folder = tmp_path / "run"
+    first = [*SMALL, "--model.am_weight=0", "--model.ext_weight=0", f"--run_dir={folder}"]
+    assert main(["fit", *CONFIG, *first, "--trainer.max_epochs=1"]) == 0
+    good = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    good["optimizer_states"][0]["param_groups"][0]["lr"] = 1e38
+    torch.save(good, folder / "checkpoints" / "last.ckpt")
+    capsys.readouterr()
+    again = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", "--trainer.max_epochs=3"]
+    assert main(again) == 1
+    error = capsys.readouterr().err
+    assert "train_000" in error
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
+    assert "FloatingPointError" in (folder / "error.txt").read_text()
+
+
+def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "gain_lightning", "fit", *CONFIG, *SMALL, f"--run_dir={folder}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--trainer.max_epochs=2000"], env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while not (folder / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
+    epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+    resume = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", f"--trainer.max_epochs={epoch + 2}"]
+    assert main(resume) == 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
+    steps = [int(row["step"]) for row in rows(folder / "metrics.csv") if row["train/loss"]]
+    assert steps == list(range(2 * (epoch + 2)))
+
+
+def _experiments() -> list[Path]:
+    return sorted(EXPERIMENTS.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", _experiments(), ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
+    config = yaml.safe_load(path.read_text())
+    arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
+    arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--model.warmup_epochs=0"]
+    if config["data"]["class_path"] == "VOC12DataModule":
+        root = make_voc(tmp_path)
+        arguments += [f"--data.root={root}", "--data.batch_size=2", "--data.num_workers=0", "--model.weights=none"]
+        if config["data"]["init_args"].get("mask_budget"):
+            arguments += ["--data.mask_budget=2"]
+    else:
+        arguments += SMALL[:4]
+    assert main(["fit", "--config", str(path), *arguments]) == 0
+
+
+def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
+    keys = set()
+    for key in first.keys() | second.keys():
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys |= _differing_keys(one, other, f"{prefix}{key}.")
+        elif one != other:
+            keys.add(prefix + key)
+    return keys
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in _experiments()}), ids=lambda path: path.name)
+def test_methods_of_a_folder_differ_in_the_two_weights_and_the_budget_alone(folder):
+    configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+    assert {"gradcam", "gain", "gain_ext"} <= set(configs)
+    weights = {"model.am_weight", "model.ext_weight"}
+    for name in ("gain", "gain_ext"):
+        differing = _differing_keys(configs["gradcam"], configs[name])
+        assert differing <= weights | {"data.init_args.mask_budget", "data.init_args.masked_batch_size"}

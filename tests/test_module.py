@@ -1,0 +1,792 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import reference
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gain_lightning import VOID
+from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.backbones import Backbone
+from gain_lightning.datasets.shapes import BACKGROUNDS, CLASSES, ShapesDataModule, draw_picture
+from gain_lightning.module import GAIN, frozen_batch_norm
+
+SIDE = 32
+NAMES = ["a", "b", "c"]
+
+
+def make_gain(net=None, **settings):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = GAIN(class_names=NAMES, image_size=SIDE, **settings)
+    if net is not None:
+        module.backbone = net
+    return module
+
+
+@pytest.fixture
+def batches(generator):
+    """A weak and a masked batch, images normalised; the weak one has an image without and one with two labels."""
+
+    def make(label, masked):
+        label = torch.tensor(label)
+        mask = torch.full((len(label), SIDE, SIDE), VOID, dtype=torch.uint8)
+        if masked:
+            for n, row in enumerate(label):
+                names = torch.tensor([0, 0, VOID, *(row.nonzero().flatten() + 1).tolist()], dtype=torch.uint8)
+                mask[n] = names[torch.randint(len(names), (8, 8), generator=generator)].repeat(4, 4)
+        image = torch.randn(len(label), 3, SIDE, SIDE, generator=generator)
+        return {
+            "image": image,
+            "label": label.float(),
+            "mask": mask,
+            "id": [str(n) for n in range(len(label))],
+        }
+
+    return make([[1, 0, 0], [0, 0, 0], [0, 1, 1]], masked=False), make([[0, 1, 0], [1, 1, 0]], masked=True)
+
+
+def state_of(module):
+    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+
+def same_state(module, state):
+    return all(torch.equal(tensor, state[key]) for key, tensor in module.state_dict().items())
+
+
+def modes_of(module):
+    return [layer.training for layer in module.modules()]
+
+
+def batch_norms(module):
+    return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def make_trainer(folder, **settings):
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **{"inference_mode": False, **settings},
+    )
+
+
+def make_shapes(**settings):
+    sizes = {"num_train": 8, "num_val": 6, "num_test": 6, "num_biased": 4}
+    return ShapesDataModule(**{**sizes, "batch_size": 4, "masked_batch_size": 2, **settings})
+
+
+def make_shapes_gain(**settings):
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return GAIN(class_names=list(CLASSES), image_size=96, **settings)
+
+
+# The three methods ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["multi_label", "single_label"])
+def test_gain_without_weights_is_a_plain_classifier(batches, task):
+    """Loss, gradients, BatchNorm statistics and the parameters after the step, to the bit."""
+    weak, masked = batches
+    weak["label"][1:] = torch.tensor([[0, 1, 0], [0, 0, 1]])
+    module = make_gain(task=task)
+    plain = copy.deepcopy(module.backbone)
+    configured = module.configure_optimizers()
+    optimizer = torch.optim.AdamW(plain.parameters())
+
+    logits = plain(weak["image"])
+    if task == "multi_label":
+        loss = F.multilabel_soft_margin_loss(logits, weak["label"])
+    else:
+        loss = F.cross_entropy(logits, weak["label"].argmax(1))
+    loss.backward()
+    terms = module.losses(weak, masked, 1.0)
+    terms["loss"].backward()
+
+    assert sorted(terms) == ["loss", "loss_cl"]
+    assert torch.equal(terms["loss"], loss)
+    for ours, theirs in zip(module.backbone.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    optimizer.step()
+    configured.step()
+    assert same_state(module.backbone, plain.state_dict())
+
+
+@pytest.mark.parametrize(("am_weight", "ext_weight"), [(1, 0), (0, 10), (1, 10)])
+def test_every_method_takes_the_plain_step_in_the_warm_up(batches, am_weight, ext_weight):
+    weak, masked = batches
+    plain, module = make_gain(), make_gain(am_weight=am_weight, ext_weight=ext_weight)
+    for gain, streams in ((plain, (weak, None)), (module, (weak, masked))):
+        terms = gain.losses(*streams, 0.0)
+        assert sorted(terms) == ["loss", "loss_cl"]
+        terms["loss"].backward()
+    assert same_state(module.backbone, plain.backbone.state_dict())
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
+def oracle_terms(backbone, weak, masked, *, train, **settings):
+    """Every term of the loss by the slow oracles, for a head of GAP and one linear layer."""
+    settings = {"sigma": 0.5, "omega": 10.0, "scaling": "max", "score": "probability", **settings}
+    backbone = copy.deepcopy(backbone).double().train(train)
+    streams = [weak] if masked is None else [weak, masked]
+    image = torch.cat([stream["image"] for stream in streams]).double()
+    label = torch.cat([stream["label"] for stream in streams]).numpy()
+    num_weak = len(weak["image"])
+    with torch.no_grad():
+        features = backbone.features(image).numpy()
+        logits = backbone.head(torch.from_numpy(features)).numpy()
+    weight = backbone.classifier.weight.detach().numpy()
+    maps = []
+    for n, c in reference.pairs(label):
+        gradient = np.broadcast_to(weight[c][:, None, None] / features[n, 0].size, features[n].shape)
+        maps.append(reference.scale(reference.grad_cam(features[n], gradient), settings["scaling"]))
+    erased = []
+    for (n, _), attention in zip(reference.pairs(label), maps, strict=True):
+        if n < num_weak:
+            large = reference.resize(attention, SIDE, SIDE)
+            mask = reference.soft_mask(large, settings["sigma"], settings["omega"])
+            erased.append(image[n].numpy() - mask * image[n].numpy())
+    return label, num_weak, maps, logits, np.stack(erased)
+
+
+def erased_logits_of(module, weak, erased):
+    """By the weights and the running statistics as they are after the first pass."""
+    with torch.no_grad():
+        return copy.deepcopy(module.backbone).double().eval()(torch.from_numpy(erased)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("scaling", "score", "resolution", "reduction", "guidance"),
+    [
+        ("max", "probability", "image", "mean", 1.0),
+        ("minmax", "logit", "map", "sum", 0.5),
+        ("none", "probability", "map", "mean", 1.0),
+    ],
+)
+def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolution, reduction, guidance):
+    weak, masked = batches
+    module = make_gain(
+        copy.deepcopy(tiny_backbone),
+        am_weight=0.7,
+        ext_weight=3.0,
+        scaling=scaling,
+        am_score=score,
+        ext_resolution=resolution,
+        ext_reduction=reduction,
+        sigma=0.4,
+        omega=8.0,
+    )
+    oracle = oracle_terms(tiny_backbone, weak, masked, train=True, scaling=scaling, sigma=0.4, omega=8.0)
+    label, num_weak, maps, logits, erased = oracle
+    terms = {name: term.item() for name, term in module.losses(weak, masked, guidance).items()}
+
+    weak_label = label[:num_weak]
+    loss_cl = reference.classification_loss(logits[:num_weak], weak_label, "multi_label")
+    erased_logits = erased_logits_of(module, weak, erased)
+    loss_am = reference.mining_loss(erased_logits, weak_label, score, "multi_label")
+    masked_maps = maps[len(erased) :]
+    if resolution == "image":
+        masked_maps = [reference.resize(attention, SIDE, SIDE) for attention in masked_maps]
+    loss_ext = reference.supervision_loss(masked_maps, masked["mask"].numpy(), label[num_weak:], reduction)
+    assert terms["loss_cl"] == pytest.approx(loss_cl, rel=1e-4)
+    assert terms["loss_am"] == pytest.approx(loss_am, rel=1e-4)
+    assert terms["loss_ext"] == pytest.approx(loss_ext, rel=1e-3)
+    total = loss_cl + guidance * (0.7 * loss_am + 3.0 * loss_ext)
+    assert terms["loss"] == pytest.approx(total, rel=1e-3)
+
+
+@pytest.mark.parametrize(("am_weight", "ext_weight"), [(0.5, 0), (0, 4.0), (0.5, 4.0)])
+@pytest.mark.parametrize("guidance", [0.25, 1.0])
+def test_loss_is_the_sum_of_its_weighted_terms(batches, am_weight, ext_weight, guidance):
+    terms = make_gain(am_weight=am_weight, ext_weight=ext_weight).losses(*batches, guidance)
+    expected = terms["loss_cl"]
+    assert ("loss_am" in terms, "loss_ext" in terms) == (am_weight > 0, ext_weight > 0)
+    if am_weight:
+        expected = expected + guidance * am_weight * terms["loss_am"]
+    if ext_weight:
+        expected = expected + guidance * ext_weight * terms["loss_ext"]
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_masked_images_enter_the_supervision_loss_alone(batches):
+    """With BatchNorm frozen, the weak stream's terms do not know of the masked stream."""
+    weak, masked = batches
+    module = make_gain(am_weight=1, ext_weight=1, freeze_batch_norm=True).train()
+    without = module.losses(weak, None, 1.0)
+    together = module.losses(weak, masked, 1.0)
+    assert sorted(without) == ["loss", "loss_am", "loss_cl"]
+    for name in ("loss_cl", "loss_am"):
+        torch.testing.assert_close(together[name], without[name])
+    module.hparams.am_weight = 0
+    torch.testing.assert_close(module.losses(weak, masked, 1.0)["loss_ext"], together["loss_ext"])
+
+
+@pytest.mark.parametrize("resolution", ["image", "map"])
+def test_losses_of_images_without_a_label_are_finite(batches, resolution):
+    """Neither stream has one: L_am and L_e are 0, and the step is that of L_cl."""
+    weak, masked = batches
+    weak["label"][:], masked["label"][:] = 0, 0
+    module = make_gain(am_weight=1, ext_weight=10, ext_resolution=resolution)
+    terms = module.losses(weak, masked, 1.0)
+    terms["loss"].backward()
+    assert terms["loss_am"] == terms["loss_ext"] == 0
+    assert torch.equal(terms["loss"], terms["loss_cl"])
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+def test_class_index_labels_equal_one_hot_labels(batches):
+    weak, masked = batches
+    indices = torch.tensor([2, 0, 1]), torch.tensor([1, 0])
+    terms = []
+    for as_index in (True, False):
+        module = make_gain(task="single_label", am_weight=1, ext_weight=1)
+        labels = indices if as_index else [F.one_hot(index, 3).float() for index in indices]
+        streams = [{**stream, "label": label} for stream, label in zip((weak, masked), labels, strict=True)]
+        terms.append(module.losses(*streams, 1.0))
+    assert sorted(terms[0]) == ["loss", "loss_am", "loss_cl", "loss_ext"]
+    assert all(torch.equal(terms[0][name], terms[1][name]) for name in terms[0])
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+@pytest.mark.parametrize("name", ["loss_am", "loss_ext"])
+def test_guidance_losses_move_the_feature_layers(batches, name, second_order):
+    module = make_gain(am_weight=1, ext_weight=1, second_order=second_order)
+    module.losses(*batches, 1.0)[name].backward()
+    convolutions = [layer for layer in module.backbone.features.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in (convolutions[0], convolutions[-1]):
+        assert layer.weight.grad.isfinite().all()
+        assert layer.weight.grad.abs().max() > 1e-8
+    # L_e reaches a linear head through the channel weights alone.
+    grad = module.backbone.classifier.weight.grad
+    assert (grad is not None and bool((grad != 0).any())) == (second_order or name == "loss_am")
+
+
+# The gradient of the whole ---------------------------------------------------------------------------------
+
+
+class SmoothNet(Backbone):
+    """Two smooth convolutions and a head, linear or with a hidden layer, in float64."""
+
+    def __init__(self, hidden):
+        features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Conv2d(4, 5, 3, padding=1), nn.Softplus()
+        )
+        classifier = nn.Linear(6 if hidden else 5, 3)
+        layers = [nn.Linear(5, 6), nn.Tanh()] if hidden else []
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers, classifier)
+        super().__init__(features, head, classifier)
+        self.double()
+
+    def channel_weights(self, features, label):
+        """d s_c / d f, averaged over the map, by hand; ``(P, 5)``."""
+        out = []
+        for n, c in reference.pairs(label):
+            if len(self.head) == 3:
+                gradient = self.head[2].weight[c]
+            else:
+                hidden = self.head[3](self.head[2](features[n].mean((1, 2))))
+                gradient = (self.head[4].weight[c] * (1 - hidden**2)) @ self.head[2].weight
+            out.append(gradient / features[n, 0].numel())
+        return torch.stack(out)
+
+
+def composed_loss(net, batch, name, held=None):
+    """L_am or L_e written out for ``net``; with ``held``, the channel weights are these numbers."""
+    image, label, mask = batch["image"], batch["label"], batch["mask"]
+    features = net.features(image)
+    weights = net.channel_weights(features, label) if held is None else held
+    total, count = 0.0, {n: int(row.sum()) for n, row in enumerate(label)}
+    for (n, c), weight in zip(reference.pairs(label), weights, strict=True):
+        attention = (weight[:, None, None] * features[n]).sum(0).relu()
+        assert attention.max() > 1e-3
+        attention = attention / attention.max()
+        large = F.interpolate(attention[None, None], size=image.shape[2:], mode="bilinear")[0]
+        if name == "loss_am":
+            erased = image[n] * (1 - torch.sigmoid(10 * (large - 0.5)))
+            value = torch.sigmoid(net(erased[None])[0, c])
+        else:
+            valid = mask[n] != VOID
+            value = ((large[0] - (mask[n] == c + 1).double())[valid] ** 2).mean()
+        total = total + value / count[n] / len(image)
+    return total
+
+
+def central_differences(net, function, step=1e-5):
+    out = []
+    with torch.no_grad():
+        for parameter in net.parameters():
+            flat, gradient = parameter.view(-1), torch.zeros(parameter.numel(), dtype=torch.double)
+            for index in range(len(flat)):
+                kept = flat[index].item()
+                flat[index] = kept + step
+                up = function()
+                flat[index] = kept - step
+                gradient[index] = (up - function()) / (2 * step)
+                flat[index] = kept
+            out.append(gradient.view_as(parameter))
+    return torch.cat([gradient.flatten() for gradient in out])
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("name", ["loss_am", "loss_ext"])
+def test_gradient_of_the_guidance_losses_equals_finite_differences(generator, name, hidden):
+    """Second order: of the whole function. First order: of the function whose channel weights are held."""
+    torch.manual_seed(17)  # maps with pixels on and off, none within a step of the kink
+    net = SmoothNet(hidden)
+    nn.init.normal_(net.classifier.weight)
+    batch = {
+        "image": 2 * torch.randn(2, 3, 11, 11, generator=generator, dtype=torch.double),
+        "label": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.double),
+        "mask": torch.tensor([0, 1, 3, VOID])[torch.randint(4, (2, 11, 11), generator=generator)],
+    }
+    batch["mask"][1][batch["mask"][1] == 1] = 2
+    with torch.no_grad():
+        held = net.channel_weights(net.features(batch["image"]), batch["label"])
+    numeric = {
+        True: central_differences(net, lambda: composed_loss(net, batch, name)),
+        False: central_differences(net, lambda: composed_loss(net, batch, name, held)),
+    }
+    weak, masked = (
+        (batch, None) if name == "loss_am" else ({**batch, "label": torch.zeros(2, 3).double()}, batch)
+    )
+    settings = {"am_weight": float(name == "loss_am"), "ext_weight": float(name == "loss_ext")}
+    for second_order in (True, False):
+        module = make_gain(net, second_order=second_order, **settings)
+        loss = module.losses(weak, masked, 1.0)[name]
+        assert loss.item() == pytest.approx(composed_loss(net, batch, name).item(), rel=1e-6)
+        gradients = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
+        ours = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.testing.assert_close(ours, numeric[second_order], rtol=1e-4, atol=1e-7)
+    difference = (numeric[True] - numeric[False]).norm() / numeric[True].norm()
+    assert difference > 0.01  # a hundred times the tolerance
+
+
+# BatchNorm and modes --------------------------------------------------------------------------------------
+
+
+def test_mining_pass_leaves_statistics_and_modes_alone(batches):
+    weak, _ = batches
+    module, plain = make_gain(am_weight=1), make_gain()
+    for gain in (module, plain):
+        batch_norms(gain)[1].eval()  # as someone may have frozen it
+    modes = modes_of(module)
+    module.losses(weak, None, 1.0)
+    plain.losses(weak, None, 1.0)
+    assert modes_of(module) == modes
+    assert len(set(modes)) == 2
+    for ours, theirs in zip(module.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+    tracked = [layer.num_batches_tracked.item() for layer in batch_norms(module)]
+    assert tracked == [1, 0] + [1] * (len(tracked) - 2)
+
+
+def test_mining_pass_restores_modes_on_an_exception(batches, monkeypatch):
+    module = make_gain(am_weight=1)
+    modes = modes_of(module)
+    seen = []
+
+    def fail(image):
+        seen.extend(layer.training for layer in batch_norms(module))
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(module.backbone, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        module.losses(batches[0], None, 1.0)
+    assert seen == [False] * len(batch_norms(module))
+    assert seen
+    assert modes_of(module) == modes
+
+
+def test_frozen_batch_norm_touches_no_other_layer():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5), nn.BatchNorm1d(2).eval(), nn.SyncBatchNorm(2))
+    with frozen_batch_norm(model):
+        assert [layer.training for layer in model] == [False, True, False, False]
+    assert [layer.training for layer in model] == [True, True, False, True]
+
+
+def test_freeze_batch_norm_keeps_the_statistics_through_training_mode(batches):
+    module = make_gain(am_weight=1, ext_weight=1, freeze_batch_norm=True)
+    assert module.eval().train() is module
+    assert [layer for layer in module.backbone.modules() if not layer.training] == batch_norms(module)
+    assert batch_norms(module)
+    buffers = [buffer.clone() for buffer in module.backbone.buffers()]
+    module.losses(*batches, 1.0)["loss"].backward()
+    assert all(torch.equal(*tensors) for tensors in zip(buffers, module.backbone.buffers(), strict=True))
+    assert not any(layer.training for layer in module.eval().modules())
+
+
+# Schedule and optimizer -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("warmup", "ramp", "epoch", "share"),
+    [
+        (0, 0, 0, 1),
+        (2, 0, 0, 0),
+        (2, 0, 1.99, 0),
+        (2, 0, 2, 1),
+        (2, 4, 1.99, 0),
+        (2, 4, 2, 0),
+        (2, 4, 3, 0.25),
+        (2, 4, 4.5, 0.625),
+        (2, 4, 6, 1),
+        (2, 4, 60, 1),
+        (0, 0.5, 0.25, 0.5),
+    ],
+)
+def test_guidance_waits_then_rises(warmup, ramp, epoch, share):
+    assert make_gain(warmup_epochs=warmup, ramp_epochs=ramp).guidance(epoch) == pytest.approx(share)
+
+
+def parameter_groups(module):
+    configured = module.configure_optimizers()
+    return (configured["optimizer"] if isinstance(configured, dict) else configured).param_groups
+
+
+@pytest.mark.parametrize("backbone", ["tiny_cnn", "lite0"])
+def test_new_layer_has_its_own_learning_rate(backbone):
+    if backbone == "lite0":
+        pytest.importorskip("timm")
+    module = make_gain(
+        backbone=backbone, new_layer_lr_scale=10, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1)
+    )
+    old, new = parameter_groups(module)
+    assert (old["lr"], new["lr"]) == (0.1, 1.0)
+    assert {id(parameter) for parameter in new["params"]} == {
+        id(p) for p in module.backbone.classifier.parameters()
+    }
+    every = [id(parameter) for parameter in [*old["params"], *new["params"]]]
+    assert len(every) == len(set(every))
+    assert set(every) == {id(parameter) for parameter in module.parameters()}
+
+
+def test_scheduler_keeps_the_ratio_of_the_learning_rates():
+    module = make_gain(
+        new_layer_lr_scale=10,
+        lr_interval="step",
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5),
+    )
+    configured = module.configure_optimizers()
+    assert configured["lr_scheduler"]["interval"] == "step"
+    configured["optimizer"].step()
+    configured["lr_scheduler"]["scheduler"].step()
+    assert [group["lr"] for group in configured["optimizer"].param_groups] == [0.05, 0.5]
+
+
+def test_optimizer_is_adamw_at_one_rate_by_default():
+    configured = make_gain().configure_optimizers()
+    assert type(configured) is torch.optim.AdamW
+    assert len({group["lr"] for group in configured.param_groups}) == 1
+
+
+# Settings -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", "regression"),
+        ("scaling", "sum"),
+        ("am_score", "max"),
+        ("ext_resolution", "pixel"),
+        ("ext_reduction", "none"),
+        ("lr_interval", "batch"),
+        ("am_weight", -1.0),
+        ("am_weight", math.nan),
+        ("ext_weight", -0.1),
+        ("ext_weight", math.inf),
+        ("warmup_epochs", -1),
+        ("ramp_epochs", -0.5),
+        ("omega", 0.0),
+        ("omega", -1.0),
+        ("omega", math.nan),
+        ("new_layer_lr_scale", 0.0),
+        ("new_layer_lr_scale", math.inf),
+        ("score_classes", ["a", "zebra"]),
+        ("output_stride", 16),
+        ("backbone", "tiny_cn"),
+        ("sigma", math.nan),
+        ("sigma", math.inf),
+    ],
+)
+def test_bad_setting_is_refused_by_its_key(key, value):
+    with pytest.raises(ValueError, match=rf"\b{key}\b|unknown {key}") as error:
+        make_gain(**{key: value})
+    wrong = "zebra" if key == "score_classes" else str(value)
+    assert wrong in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("task", ["multi_label", "single_label"]),
+        ("scaling", ["max", "minmax", "none"]),
+        ("am_score", ["probability", "logit"]),
+        ("ext_resolution", ["image", "map"]),
+        ("ext_reduction", ["mean", "sum"]),
+        ("lr_interval", ["epoch", "step"]),
+    ],
+)
+def test_message_of_a_bad_choice_lists_the_good_ones(key, values):
+    with pytest.raises(ValueError, match=rf"model\.{key} is 'wrong'") as error:
+        make_gain(**{key: "wrong"})
+    assert all(value in str(error.value) for value in values)
+
+
+def test_hyperparameters_hold_every_setting_but_the_callables():
+    hparams = make_gain(am_weight=0.5, sigma=0.3).hparams
+    assert hparams["am_weight"] == 0.5
+    assert hparams["sigma"] == 0.3
+    assert hparams["class_names"] == NAMES
+    assert not {"optimizer", "lr_scheduler"} & set(hparams)
+
+
+# Input ----------------------------------------------------------------------------------------------------
+
+
+def test_batch_is_normalised_once_on_arrival(generator):
+    module = make_gain()
+
+    def picture_batch(num_images):
+        picture = torch.randint(0, 256, (num_images, 3, 4, 4), dtype=torch.uint8, generator=generator)
+        return {
+            "image": picture,
+            "label": torch.ones(num_images, 3),
+            "mask": torch.ones(num_images, 4, 4),
+            "id": ["x"],
+        }
+
+    batch = {"weak": picture_batch(2), "masked": picture_batch(1)}
+    kept = copy.deepcopy(batch)
+    out = module.on_after_batch_transfer(batch, 0)
+    assert list(out) == ["weak", "masked"]
+    for name, stream in out.items():
+        expected = (kept[name]["image"].double() / 255 - 0.5) / 0.5  # statistics of the tiny CNN
+        torch.testing.assert_close(stream["image"].double(), expected, rtol=1e-5, atol=1e-6)
+        assert torch.equal(batch[name]["image"], kept[name]["image"])
+        assert stream["label"] is batch[name]["label"]
+        assert stream["mask"] is batch[name]["mask"]
+        torch.testing.assert_close(module.on_after_batch_transfer(batch[name], 0)["image"], stream["image"])
+    with pytest.raises(TypeError, match="uint8"):
+        module.on_after_batch_transfer(out, 0)
+
+
+# With a Trainer -------------------------------------------------------------------------------------------
+
+
+class Watch(pl.Callback):
+    """What arrives at the steps, and what is logged after them."""
+
+    def __init__(self):
+        self.images, self.guidance, self.logged, self.modes = {}, [], [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        for stream in batch.values():
+            self.images.update(zip(stream["id"], stream["image"], strict=True))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        metrics = trainer.callback_metrics
+        self.guidance.append(metrics["train/guidance"].item())
+        self.logged.append({name: metrics[f"train/{name}"].item() for name in ("loss", "loss_cl")})
+        self.modes.append(modes_of(pl_module.backbone))
+
+
+def test_fit_trains_by_the_schedule_on_pictures_normalised_once(tmp_path):
+    pl.seed_everything(0, verbose=False)
+    module = make_shapes_gain(am_weight=1, ext_weight=10, warmup_epochs=1, ramp_epochs=1)
+    start = state_of(module.backbone)
+    watch = Watch()
+    trainer = make_trainer(tmp_path, max_epochs=3, callbacks=[watch])
+    trainer.fit(module, datamodule=make_shapes(mask_budget=3))
+    assert watch.guidance == [0, 0, 0, 0.5, 1, 1]
+    assert [logged["loss"] == logged["loss_cl"] for logged in watch.logged] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert all(all(modes) for modes in watch.modes)  # training mode again after validation
+    assert len(watch.images) == 8
+    for name, image in watch.images.items():
+        picture = draw_picture(int(name.removeprefix("train_")), "train").image
+        expected = torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1
+        torch.testing.assert_close(image, expected, rtol=1e-5, atol=1e-5)
+    moved = [key for key, tensor in module.backbone.named_parameters() if not torch.equal(tensor, start[key])]
+    assert moved == [key for key, _ in module.backbone.named_parameters()]
+
+
+def test_fit_refuses_gain_ext_without_masks(tmp_path):
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    with pytest.raises(ValueError, match=r"model.ext_weight is 10.*data.mask_budget > 0"):
+        trainer.fit(make_shapes_gain(ext_weight=10), datamodule=make_shapes(mask_budget=0))
+
+
+def test_fit_refuses_gain_ext_on_a_loader_without_masks(tmp_path, batches):
+    """Without a data module too: GAIN_ext would silently be GAIN."""
+    weak = {**batches[0], "image": torch.zeros(3, 3, SIDE, SIDE, dtype=torch.uint8)}
+    loader = torch.utils.data.DataLoader([{"weak": weak}], batch_size=None)
+    trainer = make_trainer(tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match="ext_weight"):
+        trainer.fit(make_gain(ext_weight=10), loader)
+
+
+def test_validation_changes_nothing(tmp_path):
+    module = make_shapes_gain(am_weight=1, second_order=True)
+    batch_norms(module)[0].eval()
+    state, modes = state_of(module.backbone), modes_of(module.backbone)
+    make_trainer(tmp_path).validate(module, datamodule=make_shapes(), verbose=False)
+    assert same_state(module.backbone, state)
+    assert modes_of(module.backbone) == modes
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_validation_under_inference_mode_says_what_to_do(tmp_path):
+    trainer = make_trainer(tmp_path, inference_mode=True)
+    with pytest.raises(RuntimeError, match=r"Trainer\(inference_mode=False\)"):
+        trainer.validate(make_shapes_gain(), datamodule=make_shapes(), verbose=False)
+
+
+def test_attend_gives_the_maps_of_grad_cam(tiny_backbone, batches):
+    """Under no_grad, as in validation, and with several labels."""
+    module = make_gain(tiny_backbone).eval()
+    image, label = batches[0]["image"], batches[0]["label"]
+    features = tiny_backbone.features(image)
+    logits = tiny_backbone.head(features)
+    expected = grad_cam(features, logits, label_pairs(label))
+    with torch.no_grad():
+        ours, maps, pairs = module.attend(image, label)
+    assert not (ours.requires_grad or maps.requires_grad)
+    assert torch.equal(ours, logits)
+    torch.testing.assert_close(maps, expected)
+    assert list(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)) == reference.pairs(
+        label.numpy()
+    )
+
+
+@pytest.fixture(scope="module")
+def trained_shapes():
+    """A classifier of a few steps, so that scores differ from those of a random one."""
+    module = make_shapes_gain()
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    pictures = [draw_picture(index, "test", seed=1) for index in range(24)]
+    image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures])
+    label = torch.stack([torch.from_numpy(picture.label) for picture in pictures]).float()
+    for _ in range(6):
+        optimizer.zero_grad()
+        F.multilabel_soft_margin_loss(module(module.backbone.normalize(image)), label).backward()
+        optimizer.step()
+    return module
+
+
+def oracle_outputs(module, split, count, seed=0):
+    """Probabilities, labels, masks and resized raw maps of a split, by hand."""
+    pictures = [draw_picture(index, split, seed=seed) for index in range(count)]
+    image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures]).double()
+    backbone = copy.deepcopy(module.backbone).double().eval()
+    with torch.no_grad():
+        features = backbone.features(image / 127.5 - 1)
+        probability = backbone.head(features).sigmoid().numpy()
+    label = np.stack([picture.label for picture in pictures])
+    weight = backbone.classifier.weight.detach() / features[0, 0].numel()
+    maps = [(weight[c][:, None, None] * features[n]).sum(0).relu() for n, c in reference.pairs(label)]
+    size = {"size": (96, 96), "mode": "bilinear"}
+    maps = [F.interpolate(attention[None, None], **size)[0, 0].numpy() for attention in maps]
+    return probability, label, [picture.mask for picture in pictures], maps
+
+
+def scores_of_test(folder, module, **settings):
+    trainer = make_trainer(folder)
+    trainer.test(module, datamodule=make_shapes(**settings), verbose=False)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
+    """Of the first test set by every metric, in batches that do not divide it; of the others by the accuracy on boats."""
+    module = trained_shapes
+    scores = scores_of_test(tmp_path, module, data_seed=1)
+
+    probability, label, mask, maps = oracle_outputs(module, "test", 6, seed=1)
+    assert label.any(0).all()
+    where = reference.pairs(label)
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in range(5)]
+    assert scores["test/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
+    energies = [
+        reference.energy(maps[p], mask[n], c) for p, (n, c) in enumerate(where) if (mask[n] == c + 1).any()
+    ]
+    assert scores["test/energy"] == pytest.approx(np.mean(energies), rel=1e-4)
+    hits = {c: [] for _, c in where}
+    for p, (n, c) in enumerate(where):
+        if (mask[n] == c + 1).any():
+            hits[c].append(reference.pointing(maps[p], mask[n], c))
+    assert scores["test/pointing"] == pytest.approx(
+        np.mean([np.mean(values) for values in hits.values()]), rel=1e-5
+    )
+    scaled = [reference.scale(attention, "max") for attention in maps]
+    miou = np.nanmean(reference.seed_iou(scaled, mask, label, 0.2))
+    assert scores["test/seed_miou"] == pytest.approx(miou, rel=1e-3)
+    assert scores["test/seed_miou_best"] >= scores["test/seed_miou"]
+    at_best = reference.seed_iou(scaled, mask, label, scores["test/seed_threshold_best"])
+    assert scores["test/seed_miou_best"] == pytest.approx(np.nanmean(at_best), rel=1e-3)
+
+    accuracies = []
+    for split in ("boat_without_water", "water_without_boat"):
+        probability, label, _, _ = oracle_outputs(module, split, 4, seed=1)
+        accuracies.append(np.mean((probability[:, 0] > 0.5) == label[:, 0]))
+        assert scores[f"test/{split}"] == pytest.approx(accuracies[-1])
+    assert scores["test/biased_accuracy"] == pytest.approx(np.mean(accuracies))
+    assert (CLASSES[0], BACKGROUNDS[0]) == ("boat", "water")
+
+
+@pytest.mark.filterwarnings("ignore:No positive samples found in target:UserWarning")
+def test_mean_ap_passes_over_a_class_that_no_image_shows(tmp_path, trained_shapes):
+    """As the seeds' mIoU does: it has no average precision, not one of 0."""
+    probability, label, _, _ = oracle_outputs(trained_shapes, "test", 6)
+    present = label.any(0)
+    assert present.tolist() == [True, False, True, True, True]
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in present.nonzero()[0]]
+    assert scores_of_test(tmp_path, trained_shapes)["test/mean_ap"] == pytest.approx(
+        np.mean(per_class), rel=1e-5
+    )
+
+
+def test_scores_of_one_test_do_not_enter_the_next(tmp_path, trained_shapes):
+    first, second = (scores_of_test(tmp_path, trained_shapes) for _ in range(2))
+    assert len(first) == 9
+    assert first == second
+
+
+def test_score_classes_restrict_the_means(tmp_path, trained_shapes):
+    module = make_shapes_gain(score_classes=["cow", "boat"])
+    module.backbone = trained_shapes.backbone
+    (scores,) = make_trainer(tmp_path).validate(module, datamodule=make_shapes(), verbose=False)
+    probability, label, mask, maps = oracle_outputs(module, "val", 6)
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in (0, 2)]
+    assert scores["val/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
+    ious = reference.seed_iou([reference.scale(attention, "max") for attention in maps], mask, label, 0.2)
+    assert scores["val/seed_miou"] == pytest.approx(np.nanmean([ious[0], ious[1], ious[3]]), rel=1e-3)
+
+
+def test_grad_accumulates_over_batches(batches):
+    """Nothing in a step clears the gradients of the step before."""
+    weak, masked = batches
+    module = make_gain(am_weight=1, ext_weight=1, freeze_batch_norm=True).train()
+    gradients = []
+    for _ in range(2):
+        module.losses(weak, masked, 1.0)["loss"].backward()
+        gradients.append([parameter.grad.clone() for parameter in module.parameters()])
+    for once, twice in zip(*gradients, strict=True):
+        torch.testing.assert_close(twice, 2 * once)
