@@ -70,6 +70,8 @@ class AttentionPanels(pl.Callback):
             return
         rows = panel_rows(kept, pl_module.hparams.class_names)
         rows = [row for row in rows if row["image_idx"] < self.num_images]
+        if not rows:  # images without a label have no map
+            return
         grid = panel_grid(
             [row["image"] for row in rows],
             [row["mask"] for row in rows],

@@ -169,7 +169,8 @@ class _Writer(pl.Callback):
 
     def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor) -> None:
         attention = scale_maps(resize_maps(raw.cpu().float(), picture.shape[:2]))[0, 0].numpy()
-        stem = self.out / relative.parent / f"{relative.stem}_{re.sub(r'[^\w-]', '-', name)}"
+        class_name = re.sub(r"[^\w-]", "-", name)  # as it may stand in a file's name
+        stem = self.out / relative.parent / f"{relative.stem}_{class_name}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.save(stem.with_name(stem.name + ".npy"), attention)
         save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))

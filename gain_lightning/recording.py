@@ -152,7 +152,8 @@ class RunRecord(pl.Callback):
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, self.rows)
-            self.rows = [row for rows in gathered for row in rows]
+            # the loader pads the ranks' shares with images that another rank has too
+            self.rows = list({(row["set"], row["id"], row["class"]): row for rows in gathered for row in rows}.values())
         if trainer.is_global_zero and self.rows:
             lines = [",".join(self.rows[0])] + [",".join(_csv_cell(value) for value in row.values()) for row in self.rows]
             write_atomically(self.run_dir / "per_image.csv", "\n".join(lines) + "\n")

@@ -31,7 +31,7 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def tiny_backbone() -> Backbone:
-    """The tiny CNN with 3 classes, random weights and BatchNorm statistics that are not those of its input."""
+    """The tiny CNN with 3 classes, random weights and BatchNorm statistics unlike its input's."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         backbone = build_backbone("tiny_cnn", 3)

@@ -1,7 +1,7 @@
 """Slow oracles: Eq. 1-7 of the paper and the scores, by loops over images, classes and pixels, in float64.
 
-They share no code with the package and take numpy arrays. ``label`` is ``(N, C)`` 0/1; maps come as a list in the
-order of ``pairs(label)``, each ``(h, w)``.
+They share no code with the package and take numpy arrays. ``label`` is ``(N, C)`` 0/1; maps come as a list
+in the order of ``pairs(label)``, each ``(h, w)``.
 """
 
 import math
@@ -126,7 +126,7 @@ def supervision_loss(maps, mask, label, reduction: str) -> float:
 
 
 def _squared_error(attention, mask, index: int, reduction: str) -> float:
-    """Weighted by the share of each cell that is not void; the mask is its mean over the cell's valid pixels."""
+    """Cells weigh by their share that is not void; the mask is its mean over a cell's valid pixels."""
     height, width = attention.shape
     error = weights = 0.0
     for i in range(height):

@@ -106,17 +106,17 @@ def test_lite0_default_weights_with_another_last_layer_keep_the_rest():
 def test_default_weights_are_torchvision_s(monkeypatch, name):
     asked = []
 
-    class Asked(Exception):
+    class AskedError(Exception):
         pass
 
     def build(**kwargs):
         asked.append(kwargs)
-        raise Asked
+        raise AskedError
 
     monkeypatch.setattr(torchvision.models, name, build)
-    with pytest.raises(Asked):
+    with pytest.raises(AskedError):
         build_backbone(name, 3, weights="default")
-    with pytest.raises(Asked):
+    with pytest.raises(AskedError):
         build_backbone(name, 3)
     assert asked == [{"weights": "DEFAULT"}, {"weights": None}]
 
@@ -146,7 +146,7 @@ def test_output_stride_of_resnet50_equals_torchvision_s_dilation(generator, tmp_
 
 
 def test_output_stride_keeps_the_receptive_grid_of_resnet18(generator, torchvision_models):
-    """Dilated layers see the same pixels: every second cell of the dense map is the sparse map, borders apart."""
+    """Dilated layers see the same pixels: every second cell of the dense map is the sparse map."""
     _, sparse = torchvision_models("resnet18")
     dense = build_backbone("resnet18", 5, output_stride=16).eval()
     dense.load_state_dict(sparse.state_dict())
@@ -242,7 +242,7 @@ def test_normalize_and_back(generator, tiny_backbone):
 
 
 def test_normalize_refuses_what_is_normalised_already(tiny_backbone):
-    with pytest.raises(TypeError, match="float32.*uint8"):
+    with pytest.raises(TypeError, match=r"float32.*uint8"):
         tiny_backbone.normalize(torch.zeros(1, 3, 2, 2))
 
 
@@ -281,7 +281,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, resnet18_state):
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path, resnet18_state):
-    with pytest.raises(ValueError, match="do not fit the backbone: .* missing: .*unexpected: conv1.weight"):
+    with pytest.raises(ValueError, match=r"do not fit the backbone: .* missing: .*unexpected: conv1.weight"):
         build_backbone("tiny_cnn", 3, weights=save(tmp_path / "w.pt", resnet18_state))
 
 
@@ -291,7 +291,7 @@ def test_truncated_weights_are_refused_by_file(tmp_path, share, tiny_backbone):
     torch.save(tiny_backbone.state_dict(), path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match="w.pt"):
+    with pytest.raises(ValueError, match=r"w.pt"):
         build_backbone("tiny_cnn", 3, weights=str(path))
 
 
@@ -312,7 +312,7 @@ FOREIGN = {
 def test_foreign_file_for_weights_is_refused_by_file(tmp_path, kind):
     path = tmp_path / "w.pt"
     path.write_bytes(FOREIGN[kind])
-    with pytest.raises(ValueError, match="w.pt"):
+    with pytest.raises(ValueError, match=r"w.pt"):
         build_backbone("tiny_cnn", 3, weights=str(path))
 
 
@@ -331,7 +331,7 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     harm = tmp_path / "harm"
     monkeypatch.setenv("HARMFUL_FOLDER", str(harm))
     path = save(tmp_path / "w.pt", {"conv1.weight": Harmful()})
-    with pytest.raises(ValueError, match="w.pt: not a file of plain tensors"):
+    with pytest.raises(ValueError, match=r"w.pt: not a file of plain tensors"):
         build_backbone("tiny_cnn", 3, weights=path)
     assert not harm.exists()
     torch.load(path, weights_only=False)  # it would have done harm
@@ -339,7 +339,7 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
 
 
 def test_missing_weights_file_names_the_choices():
-    with pytest.raises(FileNotFoundError, match="'nowhere.pt'.*'none', 'default' or a path"):
+    with pytest.raises(FileNotFoundError, match=r"'nowhere.pt'.*'none', 'default' or a path"):
         build_backbone("tiny_cnn", 3, weights="nowhere.pt")
 
 
@@ -359,7 +359,7 @@ def test_weights_of_a_checkpoint_that_do_not_fit_are_refused_by_name(tmp_path, t
     state = {f"backbone.{key}": tensor for key, tensor in tiny_backbone.state_dict().items()}
     del state["backbone.features.0.weight"]
     path = save(tmp_path / "last.ckpt", {"state_dict": state})
-    with pytest.raises(ValueError, match="last.ckpt do not fit the backbone: 1 missing: features.0.weight$"):
+    with pytest.raises(ValueError, match=r"last.ckpt do not fit the backbone: 1 missing: features.0.weight$"):
         build_backbone("tiny_cnn", 3, weights=path)
 
 
@@ -404,7 +404,7 @@ def test_unknown_backbone_suggests_the_nearest(name, near):
 
 
 def test_unknown_backbone_like_no_other_lists_all():
-    with pytest.raises(ValueError, match="known: tiny_cnn, vgg16, .*timm/<model>"):
+    with pytest.raises(ValueError, match=r"known: tiny_cnn, vgg16, .*timm/<model>"):
         build_backbone("qqqqq", 3)
 
 
@@ -454,7 +454,7 @@ def test_missing_package_of_lite0_weights_names_the_extra(monkeypatch):
 
 
 def test_tiny_cnn_has_no_default_weights():
-    with pytest.raises(ValueError, match="tiny_cnn.*no pretrained weights"):
+    with pytest.raises(ValueError, match=r"tiny_cnn.*no pretrained weights"):
         build_backbone("tiny_cnn", 3, weights="default")
 
 

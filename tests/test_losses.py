@@ -64,7 +64,7 @@ def test_classification_loss_is_finite_for_a_sure_and_wrong_logit(task):
 
 
 def test_classification_loss_refuses_an_unknown_task():
-    with pytest.raises(ValueError, match="'regression'.*'multi_label' or 'single_label'"):
+    with pytest.raises(ValueError, match=r"'regression'.*'multi_label' or 'single_label'"):
         classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), task="regression")
 
 
@@ -146,7 +146,7 @@ def test_mining_loss_without_pairs_is_zero_with_a_graph():
 
 
 def test_mining_loss_refuses_an_unknown_score():
-    with pytest.raises(ValueError, match="'max'.*'probability' or 'logit'"):
+    with pytest.raises(ValueError, match=r"'max'.*'probability' or 'logit'"):
         attention_mining_loss(torch.zeros(1, 2), label_pairs(torch.ones(1, 1)), score="max")
 
 
@@ -256,7 +256,7 @@ def test_supervision_loss_takes_masks_of_any_integer_type(dtype):
 
 
 def test_supervision_loss_refuses_an_unknown_reduction():
-    with pytest.raises(ValueError, match="'max'.*'mean' or 'sum'"):
+    with pytest.raises(ValueError, match=r"'max'.*'mean' or 'sum'"):
         attention_supervision_loss(
             torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1), label_pairs(torch.ones(1, 1)), reduction="max"
         )

@@ -12,7 +12,7 @@ from torch import nn
 from gain_lightning import VOID
 from gain_lightning.attention import grad_cam, label_pairs
 from gain_lightning.backbones import Backbone
-from gain_lightning.datasets.shapes import BACKGROUNDS, CLASSES, ShapesDataModule, draw_picture
+from gain_lightning.datasets.shapes import CLASSES, ShapesDataModule, draw_picture
 from gain_lightning.module import GAIN, frozen_batch_norm
 
 SIDE = 32
@@ -30,7 +30,7 @@ def make_gain(net=None, **settings):
 
 @pytest.fixture
 def batches(generator):
-    """A weak and a masked batch, images normalised; the weak one has an image without and one with two labels."""
+    """A weak and a masked batch, images normalised, with none, one and two labels an image."""
 
     def make(label, masked):
         label = torch.tensor(label)
@@ -669,7 +669,8 @@ def test_attend_gives_the_maps_of_grad_cam(tiny_backbone, batches):
     expected = grad_cam(features, logits, label_pairs(label))
     with torch.no_grad():
         ours, maps, pairs = module.attend(image, label)
-    assert not (ours.requires_grad or maps.requires_grad)
+    assert not ours.requires_grad
+    assert not maps.requires_grad
     assert torch.equal(ours, logits)
     torch.testing.assert_close(maps, expected)
     assert list(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)) == reference.pairs(
@@ -708,6 +709,17 @@ def oracle_outputs(module, split, count, seed=0):
     return probability, label, [picture.mask for picture in pictures], maps
 
 
+def test_attend_builds_no_graph_of_the_features(tiny_backbone, batches, monkeypatch):
+    """Its memory is that of validation, also where the caller has gradients switched on."""
+    module = make_gain(tiny_backbone).eval()
+    seen = []
+    monkeypatch.setattr(
+        tiny_backbone.features[-1], "forward", lambda x: seen.append(x.requires_grad) or x.relu()
+    )
+    module.attend(batches[0]["image"], batches[0]["label"])
+    assert seen == [False]
+
+
 def scores_of_test(folder, module, **settings):
     trainer = make_trainer(folder)
     trainer.test(module, datamodule=make_shapes(**settings), verbose=False)
@@ -715,7 +727,7 @@ def scores_of_test(folder, module, **settings):
 
 
 def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
-    """Of the first test set by every metric, in batches that do not divide it; of the others by the accuracy on boats."""
+    """Of the first test set, in batches that do not divide it, by every metric; of the others on boats."""
     module = trained_shapes
     scores = scores_of_test(tmp_path, module, data_seed=1)
 
@@ -748,7 +760,6 @@ def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
         accuracies.append(np.mean((probability[:, 0] > 0.5) == label[:, 0]))
         assert scores[f"test/{split}"] == pytest.approx(accuracies[-1])
     assert scores["test/biased_accuracy"] == pytest.approx(np.mean(accuracies))
-    assert (CLASSES[0], BACKGROUNDS[0]) == ("boat", "water")
 
 
 @pytest.mark.filterwarnings("ignore:No positive samples found in target:UserWarning")
@@ -756,7 +767,7 @@ def test_mean_ap_passes_over_a_class_that_no_image_shows(tmp_path, trained_shape
     """As the seeds' mIoU does: it has no average precision, not one of 0."""
     probability, label, _, _ = oracle_outputs(trained_shapes, "test", 6)
     present = label.any(0)
-    assert present.tolist() == [True, False, True, True, True]
+    assert 0 < present.sum() < 5
     per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in present.nonzero()[0]]
     assert scores_of_test(tmp_path, trained_shapes)["test/mean_ap"] == pytest.approx(
         np.mean(per_class), rel=1e-5

@@ -34,6 +34,7 @@ class Picture:
     image: np.ndarray
     label: np.ndarray
     mask: np.ndarray
+    has_water: bool
 
 
 def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) -> Picture:
@@ -75,7 +76,7 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
     image += rng.normal(0, 6, image.shape).astype(np.float32)
     label = np.zeros(len(CLASSES), np.uint8)
     label[classes] = 1
-    return Picture(np.clip(image, 0, 255).astype(np.uint8), label, mask)
+    return Picture(np.clip(image, 0, 255).astype(np.uint8), label, mask, has_water)
 
 
 def _draw_classes(rng: np.random.Generator, split: str) -> np.ndarray:

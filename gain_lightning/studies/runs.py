@@ -16,6 +16,12 @@ import yaml
 
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
 
+# What NumPy and zipfile raise on a foreign or broken .npz.
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, AttributeError, TypeError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
 
 class RunError(ValueError):
     """A run that cannot be read, or runs that cannot be compared; the message says which and why."""
@@ -225,7 +231,7 @@ def read_maps(path: str) -> Maps | None:
     if not os.path.exists(name):
         return None
     try:
-        with np.load(name, allow_pickle=False) as arrays:
+        with open(name, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             maps = Maps(**{field: arrays[field] for field in Maps._fields})
         num_images, height, width, _ = maps.image.shape
         fits = (
@@ -235,22 +241,15 @@ def read_maps(path: str) -> Maps | None:
             and maps.map.shape == (len(maps.pair_image), height, width)
             and maps.ids.shape == (num_images,)
             and maps.pair_image.shape == maps.pair_class.shape
+            and maps.pair_image.dtype.kind in "iu"
+            and maps.pair_class.dtype.kind in "iu"
             and ((maps.pair_image >= 0) & (maps.pair_image < num_images)).all()
             and ((maps.pair_class >= 0) & (maps.pair_class < len(maps.class_names))).all()
         )
         if not fits:
             raise ValueError("its arrays do not fit together")
         return maps._replace(map=np.nan_to_num(maps.map.astype(np.float32), posinf=0, neginf=0))
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         raise RunError(f"{name}: unreadable ({error})") from error
 
 

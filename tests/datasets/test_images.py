@@ -40,6 +40,14 @@ def write(path, data):
     return path
 
 
+def names_or_equals(read, path, whole):
+    """Whether a file is refused by its name, or read without a loss."""
+    try:
+        return np.array_equal(read(path), whole)
+    except ValueError as error:
+        return path.name in str(error)
+
+
 # Pictures -------------------------------------------------------------------------------------------------
 
 
@@ -98,12 +106,7 @@ def test_read_image_of_a_truncated_file_is_an_error_with_its_name(tmp_path, pict
     whole = read_image(write(path, data))
     for end in range(1, len(data), max(1, len(data) // 97)):
         write(path, data[:end])
-        try:
-            image = read_image(path)
-        except ValueError as error:
-            assert f"cut{suffix}" in str(error)
-        else:
-            assert np.array_equal(image, whole), f"{end} of {len(data)} bytes"
+        assert names_or_equals(read_image, path, whole), f"{end} of {len(data)} bytes"
     with pytest.raises(ValueError, match=rf"cut\{suffix}"):
         read_image(write(path, data[: len(data) // 2]))
 
@@ -111,7 +114,7 @@ def test_read_image_of_a_truncated_file_is_an_error_with_its_name(tmp_path, pict
 def test_read_image_of_a_progressive_jpeg_cut_short_is_an_error(tmp_path, picture):
     """It shows the whole picture, blurred."""
     data = encode(np.repeat(np.repeat(picture, 4, 0), 4, 1), "JPEG", progressive=True)
-    with pytest.raises(ValueError, match="cut.jpg"):
+    with pytest.raises(ValueError, match=r"cut.jpg"):
         read_image(write(tmp_path / "cut.jpg", data[: int(0.8 * len(data))]))
 
 
@@ -131,7 +134,7 @@ def test_read_image_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, su
 
 
 def test_read_image_of_a_missing_file_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.jpg"):
         read_image(tmp_path / "nowhere.jpg")
 
 
@@ -147,7 +150,7 @@ def test_image_size_is_that_of_the_picture_read(tmp_path, orientation, size):
 
 @pytest.mark.parametrize("data", [b"", b"hello"])
 def test_image_size_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
-    with pytest.raises(ValueError, match="x.jpg: not a readable picture"):
+    with pytest.raises(ValueError, match=r"x.jpg: not a readable picture"):
         image_size(write(tmp_path / "x.jpg", data))
 
 
@@ -181,22 +184,17 @@ def test_read_mask_of_a_truncated_file_is_an_error_with_its_name(tmp_path, mask)
     path = tmp_path / "cut.png"
     for end in range(1, len(data), 3):
         write(path, data[:end])
-        try:
-            out = read_mask(path)
-        except ValueError as error:
-            assert "cut.png" in str(error)
-        else:
-            assert np.array_equal(out, mask), f"{end} of {len(data)} bytes"
-    with pytest.raises(ValueError, match="cut.png"):
+        assert names_or_equals(read_mask, path, mask), f"{end} of {len(data)} bytes"
+    with pytest.raises(ValueError, match=r"cut.png"):
         read_mask(write(path, data[:-60]))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(200)])
 def test_read_mask_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
-    with pytest.raises(ValueError, match="x.png: not a readable mask"):
+    with pytest.raises(ValueError, match=r"x.png: not a readable mask"):
         read_mask(write(tmp_path / "x.png", data))
 
 
 def test_read_mask_of_a_missing_file_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.png"):
         read_mask(tmp_path / "nowhere.png")

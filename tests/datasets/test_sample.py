@@ -1,3 +1,4 @@
+import itertools
 import math
 from fractions import Fraction
 
@@ -59,15 +60,15 @@ def test_mask_budget_is_nested():
     """A larger budget contains the smaller one, counts and fractions alike."""
     drawn = [set(draw_mask_budget(IDS, budget, seed=3)) for budget in (0, 1, 0.1, 9, 0.5, 39, 1.0)]
     assert [len(ids) for ids in drawn] == [0, 1, 4, 9, 20, 39, 40]
-    assert all(small < large for small, large in zip(drawn, drawn[1:], strict=False))
+    assert all(small < large for small, large in itertools.pairwise(drawn))
     assert drawn[-1] == set(IDS)
 
 
 def test_mask_budget_depends_on_its_seed_alone():
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
     first = draw_mask_budget(IDS, 10, seed=0)
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
     assert draw_mask_budget(list(IDS), 10, seed=0) == first
     assert draw_mask_budget(IDS, 10, seed=1) != first

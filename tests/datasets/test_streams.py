@@ -85,13 +85,13 @@ def test_sampler_depends_on_its_seed_alone():
     torch.manual_seed(0)
     first = list(StreamSampler(50, per_epoch=50, seed=1))
     torch.manual_seed(1)
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
     sampler = StreamSampler(50, per_epoch=50, seed=1)
     assert list(sampler) == list(sampler) == first
 
 
 def test_sampler_of_another_seed_gives_another_order():
-    """Runs of several seeds must see the images in several orders; 2**32 - 1 is the largest seed of Lightning."""
+    """Runs of several seeds see the images in several orders; 2**32 - 1 is Lightning's largest."""
     orders = {tuple(StreamSampler(50, per_epoch=50, seed=seed)) for seed in (0, 1, 2, 2**32 - 1)}
     assert len(orders) == 4
 

@@ -225,7 +225,7 @@ def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
     stat = summary["groups"][0]["metrics"]["test/energy"]
     mean, std = np.mean(energies[::3]), np.std(energies[::3], ddof=1)
     assert stat == {"mean": pytest.approx(mean), "std": pytest.approx(std), "n": 2}
-    rows = list(csv.DictReader((out / "table.csv").open()))
+    rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
     assert {"group": "gradcam", "metric": "test/energy", **{k: str(v) for k, v in stat.items()}} in rows
 
 

@@ -186,6 +186,7 @@ def test_read_maps_reads_arrays(tmp_path):
         {"pair_image": np.array([0, 1, 3])},
         {"pair_class": np.array([0, -1, 0])},
         {"image": np.zeros((3, 24, 24, 3))},
+        {"pair_image": np.array([0.0, 1.0, 2.0])},
         {"map": np.zeros(3)},
         {"ids": np.array([{}, None, "a"], dtype=object)},  # would have to be unpickled
     ],
@@ -213,3 +214,11 @@ def test_summary_with_a_huge_integer_is_no_traceback(make_run):
     Path(path, "summary.json").write_text(json.dumps(text))
 
     assert read_run(path).metrics == {"test/energy": 0.5}
+
+
+def test_read_maps_refuses_a_single_array(tmp_path):
+    np.save(tmp_path / "maps.npy", np.zeros(3))
+    (tmp_path / "maps.npy").rename(tmp_path / "maps.npz")
+
+    with pytest.raises(RunError, match=r"maps\.npz: unreadable"):
+        read_maps(str(tmp_path))

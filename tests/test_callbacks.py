@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gain_lightning.attention import label_pairs
+from gain_lightning.callbacks import FiniteGuard, log_to_wandb, panel_rows
+from gain_lightning.recording import keep_maps
+
+
+class Trainer:
+    current_epoch, global_step, precision = 3, 70, "32-true"
+    callback_metrics = {"train/loss_am": torch.tensor(0.5)}
+
+
+BATCH = {"weak": {"id": ["cat_1", "dog_2"]}, "masked": {"id": ["cow_3"]}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_guard_stops_at_a_loss_that_is_not_finite_and_names_the_images(value):
+    guard = FiniteGuard()
+    guard.on_train_batch_start(Trainer(), None, BATCH, 0)
+    guard.on_before_backward(Trainer(), None, torch.tensor(1.0))
+    with pytest.raises(FloatingPointError, match=r"epoch 3, step 70.*cat_1, dog_2, cow_3"):
+        guard.on_before_backward(Trainer(), None, torch.tensor(value))
+
+
+def test_guard_stops_at_a_gradient_that_is_not_finite_before_the_weights_move():
+    model, guard = torch.nn.Linear(2, 1), FiniteGuard()
+    guard.on_train_batch_start(Trainer(), None, BATCH, 0)
+    model.weight.grad = torch.tensor([[1.0, 2.0]])
+    guard.on_before_optimizer_step(Trainer(), model, None)
+    model.weight.grad[0, 1] = float("nan")
+    with pytest.raises(FloatingPointError, match="gradient"):
+        guard.on_before_optimizer_step(Trainer(), model, None)
+
+
+def _kept():
+    label = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    maps = torch.tensor([2.0, 4.0, 0.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    batch = {"id": ["a", "b"], "mask": torch.full((2, 4, 4), 2)}
+    outputs = {"maps": maps, "pairs": label_pairs(label)}
+    return keep_maps(batch, outputs, torch.full((2, 3, 4, 4), 90, dtype=torch.uint8))
+
+
+def test_panel_rows_belong_to_their_image_and_are_scaled_one_by_one():
+    rows = panel_rows([_kept(), _kept()], ["cat", "dog"])
+    assert [row["caption"] for row in rows] == ["a: dog", "b: cat", "b: dog"] * 2
+    assert [row["image_idx"] for row in rows] == [0, 1, 1, 2, 3, 3]
+    assert [row["map"].max() for row in rows] == [1, 1, 0] * 2
+
+
+def test_wandb_gets_pictures_with_the_step_as_a_field(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb = pytest.importorskip("wandb")
+    logged = []
+
+    class Logger:
+        class experiment:  # noqa: N801
+            log = staticmethod(logged.append)
+
+    run = wandb.init(dir=tmp_path, mode="offline")
+    try:
+        log_to_wandb(Logger, panel_rows([_kept()], ["cat", "dog"]), ["cat", "dog"], step=70)
+    finally:
+        run.finish()
+    assert logged[0]["trainer/global_step"] == 70
+    assert [panel._caption for panel in logged[0]["panels"]] == ["a: dog", "b: cat", "b: dog"]
+    picture = np.array(Image.open(logged[0]["panels"][0]._path))
+    assert picture.shape[:2] == (4, 8)  # image | map
+    assert (picture[:, :4, :3] == 90).all()

@@ -1,0 +1,107 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.cli import main
+from gain_lightning.module import GAIN
+from gain_lightning.predict import Pictures, load_model
+
+CLASSES = ["red thing", "green/thing", "blue"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    model = GAIN(CLASSES, 32)
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name, size in [("one.jpg", (40, 30)), ("below/two.PNG", (64, 20)), ("below/grey.png", (32, 32))]:
+        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(folder / name)
+    Image.open(folder / "below" / "grey.png").convert("L").save(folder / "below" / "grey.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def predict(pictures, checkpoint, out, *more):
+    return main(["predict", f"--images={pictures}", f"--ckpt_path={checkpoint}", f"--out={out}", "--accelerator=cpu", *more])
+
+
+def test_maps_have_the_size_of_their_picture_and_the_values_of_grad_cam(pictures, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    assert predict(pictures, checkpoint, out, "--classes", *CLASSES) == 0
+    assert len(list(out.rglob("*.npy"))) == len(list(out.rglob("*.png"))) == 9
+    attention = np.load(out / "below" / "two_green-thing.npy")
+    assert attention.shape == (20, 64)
+    assert attention.dtype == np.float32
+    # by hand: resize, normalise with mean and deviation 0.5, map, enlarge, divide by the maximum
+    model = load_model(checkpoint).eval()
+    image = Pictures(pictures, 32)[1]["image"][None].float() / 127.5 - 1
+    features = model.backbone.features(image)
+    raw = grad_cam(features, model.backbone.head(features), label_pairs(torch.tensor([[0, 1, 0]])))
+    expected = torch.nn.functional.interpolate(raw.detach(), size=(20, 64), mode="bilinear")[0, 0].numpy()
+    np.testing.assert_allclose(attention, expected / expected.max(), atol=1e-5)
+
+
+def test_table_lists_every_class_of_every_picture(pictures, checkpoint, tmp_path):
+    assert predict(pictures, checkpoint, tmp_path / "out") == 0
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    for picture in ("one.jpg", "below/two.PNG", "below/grey.png"):
+        scores = {row["class"]: float(row["probability"]) for row in rows if row["picture"] == picture}
+        mapped = {row["class"] for row in rows if row["picture"] == picture and row["mapped"] == "1"}
+        found = {name for name, score in scores.items() if score >= 0.5}
+        assert mapped == (found or {max(scores, key=scores.get)})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "bad.jpg").write_bytes(b""), "bad.jpg: not a readable picture (0 bytes)"),
+        (lambda folder: (folder / "one.png").write_bytes((folder / "one.jpg").read_bytes()), "have the same name"),
+        (
+            lambda folder: (folder / "one.jpg").write_bytes((folder / "one.jpg").read_bytes()[:-200]),
+            "one.jpg: not a readable picture",
+        ),
+    ],
+)
+def test_unfit_picture_is_named(pictures, checkpoint, tmp_path, capsys, spoil, message):
+    spoil(pictures)
+    assert predict(pictures, checkpoint, tmp_path / "out") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
+    def error(images, ckpt, *more):
+        assert predict(images, ckpt, tmp_path / "out", *more) == 1
+        return capsys.readouterr().err
+
+    assert "no such folder" in error(tmp_path / "nowhere", checkpoint)
+    (tmp_path / "empty").mkdir()
+    assert "no picture here" in error(tmp_path / "empty", checkpoint)
+    assert "--classes yellow: expected names among red thing" in error(pictures, checkpoint, "--classes", "yellow")
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    assert "text.ckpt: not a checkpoint of gain fit" in error(pictures, tmp_path / "text.ckpt")
+
+
+def test_checkpoint_with_code_is_refused(pictures, tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made"), "w"))
+
+    torch.save({"state_dict": {}, "hyper_parameters": Evil()}, tmp_path / "evil.ckpt")
+    assert predict(pictures, tmp_path / "evil.ckpt", tmp_path / "out") == 1
+    assert "not a checkpoint of gain fit" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import torch
+
+from gain_lightning.attention import label_pairs
+from gain_lightning.recording import NUM_KEPT_MAPS, MetricsFile, keep_maps, per_image_rows, save_maps, write_atomically
+
+
+def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("killed here")))
+    try:
+        write_atomically(path, "new")
+    except OSError:
+        pass
+    assert path.read_text() == "old"
+
+
+def test_metrics_file_goes_on_where_another_process_left_it(tmp_path):
+    first = MetricsFile(tmp_path)
+    first.log_metrics({"a": 1.0}, step=0)
+    first.log_metrics({"a": 2.0, "b": 5.0}, step=1)
+    first.save()
+    second = MetricsFile(tmp_path)
+    second.log_metrics({"a": 3.0, "c": 7.0}, step=2)
+    second.save()
+    lines = (tmp_path / "metrics.csv").read_text().split()
+    assert lines == ["a,b,c,step", "1.0,,,0", "2.0,5.0,,1", "3.0,,7.0,2"]
+
+
+def test_drop_from_forgets_what_a_resumed_run_logs_again(tmp_path):
+    log = MetricsFile(tmp_path)
+    for step in range(4):
+        log.log_metrics({"a": float(step)}, step=step)
+    log.save()
+    resumed = MetricsFile(tmp_path)
+    resumed.drop_from(2)
+    resumed.log_metrics({"a": 9.0}, step=2)
+    resumed.save()
+    assert (tmp_path / "metrics.csv").read_text().split() == ["a,step", "0.0,0", "1.0,1", "9.0,2"]
+
+
+def _batch():
+    label = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    mask = torch.tensor([[[1, 1], [0, 255]], [[0, 0], [0, 0]]])
+    maps = torch.tensor([[[[4.0, 0.0], [4.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    outputs = {"probability": torch.tensor([[0.9, 0.2], [0.1, 0.6]]), "maps": maps, "pairs": label_pairs(label)}
+    return {"id": ["x", "y"], "label": label, "mask": mask}, outputs
+
+
+def test_per_image_rows_by_hand():
+    batch, outputs = _batch()
+    first, second, third, fourth = per_image_rows("test", batch, outputs, ["cat", "dog"])
+    # cat: energy 4 of 4 + 4, void left out; maximum on the cat; seeds above 0.2 * 9 hit one of its two pixels of 3
+    assert first == {"set": "test", "id": "x", "class": "cat", "present": 1, "score": "0.9",
+                     "energy": 0.5, "pointing": 1.0, "iou": round(1 / 3, 6)}  # fmt: skip
+    assert second["present"] == 1
+    assert second["energy"] == ""  # a dog by its label, but the mask shows none
+    assert [row["present"] for row in (third, fourth)] == [0, 0]
+    assert fourth["score"] == "0.6"
+
+
+def test_kept_maps_are_renumbered_over_batches(tmp_path):
+    batch, outputs = _batch()
+    kept = [keep_maps(batch, outputs, torch.zeros(2, 3, 2, 2, dtype=torch.uint8)) for _ in range(8)]
+    save_maps(tmp_path / "maps.npz", kept, ["cat", "dog"])
+    with np.load(tmp_path / "maps.npz") as maps:
+        assert len(maps["ids"]) == NUM_KEPT_MAPS
+        assert maps["pair_image"].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
+        np.testing.assert_array_equal(maps["map"][2], [[4, 0], [4, 9]])
+
+
+def test_summary_is_json_without_nan(tmp_path):
+    from gain_lightning.recording import RunRecord
+
+    class Trainer:
+        is_global_zero, fast_dev_run = True, False
+        callback_metrics = {"test/a": torch.tensor(float("nan")), "test/b": torch.tensor(0.5)}
+
+    record = RunRecord(tmp_path)
+    record._finish(Trainer())
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=lambda name: 1 / 0)
+    assert summary["metrics"] == {"test/a": None, "test/b": 0.5}
