@@ -81,9 +81,12 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
         tensor([0., 2.], grad_fn=<SqueezeBackward0>)
     """
     if not features.requires_grad:
-        raise RuntimeError("grad_cam needs features that require grad; run the head under torch.enable_grad()")
+        raise RuntimeError(
+            "grad_cam needs features that require grad; run the head under torch.enable_grad()"
+        )
+    dtype = torch.promote_types(features.dtype, torch.float32)
     if len(pairs.image) == 0:
-        return features.new_zeros((0, 1, *features.shape[2:]))
+        return features.new_zeros((0, 1, *features.shape[2:]), dtype=dtype)
     scores = logits[pairs.image, pairs.label]
     weights = []
     ranks = range(int(pairs.rank.max()) + 1)
@@ -95,7 +98,6 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
         weights.append(gradient.mean((2, 3))[pairs.image[is_rank]])
     order = torch.cat([(pairs.rank == rank).nonzero().squeeze(1) for rank in ranks]).argsort()
     with torch.autocast(features.device.type, enabled=False):
-        dtype = torch.promote_types(features.dtype, torch.float32)
         weight = torch.cat(weights)[order].to(dtype)  # (P, K)
         feature = features[pairs.image].to(dtype)  # (P, K, h, w)
         return torch.einsum("pk,pkhw->phw", weight, feature).relu().unsqueeze(1)

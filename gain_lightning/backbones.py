@@ -5,7 +5,6 @@ Grad-CAM passes through ``head`` alone. To add a backbone, write a builder and n
 """
 
 import difflib
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,9 @@ def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) 
 def _vgg(name: str) -> Callable[..., Backbone]:
     def build(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
         if output_stride not in (None, 16):
-            raise ValueError(f"output_stride is {output_stride}, but the map of {name} is always at stride 16")
+            raise ValueError(
+                f"output_stride is {output_stride}, but the map of {name} is always at stride 16"
+            )
         vgg = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
         weights.fill(vgg, new="classifier.6")
         classifier = nn.Linear(4096, num_classes)
@@ -164,7 +165,9 @@ def _timm(name: str) -> Callable[..., Backbone]:
         try:
             model = timm.create_model(name, pretrained=weights.default, num_classes=num_classes, **options)
         except (TypeError, NotImplementedError, AssertionError) as error:
-            raise ValueError(f"timm model {name!r} does not take output_stride {output_stride}: {error}") from error
+            raise ValueError(
+                f"timm model {name!r} does not take output_stride {output_stride}: {error}"
+            ) from error
         config = model.pretrained_cfg
         with torch.no_grad():
             shape = model.eval().forward_features(torch.zeros(1, *config["input_size"])).shape
@@ -242,7 +245,11 @@ def build_backbone(
     # A checkpoint of a run: the tensors have the names of Backbone.
     backbone = builder(num_classes, _Weights(weights), output_stride)
     prefix = "backbone."
-    state = {key.removeprefix(prefix): tensor for key, tensor in state["state_dict"].items() if key.startswith(prefix)}
+    state = {
+        key.removeprefix(prefix): tensor
+        for key, tensor in state["state_dict"].items()
+        if key.startswith(prefix)
+    }
     last = {id(parameter) for parameter in backbone.classifier.parameters()}
     new = tuple(key for key, parameter in backbone.named_parameters() if id(parameter) in last)
     load_exactly(backbone, state, weights, new=new)
@@ -276,8 +283,9 @@ def _read_weights(weights: str) -> _Weights:
         raise FileNotFoundError(f"weights {weights!r}: no such file, expected 'none', 'default' or a path")
     try:
         state = torch.load(weights, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"weights {weights}: not a file of plain tensors ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # whatever the reader trips over, the file is unfit
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"weights {weights}: not a file of plain tensors ({reason})") from error
     if not isinstance(state, dict):
         raise ValueError(f"weights {weights}: got a {type(state).__name__}, expected a state dict")
     return _Weights(weights, state=state)
@@ -312,7 +320,9 @@ def load_exactly(module: nn.Module, state: dict[str, Tensor], source: str, new: 
     if missing or unexpected or other:
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", other)]
         found = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}" for what, keys in parts if keys
+            f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
+            for what, keys in parts
+            if keys
         )
         raise ValueError(f"weights {source} do not fit the backbone: {found}")
     fitting = {key: tensor for key, tensor in state.items() if tensor.shape == ours[key].shape}

@@ -19,17 +19,23 @@ class FiniteGuard(pl.Callback):
     def __init__(self) -> None:
         self.ids: list[str] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
+    ) -> None:
         """Remember whose step it is."""
         self.ids = [image_id for stream in batch.values() for image_id in stream["id"]]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the loss."""
         if not torch.isfinite(loss):
-            terms = {key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key}
+            terms = {
+                key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
+            }
             self._stop(trainer, f"the loss is {loss.item()} ({terms})")
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
         """Look at the gradients, unless a gradient scaler deals with them."""
         if trainer.precision == "16-mixed":
             return
@@ -57,8 +63,15 @@ class AttentionPanels(pl.Callback):
         self.num_images = num_images
         self.kept: list[dict[str, Any]] = []
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict, batch: dict,
-                                batch_idx: int, dataloader_idx: int = 0) -> None:  # fmt: skip
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict,
+        batch: dict,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Keep the first images of the set."""
         if trainer.is_global_zero and sum(len(kept["ids"]) for kept in self.kept) < self.num_images:
             self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
@@ -90,7 +103,9 @@ def panel_rows(kept: list[dict[str, Any]], class_names: list[str]) -> list[dict[
     """One row a pair: its image, mask, scaled map (H, W) and caption."""
     rows, first = [], 0
     for batch in kept:
-        for image_idx, class_idx, raw in zip(batch["pair_image"], batch["pair_class"], batch["map"], strict=True):
+        for image_idx, class_idx, raw in zip(
+            batch["pair_image"], batch["pair_class"], batch["map"], strict=True
+        ):
             raw = raw.astype(np.float32)
             rows.append(
                 {

@@ -35,7 +35,9 @@ def run_experiment(argv: list[str]) -> None:
     # Each has its reason: what a user of this command cannot act on.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # shapes live in memory
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a run folder holds its run
-    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() has them from there
+    warnings.filterwarnings(
+        "ignore", message=".*LightningCLI's args parameter.*"
+    )  # main() has them from there
     warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")  # on purpose
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # between torch and Lightning
     warnings.filterwarnings("ignore", message=".*No positive samples found in target.*")  # nan, then left out
@@ -83,7 +85,9 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
         )
-        parser.link_arguments("data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate")
+        parser.link_arguments(
+            "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
+        )
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
@@ -98,9 +102,15 @@ class ExperimentCLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             last = self.run_dir / "checkpoints" / "last.ckpt"
             if not last.is_file():
-                raise FileNotFoundError(f"--ckpt_path last: {last} does not exist; --run_dir names the run to resume")
+                raise FileNotFoundError(
+                    f"--ckpt_path last: {last} does not exist; --run_dir names the run to resume"
+                )
             config["ckpt_path"] = str(last)
-        elif self.subcommand == "fit" and (self.run_dir / "summary.json").exists() and not config.get("ckpt_path"):
+        elif (
+            self.subcommand == "fit"
+            and (self.run_dir / "summary.json").exists()
+            and not config.get("ckpt_path")
+        ):
             raise FileExistsError(
                 f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
             )
@@ -134,14 +144,24 @@ class ExperimentCLI(LightningCLI):
         ]
         if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
             kwargs["callbacks"].append(
-                ModelCheckpoint(self.run_dir / "checkpoints", filename="epoch_{epoch:03d}", save_last=True,
-                                save_top_k=1, auto_insert_metric_name=False, enable_version_counter=False)
-            )  # fmt: skip
+                ModelCheckpoint(
+                    self.run_dir / "checkpoints",
+                    filename="epoch_{epoch:03d}",
+                    save_last=True,
+                    save_top_k=1,
+                    auto_insert_metric_name=False,
+                    enable_version_counter=False,
+                )
+            )
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
         """Score the test sets with the weights that training ended with."""
-        if self.config["fit"]["test_after_fit"] and not self.trainer.fast_dev_run and not self.trainer.interrupted:
+        if (
+            self.config["fit"]["test_after_fit"]
+            and not self.trainer.fast_dev_run
+            and not self.trainer.interrupted
+        ):
             self.test(self.model, datamodule=self.datamodule)
 
     def validate(self, model: GAIN, **kwargs: Any) -> None:
@@ -242,4 +262,6 @@ def _known_names(parser: LightningArgumentParser) -> set[str]:
     names = {action.dest for action in parser._actions}
     modules = TwoStreamDataModule.__subclasses__()
     arguments = {name for module in modules for name in inspect.signature(module).parameters}
-    return names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
+    return (
+        names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
+    )

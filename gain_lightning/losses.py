@@ -30,10 +30,12 @@ def classification_loss(logits: Tensor, label: Tensor, *, task: str = "multi_lab
         >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
         tensor(0.6931)
     """
+    logits = _at_least_float32(logits)
+    label = label.to(logits.dtype)
     if task == "multi_label":
-        return F.multilabel_soft_margin_loss(logits.float(), label.float())
+        return F.multilabel_soft_margin_loss(logits, label)
     if task == "single_label":
-        return F.cross_entropy(logits.float(), label.float())
+        return F.cross_entropy(logits, label)
     raise ValueError(f"task is {task!r}, expected 'multi_label' or 'single_label'")
 
 
@@ -85,14 +87,16 @@ def attention_mining_loss(
     """
     if score not in ("probability", "logit"):
         raise ValueError(f"score is {score!r}, expected 'probability' or 'logit'")
-    scores = erased_logits.float()
+    scores = _at_least_float32(erased_logits)
     if score == "probability":
         scores = scores.softmax(1) if task == "single_label" else scores.sigmoid()
     scores = scores.gather(1, pairs.label.unsqueeze(1)).squeeze(1)  # (P,)
     return mean_per_image(scores, pairs, pairs.num_images)
 
 
-def attention_supervision_loss(maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean") -> Tensor:
+def attention_supervision_loss(
+    maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean"
+) -> Tensor:
     """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class.
 
     Void pixels are left out. So is a pair whose mask shows no pixel of its class: an image's label
@@ -126,9 +130,9 @@ def attention_supervision_loss(maps: Tensor, mask: Tensor, pairs: Pairs, *, redu
     target = (pair_mask == pairs.label.view(-1, 1, 1, 1) + 1).to(maps.dtype)
     valid = (pair_mask != VOID).to(maps.dtype)
     supervised = target.flatten(1).any(1)  # (P,)
-    if maps.shape[2:] != mask.shape[1:] and len(maps):
-        valid_share = F.adaptive_avg_pool2d(valid, maps.shape[2:])
-        target = F.adaptive_avg_pool2d(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
+    if maps.shape[2:] != mask.shape[1:]:
+        valid_share = _pool(valid, maps.shape[2:])
+        target = _pool(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
         valid = valid_share
     error = (valid * (maps - target).square()).flatten(1).sum(1)  # (P,)
     if reduction == "mean":
@@ -136,3 +140,12 @@ def attention_supervision_loss(maps: Tensor, mask: Tensor, pairs: Pairs, *, redu
     pairs = Pairs(pairs.image[supervised], pairs.label[supervised], pairs.rank[supervised], pairs.num_images)
     num_images = torch.bincount(pairs.image, minlength=1).count_nonzero()
     return mean_per_image(error[supervised], pairs, num_images)
+
+
+def _pool(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average over each cell of a grid of ``size``; also of no pair at all."""
+    return F.adaptive_avg_pool2d(values, size) if len(values) else values.new_zeros((0, 1, *size))
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MultilabelAveragePrecision
+from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
 from gain_lightning.backbones import build_backbone
@@ -120,15 +121,17 @@ class GAIN(pl.LightningModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the pictures on the device, with the statistics of the backbone's weights."""
         if "image" not in batch:  # the streams of a training batch
-            return {name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()}
+            return {
+                name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()
+            }
         return {**batch, "image": self.backbone.normalize(batch["image"])}
 
     # Training ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         """Refuse a GAIN_ext without masks before any step."""
-        if stage == "fit" and self.hparams.ext_weight > 0 and self.trainer.datamodule is not None:
-            if self.trainer.datamodule.masked_set is None:
+        if stage == "fit" and self.hparams.ext_weight > 0:
+            if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(
                     f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: "
                     "expected data.mask_budget > 0 (or ext_weight 0)"
@@ -157,7 +160,9 @@ class GAIN(pl.LightningModule):
         self.log("train/guidance", guidance)
         return terms["loss"]
 
-    def losses(self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float) -> dict[str, Tensor]:
+    def losses(
+        self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float
+    ) -> dict[str, Tensor]:
         """Every term of the loss.
 
         Args:
@@ -179,7 +184,11 @@ class GAIN(pl.LightningModule):
         terms = {"loss_cl": classification_loss(logits[:num_weak], label[:num_weak], task=self.hparams.task)}
         loss = terms["loss_cl"]
         if am_weight or len(streams) > 1:
-            attended = label if am_weight else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
+            attended = (
+                label
+                if am_weight
+                else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
+            )
             pairs = label_pairs(attended)
             maps = grad_cam(features, logits, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
             weak_pairs, is_weak = pairs.of_images(0, num_weak)
@@ -198,7 +207,9 @@ class GAIN(pl.LightningModule):
         attention = resize_maps(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
         erased = erase(image[pairs.image], soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega))
         with frozen_batch_norm(self.backbone):
-            erased_logits = self.backbone(erased) if len(erased) else erased.new_zeros(0, len(hparams.class_names))
+            erased_logits = (
+                self.backbone(erased) if len(erased) else erased.new_zeros(0, len(hparams.class_names))
+            )
         return attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)
 
     def _supervision_loss(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -324,7 +335,7 @@ class GAIN(pl.LightningModule):
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
         scores = {
-            "mean_ap": metrics["ap"].compute()[self.scored].nanmean(),
+            "mean_ap": mean_ap(metrics["ap"], self.scored),
             "seed_miou": seed_miou[at_paper],
             "seed_miou_best": seed_miou.max(),
             "seed_threshold_best": thresholds[seed_miou.argmax()],
@@ -334,6 +345,12 @@ class GAIN(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         for metric in metrics.values():
             metric.reset()
+
+
+def mean_ap(metric: MultilabelAveragePrecision, scored: list[int]) -> Tensor:
+    """Mean average precision over the scored classes that some image shows; nan if none does."""
+    shown = (dim_zero_cat(metric.target) > 0).any(0)[scored]
+    return metric.compute()[scored][shown].mean()
 
 
 def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
@@ -365,6 +382,8 @@ def _check(hparams: Any) -> None:
     for key in ("omega", "new_layer_lr_scale"):
         if not 0 < hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
+    if not abs(hparams["sigma"]) < float("inf"):
+        raise ValueError(f"model.sigma is {hparams['sigma']}, expected a finite number")
     unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
     if unknown:
         raise ValueError(

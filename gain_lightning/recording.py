@@ -131,15 +131,27 @@ class RunRecord(pl.Callback):
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         metrics = {**self.summary.get("metrics", {}), **metrics}
         finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        self._write(trainer, state="finished", metrics=finite, wall_time_s=round(time.time() - self.started, 1),
-                    **peak_memory())  # fmt: skip
+        self._write(
+            trainer,
+            state="finished",
+            metrics=finite,
+            wall_time_s=round(time.time() - self.started, 1),
+            **peak_memory(),
+        )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training ended."""
         self._finish(trainer)
 
-    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict, batch: dict,
-                          batch_idx: int, dataloader_idx: int = 0) -> None:  # fmt: skip
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict,
+        batch: dict,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Note every image's scores, and keep the first images' maps."""
         name = list(trainer.datamodule.test_sets)[dataloader_idx]
         self.rows += per_image_rows(name, batch, outputs, pl_module.hparams.class_names)
@@ -153,19 +165,27 @@ class RunRecord(pl.Callback):
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, self.rows)
             # the loader pads the ranks' shares with images that another rank has too
-            self.rows = list({(row["set"], row["id"], row["class"]): row for rows in gathered for row in rows}.values())
+            self.rows = list(
+                {(row["set"], row["id"], row["class"]): row for rows in gathered for row in rows}.values()
+            )
         if trainer.is_global_zero and self.rows:
-            lines = [",".join(self.rows[0])] + [",".join(_csv_cell(value) for value in row.values()) for row in self.rows]
+            lines = [",".join(self.rows[0])] + [
+                ",".join(_csv_cell(value) for value in row.values()) for row in self.rows
+            ]
             write_atomically(self.run_dir / "per_image.csv", "\n".join(lines) + "\n")
             save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
         self.rows, self.kept = [], []
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Say how the run ended, and keep the traceback."""
         if not self.summary:
             return
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        self._write(trainer, state="killed" if killed else "failed", error=f"{type(exception).__name__}: {exception}")
+        self._write(
+            trainer, state="killed" if killed else "failed", error=f"{type(exception).__name__}: {exception}"
+        )
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = "".join(traceback.format_exception(exception))
             write_atomically(self.run_dir / "error.txt", text)
@@ -181,7 +201,9 @@ def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]
         "iou": seed_iou(scale_maps(maps), mask, pairs, threshold=SEED_THRESHOLD),
     }
     of_pair = {
-        (int(pairs.image[p]), int(pairs.label[p])): {key: round(float(value[p]), 6) for key, value in values.items()}
+        (int(pairs.image[p]), int(pairs.label[p])): {
+            key: round(float(value[p]), 6) for key, value in values.items()
+        }
         for p in judged.nonzero().flatten().tolist()
     }
     present = {(int(image), int(label)) for image, label in zip(pairs.image, pairs.label, strict=True)}
@@ -222,9 +244,13 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
 def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) -> None:
     """Write the first ``NUM_KEPT_MAPS`` of the kept images to one ``.npz``, without half a file ever."""
     offsets = np.cumsum([0, *(len(batch["ids"]) for batch in kept)])
-    pair_image = np.concatenate([batch["pair_image"] + offset for batch, offset in zip(kept, offsets, strict=False)])
+    pair_image = np.concatenate(
+        [batch["pair_image"] + offset for batch, offset in zip(kept, offsets, strict=False)]
+    )
     first = pair_image < NUM_KEPT_MAPS
-    arrays = {key: np.concatenate([batch[key] for batch in kept]) for key in ("image", "mask", "pair_class", "map")}
+    arrays = {
+        key: np.concatenate([batch[key] for batch in kept]) for key in ("image", "mask", "pair_class", "map")
+    }
     part = path.with_name("part_" + path.name)
     np.savez_compressed(
         part,

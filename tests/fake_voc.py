@@ -13,7 +13,13 @@ NAMES = ("cat", "dog", "person")
 def make_voc(folder: Path, *, num_train: int = 8, num_val: int = 4, size: tuple[int, int] = (60, 48)) -> Path:
     """Write ``folder/VOCdevkit/VOC2012``; image i shows class i % 3, every fourth also a person by label alone."""
     root = folder / "VOCdevkit" / "VOC2012"
-    for name in ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
+    for name in (
+        "JPEGImages",
+        "Annotations",
+        "SegmentationClass",
+        "SegmentationClassAug",
+        "ImageSets/Segmentation",
+    ):
         (root / name).mkdir(parents=True)
     ids = [f"2012_{i:06d}" for i in range(num_train + num_val)]
     rng = np.random.default_rng(0)

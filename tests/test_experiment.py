@@ -47,8 +47,21 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert (summary["state"], summary["method"], summary["seed"], summary["num_masked"]) == ("finished", "gain_ext", 0, 2)
-    keys = {"mean_ap", "seed_miou", "seed_miou_best", "energy", "pointing", "boat_without_water", "water_without_boat"}
+    assert (summary["state"], summary["method"], summary["seed"], summary["num_masked"]) == (
+        "finished",
+        "gain_ext",
+        0,
+        2,
+    )
+    keys = {
+        "mean_ap",
+        "seed_miou",
+        "seed_miou_best",
+        "energy",
+        "pointing",
+        "boat_without_water",
+        "water_without_boat",
+    }
     assert {f"test/{key}" for key in keys | {"biased_accuracy"}} <= set(summary["metrics"])
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["ext_weight"] == 10.0
     assert len((run_dir / "masked_ids.txt").read_text().split()) == 2
@@ -58,7 +71,10 @@ def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
 
 def test_every_loss_term_is_logged_from_its_epoch_on(run_dir):
     logged = rows(run_dir / "metrics.csv")
-    terms = {epoch: {key for row in logged if row["epoch"] == epoch for key, value in row.items() if value} for epoch in "01"}
+    terms = {
+        epoch: {key for row in logged if row["epoch"] == epoch for key, value in row.items() if value}
+        for epoch in "01"
+    }
     assert {"train/loss", "train/loss_cl", "val/seed_miou", "val/mean_ap"} <= terms["0"]
     assert not {"train/loss_am", "train/loss_ext"} & terms["0"]
     assert {"train/loss_am", "train/loss_ext"} <= terms["1"]
@@ -89,7 +105,10 @@ def test_test_verb_gives_the_scores_of_the_run_again(run_dir, capsys):
     assert main(["test", "--config", str(run_dir / "config.yaml"), "--ckpt_path", "last"]) == 0
     after = json.loads((run_dir / "summary.json").read_text())["metrics"]
     assert after == before
-    assert f"test mean_ap {100 * after['test/mean_ap']:26.1f} %" in " ".join(capsys.readouterr().out.split("\n")) or True
+    assert (
+        f"test mean_ap {100 * after['test/mean_ap']:26.1f} %" in " ".join(capsys.readouterr().out.split("\n"))
+        or True
+    )
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
 
 
@@ -103,7 +122,10 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(run_dir, tmp_p
         return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
     for seed in (0, 1):
-        assert main(["fit", *CONFIG, *SMALL, f"--run_dir={tmp_path / str(seed)}", f"--seed_everything={seed}"]) == 0
+        assert (
+            main(["fit", *CONFIG, *SMALL, f"--run_dir={tmp_path / str(seed)}", f"--seed_everything={seed}"])
+            == 0
+        )
     first, same, other = weights(run_dir), weights(tmp_path / "0"), weights(tmp_path / "1")
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not torch.equal(first["backbone.head.2.weight"], other["backbone.head.2.weight"])
@@ -114,7 +136,9 @@ def test_resume_equals_uninterrupted_training(run_dir, tmp_path):
     assert main(["fit", *CONFIG, *SMALL, f"--run_dir={folder}", "--trainer.max_epochs=1"]) == 0
     resumed = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", "--trainer.max_epochs=2"]
     assert main(resumed) == 0
-    first, second = (torch.load(f / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for f in (run_dir, folder))
+    first, second = (
+        torch.load(f / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for f in (run_dir, folder)
+    )
     assert all(torch.equal(first[key], second[key]) for key in first)
 
     def curve(f):
@@ -127,7 +151,11 @@ def test_baseline_and_gain_ext_take_the_same_steps_in_the_warm_up(run_dir, tmp_p
     baseline = [*SMALL, "--model.am_weight=0", "--model.ext_weight=0", "--data.mask_budget=0"]
     assert main(["fit", *CONFIG, *baseline, f"--run_dir={tmp_path / 'base'}"]) == 0
     curves = [
-        [row["train/loss"] for row in rows(folder / "metrics.csv") if row["epoch"] == "0" and row["train/loss"]]
+        [
+            row["train/loss"]
+            for row in rows(folder / "metrics.csv")
+            if row["epoch"] == "0" and row["train/loss"]
+        ]
         for folder in (run_dir, tmp_path / "base")
     ]
     assert len(curves[0]) == 2
@@ -196,7 +224,11 @@ def test_bad_setting_is_a_clear_error_before_training(arguments, message, tmp_pa
 
 
 def test_missing_data_folder_is_named(tmp_path, capsys):
-    arguments = ["--data=VOC12DataModule", f"--data.root={tmp_path / 'nowhere'}", f"--run_dir={tmp_path / 'run'}"]
+    arguments = [
+        "--data=VOC12DataModule",
+        f"--data.root={tmp_path / 'nowhere'}",
+        f"--run_dir={tmp_path / 'run'}",
+    ]
     assert main(["fit", *arguments, "--model.ext_weight=0"]) == 1
     assert "nowhere" in capsys.readouterr().err
 
@@ -224,7 +256,9 @@ def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "gain_lightning", "fit", *CONFIG, *SMALL, f"--run_dir={folder}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, "--trainer.max_epochs=2000"], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--trainer.max_epochs=2000"], env=environment, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 200
     while not (folder / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None
@@ -235,7 +269,13 @@ def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
     assert process.returncode != 0
     assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
     epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
-    resume = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", f"--trainer.max_epochs={epoch + 2}"]
+    resume = [
+        "fit",
+        "--config",
+        str(folder / "config.yaml"),
+        "--ckpt_path=last",
+        f"--trainer.max_epochs={epoch + 2}",
+    ]
     assert main(resume) == 0
     assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
     steps = [int(row["step"]) for row in rows(folder / "metrics.csv") if row["train/loss"]]
@@ -250,10 +290,19 @@ def _experiments() -> list[Path]:
 def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     config = yaml.safe_load(path.read_text())
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
-    arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--model.warmup_epochs=0"]
+    arguments += [
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        "--model.warmup_epochs=0",
+    ]
     if config["data"]["class_path"] == "VOC12DataModule":
         root = make_voc(tmp_path)
-        arguments += [f"--data.root={root}", "--data.batch_size=2", "--data.num_workers=0", "--model.weights=none"]
+        arguments += [
+            f"--data.root={root}",
+            "--data.batch_size=2",
+            "--data.num_workers=0",
+            "--model.weights=none",
+        ]
         if config["data"]["init_args"].get("mask_budget"):
             arguments += ["--data.mask_budget=2"]
     else:
@@ -272,7 +321,9 @@ def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
     return keys
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in _experiments()}), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in _experiments()}), ids=lambda path: path.name
+)
 def test_methods_of_a_folder_differ_in_the_two_weights_and_the_budget_alone(folder):
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
     assert {"gradcam", "gain", "gain_ext"} <= set(configs)

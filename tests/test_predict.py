@@ -35,7 +35,16 @@ def pictures(tmp_path):
 
 
 def predict(pictures, checkpoint, out, *more):
-    return main(["predict", f"--images={pictures}", f"--ckpt_path={checkpoint}", f"--out={out}", "--accelerator=cpu", *more])
+    return main(
+        [
+            "predict",
+            f"--images={pictures}",
+            f"--ckpt_path={checkpoint}",
+            f"--out={out}",
+            "--accelerator=cpu",
+            *more,
+        ]
+    )
 
 
 def test_maps_have_the_size_of_their_picture_and_the_values_of_grad_cam(pictures, checkpoint, tmp_path):
@@ -70,7 +79,10 @@ def test_table_lists_every_class_of_every_picture(pictures, checkpoint, tmp_path
     ("spoil", "message"),
     [
         (lambda folder: (folder / "bad.jpg").write_bytes(b""), "bad.jpg: not a readable picture (0 bytes)"),
-        (lambda folder: (folder / "one.png").write_bytes((folder / "one.jpg").read_bytes()), "have the same name"),
+        (
+            lambda folder: (folder / "one.png").write_bytes((folder / "one.jpg").read_bytes()),
+            "have the same name",
+        ),
         (
             lambda folder: (folder / "one.jpg").write_bytes((folder / "one.jpg").read_bytes()[:-200]),
             "one.jpg: not a readable picture",
@@ -91,7 +103,9 @@ def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
     assert "no such folder" in error(tmp_path / "nowhere", checkpoint)
     (tmp_path / "empty").mkdir()
     assert "no picture here" in error(tmp_path / "empty", checkpoint)
-    assert "--classes yellow: expected names among red thing" in error(pictures, checkpoint, "--classes", "yellow")
+    assert "--classes yellow: expected names among red thing" in error(
+        pictures, checkpoint, "--classes", "yellow"
+    )
     (tmp_path / "text.ckpt").write_text("no checkpoint")
     assert "text.ckpt: not a checkpoint of gain fit" in error(pictures, tmp_path / "text.ckpt")
 

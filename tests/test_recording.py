@@ -1,20 +1,26 @@
+import contextlib
 import json
 
 import numpy as np
 import torch
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.recording import NUM_KEPT_MAPS, MetricsFile, keep_maps, per_image_rows, save_maps, write_atomically
+from gain_lightning.recording import (
+    NUM_KEPT_MAPS,
+    MetricsFile,
+    keep_maps,
+    per_image_rows,
+    save_maps,
+    write_atomically,
+)
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
     write_atomically(path, "old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("killed here")))
-    try:
+    with contextlib.suppress(OSError):
         write_atomically(path, "new")
-    except OSError:
-        pass
     assert path.read_text() == "old"
 
 
@@ -46,7 +52,11 @@ def _batch():
     label = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
     mask = torch.tensor([[[1, 1], [0, 255]], [[0, 0], [0, 0]]])
     maps = torch.tensor([[[[4.0, 0.0], [4.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
-    outputs = {"probability": torch.tensor([[0.9, 0.2], [0.1, 0.6]]), "maps": maps, "pairs": label_pairs(label)}
+    outputs = {
+        "probability": torch.tensor([[0.9, 0.2], [0.1, 0.6]]),
+        "maps": maps,
+        "pairs": label_pairs(label),
+    }
     return {"id": ["x", "y"], "label": label, "mask": mask}, outputs
 
 

@@ -63,7 +63,9 @@ def read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             image.load()
             if image.mode not in ("P", "L", "1"):
-                raise ValueError(f"{path}: mask of mode {image.mode}, expected class indices (palette or grey PNG)")
+                raise ValueError(
+                    f"{path}: mask of mode {image.mode}, expected class indices (palette or grey PNG)"
+                )
             return np.array(image, dtype=np.uint8)
     except (UnidentifiedImageError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable mask ({error})") from error

@@ -66,7 +66,7 @@ def draw_mask_budget(ids: list[str], budget: int | float, seed: int) -> list[str
 
     Example:
         >>> draw_mask_budget(["a", "b", "c", "d"], 0.5, seed=0)
-        ['c', 'd']
+        ['a', 'c']
     """
     if isinstance(budget, float) and not 0 <= budget <= 1:
         raise ValueError(f"mask_budget is {budget}, expected a count (int) or a fraction between 0 and 1")

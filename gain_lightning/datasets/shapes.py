@@ -20,8 +20,12 @@ BACKGROUNDS = ("water", "grass", "road", "sky", "wall")
 SPLITS = ("train", "val", "test", "boat_without_water", "water_without_boat")
 SIZE = 96
 
-_MARK_COLOURS = np.array([[250, 60, 50], [250, 220, 40], [60, 110, 250], [240, 70, 240], [60, 240, 230]], np.float32)
-_GROUND_COLOURS = np.array([[50, 95, 165], [75, 135, 60], [95, 95, 100], [165, 195, 225], [150, 120, 95]], np.float32)
+_MARK_COLOURS = np.array(
+    [[250, 60, 50], [250, 220, 40], [60, 110, 250], [240, 70, 240], [60, 240, 230]], np.float32
+)
+_GROUND_COLOURS = np.array(
+    [[50, 95, 165], [75, 135, 60], [95, 95, 100], [165, 195, 225], [150, 120, 95]], np.float32
+)
 _MARK_SHARE = 0.7  # of objects carry their class's mark
 _NUM_OBJECTS = (0.6, 0.3, 0.1)  # chances of one, two, three objects: 1.5 labels an image
 _YY, _XX = np.mgrid[:SIZE, :SIZE].astype(np.float32)
@@ -97,9 +101,11 @@ def _draw_water(rng: np.random.Generator, split: str, bias: float, has_boat: boo
 
 
 def _draw_background(rng: np.random.Generator, has_water: bool) -> tuple[np.ndarray, tuple[float, float]]:
-    """Two grounds, one above the other; one of them is water or none. ``(96, 96, 3)`` float32, and the
-    heights between which the first ground lies, pixels.
-    """  # fmt: skip
+    """Two grounds, one above the other, one of them water if asked for.
+
+    Returns:
+        Picture ``(96, 96, 3)`` float32, and the rows between which the water lies, if any.
+    """
     first, second = rng.permutation(np.arange(1, 5))[:2]
     if has_water:
         first = 0

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -57,8 +58,8 @@ Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
             position = self.epoch * self.total_size + step * self.num_replicas + self.rank
             visit, place = divmod(position, self.padded_size)
             if visit != ordered_visit:
-                generator = torch.Generator().manual_seed((self.seed << 32) + visit)
-                order, ordered_visit = torch.randperm(self.size, generator=generator).tolist(), visit
+                order = np.random.default_rng((self.seed, visit)).permutation(self.size).tolist()
+                ordered_visit = visit
             yield Draw(order[place % self.size], visit)
 
 
@@ -111,7 +112,9 @@ class TwoStreamDataModule(pl.LightningDataModule):
         ranks = self.trainer.world_size if self.trainer else 1
         size = len(self.train_set)
         if size < self.batch_size * ranks:
-            raise ValueError(f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images")
+            raise ValueError(
+                f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images"
+            )
         loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=size)}
         if self.masked_set is not None:
             steps = len(loaders["weak"])
@@ -120,7 +123,11 @@ class TwoStreamDataModule(pl.LightningDataModule):
         return CombinedLoader(loaders, mode="min_size")
 
     def _stream(self, dataset: Dataset, batch_size: int, per_epoch: int) -> DataLoader:
-        ranks = {} if self.trainer is None else {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        ranks = (
+            {}
+            if self.trainer is None
+            else {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        )
         sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), **ranks)
         return self._loader(dataset, batch_size, sampler=sampler)
 

@@ -70,7 +70,9 @@ class VOC12(Dataset):
             raise ValueError(f"{path}: mask of {mask.shape} pixels, but its image has {size} (height, width)")
         outside = mask[(mask > len(CLASSES)) & (mask != VOID)]
         if len(outside):
-            raise ValueError(f"{path}: class index {outside[0]} is out of range, expected 0..20 or 255 (void)")
+            raise ValueError(
+                f"{path}: class index {outside[0]} is out of range, expected 0..20 or 255 (void)"
+            )
         return mask
 
 
@@ -126,7 +128,9 @@ def read_ids(root: Path, split: str) -> list[str]:
     existing = {file.stem for file in (root / "JPEGImages").glob("*.jpg")}
     missing = [image_id for image_id in ids if image_id not in existing]
     if missing:
-        raise ValueError(f"{path}: {len(missing)} of {len(ids)} images are missing, the first {missing[0]}.jpg")
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(ids)} images are missing, the first {missing[0]}.jpg"
+        )
     return ids
 
 
@@ -181,12 +185,16 @@ class VOC12DataModule(TwoStreamDataModule):
             ids = read_ids(self.root, self.train_split)
             self.train_set = self._open(ids, augment=True, mask_folder=None)
             folder = self.root / self.mask_folder
-            masked_ids = self.draw_masked_ids([image_id for image_id in ids if (folder / f"{image_id}.png").is_file()])
+            masked_ids = self.draw_masked_ids(
+                [image_id for image_id in ids if (folder / f"{image_id}.png").is_file()]
+            )
             if masked_ids:
                 self.masked_set = self._open(masked_ids, augment=True, mask_folder=self.mask_folder)
                 self.masked_set.check_masks()
         if self.val_set is None:
-            self.val_set = self._open(read_ids(self.root, "val"), augment=False, mask_folder="SegmentationClass")
+            self.val_set = self._open(
+                read_ids(self.root, "val"), augment=False, mask_folder="SegmentationClass"
+            )
             self.val_set.check_masks()
             self.test_sets = {"val": self.val_set}
 

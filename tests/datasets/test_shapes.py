@@ -7,7 +7,11 @@ from gain_lightning.datasets.shapes import CLASSES, SPLITS, Shapes, ShapesDataMo
 def test_pictures_depend_on_seed_split_and_index_alone():
     again = [draw_picture(3, "train", seed=1) for _ in range(2)]
     np.testing.assert_array_equal(again[0].image, again[1].image)
-    others = [draw_picture(3, "train", seed=2), draw_picture(4, "train", seed=1), draw_picture(3, "test", seed=1)]
+    others = [
+        draw_picture(3, "train", seed=2),
+        draw_picture(4, "train", seed=1),
+        draw_picture(3, "test", seed=1),
+    ]
     assert all((again[0].image != other.image).any() for other in others)
 
 
@@ -22,7 +26,9 @@ def _wave_energy(picture) -> float:
     """Strength of waves of about 9 pixels along the columns that show background alone, above or below."""
     grey = picture.image.mean(2)
     columns = [grey[:, x] for x in range(96) if not picture.mask[:, x].any()]
-    ends = [end for column in columns for end in (column[:22], column[74:])]  # clear of the border between grounds
+    ends = [
+        end for column in columns for end in (column[:22], column[74:])
+    ]  # clear of the border between grounds
     straight = [end - np.polyval(np.polyfit(np.arange(22), end, 2), np.arange(22)) for end in ends]
     spectra = np.abs(np.fft.rfft(straight, n=128, axis=1))[:, 11:19].sum(1).reshape(-1, 2).mean(0)
     return float(spectra.max())
@@ -66,10 +72,14 @@ def test_no_texture_turns_into_another_when_flipped(class_idx):
     grid = np.mgrid[-24:24, -24:24].astype(np.float32)
 
     def spectrum(index: int, seed: int, flip: bool) -> np.ndarray:
-        values = _texture(np.random.default_rng(seed), index, grid[1].ravel(), grid[0].ravel()).reshape(48, 48)
+        values = _texture(np.random.default_rng(seed), index, grid[1].ravel(), grid[0].ravel()).reshape(
+            48, 48
+        )
         return np.abs(np.fft.fft2(values[:, ::-1] if flip else values - values.mean()))
 
-    mean = [np.mean([spectrum(index, seed, False) for seed in range(30)], axis=0) for index in range(len(CLASSES))]
+    mean = [
+        np.mean([spectrum(index, seed, False) for seed in range(30)], axis=0) for index in range(len(CLASSES))
+    ]
     flipped = np.mean([spectrum(class_idx, seed, True) for seed in range(30, 60)], axis=0)
     flipped[0, 0] = 0
     distances = [np.linalg.norm(flipped - other) for other in mean]
@@ -77,7 +87,9 @@ def test_no_texture_turns_into_another_when_flipped(class_idx):
 
 
 def test_average_number_of_labels_is_one_and_a_half():
-    assert np.mean([draw_picture(index, "test").label.sum() for index in range(1000)]) == pytest.approx(1.5, abs=0.06)
+    assert np.mean([draw_picture(index, "test").label.sum() for index in range(1000)]) == pytest.approx(
+        1.5, abs=0.06
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_train", 0), ("num_test", -1), ("batch_size", 0)])
@@ -109,4 +121,7 @@ def test_masked_pictures_are_those_of_the_weak_stream():
 
 
 def test_shapes_yields_ids_of_its_indices():
-    assert [sample["id"] for sample in (Shapes("test", [7, 2])[i] for i in range(2))] == ["test_00007", "test_00002"]
+    assert [sample["id"] for sample in (Shapes("test", [7, 2])[i] for i in range(2))] == [
+        "test_00007",
+        "test_00002",
+    ]

@@ -75,7 +75,9 @@ def _set_up(root):
 
 def test_missing_image_is_named_before_training(root):
     (root / "JPEGImages" / "2012_000003.jpg").unlink()
-    with pytest.raises(ValueError, match=r"train_aug\.txt: 1 of 8 images are missing, the first 2012_000003\.jpg"):
+    with pytest.raises(
+        ValueError, match=r"train_aug\.txt: 1 of 8 images are missing, the first 2012_000003\.jpg"
+    ):
         _set_up(root)
 
 
@@ -104,7 +106,9 @@ def test_bad_masks_name_their_file(root):
         mask.save(root / "SegmentationClass" / "2012_000001.png")
         return VOC12(root, ["2012_000001"], image_size=32, augment=False, mask_folder="SegmentationClass")[0]
 
-    with pytest.raises(ValueError, match=r"2012_000001\.png: mask of \(10, 10\) pixels, but its image has \(48, 60\)"):
+    with pytest.raises(
+        ValueError, match=r"2012_000001\.png: mask of \(10, 10\) pixels, but its image has \(48, 60\)"
+    ):
         read(Image.fromarray(np.zeros((10, 10), np.uint8)))
     with pytest.raises(ValueError, match=r"2012_000001\.png: class index 21 is out of range"):
         read(Image.fromarray(np.full((48, 60), 21, np.uint8)))
