@@ -106,14 +106,12 @@ class ExperimentCLI(LightningCLI):
                     f"--ckpt_path last: {last} does not exist; --run_dir names the run to resume"
                 )
             config["ckpt_path"] = str(last)
-        elif (
-            self.subcommand == "fit"
-            and (self.run_dir / "summary.json").exists()
-            and not config.get("ckpt_path")
-        ):
-            raise FileExistsError(
-                f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
-            )
+        elif self.subcommand == "fit" and not config.get("ckpt_path"):
+            if any(self.run_dir.glob("checkpoints/*.ckpt")):
+                raise FileExistsError(
+                    f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
+                )
+            (self.run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that never got through an epoch
         if config.get("ckpt_path") and not Path(config["ckpt_path"]).is_file():
             raise FileNotFoundError(f"--ckpt_path {config['ckpt_path']}: no such file")
         for logger in _as_list(config["trainer"].get("logger")):

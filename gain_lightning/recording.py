@@ -89,6 +89,7 @@ class RunRecord(pl.Callback):
         self.run_dir = run_dir
         self.summary: dict[str, Any] = {}
         self.started = time.time()
+        self.spent_before = 0.0
         self.rows: list[dict[str, Any]] = []
         self.kept: list[dict[str, np.ndarray]] = []
 
@@ -100,11 +101,14 @@ class RunRecord(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Say that the run is running, before its first step."""
         path = self.run_dir / "summary.json"
+        earlier = json.loads(path.read_text()) if path.is_file() else {}
         if stage != "fit":  # keep what the training left
-            self.summary = self.summary or (json.loads(path.read_text()) if path.is_file() else {})
+            self.summary = self.summary or earlier
         hparams, data = pl_module.hparams, trainer.datamodule
         method = "gain_ext" if hparams.ext_weight else "gain" if hparams.am_weight else "gradcam"
         if stage == "fit" or not self.summary:
+            self.spent_before = earlier.get("wall_time_s", 0.0)
+            (self.run_dir / "error.txt").unlink(missing_ok=True)
             self._write(
                 trainer,
                 state="running",
@@ -116,6 +120,7 @@ class RunRecord(pl.Callback):
                 git_commit=git_commit(),
                 versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
                 device=device_name(trainer),
+                wall_time_s=self.spent_before,
             )
         if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
             write_atomically(self.run_dir / "masked_ids.txt", "\n".join(data.masked_ids) + "\n")
@@ -127,21 +132,20 @@ class RunRecord(pl.Callback):
                 if isinstance(logger, MetricsFile):
                     logger.drop_from(trainer.global_step)
 
-    def _finish(self, trainer: pl.Trainer) -> None:
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        metrics = {**self.summary.get("metrics", {}), **metrics}
-        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        self._write(
-            trainer,
-            state="finished",
-            metrics=finite,
-            wall_time_s=round(time.time() - self.started, 1),
-            **peak_memory(),
-        )
+    def _finish(self, trainer: pl.Trainer, **changes: Any) -> None:
+        metrics = dict(self.summary.get("metrics", {}))
+        for key, value in trainer.callback_metrics.items():
+            if key.startswith(("train/", "val/", "test/")):
+                metrics[key] = float(value) if math.isfinite(value) else None
+        self._write(trainer, state="finished", metrics=metrics, **changes)
+
+    def _cost(self) -> dict[str, float]:
+        """Seconds of training, those before a resume included, and peak memory."""
+        return {"wall_time_s": round(self.spent_before + time.time() - self.started, 1), **peak_memory()}
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training ended."""
-        self._finish(trainer)
+        self._finish(trainer, **self._cost())
 
     def on_test_batch_end(
         self,
@@ -183,9 +187,8 @@ class RunRecord(pl.Callback):
         if not self.summary:
             return
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        self._write(
-            trainer, state="killed" if killed else "failed", error=f"{type(exception).__name__}: {exception}"
-        )
+        error = f"{type(exception).__name__}: {exception}"
+        self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = "".join(traceback.format_exception(exception))
             write_atomically(self.run_dir / "error.txt", text)
@@ -268,9 +271,14 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
 def git_commit() -> str | None:
     """Commit of the checkout that the package runs from, with ``+`` if files have changed since; else None."""
     here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not of a project that merely surrounds us
+        return git("describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
 
