@@ -182,7 +182,7 @@ class _SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":  # a test leaves the config of the training
             return
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         Path(self.config.run_dir, "config.yaml").write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -18,6 +18,10 @@ from gain_lightning.backbones import build_backbone
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss, classification_loss
 from gain_lightning.metrics import PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
 
+INFERENCE_MODE = (
+    "attention maps need gradients, but the Trainer runs in inference mode: expected "
+    "Trainer(inference_mode=False), the default of the command gain"
+)
 SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
 CHOICES = {
     "task": ("multi_label", "single_label"),
@@ -129,7 +133,9 @@ class GAIN(pl.LightningModule):
     # Training ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Refuse a GAIN_ext without masks before any step."""
+        """Refuse inference mode, and a GAIN_ext without masks, before any step."""
+        if stage != "predict" and self.trainer.validate_loop.inference_mode:
+            raise RuntimeError(INFERENCE_MODE)
         if stage == "fit" and self.hparams.ext_weight > 0:
             if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(
@@ -253,10 +259,7 @@ class GAIN(pl.LightningModule):
             RuntimeError: Under ``torch.inference_mode``, where Grad-CAM has no gradient.
         """
         if torch.is_inference_mode_enabled():
-            raise RuntimeError(
-                "attention maps need gradients, but the Trainer runs in inference mode: expected "
-                "Trainer(inference_mode=False), the default of the command gain"
-            )
+            raise RuntimeError(INFERENCE_MODE)
         with torch.no_grad():
             features = self.backbone.features(image)
         with torch.enable_grad():

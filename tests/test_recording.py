@@ -1,9 +1,11 @@
 import contextlib
 import json
+import subprocess
 
 import numpy as np
 import torch
 
+from gain_lightning import recording
 from gain_lightning.attention import label_pairs
 from gain_lightning.recording import (
     NUM_KEPT_MAPS,
@@ -80,6 +82,19 @@ def test_kept_maps_are_renumbered_over_batches(tmp_path):
         assert len(maps["ids"]) == NUM_KEPT_MAPS
         assert maps["pair_image"].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
         np.testing.assert_array_equal(maps["map"][2], [[4, 0], [4, 9]])
+
+
+def test_commit_is_that_of_our_checkout_not_of_a_project_around_it(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "theirs.py").write_text("")
+    subprocess.run(["git", "-C", tmp_path, "add", "theirs.py"], check=True)
+    subprocess.run(["git", "-C", tmp_path, *identity, "commit", "-qm", "theirs"], check=True)
+    (tmp_path / "recording.py").write_text("")  # an installed copy, which their repository does not track
+    monkeypatch.setattr(recording, "__file__", str(tmp_path / "recording.py"))
+    assert recording.git_commit() is None
+    subprocess.run(["git", "-C", tmp_path, "add", "recording.py"], check=True)
+    assert recording.git_commit().endswith("+")
 
 
 def test_summary_is_json_without_nan(tmp_path):
