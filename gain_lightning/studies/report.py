@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 
 from gain_lightning import VOID, plotting
-from gain_lightning.studies.compare import METHODS, Comparison, Difference, Group, is_score
+from gain_lightning.studies.comparison import METHODS, Comparison, Difference, Group, is_score
 from gain_lightning.studies.runs import Maps, Run, printable, read_curves, read_maps
 from gain_lightning.studies.tables import short_name, show
 

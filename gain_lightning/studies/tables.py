@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.studies.compare import METHODS, METRICS, Comparison, Stat, is_score
+from gain_lightning.studies.comparison import METHODS, METRICS, Comparison, Stat, is_score
 
 
 def short_name(metric: str) -> str:

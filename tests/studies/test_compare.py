@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gain_lightning.studies.compare import compare, compare_main
+from gain_lightning.studies.compare import compare_main
+from gain_lightning.studies.comparison import compare
 from gain_lightning.studies.runs import RunError, read_run
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_runs import map_arrays
 
-from gain_lightning.studies.compare import Comparison, Difference, Group, Stat, compare
+from gain_lightning.studies.comparison import Comparison, Difference, Group, Stat, compare
 from gain_lightning.studies.report import points, reading, write_report
 from gain_lightning.studies.runs import read_run
 

@@ -1,0 +1,250 @@
+"""Statistics over finished runs, method against method."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.studies import bootstrap
+from gain_lightning.studies.runs import Run, RunError, printable, read_images
+
+METHODS = {"gradcam": "Grad-CAM", "gain": "GAIN", "gain_ext": "GAIN_ext"}  # in the order of every table
+METRICS = {  # short names, in the order of every table; accuracies of further test sets follow
+    "test/mean_ap": "mAP",
+    "test/seed_miou": "seed mIoU",
+    "test/seed_miou_best": "best seed mIoU",
+    "test/seed_threshold_best": "best threshold",
+    "test/energy": "energy",
+    "test/pointing": "pointing",
+}
+# Comparable runs agree on all of the data but these, and on the keys below.
+_FREE_DATA = ("batch_size", "masked_batch_size", "mask_budget", "mask_seed", "num_workers", "mask_folder")
+_FIXED = (
+    *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
+    "trainer.max_epochs",
+)
+_IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
+_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives
+
+
+class Stat(NamedTuple):
+    """Mean and sample standard deviation (None for one run) over n runs."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+class Difference(NamedTuple):
+    """``b - a`` of one metric; ``over`` says what the interval resamples: images, seeds, or nothing."""
+
+    metric: str
+    a: str
+    b: str
+    delta: float
+    ci95: tuple[float, float] | None
+    over: str
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0; over a few seeds, this says little."""
+        return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method."""
+
+    name: str
+    runs: list[Run]
+    metrics: dict[str, Stat]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` finds; ``config`` has one row of texts per key, a text for every group."""
+
+    groups: list[Group]
+    differences: list[Difference]
+    config: list[tuple[str, list[str]]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Test metrics, in the order of the tables."""
+        return metric_order(self.groups)
+
+
+def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
+    """Group runs by method, and take the differences between the groups.
+
+    Intervals of 95 % come from a paired bootstrap over test images where ``per_image.csv`` holds what the
+    metric needs, runs of two groups being paired by seed. For other metrics (seed mIoU), two or more pairs
+    of seeds are resampled instead, which is coarse. Without equal seeds on both sides there is no interval.
+
+    Args:
+        runs: Finished runs.
+        allow: Keys that may differ although they decide what is measured.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        RunError: If the runs are not comparable.
+    """
+    notes = check_comparable(runs, allow)
+    names = [*METHODS, *dict.fromkeys(run.method for run in runs if run.method not in METHODS)]
+    by_name = {name: [run for run in runs if run.method == name] for name in names}
+    groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
+    config, config_notes = config_differences(groups)
+    resampled, image_notes = _resample(runs)
+    differences = []
+    for a, b in combinations(groups, 2):
+        pairs = _pair_by_seed(a, b)
+        if not pairs:
+            seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
+            image_notes.append(
+                f"{a.name} and {b.name} cannot be paired by seed (seeds {seeds}): no intervals."
+            )
+        differences += _group_differences(a, b, pairs, resampled)
+    commits = dict.fromkeys(str(run.summary.get("git_commit")) for run in runs)
+    if len(commits) > 1:
+        notes.append(f"The runs come from different commits: {', '.join(commits)}.")
+    return Comparison(groups, differences, config, [printable(n) for n in notes + config_notes + image_notes])
+
+
+def check_comparable(runs: Sequence[Run], allow: Sequence[str] = ()) -> list[str]:
+    """Refuse runs that do not measure the same thing.
+
+    Args:
+        runs: Finished runs.
+        allow: Keys that may differ.
+
+    Returns:
+        A note on every key that was allowed to differ and does.
+
+    Raises:
+        RunError: If another key differs, or ``allow`` names a key that is not compared.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
+    keys = [*(key for key in keys if key.split(".")[1] not in _FREE_DATA), *_FIXED]
+    allowed = {key.replace(".init_args.", ".") for key in allow}
+    if unknown := allowed.difference(keys):
+        raise RunError(f"--allow {min(unknown)}: no such key is compared, expected one of {', '.join(keys)}")
+    refused, notes = [], []
+    for key in keys:
+        paths: dict[str, list[str]] = {}
+        for run in runs:
+            paths.setdefault(_text(run, key), []).append(run.path)
+        if len(paths) > 1 and key in allowed:
+            values = "; ".join(f"{value} in {', '.join(p)}" for value, p in paths.items())
+            notes.append(f"Allowed to differ: {key} is {values}.")
+        elif len(paths) > 1:
+            refused.append(f"  {key}\n" + "\n".join(f"    {v}: {', '.join(p)}" for v, p in paths.items()))
+    if refused:
+        raise RunError(
+            "the runs are not comparable, these keys differ:\n" + "\n".join(refused) + "\n"
+            "Expected equal values; --allow KEY compares nevertheless, and the report says so."
+        )
+    return notes
+
+
+def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """Keys whose values differ, with each group's values, and a note on those that differ within a group."""
+    runs = [run for group in groups for run in group.runs]
+    rows, mixed = [], []
+    for key in dict.fromkeys(key for run in runs for key in run.config):
+        values = [list(dict.fromkeys(_text(run, key) for run in group.runs)) for group in groups]
+        if key.startswith(_IGNORED) or len({text for texts in values for text in texts}) < 2:
+            continue
+        rows.append((printable(key), [printable(", ".join(texts)) for texts in values]))
+        mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(values) if len(texts) > 1]
+    note = f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."
+    return rows, [note] if mixed else []
+
+
+def _text(run: Run, key: str) -> str:
+    """A config value as text, without the run's own folder."""
+    text, folder = str(run.config.get(key)), run.config.get("run_dir")
+    return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text
+
+
+def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
+    stats = {}
+    for key in dict.fromkeys(key for run in runs for key in run.metrics):
+        values = [run.metrics[key] for run in runs if key in run.metrics]
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        stats[key] = Stat(float(np.mean(values)), std, len(values))
+    return stats
+
+
+def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
+    tables = [read_images(run.path) for run in runs]
+    missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
+    if missing:
+        return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
+    contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]
+    if any(sorted(content) != sorted(contents[0]) for content in contents):
+        return {}, ["The runs were tested on different images or classes: no intervals over images."]
+    scored = runs[0].config.get("model.score_classes")
+    judging = bootstrap.Judging(
+        scored if isinstance(scored, list) else None,
+        runs[0].summary.get("accuracy_class"),
+        runs[0].config.get("model.task") == "single_label",
+    )
+    notes = []
+    resampled = bootstrap.resampled_scores(tables, judging)
+    for run, scores in zip(runs, resampled, strict=True):
+        for key in scores.keys() & run.metrics.keys():
+            if not abs(scores[key][0] - run.metrics[key]) <= _TOLERANCE:
+                notes.append(
+                    f"{key} is {run.metrics[key]:.4f} in {run.path}, but its per_image.csv gives "
+                    f"{scores[key][0]:.4f}: no interval over images."
+                )
+                del scores[key]
+    return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
+
+
+def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
+    """Runs of equal seed; none unless both groups have the same seeds, each once."""
+    runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
+    complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs) and None not in runs_a
+    if not complete or runs_a.keys() != runs_b.keys():
+        return []
+    return [(run, runs_b[seed]) for seed, run in runs_a.items()]
+
+
+def _group_differences(
+    a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
+) -> Iterator[Difference]:
+    for metric in filter(is_score, metric_order([a, b])):
+        if metric not in a.metrics or metric not in b.metrics:
+            continue
+        runs = [run for pair in pairs for run in pair]
+        ci95, over = None, ""
+        if not runs or any(metric not in run.metrics for run in runs):
+            pass  # not paired
+        elif all(metric in resampled.get(run.path, ()) for run in runs):
+            deltas = [resampled[y.path][metric][1:] - resampled[x.path][metric][1:] for x, y in pairs]
+            ci95, over = bootstrap.interval(np.mean(deltas, 0)), "images"
+        else:
+            deltas = [y.metrics[metric] - x.metrics[metric] for x, y in pairs]
+            ci95, over = bootstrap.seed_interval(deltas), "seeds"
+        delta = b.metrics[metric].mean - a.metrics[metric].mean
+        yield Difference(metric, a.name, b.name, delta, ci95, over if ci95 else "")
+
+
+def metric_order(groups: Sequence[Group]) -> list[str]:
+    """Test metrics that some group has, in the order of the tables."""
+    found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
+    further = [key for key in found if key not in METRICS]
+    return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
+
+
+def is_score(metric: str) -> bool:
+    """Whether a metric is a fraction of 1 of which more is better: not a threshold or a loss."""
+    return "threshold" not in metric and "loss" not in metric
