@@ -1,0 +1,60 @@
+"""What the documents say is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gain_lightning.cli import VERBS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_name_verbs_and_files_that_exist(page):
+    text = page.read_text().replace("$method", "gain_ext")
+    for verb in re.findall(r"^ *gain (\w+)", text, flags=re.MULTILINE):
+        assert verb in VERBS
+    for config in re.findall(r"--config (experiments/\S+)", text):
+        assert (ROOT / config).is_file()
+
+
+def test_python_of_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        names: dict = {}
+        exec(block, names)
+        for name, shape in [("maps", (3, 1, 12, 12)), ("erased", (3, 3, 96, 96))]:
+            assert names[name].shape == shape
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/**/*.yaml")), ids=lambda path: path.stem)
+def test_experiment_opens_with_its_own_command(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    command = next(line for line in header if "Command:" in line)
+    assert f"--config {path.relative_to(ROOT)}" in command
+    assert any("Result:" in line for line in header)
+
+
+def test_method_page_names_functions_and_arguments_that_exist():
+    import inspect
+
+    from gain_lightning import attention, losses, module
+
+    text = (ROOT / "docs" / "method.md").read_text()
+    homes = {"attention": attention, "losses": losses, "module": module}
+    for home, name in re.findall(r"`(attention|losses|module)\.(\w+)", text):
+        assert hasattr(homes[home], name)
+    arguments = inspect.signature(module.GAIN).parameters
+    table = text.split("## What the paper leaves open")[1].split("## What a map")[0]
+    for name in re.findall(r"^\| [^|]+ \| `(\w+)`", table, flags=re.MULTILINE):
+        assert name in arguments
