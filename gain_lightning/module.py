@@ -106,6 +106,7 @@ class GAIN(pl.LightningModule):
         self.val_metrics = self._new_metrics()
         self.test_metrics = self._new_metrics()
         self.accuracies = nn.ModuleDict()  # of further test sets
+        self.train()  # Lightning keeps the modes it finds
 
     def _new_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)

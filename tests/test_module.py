@@ -801,3 +801,14 @@ def test_grad_accumulates_over_batches(batches):
         gradients.append([parameter.grad.clone() for parameter in module.parameters()])
     for once, twice in zip(*gradients, strict=True):
         torch.testing.assert_close(twice, 2 * once)
+
+
+def test_freeze_batch_norm_holds_in_a_fit(tmp_path):
+    """Lightning does not call ``train()`` before a fit, so the module must be built in the right mode."""
+    data = ShapesDataModule(num_train=8, num_val=2, num_test=2, num_biased=2, batch_size=4)
+    model = GAIN(list(data.class_names), data.image_size, freeze_batch_norm=True)
+    before = {key: value.clone() for key, value in model.named_buffers() if "running" in key}
+    assert before
+    trainer = make_trainer(tmp_path, max_epochs=2)
+    trainer.fit(model, datamodule=data)
+    assert all(torch.equal(before[key], value) for key, value in model.named_buffers() if key in before)
