@@ -1,6 +1,8 @@
 """``python -m gain_lightning`` is the command ``gain``."""
 
+import sys
+
 from gain_lightning.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -79,7 +79,7 @@ class AttentionPanels(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw them."""
         kept, self.kept = self.kept, []
-        if not kept or trainer.sanity_checking or trainer.fast_dev_run:
+        if not kept or trainer.state.fn != "fit" or trainer.fast_dev_run:
             return
         rows = panel_rows(kept, pl_module.hparams.class_names)
         rows = [row for row in rows if row["image_idx"] < self.num_images]

@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import warnings
 
 HELP = """\
 usage: gain VERB [options]        (gain VERB --help lists a verb's options)
@@ -52,15 +53,29 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _run(argv: list[str]) -> int:
-    if argv[0] == "predict":
-        from gain_lightning.predict import predict_main
+def _ignore_known_warnings() -> None:
+    """Hide what a user of this command cannot act on, each for its reason."""
+    for message in (
+        ".*does not have many workers.*",  # shapes live in memory
+        ".*LightningCLI's args parameter.*",  # main() has them from there
+        ".*overridden `on_after_batch_transfer`.*",  # on purpose: see GAIN
+        ".*LeafSpec.*deprecated.*",  # between torch and Lightning
+        ".*No positive samples found in target.*",  # classes that no image shows are left out
+        ".*recommended to use .*sync_dist=True.*",  # torchmetrics has gathered the ranks' scores
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
-        return predict_main(argv[1:])
+
+def _run(argv: list[str]) -> int:
     if argv[0] == "compare":
         from gain_lightning.studies.compare import compare_main
 
         return compare_main(argv[1:])
+    _ignore_known_warnings()
+    if argv[0] == "predict":
+        from gain_lightning.predict import predict_main
+
+        return predict_main(argv[1:])
     from gain_lightning.experiment import run_experiment
 
     run_experiment(argv)

@@ -2,14 +2,16 @@
 
 import difflib
 import inspect
+import json
 import netrc
 import os
 import re
+import socket
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytorch_lightning as pl
 import yaml
@@ -20,7 +22,7 @@ from pytorch_lightning.loggers import WandbLogger
 from gain_lightning.callbacks import AttentionPanels, FiniteGuard
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.module import GAIN
-from gain_lightning.recording import MetricsFile, RunRecord
+from gain_lightning.recording import MetricsFile, RunRecord, write_atomically
 
 
 def run_experiment(argv: list[str]) -> None:
@@ -32,15 +34,6 @@ def run_experiment(argv: list[str]) -> None:
     Raises:
         SystemExit: 2 if an option or a key of a config is not understood.
     """
-    # Each has its reason: what a user of this command cannot act on.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # shapes live in memory
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a run folder holds its run
-    warnings.filterwarnings(
-        "ignore", message=".*LightningCLI's args parameter.*"
-    )  # main() has them from there
-    warnings.filterwarnings("ignore", message=".*overridden `on_after_batch_transfer`.*")  # on purpose
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # between torch and Lightning
-    warnings.filterwarnings("ignore", message=".*No positive samples found in target.*")  # nan, then left out
     import gain_lightning.datasets  # noqa: F401, the data modules a config can name
 
     ExperimentCLI(
@@ -99,39 +92,58 @@ class ExperimentCLI(LightningCLI):
         self.run_dir = self._run_dir(config)
         config["run_dir"] = str(self.run_dir)
         config["trainer"]["default_root_dir"] = str(self.run_dir)
-        if config.get("ckpt_path") == "last":
-            last = self.run_dir / "checkpoints" / "last.ckpt"
-            if not last.is_file():
-                raise FileNotFoundError(
-                    f"--ckpt_path last: {last} does not exist; --run_dir names the run to resume"
-                )
-            config["ckpt_path"] = str(last)
-        elif self.subcommand == "fit" and not config.get("ckpt_path"):
-            if any(self.run_dir.glob("checkpoints/*.ckpt")):
-                raise FileExistsError(
-                    f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
-                )
-            (self.run_dir / "metrics.csv").unlink(missing_ok=True)  # of a run that never got through an epoch
-        if config.get("ckpt_path") and not Path(config["ckpt_path"]).is_file():
-            raise FileNotFoundError(f"--ckpt_path {config['ckpt_path']}: no such file")
+        if self.subcommand == "fit" and not config.get("ckpt_path"):
+            self._start_anew()
+        else:
+            config["ckpt_path"] = str(self._checkpoint(config.get("ckpt_path") or "last"))
         for logger in _as_list(config["trainer"].get("logger")):
-            if str(logger.get("class_path", "")).endswith("WandbLogger"):
+            if _is_wandb(logger) and self.subcommand == "fit":
                 _prepare_wandb(logger.init_args, self.run_dir)
+
+    def _start_anew(self) -> None:
+        """Refuse to overwrite a run; one that never got through an epoch is begun again."""
+        summary = self.run_dir / "summary.json"
+        finished = summary.is_file() and json.loads(summary.read_text()).get("state") == "finished"
+        if finished or any(self.run_dir.glob("checkpoints/*.ckpt")):
+            raise FileExistsError(
+                f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
+            )
+        (self.run_dir / "metrics.csv").unlink(missing_ok=True)
+
+    def _checkpoint(self, ckpt_path: str) -> Path:
+        """The file to resume from, or to score; a training resumes from its own run alone."""
+        folder = self.run_dir / "checkpoints"
+        path = folder / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run"
+            )
+        if self.subcommand == "fit" and path.resolve().parent != folder.resolve():
+            raise ValueError(
+                f"--ckpt_path {path} belongs to another run than {self.run_dir}: expected a checkpoint of this "
+                "run to resume it, or --model.weights to start from another's weights"
+            )
+        return path
 
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
             return Path(config["run_dir"])
-        if "GAIN_RUN_DIR" not in os.environ:  # the other ranks of a run inherit the first one's choice
+        if "LOCAL_RANK" not in os.environ:  # the other ranks of a run inherit the first one's choice
             files = [str(path) for path in config.get("config") or []]
             name = Path(files[-1]).stem if files else "run"
             os.environ["GAIN_RUN_DIR"] = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if "GAIN_RUN_DIR" not in os.environ:
+            raise ValueError(
+                "several processes were started at once: expected --run_dir, so that they agree on it"
+            )
         return Path(os.environ["GAIN_RUN_DIR"])
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""
         config = self.config_init[self.subcommand]["trainer"]
         loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
-        kwargs["logger"] = [MetricsFile(self.run_dir), *loggers]
+        # scores of a later test go to its summary: they are no part of the training's curves
+        kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
         callbacks = list(_as_list(config.get("callbacks")))
         kwargs["callbacks"] = [
             *callbacks,
@@ -140,7 +152,8 @@ class ExperimentCLI(LightningCLI):
             AttentionPanels(self.run_dir),
             LearningRateMonitor(),
         ]
-        if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        if not own and config.get("enable_checkpointing") is not False:
             kwargs["callbacks"].append(
                 ModelCheckpoint(
                     self.run_dir / "checkpoints",
@@ -164,11 +177,15 @@ class ExperimentCLI(LightningCLI):
 
     def validate(self, model: GAIN, **kwargs: Any) -> None:
         """Score the validation set and print the scores."""
-        print_scores(self.trainer.validate(model, verbose=False, **kwargs), "val")
+        scores = self.trainer.validate(model, verbose=False, **kwargs)
+        if self.trainer.is_global_zero:
+            print_scores(scores, "val")
 
     def test(self, model: GAIN, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
-        print_scores(self.trainer.test(model, verbose=False, **kwargs), "test")
+        scores = self.trainer.test(model, verbose=False, **kwargs)
+        if self.trainer.is_global_zero:
+            print_scores(scores, "test")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             print(f"run folder: {self.run_dir}")
 
@@ -180,20 +197,27 @@ class _SaveConfig(SaveConfigCallback):
         super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit":  # a test leaves the config of the training
+        path = Path(self.config.run_dir, "config.yaml")
+        if stage == "validate" or (stage != "fit" and path.is_file()):  # a test leaves the training's
             return
-        text = self.parser.dump(self.config, skip_unset=False)
-        Path(self.config.run_dir, "config.yaml").write_text(text)
+        config = self.config.clone()
+        config["ckpt_path"] = None  # to run it again, not to resume this one
+        for logger in _as_list(config["trainer"].get("logger")):
+            if _is_wandb(logger):
+                _forget_run_dir(logger.init_args, Path(self.config.run_dir))
+        text = self.parser.dump(config, skip_unset=False)
+        write_atomically(path, text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
 
 
 def print_scores(results: list[dict[str, float]], split: str) -> None:
-    """Print a split's scores, in percent, one a line."""
+    """Print a split's scores, one a line, shares in percent."""
     scores = {key.removeprefix(f"{split}/"): value for result in results for key, value in result.items()}
     for key in sorted(scores):
-        print(f"{split:>5} {key:<22} {100 * scores[key]:6.1f} %")
+        shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
+        print(f"{split:>5} {key:<22} {shown}")
 
 
 def _as_list(value: Any) -> list:
@@ -202,25 +226,52 @@ def _as_list(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
+def _is_wandb(logger: Any) -> bool:
+    return str(logger.get("class_path", "")).endswith("WandbLogger")
+
+
 def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
-    """Keep W&B's files in the run folder; without a key it never asks and never waits."""
+    """Keep W&B's files in the run folder; without a key or a network it never asks and never waits."""
+    import wandb
+
     init_args["save_dir"] = str(run_dir)
     if init_args.get("name") is None:
         init_args["name"] = run_dir.name
     run_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(run_dir / "wandb"))
     os.environ.setdefault("WANDB_SILENT", "true")
-    if not _has_wandb_key():
-        os.environ.setdefault("WANDB_MODE", "offline")
+    if "WANDB_MODE" in os.environ:
+        return
+    server = urlsplit(wandb.Settings().base_url)
+    if not _has_wandb_key(server.hostname):
+        os.environ["WANDB_MODE"] = "offline"
+    elif not _is_reachable(server.hostname, server.port or (80 if server.scheme == "http" else 443)):
+        print(f"W&B: {server.hostname} does not answer; logging offline into {run_dir}", file=sys.stderr)
+        os.environ["WANDB_MODE"] = "offline"
 
 
-def _has_wandb_key() -> bool:
+def _forget_run_dir(init_args: Any, run_dir: Path) -> None:
+    """Undo :func:`_prepare_wandb` in a config that is saved, so that another run can take it."""
+    init_args["save_dir"] = "."
+    if init_args["name"] == run_dir.name:
+        init_args["name"] = None
+
+
+def _has_wandb_key(host: str) -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _is_reachable(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
 
 
 _UNKNOWN = re.compile(

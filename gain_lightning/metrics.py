@@ -7,6 +7,8 @@ is judged for a class that the image's label names. Void pixels never count.
 import torch
 import torchmetrics
 from torch import Tensor
+from torchmetrics.classification import MultilabelAveragePrecision
+from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning import VOID
 from gain_lightning.attention import Pairs
@@ -46,7 +48,8 @@ def energy_in_mask(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
     pair_mask = mask[pairs.image]
     maps = maps.squeeze(1) * (pair_mask != VOID)
     inside = (maps * (pair_mask == pairs.label.view(-1, 1, 1) + 1)).flatten(1).sum(1)
-    return inside / maps.flatten(1).sum(1).clamp_min(1e-7)
+    total = maps.flatten(1).sum(1)
+    return torch.where(total > 0, inside / total, torch.zeros_like(total))
 
 
 def pointing_hit(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -163,6 +166,24 @@ class SeedIoU(torchmetrics.Metric):
         return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
 
 
+class MeanAP(MultilabelAveragePrecision):
+    """Mean over classes of average precision; classes that no image of the set shows are left out.
+
+    Args:
+        num_classes: C.
+        score_classes: Class indices that the mean runs over; None takes all.
+    """
+
+    def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
+        super().__init__(num_classes, average=None)
+        self.scored = list(range(num_classes)) if score_classes is None else score_classes
+
+    def compute(self) -> Tensor:
+        """The mean; nan if no scored class is shown."""
+        shown = (dim_zero_cat(self.target) > 0).any(0)[self.scored]
+        return super().compute()[self.scored][shown].mean()
+
+
 class PairMean(torchmetrics.Metric):
     """Mean of one value a pair: over pairs, or over classes of each class's mean (``per_class``)."""
 
@@ -177,8 +198,8 @@ class PairMean(torchmetrics.Metric):
 
     def update(self, value: Tensor, class_idx: Tensor) -> None:
         """Add values ``(P,)`` of the pairs' classes ``(P,)``."""
-        self.total.index_add_(0, class_idx, value.double())
-        self.count.index_add_(0, class_idx, torch.ones_like(value, dtype=torch.double))
+        self.total.index_add_(0, class_idx, value.to(self.total.dtype))
+        self.count.index_add_(0, class_idx, torch.ones_like(value, dtype=self.count.dtype))
 
     def compute(self) -> Tensor:
         """The mean; nan without a pair."""

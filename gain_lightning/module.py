@@ -10,13 +10,11 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics.classification import MultilabelAveragePrecision
-from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
 from gain_lightning.backbones import build_backbone
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss, classification_loss
-from gain_lightning.metrics import PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
+from gain_lightning.metrics import MeanAP, PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
@@ -112,7 +110,7 @@ class GAIN(pl.LightningModule):
         num_classes = len(self.hparams.class_names)
         return nn.ModuleDict(
             {
-                "ap": MultilabelAveragePrecision(num_classes, average=None),
+                "ap": MeanAP(num_classes, self.scored),
                 "seed": SeedIoU(num_classes, score_classes=self.scored),
                 "energy": PairMean(num_classes, per_class=False),
                 "pointing": PairMean(num_classes, per_class=True),
@@ -185,6 +183,10 @@ class GAIN(pl.LightningModule):
         image = torch.cat([stream["image"] for stream in streams])
         label = torch.cat([self._multi_hot(stream["label"]) for stream in streams])
         num_weak, num_images = len(weak["image"]), len(image)
+        if self.hparams.task == "single_label" and (label.sum(1) != 1).any():
+            ids = [image_id for stream in streams for image_id in stream["id"]]
+            wrong = ids[int((label.sum(1) != 1).nonzero()[0])]
+            raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
 
         features = self.backbone.features(image)  # (N, K, h, w)
         logits = self.backbone.head(features)  # (N, C)
@@ -339,7 +341,7 @@ class GAIN(pl.LightningModule):
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
         scores = {
-            "mean_ap": mean_ap(metrics["ap"], self.scored),
+            "mean_ap": metrics["ap"].compute(),
             "seed_miou": seed_miou[at_paper],
             "seed_miou_best": seed_miou.max(),
             "seed_threshold_best": thresholds[seed_miou.argmax()],
@@ -349,12 +351,6 @@ class GAIN(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         for metric in metrics.values():
             metric.reset()
-
-
-def mean_ap(metric: MultilabelAveragePrecision, scored: list[int]) -> Tensor:
-    """Mean average precision over the scored classes that some image shows; nan if none does."""
-    shown = (dim_zero_cat(metric.target) > 0).any(0)[scored]
-    return metric.compute()[scored][shown].mean()
 
 
 def batch_norm_layers(module: nn.Module) -> list[nn.Module]:

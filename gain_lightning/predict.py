@@ -64,7 +64,7 @@ def predict_main(argv: list[str]) -> int:
         raise ValueError(
             f"--classes {unknown[0]}: expected names among {', '.join(model.hparams.class_names)}"
         )
-    pictures = Pictures(args.images, model.hparams.image_size)
+    pictures = Pictures(args.images, model.hparams.image_size, args.out)
     writer = _Writer(args.images, args.out, args.classes, args.threshold)
     trainer = pl.Trainer(
         accelerator=args.accelerator,
@@ -111,16 +111,22 @@ class Pictures(Dataset):
     Args:
         folder: Searched with all its folders.
         image_size: Side that the network was trained at, pixels.
+        out: Left out, should it lie below the folder.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no picture in it.
         ValueError: If two pictures would write to the same files.
     """
 
-    def __init__(self, folder: Path, image_size: int) -> None:
+    def __init__(self, folder: Path, image_size: int, out: Path | None = None) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--images {folder}: no such folder")
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        found = (
+            path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        )
+        self.paths = sorted(
+            path for path in found if out is None or not path.resolve().is_relative_to(out.resolve())
+        )
         if not self.paths:
             raise FileNotFoundError(
                 f"--images {folder}: no picture here, expected {' '.join(PICTURE_SUFFIXES)}"

@@ -33,7 +33,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a kill at any moment leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8", errors="surrogateescape")
     os.replace(part, path)
 
 
@@ -62,7 +62,9 @@ class MetricsFile(CSVLogger):
             return
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            rows = [row for row in reader if int(row["step"]) < step]
+            rows = [
+                row for row in reader if None not in row.values() and int(row["step"]) < step
+            ]  # whole lines
         lines = [",".join(self.experiment.metrics_keys)]
         lines += [",".join(row[key] for key in self.experiment.metrics_keys) for row in rows]
         write_atomically(path, "\n".join(lines) + "\n")
@@ -90,6 +92,7 @@ class RunRecord(pl.Callback):
         self.summary: dict[str, Any] = {}
         self.started = time.time()
         self.spent_before = 0.0
+        self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
         self.rows: list[dict[str, Any]] = []
         self.kept: list[dict[str, np.ndarray]] = []
 
@@ -100,13 +103,16 @@ class RunRecord(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Say that the run is running, before its first step."""
+        if stage == "validate":  # prints its scores and leaves the run as it is
+            return
         path = self.run_dir / "summary.json"
         earlier = json.loads(path.read_text()) if path.is_file() else {}
         if stage != "fit":  # keep what the training left
             self.summary = self.summary or earlier
         hparams, data = pl_module.hparams, trainer.datamodule
         method = "gain_ext" if hparams.ext_weight else "gain" if hparams.am_weight else "gradcam"
-        if stage == "fit" or not self.summary:
+        self.test_alone = stage == "test" and not self.summary
+        if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
             (self.run_dir / "error.txt").unlink(missing_ok=True)
             self._write(
@@ -132,12 +138,12 @@ class RunRecord(pl.Callback):
                 if isinstance(logger, MetricsFile):
                     logger.drop_from(trainer.global_step)
 
-    def _finish(self, trainer: pl.Trainer, **changes: Any) -> None:
+    def _note_scores(self, trainer: pl.Trainer, **changes: Any) -> None:
         metrics = dict(self.summary.get("metrics", {}))
         for key, value in trainer.callback_metrics.items():
             if key.startswith(("train/", "val/", "test/")):
                 metrics[key] = float(value) if math.isfinite(value) else None
-        self._write(trainer, state="finished", metrics=metrics, **changes)
+        self._write(trainer, metrics=metrics, **changes)
 
     def _cost(self) -> dict[str, float]:
         """Seconds of training, those before a resume included, and peak memory."""
@@ -145,7 +151,7 @@ class RunRecord(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training ended."""
-        self._finish(trainer, **self._cost())
+        self._note_scores(trainer, state="finished", **self._cost())
 
     def on_test_batch_end(
         self,
@@ -164,7 +170,8 @@ class RunRecord(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of a test, per image and in all."""
-        self._finish(trainer)
+        # a test never turns a killed training into a finished one
+        self._note_scores(trainer, **({"state": "finished"} if self.test_alone else {}))
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, self.rows)
@@ -184,8 +191,8 @@ class RunRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Say how the run ended, and keep the traceback."""
-        if not self.summary:
-            return
+        if not self.summary or (trainer.state.fn != "fit" and not self.test_alone):
+            return  # a test that is stopped leaves the run as it was
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
         error = f"{type(exception).__name__}: {exception}"
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
@@ -232,7 +239,7 @@ def _csv_cell(value: Any) -> str:
 
 
 def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
-    """Images, masks and raw maps of a batch as arrays."""
+    """Images, masks, scaled maps and their maxima before scaling, of a batch, as arrays."""
     pairs: Pairs = outputs["pairs"]
     return {
         "ids": list(batch["id"]),
@@ -240,7 +247,10 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
         "mask": batch["mask"].cpu().numpy(),
         "pair_image": pairs.image.cpu().numpy(),
         "pair_class": pairs.label.cpu().numpy(),
-        "map": outputs["maps"].squeeze(1).cpu().numpy().astype(np.float16),
+        "map": scale_maps(outputs["maps"]).squeeze(1).cpu().numpy().astype(np.float16),
+        "map_max": outputs["maps"].flatten(1).amax(1).cpu().numpy()
+        if len(pairs.image)
+        else np.zeros(0, np.float32),
     }
 
 
@@ -252,7 +262,8 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
     )
     first = pair_image < NUM_KEPT_MAPS
     arrays = {
-        key: np.concatenate([batch[key] for batch in kept]) for key in ("image", "mask", "pair_class", "map")
+        key: np.concatenate([batch[key] for batch in kept])
+        for key in ("image", "mask", "pair_class", "map", "map_max")
     }
     part = path.with_name("part_" + path.name)
     np.savez_compressed(
@@ -263,6 +274,7 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
         pair_image=pair_image[first],
         pair_class=arrays["pair_class"][first],
         map=arrays["map"][first],
+        map_max=arrays["map_max"][first],
         class_names=np.array(class_names),
     )
     os.replace(part, path)

@@ -51,3 +51,9 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setenv("GAIN_DEBUG", "1")
     with pytest.raises(FileNotFoundError):
         main(["predict", "--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)])
+
+
+def test_exit_status_reaches_the_shell(tmp_path):
+    arguments = ["--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)]
+    assert gain("predict", *arguments).returncode == 1
+    assert gain("trian").returncode == 2

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,107 @@ def test_test_verb_gives_the_scores_of_the_run_again(run_dir, capsys):
 def test_a_run_is_never_overwritten(run_dir, capsys):
     assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(run_dir)]) == 1
     assert "already holds a run" in capsys.readouterr().err
+
+
+def test_a_finished_run_without_checkpoints_is_not_overwritten_either(run_dir, tmp_path, capsys):
+    folder = tmp_path / "lean"
+    shutil.copytree(run_dir, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder)]) == 1
+    assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["test", "validate"])
+def test_scoring_needs_a_checkpoint_and_takes_the_last(run_dir, tmp_path, capsys, verb):
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    assert main([verb, "--config", str(run_dir / "config.yaml")]) == 0
+    printed = float(capsys.readouterr().out.split("mean_ap")[1].split()[0])
+    metrics = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    assert printed == pytest.approx(
+        100 * metrics[f"{verb[:3] if verb == 'validate' else verb}/mean_ap"], abs=0.06
+    )
+    changed = {path.name for path, content in before.items() if path.read_bytes() != content}
+    assert changed <= {"maps.npz"}  # an archive with its time of writing
+    assert main([verb, *CONFIG, *SMALL, "--run_dir", str(tmp_path / "empty")]) == 1
+    assert "last.ckpt does not exist" in capsys.readouterr().err
+
+
+def test_training_does_not_resume_from_another_run(run_dir, tmp_path, capsys):
+    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+    arguments = ["fit", *CONFIG, *SMALL, f"--run_dir={tmp_path / 'other'}", f"--ckpt_path={checkpoint}"]
+    assert main(arguments) == 1
+    assert "belongs to another run" in capsys.readouterr().err
+
+
+def test_config_of_a_resumed_run_starts_a_new_one(run_dir, tmp_path):
+    folder = tmp_path / "first"
+    shutil.copytree(run_dir, folder)
+    resume = ["fit", *CONFIG, *SMALL, f"--run_dir={folder}", "--ckpt_path=last", "--trainer.max_epochs=3"]
+    assert main(resume) == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["ckpt_path"] is None
+
+
+def test_testing_a_killed_run_does_not_finish_it(run_dir, tmp_path):
+    folder = tmp_path / "killed"
+    shutil.copytree(run_dir, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "state": "killed", "metrics": {}}))
+    assert main(["test", "--config", str(folder / "config.yaml"), f"--run_dir={folder}"]) == 0
+    after = json.loads((folder / "summary.json").read_text())
+    assert after["state"] == "killed"
+    assert after["metrics"]["test/mean_ap"] == pytest.approx(summary["metrics"]["test/mean_ap"])
+    assert after["wall_time_s"] == summary["wall_time_s"]
+
+
+def test_a_run_starts_from_the_weights_of_another(run_dir, tmp_path):
+    weights = run_dir / "checkpoints" / "last.ckpt"
+    frozen = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0", "--model.freeze_batch_norm=true"]
+    arguments = [*SMALL, *frozen, f"--model.weights={weights}", f"--run_dir={tmp_path / 'next'}"]
+    assert main(["fit", *CONFIG, *arguments]) == 0
+    first = torch.load(weights, weights_only=True)["state_dict"]
+    second = torch.load(tmp_path / "next" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(first[key], second[key]) for key in first if "backbone" in key)
+
+
+def test_single_label_refuses_images_with_several(tmp_path, capsys):
+    assert main(["fit", *CONFIG, *SMALL, "--model.task=single_label", f"--run_dir={tmp_path / 'run'}"]) == 1
+    assert "does not have exactly one label" in capsys.readouterr().err
+
+
+def test_two_processes_score_as_one(run_dir, tmp_path):
+    """25 test images: the ranks' shares are padded, and classes are unevenly spread."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    arguments = [
+        "test",
+        "--config",
+        str(run_dir / "config.yaml"),
+        f"--run_dir={tmp_path / 'run'}",
+        "--data.num_test=26",
+    ]
+    assert main(arguments) == 0
+    alone = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    command = [sys.executable, "-m", "gain_lightning", *arguments, *ddp]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    both = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    scores = [key for key in alone if key.startswith("test/")]
+    assert {key: both[key] for key in scores} == pytest.approx({key: alone[key] for key in scores}, abs=1e-5)
+    assert result.stdout.count("mean_ap") == 1
+    assert len(rows(tmp_path / "run" / "per_image.csv")) == (26 + 8 + 8) * 5
+
+
+def test_wandb_without_a_network_goes_on_offline(tmp_path):
+    arguments = [*CONFIG, *[word for word in SMALL if "logger" not in word], f"--run_dir={tmp_path / 'run'}"]
+    wandb = {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
+    command = [sys.executable, "-m", "gain_lightning", "fit", *arguments]
+    result = subprocess.run(
+        command, env={**environment, **wandb}, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert "does not answer; logging offline" in result.stderr
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(run_dir, tmp_path):

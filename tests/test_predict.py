@@ -119,3 +119,9 @@ def test_checkpoint_with_code_is_refused(pictures, tmp_path, capsys):
     assert predict(pictures, tmp_path / "evil.ckpt", tmp_path / "out") == 1
     assert "not a checkpoint of gain fit" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_maps_below_the_pictures_are_not_pictures(pictures, checkpoint):
+    for _ in range(2):
+        assert predict(pictures, checkpoint, pictures / "maps") == 0
+    assert len((pictures / "maps" / "predictions.csv").read_text().splitlines()) == 1 + 9

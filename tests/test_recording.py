@@ -62,6 +62,12 @@ def _batch():
     return {"id": ["x", "y"], "label": label, "mask": mask}, outputs
 
 
+def test_drop_from_leaves_out_a_line_that_a_kill_cut_short(tmp_path):
+    (tmp_path / "metrics.csv").write_text("a,step\n0.0,0\n1.0,1\n2.0")
+    MetricsFile(tmp_path).drop_from(5)
+    assert (tmp_path / "metrics.csv").read_text().split() == ["a,step", "0.0,0", "1.0,1"]
+
+
 def test_per_image_rows_by_hand():
     batch, outputs = _batch()
     first, second, third, fourth = per_image_rows("test", batch, outputs, ["cat", "dog"])
@@ -81,7 +87,8 @@ def test_kept_maps_are_renumbered_over_batches(tmp_path):
     with np.load(tmp_path / "maps.npz") as maps:
         assert len(maps["ids"]) == NUM_KEPT_MAPS
         assert maps["pair_image"].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
-        np.testing.assert_array_equal(maps["map"][2], [[4, 0], [4, 9]])
+        np.testing.assert_allclose(maps["map"][2], [[4 / 9, 0], [4 / 9, 1]], atol=1e-3)
+        assert maps["map_max"].tolist() == [9, 1] * 6
 
 
 def test_commit_is_that_of_our_checkout_not_of_a_project_around_it(tmp_path, monkeypatch):
@@ -105,6 +112,6 @@ def test_summary_is_json_without_nan(tmp_path):
         callback_metrics = {"test/a": torch.tensor(float("nan")), "test/b": torch.tensor(0.5)}
 
     record = RunRecord(tmp_path)
-    record._finish(Trainer())
+    record._note_scores(Trainer())
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=lambda name: 1 / 0)
     assert summary["metrics"] == {"test/a": None, "test/b": 0.5}

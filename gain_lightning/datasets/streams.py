@@ -136,6 +136,9 @@ class TwoStreamDataModule(pl.LightningDataModule):
             dataset,
             batch_size,
             sampler=sampler,
+            generator=torch.Generator().manual_seed(
+                run_seed()
+            ),  # workers' seeds, aside from the training's draws
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

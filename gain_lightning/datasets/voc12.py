@@ -185,9 +185,12 @@ class VOC12DataModule(TwoStreamDataModule):
             ids = read_ids(self.root, self.train_split)
             self.train_set = self._open(ids, augment=True, mask_folder=None)
             folder = self.root / self.mask_folder
-            masked_ids = self.draw_masked_ids(
-                [image_id for image_id in ids if (folder / f"{image_id}.png").is_file()]
-            )
+            with_mask = [image_id for image_id in ids if (folder / f"{image_id}.png").is_file()]
+            if self.mask_budget and not with_mask:
+                raise FileNotFoundError(
+                    f"data.mask_folder: {folder} has no mask of any image in {self.train_split}.txt"
+                )
+            masked_ids = self.draw_masked_ids(with_mask)
             if masked_ids:
                 self.masked_set = self._open(masked_ids, augment=True, mask_folder=self.mask_folder)
                 self.masked_set.check_masks()

@@ -247,4 +247,4 @@ def metric_order(groups: Sequence[Group]) -> list[str]:
 
 def is_score(metric: str) -> bool:
     """Whether a metric is a fraction of 1 of which more is better: not a threshold or a loss."""
-    return "threshold" not in metric and "loss" not in metric
+    return not metric.split("/")[-1].startswith(("loss", "seed_threshold"))

@@ -236,3 +236,15 @@ def test_batch_size_above_the_training_set_is_refused():
 def test_mask_budget_above_the_training_set_is_refused():
     with pytest.raises(ValueError, match="mask_budget asks for 11 images, but 10"):
         make_shapes(mask_budget=11)
+
+
+def test_masked_stream_leaves_the_training_s_random_numbers_alone():
+    """Dropout must draw the same in the warm-up of every method."""
+    drawn = []
+    for budget in (0, 4):
+        data = ShapesDataModule(num_train=8, num_val=2, batch_size=4, masked_batch_size=2, mask_budget=budget)
+        data.setup("fit")
+        torch.manual_seed(0)
+        next(iter(data.train_dataloader()))
+        drawn.append(torch.rand(2))
+    assert torch.equal(*drawn)

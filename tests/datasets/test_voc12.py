@@ -128,3 +128,9 @@ def test_masks_of_a_split_are_checked_before_training(root):
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(root / "SegmentationClass" / "2012_000009.png")
     with pytest.raises(ValueError, match=r"2012_000009\.png: mask of \(10, 10\) pixels"):
         _set_up(root)
+
+
+def test_folder_without_masks_is_named(root):
+    data = VOC12DataModule(root=str(root), image_size=32, mask_budget=2, mask_folder="SegmentatonClass")
+    with pytest.raises(FileNotFoundError, match=r"data\.mask_folder: .*SegmentatonClass has no mask"):
+        data.setup("fit")
