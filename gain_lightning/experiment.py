@@ -36,6 +36,13 @@ def run_experiment(argv: list[str]) -> None:
     """
     import gain_lightning.datasets  # noqa: F401, the data modules a config can name
 
+    try:
+        _run_cli(argv)
+    except ValueError as error:
+        raise type(error)(_innermost(str(error))) from error
+
+
+def _run_cli(argv: list[str]) -> None:
     ExperimentCLI(
         GAIN,
         TwoStreamDataModule,
@@ -291,19 +298,31 @@ class _Parser(LightningArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         unknown = _UNKNOWN.search(message)
-        if unknown:
-            name = next(group for group in unknown.groups() if group)
+        name = next((group for group in unknown.groups() if group), "") if unknown else ""
+        if name in _known_names(self):
+            modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
+            message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
+        elif unknown:
             known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]!r}?" if near else "--help lists the keys"
             message = f"unknown {'class' if unknown['name'] else 'key'} {name!r}; {hint}"
-        print(f"gain: error: {message}", file=sys.stderr)
+        print(f"gain: error: {_innermost(message)}", file=sys.stderr)
         self.exit(2)
 
     def _fit_parser(self) -> LightningArgumentParser:
         """Any verb's parser: they share their keys."""
         action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
         return next(iter(action._name_parser_map.values())) if action else self
+
+
+def _innermost(message: str) -> str:
+    """What went wrong inside a data module, without the list of types that jsonargparse tried."""
+    if "Union subtypes" not in message:
+        return message
+    tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, flags=re.MULTILINE)
+    inner = next((reason for reason in tried if "NoneType" not in reason), message)
+    return re.sub(r"^Problem with given class_path '[^']*':\s*", "", inner)
 
 
 def _known_names(parser: LightningArgumentParser) -> set[str]:

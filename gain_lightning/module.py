@@ -41,15 +41,16 @@ class GAIN(pl.LightningModule):
     Args:
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module.
-        backbone: See :func:`gain_lightning.backbones.build_backbone`.
-        weights: ``none``, ``default`` or a path.
+        backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
+        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
         output_stride: Input pixels per map cell; null keeps the backbone's own.
         task: ``multi_label`` (soft margin loss) or ``single_label`` (cross-entropy).
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
         ramp_epochs: Epochs in which both weights then rise linearly to their value.
-        sigma, omega: Threshold and slope of the soft mask, Eq. 4.
+        sigma: Threshold of the soft mask, Eq. 4.
+        omega: Slope of the soft mask, Eq. 4.
         scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.

@@ -75,7 +75,10 @@ def predict_main(argv: list[str]) -> int:
         enable_model_summary=False,
     )
     trainer.predict(model, DataLoader(pictures, args.batch_size), return_predictions=False)
-    print(f"{len(pictures)} pictures, {writer.num_maps} maps: {args.out}")
+    print(f"{len(pictures) - len(writer.errors)} pictures, {writer.num_maps} maps: {args.out}")
+    if writer.errors:
+        listed = "\n  ".join(writer.errors)
+        raise ValueError(f"{len(writer.errors)} of {len(pictures)} pictures were left out:\n  {listed}")
     return 0
 
 
@@ -144,8 +147,13 @@ class Pictures(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = self.transform(image=read_image(self.paths[index]))["image"]
-        return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(self.paths[index])}
+        path, error = self.paths[index], ""
+        try:
+            picture = read_image(path)
+        except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
+            picture, error = np.zeros((1, 1, 3), np.uint8), str(failure)
+        image = self.transform(image=picture)["image"]
+        return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(path), "error": error}
 
 
 class _Writer(pl.Callback):
@@ -155,6 +163,7 @@ class _Writer(pl.Callback):
         self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
         self.num_maps = 0
         self.rows: list[list[str]] = []
+        self.errors: list[str] = []
 
     def on_predict_batch_end(
         self,
@@ -169,6 +178,9 @@ class _Writer(pl.Callback):
         maps, pairs = self._map(pl_module, batch["image"], probability)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
         for n, path in enumerate(batch["id"]):
+            if batch["error"][n]:
+                self.errors.append(batch["error"][n])
+                continue
             picture = read_image(Path(path))
             relative = Path(path).relative_to(self.images)
             mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}

@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from gain_lightning.attention import Pairs, scale_maps
@@ -196,6 +197,8 @@ class RunRecord(pl.Callback):
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
         error = f"{type(exception).__name__}: {exception}"
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
+        if killed and trainer.is_global_zero and trainer.state.fn == "fit":
+            rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'} --ckpt_path last")
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = "".join(traceback.format_exception(exception))
             write_atomically(self.run_dir / "error.txt", text)

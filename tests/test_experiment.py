@@ -336,7 +336,16 @@ def test_missing_data_folder_is_named(tmp_path, capsys):
         f"--run_dir={tmp_path / 'run'}",
     ]
     assert main(["fit", *arguments, "--model.ext_weight=0"]) == 1
-    assert "nowhere" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("gain fit: error: data.root")
+    assert "nowhere" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_data_without_a_class_says_so(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--data.num_train=5"])
+    assert "data.class_path" in capsys.readouterr().err
 
 
 def test_non_finite_loss_stops_with_ids_and_keeps_the_last_checkpoint(run_dir, tmp_path, capsys):

@@ -95,6 +95,17 @@ def test_unfit_picture_is_named(pictures, checkpoint, tmp_path, capsys, spoil, m
     assert message in capsys.readouterr().err
 
 
+def test_unreadable_pictures_are_listed_and_the_others_mapped(pictures, checkpoint, tmp_path, capsys):
+    (pictures / "bad.jpg").write_bytes(b"no picture")
+    (pictures / "empty.png").write_bytes(b"")
+    assert predict(pictures, checkpoint, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "2 of 5 pictures were left out" in error
+    assert "bad.jpg" in error
+    assert "empty.png" in error
+    assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 1 + 9
+
+
 def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
     def error(images, ckpt, *more):
         assert predict(images, ckpt, tmp_path / "out", *more) == 1

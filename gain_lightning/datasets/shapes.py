@@ -213,8 +213,11 @@ class ShapesDataModule(TwoStreamDataModule):
     """Shapes with its biased training set and three test sets.
 
     Args:
-        num_train, num_val, num_test: Number of pictures; each biased test set has ``num_biased``.
-        bias: See :func:`draw_picture`.
+        num_train: Training pictures.
+        num_val: Validation pictures, biased like the training's.
+        num_test: Test pictures in which boats and water are independent.
+        num_biased: Pictures of boats without water, and as many of water without boats.
+        bias: Share of the biased pictures that have water with a boat, and only then.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
         batch_size: Images of the weak stream a step and rank.
         masked_batch_size: Images of the masked stream a step and rank.

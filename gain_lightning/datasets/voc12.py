@@ -142,7 +142,8 @@ class VOC12DataModule(TwoStreamDataModule):
         train_split: ``train`` or ``train_aug`` (with the masks of SBD).
         mask_folder: Where the training masks come from.
         image_size: Height and width that images are resized to, pixels.
-        batch_size, masked_batch_size: Images of each stream a step and rank.
+        batch_size: Images of the weak stream a step and rank.
+        masked_batch_size: Images of the masked stream a step and rank.
         mask_budget: Training images that carry masks: a count (int) or a fraction (float).
         mask_seed: Seed of that draw; null takes the run's seed.
         num_workers: Loader processes.
