@@ -318,7 +318,7 @@ def test_unknown_key_in_a_file_exits_with_the_nearest_name(old, new, message, tm
         (["--data.mask_budget=65"], "mask_budget asks for 65 images, but 64 training images have a mask"),
         (["--data.mask_budget=1.5"], "mask_budget is 1.5"),
         (["--data.num_train=0"], "num_train is 0"),
-        (["--ckpt_path=no.ckpt"], "--ckpt_path no.ckpt: no such file"),
+        (["--ckpt_path=no.ckpt"], "--ckpt_path no.ckpt: no.ckpt does not exist"),
         (["--ckpt_path=last"], "last.ckpt does not exist"),
         (["--trainer.inference_mode=true"], "Trainer(inference_mode=False)"),
     ],
