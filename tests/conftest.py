@@ -12,15 +12,17 @@ from torch import nn
 from gain_lightning.backbones import Backbone, build_backbone
 
 
+# One thread from the start, in other processes too: sums in another order are not bitwise equal.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(autouse=True)
 def quiet_process(monkeypatch):
-    """One thread, no network logger, no seed left by another test."""
+    """No network logger, no seed left by another test."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(num_threads)
     os.environ.pop("PL_GLOBAL_SEED", None)
 
 
