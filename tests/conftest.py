@@ -11,7 +11,6 @@ from torch import nn
 
 from gain_lightning.backbones import Backbone, build_backbone
 
-
 # One thread from the start, in other processes too: sums in another order are not bitwise equal.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
