@@ -6,11 +6,11 @@ SEED ?= 0
 
 .PHONY: demo test lint clean
 
-# A method that has finished is not trained again; one that was interrupted goes on.
+# A method that has its test scores is not trained again; one that was interrupted goes on.
 demo: .venv/installed
 	for method in gradcam gain gain_ext; do \
 	  run=$(RUNS)/$$method; resume=; \
-	  if grep -q '"state": "finished"' $$run/summary.json 2>/dev/null; then continue; fi; \
+	  if grep -q '"test/mean_ap"' $$run/summary.json 2>/dev/null; then continue; fi; \
 	  if [ -f $$run/checkpoints/last.ckpt ]; then resume='--ckpt_path last'; fi; \
 	  $(BIN)/gain fit --config experiments/shapes/$$method.yaml --seed_everything $(SEED) \
 	    --run_dir $$run $$resume || exit 1; \

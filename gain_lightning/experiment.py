@@ -55,7 +55,6 @@ def _run_cli(argv: list[str]) -> None:
         save_config_callback=_SaveConfig,
         trainer_defaults={
             "inference_mode": False,  # attention maps need gradients in validation too
-            "use_distributed_sampler": True,
             "log_every_n_steps": 10,
             "num_sanity_val_steps": 0,
         },
@@ -148,10 +147,10 @@ class ExperimentCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""
         config = self.config_init[self.subcommand]["trainer"]
-        loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
+        loggers = _as_list(config.get("logger"))
         # scores of a later test go to its summary: they are no part of the training's curves
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
-        callbacks = list(_as_list(config.get("callbacks")))
+        callbacks = _as_list(config.get("callbacks"))
         kwargs["callbacks"] = [
             *callbacks,
             RunRecord(self.run_dir),

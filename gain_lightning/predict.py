@@ -1,8 +1,6 @@
 """``gain predict``: classify a folder of pictures and draw where the network looks."""
 
 import argparse
-import csv
-import io
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
 from gain_lightning.datasets.transforms import eval_transform
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
-from gain_lightning.recording import write_atomically
+from gain_lightning.recording import csv_text, write_atomically
 
 DESCRIPTION = """\
 Classify every picture below --images and map the attention of its classes. Writes, for picture a/b.jpg:
@@ -39,7 +37,8 @@ def predict_main(argv: list[str]) -> int:
         Exit status 0.
 
     Raises:
-        FileNotFoundError, ValueError: If the folder, a picture or the checkpoint is missing or unfit.
+        FileNotFoundError: If the folder or the checkpoint is missing.
+        ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
@@ -214,8 +213,5 @@ class _Writer(pl.Callback):
         self.num_maps += 1
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["picture", "class", "probability", "mapped", "map_max"])
-        table.writerows(self.rows)
-        write_atomically(self.out / "predictions.csv", text.getvalue())
+        header = ["picture", "class", "probability", "mapped", "map_max"]
+        write_atomically(self.out / "predictions.csv", csv_text(header, self.rows))

@@ -1,6 +1,7 @@
 """What a run leaves in its folder besides checkpoints: metrics, per-image scores, maps, summary."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,15 @@ def write_atomically(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", errors="surrogateescape")
     os.replace(part, path)
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    return text.getvalue()
 
 
 class MetricsFile(CSVLogger):
@@ -66,9 +77,8 @@ class MetricsFile(CSVLogger):
             rows = [
                 row for row in reader if None not in row.values() and int(row["step"]) < step
             ]  # whole lines
-        lines = [",".join(self.experiment.metrics_keys)]
-        lines += [",".join(row[key] for key in self.experiment.metrics_keys) for row in rows]
-        write_atomically(path, "\n".join(lines) + "\n")
+        keys = self.experiment.metrics_keys
+        write_atomically(path, csv_text(keys, ([row[key] for key in keys] for row in rows)))
 
 
 class _ContinuedWriter(ExperimentWriter):
@@ -181,10 +191,8 @@ class RunRecord(pl.Callback):
                 {(row["set"], row["id"], row["class"]): row for rows in gathered for row in rows}.values()
             )
         if trainer.is_global_zero and self.rows:
-            lines = [",".join(self.rows[0])] + [
-                ",".join(_csv_cell(value) for value in row.values()) for row in self.rows
-            ]
-            write_atomically(self.run_dir / "per_image.csv", "\n".join(lines) + "\n")
+            text = csv_text(self.rows[0], (row.values() for row in self.rows))
+            write_atomically(self.run_dir / "per_image.csv", text)
             save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
         self.rows, self.kept = [], []
 
@@ -234,11 +242,6 @@ def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]
         for n, image_id in enumerate(batch["id"])
         for c, class_name in enumerate(class_names)
     ]
-
-
-def _csv_cell(value: Any) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
