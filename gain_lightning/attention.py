@@ -103,6 +103,27 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
         return torch.einsum("pk,pkhw->phw", weight, feature).relu().unsqueeze(1)
 
 
+def margins(logits: Tensor) -> Tensor:
+    """Each logit's lead over all others, ``s^c - log sum exp of the others``: the log-odds of a softmax.
+
+    A softmax decides by differences, so evidence against the other classes counts as much as evidence for
+    one's own; a map of the logit alone does not show it, a map of the margin does.
+
+    Args:
+        logits: Shape ``(N, C)``, C at least 2.
+
+    Returns:
+        Shape ``(N, C)``.
+
+    Example:
+        >>> margins(torch.tensor([[3.0, 1.0]]))
+        tensor([[ 2., -2.]])
+    """
+    own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    others = logits.unsqueeze(1).masked_fill(own, float("-inf"))  # (N, C, C): row c without its own logit
+    return logits - others.logsumexp(2)
+
+
 def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
     """Bring every map to [0, 1] on its own, never over the batch; an all-zero map stays zero.
 

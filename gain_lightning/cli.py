@@ -14,11 +14,13 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
   test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
   predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
   compare   report on runs:      gain compare RUN... --out DIR
+  data      look at a data set:  gain data check DIR
+            draw some of it:     gain data show DIR --out grid.png
 
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = ("fit", "validate", "test", "predict", "compare")
+VERBS = ("fit", "validate", "test", "predict", "compare", "data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,6 +73,10 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.studies.compare import compare_main
 
         return compare_main(argv[1:])
+    if argv[0] == "data":
+        from gain_lightning.data import data_main
+
+        return data_main(argv[1:])
     _ignore_known_warnings()
     if argv[0] == "predict":
         from gain_lightning.predict import predict_main

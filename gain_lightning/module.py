@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
+from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, margins, resize_maps, scale_maps, soft_mask
 from gain_lightning.backbones import build_backbone
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss, classification_loss
 from gain_lightning.metrics import MeanAP, PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
@@ -24,6 +24,7 @@ SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
 CHOICES = {
     "task": ("multi_label", "single_label"),
     "scaling": ("max", "minmax", "none"),
+    "map_score": ("logit", "margin"),
     "am_score": ("probability", "logit"),
     "ext_resolution": ("image", "map"),
     "ext_reduction": ("mean", "sum"),
@@ -52,6 +53,8 @@ class GAIN(pl.LightningModule):
         sigma: Threshold of the soft mask, Eq. 4.
         omega: Slope of the soft mask, Eq. 4.
         scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
+        map_score: Score that maps are of, Eq. 1: the ``logit``, or, single-label only, its ``margin`` over the
+            others, which also shows evidence against them.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
@@ -82,6 +85,7 @@ class GAIN(pl.LightningModule):
         sigma: float = 0.5,
         omega: float = 10.0,
         scaling: str = "max",
+        map_score: str = "logit",
         am_score: str = "probability",
         ext_resolution: str = "image",
         ext_reduction: str = "mean",
@@ -200,7 +204,7 @@ class GAIN(pl.LightningModule):
                 else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
             )
             pairs = label_pairs(attended)
-            maps = grad_cam(features, logits, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
+            maps = grad_cam(features, self._map_score(logits), pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
             weak_pairs, is_weak = pairs.of_images(0, num_weak)
             if am_weight:
                 terms["loss_am"] = self._mining_loss(image[:num_weak], maps[is_weak], weak_pairs)
@@ -228,6 +232,9 @@ class GAIN(pl.LightningModule):
         if self.hparams.ext_resolution == "image":
             attention = resize_maps(attention, mask.shape[1:])
         return attention_supervision_loss(attention, mask, pairs, reduction=self.hparams.ext_reduction)
+
+    def _map_score(self, logits: Tensor) -> Tensor:
+        return margins(logits) if self.hparams.map_score == "margin" else logits
 
     def _multi_hot(self, label: Tensor) -> Tensor:
         """Labels as ``(N, C)`` 0/1; class indices ``(N,)`` are spread out."""
@@ -270,7 +277,7 @@ class GAIN(pl.LightningModule):
             features.requires_grad_()
             logits = self.backbone.head(features)
             pairs = label_pairs(label)
-            maps = grad_cam(features, logits, pairs)
+            maps = grad_cam(features, self._map_score(logits), pairs)
         return logits.detach(), maps.detach(), pairs
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -278,11 +285,9 @@ class GAIN(pl.LightningModule):
         return self._score(batch, self.val_metrics)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Score a batch of a test set: the first by every metric, each further one by its accuracy."""
-        if dataloader_idx == 0:
-            return self._score(batch, self.test_metrics)
+        """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
+        outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
         name = list(self.trainer.datamodule.test_sets)[dataloader_idx]
-        outputs = self._score(batch, None)
         self.accuracies[name].update(self._is_correct(outputs["probability"], batch["label"]))
         return outputs
 
@@ -325,17 +330,18 @@ class GAIN(pl.LightningModule):
         self._log_scores("val", self.val_metrics)
 
     def on_test_epoch_start(self) -> None:
-        """One accuracy for every further test set."""
-        names = list(self.trainer.datamodule.test_sets)[1:]
+        """One accuracy for every test set."""
+        names = list(self.trainer.datamodule.test_sets)
         self.accuracies = nn.ModuleDict({name: torchmetrics.MeanMetric() for name in names}).to(self.device)
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
         self._log_scores("test", self.test_metrics)
-        accuracies = {name: metric.compute() for name, metric in self.accuracies.items()}
-        self.log_dict({f"test/{name}": value for name, value in accuracies.items()})
-        if accuracies:
-            self.log("test/biased_accuracy", torch.stack(list(accuracies.values())).mean())
+        first, *others = (metric.compute() for metric in self.accuracies.values())
+        self.log("test/accuracy", first)
+        self.log_dict({f"test/{name}": value for name, value in zip(list(self.accuracies)[1:], others, strict=True)})
+        if others:
+            self.log("test/biased_accuracy", torch.stack(others).mean())
 
     def _log_scores(self, split: str, metrics: nn.ModuleDict) -> None:
         seed_miou = metrics["seed"].compute()["miou"].float()
@@ -377,6 +383,8 @@ def _check(hparams: Any) -> None:
     for key, choices in CHOICES.items():
         if hparams[key] not in choices:
             raise ValueError(f"model.{key} is {hparams[key]!r}, expected one of {', '.join(choices)}")
+    if hparams["map_score"] == "margin" and (hparams["task"] != "single_label" or len(hparams["class_names"]) < 2):
+        raise ValueError("model.map_score margin compares classes: expected model.task single_label, and 2 classes or more")
     for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from gain_lightning import VOID
+from gain_lightning.datasets.boxes import Boxes
 
 COLOURMAP = "inferno"  # perceptually uniform: dark where the network does not look
 LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on light and on dark; dashes
@@ -119,6 +120,50 @@ def panel_grid(
         draw.text((gap, top + 2), _shorten(caption, font, grid.width - 2 * gap), fill="black", font=font)
         for column, picture in enumerate((image, colour_mask(mask), overlay(image, attention))):
             grid.paste(Image.fromarray(picture), (gap + column * (width + gap), top + bar))
+    return np.asarray(grid)
+
+
+def sample_grid(
+    samples: Sequence[tuple[np.ndarray, np.ndarray | None, Boxes, str]], *, columns: int = 6, side: int = 200
+) -> np.ndarray:
+    """Pictures with their captions, masks and boxes, in columns.
+
+    Args:
+        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes, caption; of any sizes.
+        columns: Pictures in a row.
+        side: Longer side of each picture in the grid, pixels.
+
+    Returns:
+        Picture, ``(H', W', 3)`` uint8.
+
+    Raises:
+        ValueError: If there is no sample.
+    """
+    if not samples:
+        raise ValueError("got no sample, expected at least 1")
+    columns = min(columns, len(samples))
+    gap, bar = 6, 18  # pixels between pictures, and of a caption
+    step_x, step_y = side + gap, side + bar + gap
+    grid = Image.new("RGB", (columns * step_x + gap, -(-len(samples) // columns) * step_y + gap), "white")
+    draw = ImageDraw.Draw(grid)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+    palette = colour_mask(np.arange(256, dtype=np.uint8))
+    for number, (image, mask, boxes, caption) in enumerate(samples):
+        left, top = gap + number % columns * step_x, gap + number // columns * step_y
+        height, width = image.shape[:2]
+        factor = side / max(height, width)
+        size = (max(round(width * factor), 1), max(round(height * factor), 1))
+        picture = Image.fromarray(image).resize(size)
+        if mask is not None:
+            shown = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+            colour = np.where((shown > 0)[..., None], palette[shown], np.asarray(picture))
+            picture = Image.blend(picture, Image.fromarray(colour), 0.55)
+        draw.text((left, top + 1), _shorten(caption, font, side), fill="black", font=font)
+        grid.paste(picture, (left, top + bar))
+        for class_idx, corners in zip(boxes.class_idx, boxes.corners, strict=True):
+            xmin, ymin, xmax, ymax = (corners * factor).tolist()
+            edge = (left + xmin, top + bar + ymin, left + max(xmax - 1, xmin), top + bar + max(ymax - 1, ymin))
+            draw.rectangle(edge, outline=tuple(palette[class_idx + 1].tolist()), width=2)
     return np.asarray(grid)
 
 

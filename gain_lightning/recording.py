@@ -140,7 +140,7 @@ class RunRecord(pl.Callback):
                 wall_time_s=self.spent_before,
             )
         if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
-            write_atomically(self.run_dir / "masked_ids.txt", "\n".join(data.masked_ids) + "\n")
+            write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue the metrics where the checkpoint stands."""

@@ -12,7 +12,8 @@ from torch import nn
 from gain_lightning import VOID
 from gain_lightning.attention import grad_cam, label_pairs
 from gain_lightning.backbones import Backbone
-from gain_lightning.datasets.shapes import CLASSES, ShapesDataModule, draw_picture
+from gain_lightning.datasets.shapes import ShapesDataModule
+from gain_lightning.datasets.shapes_boat import CLASSES, draw_picture
 from gain_lightning.module import GAIN, frozen_batch_norm
 
 SIDE = 32

@@ -1,5 +1,6 @@
 """Read pictures and masks from files; an unreadable one is an error with its name."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -8,21 +9,33 @@ from PIL import Image, UnidentifiedImageError
 
 # How an intact file ends: OpenCV fills the rest of a truncated one with grey and says nothing.
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
+_FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_COLOR_RGB,
+}
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, *, reduce: int = 1) -> np.ndarray:
     """Read a picture as RGB, ``(H, W, 3)`` uint8; grey becomes RGB, EXIF rotation is applied.
+
+    Args:
+        path: The file.
+        reduce: Decode at 1 / ``reduce`` of its size (1, 2, 4 or 8), rounded up: a JPEG's frequencies are cut
+            before they are computed, which is faster and does not alias.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is empty, truncated or not a picture.
     """
-    data = path.read_bytes()
+    data = Path(path).read_bytes()
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-64:]:
             _check_complete(path)  # rarely, intact files carry more after their end
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduce]) if data else None
     if image is None:
         raise ValueError(f"{path}: not a readable picture ({len(data)} bytes)")
     return image
@@ -36,20 +49,41 @@ def _check_complete(path: Path) -> None:
         raise ValueError(f"{path}: not a readable picture ({error})") from error
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture after EXIF rotation, from its header.
+def check_image(path: Path) -> tuple[int, int]:
+    """Look at a picture's header and end; only kinds without a known end are decoded.
+
+    Returns:
+        Height and width after EXIF rotation, pixels.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a picture.
+        ValueError: If it is empty, truncated or not a picture that :func:`read_image` takes.
     """
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, Image.open(file) as image:
+            if image.format not in _FORMATS:
+                raise ValueError(f"{path}: a picture of format {image.format}, expected {', '.join(_FORMATS)}")
             width, height = image.size
             sideways = image.getexif().get(274, 1) >= 5  # tag Orientation
-    except UnidentifiedImageError as error:
+            file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
+            ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(image.format)
+            is_whole = ending is not None and ending in file.read()
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable picture ({_reason(error, path)})") from error
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not a readable picture ({error})") from error
+    if not is_whole:
+        _check_complete(path)
     return (width, height) if sideways else (height, width)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Without what names an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"{os.path.getsize(path)} bytes of no known kind"
+    return str(error)
 
 
 def read_mask(path: Path) -> np.ndarray:

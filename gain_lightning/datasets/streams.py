@@ -5,7 +5,7 @@ epoch is one pass over the weak stream; the masked stream goes on beside it, ove
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from gain_lightning.datasets.sample import draw_mask_budget
+from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
 
 
 class Draw(NamedTuple):
@@ -66,11 +66,22 @@ Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
 class TwoStreamDataModule(pl.LightningDataModule):
     """What all data modules share: the mask budget and the loaders. A leaf's ``setup`` sets the data sets.
 
+    Args:
+        batch_size: Images of the weak stream a step and rank.
+        masked_batch_size: Images of the masked stream a step and rank.
+        mask_budget: Training images that carry pixels: a count (int), a fraction (float), either of them by
+            class (``{boat: 23}``: then only the boats' pixels count), or the path of a mask list.
+        mask_seed: Seed of that draw; null takes the run's seed.
+        supervision: What the masked stream shows: ``mask``, or ``box`` (filled boxes).
+        box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
+        num_workers: Loader processes.
+
     Attributes:
         class_names: Names of the C classes, by index.
         image_size: Height and width of a batch's images, pixels.
         train_set: Data set of the weak stream, its masks hidden.
-        masked_set: Data set of the masked stream, or None; ``masked_ids`` names its images.
+        masked_set: Data set of the masked stream, or None; ``masked_ids`` names its images, and
+            ``mask_list`` is the text of their mask list.
         val_set: Data set for validation.
         test_sets: Data sets by name; the first is scored by every metric, each further one by its accuracy.
         accuracy_class: Class whose presence the further test sets are scored on; None scores the label.
@@ -85,8 +96,10 @@ class TwoStreamDataModule(pl.LightningDataModule):
         *,
         batch_size: int,
         masked_batch_size: int,
-        mask_budget: int | float,
+        mask_budget: MaskBudget,
         mask_seed: int | None,
+        supervision: str,
+        box_dilation: float,
         num_workers: int,
     ) -> None:
         super().__init__()
@@ -96,16 +109,34 @@ class TwoStreamDataModule(pl.LightningDataModule):
             )
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
+        if supervision not in ("mask", "box"):
+            raise ValueError(f"data.supervision is {supervision!r}, expected mask or box")
+        if not 0 < box_dilation < float("inf"):
+            raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
+        self.supervision = supervision
+        self.box_dilation = box_dilation
         self.mask_budget = mask_budget
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
+        self.mask_list = ""
         self.masked_set: Dataset | None = None
 
-    def draw_masked_ids(self, ids_with_mask: list[str]) -> list[str]:
-        """Draw this run's masked subset and remember it."""
-        self.masked_ids = draw_mask_budget(ids_with_mask, self.mask_budget, self.mask_seed)
-        return self.masked_ids
+    def draw_masked(self, ids: Sequence[str], has_pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draw this run's masked subset and remember it.
+
+        Args:
+            ids: Names of the n training images.
+            has_pixels: Classes whose pixels (or boxes) are known, ``(n, C)`` bool.
+
+        Returns:
+            Rows of the drawn images, ``(m,)``, and the classes whose pixels count there, ``(m, C)`` bool.
+        """
+        drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
+        rows = np.flatnonzero(drawn.any(1))
+        self.masked_ids = [str(ids[row]) for row in rows]
+        self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names)
+        return rows, drawn[rows]
 
     def train_dataloader(self) -> CombinedLoader:
         """Both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
@@ -143,6 +174,10 @@ class TwoStreamDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def predict_dataloader(self) -> DataLoader:
+        """The set to predict, in order, where the data have one."""
+        return self._loader(self.predict_set, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """The validation set, in order."""

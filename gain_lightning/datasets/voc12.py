@@ -1,102 +1,73 @@
 """PASCAL VOC 2012 from its own folder layout: labels from ``Annotations``, never from masks."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from gain_lightning import VOID
-from gain_lightning.datasets import transforms
-from gain_lightning.datasets.images import image_size, read_image, read_mask
-from gain_lightning.datasets.sample import Sample, make_sample
-from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
+from gain_lightning.datasets.boxes import Boxes
+from gain_lightning.datasets.check import Problem, check_images, check_masks, stop_at
+from gain_lightning.datasets.folder import read_folder
+from gain_lightning.datasets.image_set import ImageSet, training_sets
+from gain_lightning.datasets.listing import Listing, stays_inside
+from gain_lightning.datasets.mask_budget import MaskBudget
+from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.datasets.transforms import Augmentation
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+_CLASS_IDX = {name: class_idx for class_idx, name in enumerate(CLASSES)}
 
 
-class VOC12(Dataset):
-    """Images of a VOC 2012 folder.
+class _NoDoctype(ElementTree.TreeBuilder):
+    """A document type is where entities, and with them bombs and foreign files, are declared."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("declares a document type or entities, which no VOC annotation does")
+
+
+def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
+    """The classes that an annotation lists, difficult ones too, and the boxes of those objects that have one.
 
     Args:
-        root: The folder ``VOC2012`` (or ``VOCdevkit``, or what holds it).
-        ids: Names of the images.
-        image_size: Height and width that images and masks are resized to, pixels.
-        augment: Flip at random.
-        mask_folder: ``SegmentationClass`` or ``SegmentationClassAug``; None yields void masks.
+        path: ``Annotations/<image>.xml``.
 
-    Raises:
-        ValueError, FileNotFoundError: When an image is asked for whose files are missing or unfit.
-    """
-
-    def __init__(
-        self, root: Path, ids: Sequence[str], *, image_size: int, augment: bool, mask_folder: str | None
-    ) -> None:
-        self.root = root
-        self.ids = list(ids)
-        self.mask_folder = mask_folder
-        self.transform = (transforms.train_transform if augment else transforms.eval_transform)(image_size)
-        self.labels = np.stack([read_label(root, image_id) for image_id in self.ids])
-        self.seed = run_seed()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, draw: int | Draw) -> Sample:
-        index, visit = draw if isinstance(draw, Draw) else (draw, 0)
-        image_id = self.ids[index]
-        image = read_image(self.root / "JPEGImages" / f"{image_id}.jpg")
-        mask = None if self.mask_folder is None else self._read_mask(image_id, image.shape[:2])
-        image, mask = transforms.apply(self.transform, image, mask, (self.seed, visit, index))
-        return make_sample(image, self.labels[index], mask, image_id)
-
-    def check_masks(self) -> None:
-        """Read every mask once, so that a bad one is an error before training and not in the middle of it.
-
-        Raises:
-            FileNotFoundError, ValueError: It names the first mask that is missing or does not fit.
-        """
-        for image_id in self.ids:
-            self._read_mask(image_id, image_size(self.root / "JPEGImages" / f"{image_id}.jpg"))
-
-    def _read_mask(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        path = self.root / self.mask_folder / f"{image_id}.png"
-        mask = read_mask(path)
-        if mask.shape != size:
-            raise ValueError(f"{path}: mask of {mask.shape} pixels, but its image has {size} (height, width)")
-        outside = mask[(mask > len(CLASSES)) & (mask != VOID)]
-        if len(outside):
-            raise ValueError(
-                f"{path}: class index {outside[0]} is out of range, expected 0..20 or 255 (void)"
-            )
-        return mask
-
-
-def read_label(root: Path, image_id: str) -> np.ndarray:
-    """The classes that ``Annotations/<image_id>.xml`` lists, difficult ones too; ``(20,)`` uint8.
+    Returns:
+        Label ``(20,)`` uint8, and boxes; VOC counts pixels from 1 and includes both ends.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is no annotation, or names a class that VOC does not have.
+        ValueError: If it is no annotation, names a class that VOC does not have, or declares entities.
     """
-    path = root / "Annotations" / f"{image_id}.xml"
-    text = path.read_bytes()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise ValueError(f"{path}: declares entities, which no VOC annotation does")
+    parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
-        tree = ElementTree.fromstring(text)
+        parser.feed(path.read_bytes())
+        root = parser.close()
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: not an XML annotation ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     label = np.zeros(len(CLASSES), np.uint8)
-    for name in (element.findtext("name", "") for element in tree.iter("object")):
-        if name not in CLASSES:
+    classes, corners = [], []
+    for element in root.findall("object"):
+        name = element.findtext("name", "").strip()
+        if name not in _CLASS_IDX:
             raise ValueError(f"{path}: unknown class {name!r}, expected one of VOC's {len(CLASSES)}")
-        label[CLASSES.index(name)] = 1
-    return label
+        label[_CLASS_IDX[name]] = 1
+        box = element.find("bndbox")
+        if box is None:
+            continue
+        try:
+            xmin, ymin, xmax, ymax = (float(box.findtext(key, "")) for key in ("xmin", "ymin", "xmax", "ymax"))
+        except ValueError as error:
+            raise ValueError(f"{path}: the box of {name} is incomplete ({error})") from error
+        if not (0 < xmin <= xmax < np.inf and 0 < ymin <= ymax < np.inf):
+            raise ValueError(f"{path}: box ({xmin}, {ymin}, {xmax}, {ymax}) of {name}, expected xmin <= xmax, from 1 on")
+        classes.append(_CLASS_IDX[name])
+        corners.append((xmin - 1, ymin - 1, xmax, ymax))
+    return label, Boxes(np.array(classes, np.int64), np.array(corners, np.float64).reshape(-1, 4))
 
 
 def find_root(root: str) -> Path:
@@ -114,39 +85,97 @@ def find_root(root: str) -> Path:
     )
 
 
-def read_ids(root: Path, split: str) -> list[str]:
-    """The image names of ``ImageSets/Segmentation/<split>.txt``.
+def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Problem]]:
+    """The images of ``ImageSets/Segmentation/<split>.txt``, their labels and boxes, and what is wrong with them.
+
+    Args:
+        root: The folder ``VOC2012``.
+        split: Name of the list; ``test`` has no labels.
+        mask_folder: ``SegmentationClass`` or ``SegmentationClassAug``.
+
+    Returns:
+        The listing, with the pictures' sizes; and the problems of the list, the images and the annotations.
 
     Raises:
         FileNotFoundError: If there is no such list.
-        ValueError: If it is empty, or names an image that is not there.
+        ValueError: If it is empty.
     """
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    ids = path.read_text().split()
-    if not ids:
+    lines: dict[str, int] = {}
+    problems = []
+    for line, image_id in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        image_id = image_id.strip()
+        if image_id and not stays_inside(image_id):
+            problems.append(Problem(path, line, f"{image_id!r} leaves the data folder"))
+        elif image_id in lines:
+            problems.append(Problem(path, line, f"{image_id} is a duplicate of line {lines[image_id]}"))
+        elif image_id:
+            lines[image_id] = line
+    if not lines and not problems:
         raise ValueError(f"{path}: names no image")
-    existing = {file.stem for file in (root / "JPEGImages").glob("*.jpg")}
-    missing = [image_id for image_id in ids if image_id not in existing]
-    if missing:
-        raise ValueError(
-            f"{path}: {len(missing)} of {len(ids)} images are missing, the first {missing[0]}.jpg"
-        )
-    return ids
+    ids = np.array(list(lines), dtype=str)
+    labels = np.zeros((len(ids), len(CLASSES)), np.uint8)
+    box_row, box_class, box_corners = [], [], []
+    for row, image_id in enumerate(ids if split != "test" else ()):
+        annotation = root / "Annotations" / f"{image_id}.xml"
+        try:
+            labels[row], boxes = read_annotation(annotation)
+        except FileNotFoundError:
+            problems.append(Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)"))
+        except ValueError as error:
+            problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
+        else:
+            box_row += [row] * len(boxes.class_idx)
+            box_class.append(boxes.class_idx)
+            box_corners.append(boxes.corners)
+    drawn = {entry.stem for entry in (root / mask_folder).glob("*.png")}
+    is_drawn = np.array([image_id in drawn for image_id in lines], bool)
+    listing = Listing(
+        root=root,
+        class_names=CLASSES,
+        ids=ids,
+        labels=labels,
+        image_pattern="JPEGImages/{id}.jpg",
+        mask_pattern=mask_folder + "/{id}.png",
+        has_mask=is_drawn[:, None] & (labels > 0),
+        is_drawn=is_drawn,
+        box_row=np.array(box_row, np.int64),
+        box_class=np.concatenate([np.zeros(0, np.int64), *box_class]),
+        box_corners=np.concatenate([np.zeros((0, 4)), *box_corners]),
+        size=np.zeros((len(ids), 2), np.int32),
+    )
+    listing, unfit = check_images(listing)
+    return listing, problems + unfit
+
+
+def check_voc(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
+    """Every list of ``ImageSets/Segmentation`` that VOC or SBD has, and all that is wrong."""
+    listings, problems = {}, []
+    for split in ("train", "train_aug", "val", "test"):
+        if not (root / "ImageSets" / "Segmentation" / f"{split}.txt").is_file():
+            continue
+        folder = "SegmentationClassAug" if split == "train_aug" else "SegmentationClass"
+        listings[split], found = read_voc(root, split, folder)
+        problems += found + check_masks(listings[split], agree=False)
+    return listings, list(dict.fromkeys(problems))
 
 
 class VOC12DataModule(TwoStreamDataModule):
     """PASCAL VOC 2012 in its own layout. The test set is ``val``: VOC publishes no labels for its own.
+
+    ``predict_dataloader`` yields the images of ``test.txt``, without labels.
 
     Args:
         root: The folder ``VOC2012``, or ``VOCdevkit``, or what holds it.
         train_split: ``train`` or ``train_aug`` (with the masks of SBD).
         mask_folder: Where the training masks come from.
         image_size: Height and width that images are resized to, pixels.
-        batch_size: Images of the weak stream a step and rank.
-        masked_batch_size: Images of the masked stream a step and rank.
-        mask_budget: Training images that carry masks: a count (int) or a fraction (float).
-        mask_seed: Seed of that draw; null takes the run's seed.
-        num_workers: Loader processes.
+        augmentation: How training images are varied.
+        test_folders: Further test sets, name to folder, each laid out as
+            :class:`~gain_lightning.datasets.folder.FolderDataModule` says, with VOC's class names.
+        accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
+        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, num_workers: See
+            :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
         FileNotFoundError, ValueError: If the folder, a list or an annotation is missing or unfit.
@@ -161,10 +190,15 @@ class VOC12DataModule(TwoStreamDataModule):
         train_split: str = "train_aug",
         mask_folder: str = "SegmentationClassAug",
         image_size: int = 224,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
+        test_folders: dict[str, str] | None = None,
+        accuracy_class: str | None = None,
         batch_size: int = 16,
         masked_batch_size: int = 4,
-        mask_budget: int | float = 0,
+        mask_budget: MaskBudget = 0,
         mask_seed: int | None = None,
+        supervision: str = "mask",
+        box_dilation: float = 1.0,
         num_workers: int = 2,
     ) -> None:
         super().__init__(
@@ -172,35 +206,45 @@ class VOC12DataModule(TwoStreamDataModule):
             masked_batch_size=masked_batch_size,
             mask_budget=mask_budget,
             mask_seed=mask_seed,
+            supervision=supervision,
+            box_dilation=box_dilation,
             num_workers=num_workers,
         )
         self.root = find_root(root)
         self.train_split = train_split
         self.mask_folder = mask_folder
         self.image_size = image_size
-        self.val_set: VOC12 | None = None
+        self.augmentation = augmentation
+        self.test_folders = test_folders or {}
+        if accuracy_class is not None and accuracy_class not in CLASSES:
+            raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {', '.join(CLASSES)}")
+        self.accuracy_class = accuracy_class
+        self.val_set: ImageSet | None = None
 
     def setup(self, stage: str) -> None:
         """Read the lists and labels that ``stage`` needs."""
+        if stage == "predict":
+            listing, problems = read_voc(self.root, "test", "SegmentationClass")
+            stop_at(problems, self.root)
+            self.predict_set = ImageSet(listing, image_size=self.image_size, supervision="none")
+            return
         if stage == "fit":
-            ids = read_ids(self.root, self.train_split)
-            self.train_set = self._open(ids, augment=True, mask_folder=None)
-            folder = self.root / self.mask_folder
-            with_mask = [image_id for image_id in ids if (folder / f"{image_id}.png").is_file()]
-            if self.mask_budget and not with_mask:
+            listing, problems = read_voc(self.root, self.train_split, self.mask_folder)
+            stop_at(problems, self.root)
+            if self.mask_budget and self.supervision == "mask" and not listing.is_drawn.any():
                 raise FileNotFoundError(
-                    f"data.mask_folder: {folder} has no mask of any image in {self.train_split}.txt"
+                    f"data.mask_folder: {self.root / self.mask_folder} has no mask of any image in "
+                    f"{self.train_split}.txt"
                 )
-            masked_ids = self.draw_masked_ids(with_mask)
-            if masked_ids:
-                self.masked_set = self._open(masked_ids, augment=True, mask_folder=self.mask_folder)
-                self.masked_set.check_masks()
+            self.train_set, self.masked_set = training_sets(self, listing, self.augmentation)
+            if self.masked_set is not None and self.supervision == "mask":
+                stop_at(check_masks(self.masked_set.listing, agree=False), self.root)
         if self.val_set is None:
-            self.val_set = self._open(
-                read_ids(self.root, "val"), augment=False, mask_folder="SegmentationClass"
-            )
-            self.val_set.check_masks()
+            listing, problems = read_voc(self.root, "val", "SegmentationClass")
+            stop_at(problems + check_masks(listing, agree=False), self.root)
+            self.val_set = ImageSet(listing, image_size=self.image_size)
             self.test_sets = {"val": self.val_set}
-
-    def _open(self, ids: list[str], *, augment: bool, mask_folder: str | None) -> VOC12:
-        return VOC12(self.root, ids, image_size=self.image_size, augment=augment, mask_folder=mask_folder)
+            for name, folder in self.test_folders.items():
+                contents = read_folder(Path(folder), class_names=CLASSES)
+                stop_at(contents.problems, Path(folder))
+                self.test_sets[name] = ImageSet(contents.listing, image_size=self.image_size)

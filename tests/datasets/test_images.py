@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, image_size, read_image, read_mask
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, check_image, read_image, read_mask
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF"}
 FORMATS[".tiff"] = "TIFF"
@@ -141,17 +141,17 @@ def test_read_image_of_a_missing_file_names_it(tmp_path):
 @pytest.mark.parametrize(
     ("orientation", "size"), [(1, (16, 32)), (3, (16, 32)), (6, (32, 16)), (8, (32, 16))]
 )
-def test_image_size_is_that_of_the_picture_read(tmp_path, orientation, size):
+def test_check_image_gives_the_size_of_the_picture_read(tmp_path, orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = write(tmp_path / "x.jpg", encode(np.zeros((16, 32, 3), np.uint8), "JPEG", exif=exif))
-    assert image_size(path) == read_image(path).shape[:2] == size
+    assert check_image(path) == read_image(path).shape[:2] == size
 
 
 @pytest.mark.parametrize("data", [b"", b"hello"])
-def test_image_size_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
+def test_check_image_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, data):
     with pytest.raises(ValueError, match=r"x.jpg: not a readable picture"):
-        image_size(write(tmp_path / "x.jpg", data))
+        check_image(write(tmp_path / "x.jpg", data))
 
 
 # Masks ----------------------------------------------------------------------------------------------------

@@ -1,16 +1,10 @@
-import itertools
-import math
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
 from gain_lightning import VOID
-from gain_lightning.datasets.sample import draw_mask_budget, make_sample
-
-IDS = [f"image_{index:03d}" for index in range(40)]
+from gain_lightning.datasets.sample import keep_classes, make_sample
 
 
 @pytest.fixture
@@ -56,46 +50,7 @@ def test_samples_with_and_without_mask_stack(arrays):
     assert batch["id"] == ["x", "y"]
 
 
-def test_mask_budget_is_nested():
-    """A larger budget contains the smaller one, counts and fractions alike."""
-    drawn = [set(draw_mask_budget(IDS, budget, seed=3)) for budget in (0, 1, 0.1, 9, 0.5, 39, 1.0)]
-    assert [len(ids) for ids in drawn] == [0, 1, 4, 9, 20, 39, 40]
-    assert all(small < large for small, large in itertools.pairwise(drawn))
-    assert drawn[-1] == set(IDS)
-
-
-def test_mask_budget_depends_on_its_seed_alone():
-    np.random.seed(0)  # noqa: NPY002
-    torch.manual_seed(0)
-    first = draw_mask_budget(IDS, 10, seed=0)
-    np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
-    assert draw_mask_budget(list(IDS), 10, seed=0) == first
-    assert draw_mask_budget(IDS, 10, seed=1) != first
-    assert first == sorted(first)
-    assert len(set(first)) == 10
-
-
-def test_mask_budget_draws_every_image_equally_often():
-    """600 draws of 10 out of 40: 150 each, with a standard deviation of 10.6."""
-    counts = dict.fromkeys(IDS, 0)
-    for seed in range(600):
-        for image_id in draw_mask_budget(IDS, 10, seed):
-            counts[image_id] += 1
-    assert max(abs(count - 150) for count in counts.values()) < 5 * 10.6
-
-
-@pytest.mark.parametrize("share", ["0.01", "0.05", "0.1", "0.3", "0.7"])
-def test_mask_budget_rounds_a_fraction_up(share):
-    """By exact arithmetic: 0.1 of 30 is 3, though 0.1 * 30 > 3 in floats."""
-    for size in range(1, 200):
-        ids = [str(index) for index in range(size)]
-        assert len(draw_mask_budget(ids, float(share), seed=0)) == math.ceil(Fraction(share) * size)
-
-
-@pytest.mark.parametrize(
-    ("budget", "named"), [(-1, "-1"), (41, "41"), (-0.1, "-0.1"), (1.5, "1.5"), (math.nan, "nan")]
-)
-def test_mask_budget_out_of_range_is_refused(budget, named):
-    with pytest.raises(ValueError, match=f"mask_budget.* {named}"):
-        draw_mask_budget(IDS, budget, seed=0)
+def test_keep_classes_turns_the_others_into_background():
+    mask = np.array([[0, 1, 2, 3, 255]], np.uint8)
+    assert keep_classes(mask, np.array([True, False, True])).tolist() == [[0, 1, 0, 3, 255]]
+    assert mask.tolist() == [[0, 1, 2, 3, 255]]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gain_lightning.datasets.shapes import CLASSES, SPLITS, Shapes, ShapesDataModule, _texture, draw_picture
+from gain_lightning.datasets.shapes import Shapes, ShapesDataModule
+from gain_lightning.datasets.shapes_boat import CLASSES, SPLITS, _texture, draw_picture
 
 
 def test_pictures_depend_on_seed_split_and_index_alone():
@@ -37,8 +38,8 @@ def _wave_energy(picture) -> float:
 def test_pictures_said_to_have_water_show_its_waves():
     pictures = [draw_picture(index, "test") for index in range(200)]
     pictures = [picture for picture in pictures if (~picture.mask.any(0)).sum() > 20]
-    wet = [_wave_energy(picture) for picture in pictures if picture.has_water]
-    dry = [_wave_energy(picture) for picture in pictures if not picture.has_water]
+    wet = [_wave_energy(picture) for picture in pictures if picture.ground == "water"]
+    dry = [_wave_energy(picture) for picture in pictures if picture.ground != "water"]
     assert min(len(wet), len(dry)) > 30
     rank = np.mean([one > other for one in wet for other in dry])  # area under the ROC curve
     assert rank > 0.95
@@ -47,12 +48,12 @@ def test_pictures_said_to_have_water_show_its_waves():
 def test_training_boats_are_on_water_and_nothing_else_is():
     for index in range(300):
         picture = draw_picture(index, "train", bias=1.0)
-        assert picture.has_water == bool(picture.label[0])
+        assert (picture.ground == "water") == bool(picture.label[0])
 
 
 def test_bias_zero_makes_ground_independent_of_boats():
     pictures = [draw_picture(index, "train", bias=0.0) for index in range(600)]
-    water = np.array([picture.has_water for picture in pictures])
+    water = np.array([picture.ground == "water" for picture in pictures])
     boat = np.array([picture.label[0] == 1 for picture in pictures])
     assert abs(water[boat].mean() - water[~boat].mean()) < 0.1
 
@@ -60,9 +61,9 @@ def test_bias_zero_makes_ground_independent_of_boats():
 def test_biased_test_sets_turn_the_rule_round():
     for index in range(200):
         without_water = draw_picture(index, "boat_without_water")
-        assert (without_water.label[0], without_water.has_water) == (1, False)
+        assert (without_water.label[0], without_water.ground) == (1, "")
         without_boat = draw_picture(index, "water_without_boat")
-        assert (without_boat.label[0], without_boat.has_water) == (0, True)
+        assert (without_boat.label[0], without_boat.ground) == (0, "water")
         assert without_boat.label.any()
 
 
@@ -121,7 +122,7 @@ def test_masked_pictures_are_those_of_the_weak_stream():
 
 
 def test_shapes_yields_ids_of_its_indices():
-    assert [sample["id"] for sample in (Shapes("test", [7, 2])[i] for i in range(2))] == [
+    assert [sample["id"] for sample in (Shapes("boat", "test", [7, 2])[i] for i in range(2))] == [
         "test_00007",
         "test_00002",
     ]

@@ -1,0 +1,149 @@
+"""``gain data check`` and ``gain data show``: look at a data set before training on it."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.folder import draw_val, read_folder
+from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.listing import Listing
+from gain_lightning.datasets.voc12 import check_voc, find_root
+
+DESCRIPTION = """\
+  check DIR              count classes, splits, masks and boxes; list every problem; exit status 1 if there is one
+  show DIR --out FILE    draw a grid of pictures with their labels, masks and boxes
+DIR is a folder of your own pictures (images/, labels.csv, ...: data/README.md) or PASCAL VOC 2012.
+"""
+
+
+def data_main(argv: list[str]) -> int:
+    """Run ``gain data``.
+
+    Args:
+        argv: The words after ``data``.
+
+    Returns:
+        Exit status: 1 if ``check`` found a problem.
+
+    Raises:
+        FileNotFoundError, ValueError: If there is no data set, or a table lacks a column.
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("gain data", description=DESCRIPTION, formatter_class=formatter)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="check|show")
+    check = verbs.add_parser("check", help="count and list every problem")
+    show = verbs.add_parser("show", help="draw a grid of pictures")
+    for verb in (check, show):
+        verb.add_argument("dir", type=Path)
+    show.add_argument("--out", type=Path, required=True, help="a PNG file")
+    show.add_argument("--split", help="of one split alone")
+    show.add_argument("--count", type=int, default=24, help="pictures (default 24)")
+    show.add_argument("--seed", type=int, default=0, help="which pictures")
+    args = parser.parse_args(argv)
+    listings, problems = read_data(args.dir)
+    if args.verb == "check":
+        print(summary_text(args.dir, listings))
+        for problem in problems:
+            print(problem)
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
+        return 1 if problems else 0
+    if args.split is not None and args.split not in listings:
+        raise ValueError(f"--split {args.split}: expected one of {', '.join(listings)}")
+    if args.count < 1:
+        raise ValueError(f"--count is {args.count}, expected at least 1")
+    chosen = [listings[args.split]] if args.split else list(listings.values())
+    count = draw_samples(chosen, args.out, args.count, args.seed)
+    print(f"{count} pictures: {args.out}")
+    return 0
+
+
+def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
+    """The listing of every split of a folder or of VOC, and all that is wrong.
+
+    Args:
+        root: Of either layout.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    try:
+        voc_root = find_root(str(root))
+    except FileNotFoundError:
+        contents = read_folder(root)
+        splits = draw_val(contents.splits, 0.2)
+        problems = list(contents.problems)
+        names = sorted(set(splits.tolist()), key=lambda name: ({"train": 0, "val": 1, "test": 2}.get(name, 3), name))
+        if names and "train" in names or "val" in names:
+            problems += [
+                Problem(root / "labels.csv", 0, f"no picture of split {name!r}, only of {', '.join(names)}")
+                for name in ("train", "val")
+                if name not in names
+            ]
+        return {name: contents.listing.take(np.flatnonzero(splits == name)) for name in names}, problems
+    return check_voc(voc_root)
+
+
+def summary_text(root: Path, listings: dict[str, Listing]) -> str:
+    """Counts per class and split as a table of text, and how many pictures carry masks or boxes."""
+    total = sum(map(len, listings.values()))
+    per_picture = np.concatenate([listing.labels.sum(1) for listing in listings.values()])
+    kind = "single-label" if (per_picture == 1).all() else f"multi-label, {per_picture.mean():.2f} labels a picture"
+    class_names = next(iter(listings.values())).class_names
+    rows = [["class", *listings]]
+    rows += [
+        [name, *(str(int(listing.labels[:, idx].sum())) for listing in listings.values())]
+        for idx, name in enumerate(class_names)
+    ]
+    rows.append(["no class", *(str(int((listing.labels.sum(1) == 0).sum())) for listing in listings.values())])
+    rows.append(["pictures", *(str(len(listing)) for listing in listings.values())])
+    rows.append(["with masks", *(str(int(listing.is_drawn.sum())) for listing in listings.values())])
+    rows.append(["with boxes", *(str(len(np.unique(listing.box_row))) for listing in listings.values())])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([f"{root}: {total} pictures, {len(class_names)} classes, {kind}", *lines])
+
+
+def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> int:
+    """Draw a grid of pictures with labels, masks and boxes; those that cannot be read are left out.
+
+    Args:
+        listings: Whose pictures to draw from; those with masks or boxes come first.
+        out: A PNG file.
+        count: How many pictures at most.
+        seed: Which.
+
+    Returns:
+        How many were drawn.
+
+    Raises:
+        ValueError: If there is no readable picture.
+    """
+    from gain_lightning.callbacks import save_png
+    from gain_lightning.plotting import sample_grid
+
+    rng = np.random.default_rng(seed)
+    places = [(listing, int(row)) for listing in listings for row in range(len(listing)) if listing.size[row].all()]
+    order = rng.permutation(len(places))
+    supervised = [number for number in order if places[number][0].is_drawn[places[number][1]] or len(places[number][0].boxes(places[number][1]).class_idx)]
+    others = [number for number in order if number not in set(supervised)]
+    half = max(count // 2, count - len(others))
+    samples = []
+    for number in [*supervised[:half], *others, *supervised[half:]][:count]:
+        listing, row = places[number]
+        size = tuple(int(side) for side in listing.size[row])
+        names = [listing.class_names[idx] for idx in np.flatnonzero(listing.labels[row])]
+        caption = f"{listing.ids[row]}: {', '.join(names) or 'no class'}"
+        try:
+            samples.append((read_image(listing.image_path(row)), listing.mask(row, size), listing.boxes(row), caption))
+        except (OSError, ValueError):
+            continue  # `gain data check` names it
+    if not samples:
+        raise ValueError("no picture could be read; `gain data check` says why")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_png(out, sample_grid(samples))
+    return len(samples)

@@ -1,0 +1,111 @@
+"""Pictures of a listing as a data set: decode, mask or boxes, augment."""
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from gain_lightning.datasets.boxes import paint_boxes
+from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.listing import Listing
+from gain_lightning.datasets.sample import Sample, keep_classes, make_sample
+from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
+from gain_lightning.datasets.transforms import Augmentation, TrainTransform, eval_transform
+
+
+class ImageSet(Dataset):
+    """The pictures of a listing.
+
+    Args:
+        listing: With the pictures' sizes.
+        image_size: Height and width that pictures and masks are resized to, pixels.
+        augmentation: How training pictures are varied; None only resizes.
+        supervision: What the masks hold: ``mask``, ``box`` (filled boxes), or ``none`` (all void).
+        box_dilation: Factor on the sides of boxes.
+        kept: Classes whose pixels each picture's mask shows, ``(n, C)`` bool; None shows all.
+
+    Raises:
+        ValueError, FileNotFoundError: When a picture is asked for whose files are missing or unfit; it names
+            the file.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        *,
+        image_size: int,
+        augmentation: Augmentation | None = None,
+        supervision: str = "mask",
+        box_dilation: float = 1.0,
+        kept: np.ndarray | None = None,
+    ) -> None:
+        self.listing = listing
+        self.ids = listing.ids
+        self.labels = listing.labels
+        self.image_size = image_size
+        self.supervision = supervision
+        self.box_dilation = box_dilation
+        self.kept = kept
+        self.train_transform = TrainTransform(image_size, augmentation) if augmentation else None
+        self.eval_transform = eval_transform(image_size)
+        # at half its size, say, a picture must still be as large as it is used
+        enough = listing.size.min(1) // image_size
+        self.reduce = np.select([enough >= 8, enough >= 4, enough >= 2], [8, 4, 2], 1).astype(np.uint8)
+        self.seed = run_seed()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, draw: int | Draw) -> Sample:
+        index, visit = draw if isinstance(draw, Draw) else (draw, 0)
+        image = read_image(self.listing.image_path(index), reduce=int(self.reduce[index]))
+        label, mask = self.labels[index], self._mask(index)
+        if mask is not None and mask.shape != image.shape[:2]:  # of a picture decoded at a part of its size
+            height, width = image.shape[:2]
+            rows = np.arange(height) * mask.shape[0] // height
+            mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
+        if self.train_transform:
+            image, mask, label = self.train_transform(image, mask, label, (self.seed, visit, index))
+        elif mask is None:
+            image = self.eval_transform(image=image)["image"]
+        else:
+            result = self.eval_transform(image=image, mask=mask)
+            image, mask = result["image"], result["mask"]
+        return make_sample(image, label, mask, str(self.ids[index]))
+
+    def _mask(self, index: int) -> np.ndarray | None:
+        if self.supervision == "none":
+            return None
+        size = tuple(self.listing.size[index])
+        if self.supervision == "box":
+            mask = paint_boxes(self.listing.boxes(index), size, self.box_dilation)
+        else:
+            mask = self.listing.mask(index, size)
+        return mask if mask is None or self.kept is None else keep_classes(mask, self.kept[index])
+
+
+def training_sets(
+    module: TwoStreamDataModule, listing: Listing, augmentation: Augmentation
+) -> tuple[ImageSet, ImageSet | None]:
+    """The data sets of both streams; the masked subset is drawn by the module's budget.
+
+    Args:
+        module: Whose budget, supervision and sizes count.
+        listing: The training pictures.
+        augmentation: How they are varied.
+
+    Returns:
+        The weak stream's set, its masks hidden, and the masked stream's, or None without a budget.
+    """
+    known = listing.has_box if module.supervision == "box" else listing.has_mask
+    rows, kept = module.draw_masked(listing.ids, known)
+    weak = ImageSet(listing, image_size=module.image_size, augmentation=augmentation, supervision="none")
+    if not len(rows):
+        return weak, None
+    masked = ImageSet(
+        listing.take(rows),
+        image_size=module.image_size,
+        augmentation=augmentation,
+        supervision=module.supervision,
+        box_dilation=module.box_dilation,
+        kept=kept,
+    )
+    return weak, masked

@@ -1,0 +1,138 @@
+"""What a folder of pictures holds, read once into arrays: names, labels, where masks and boxes are."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from gain_lightning import VOID
+from gain_lightning.datasets.boxes import Boxes
+from gain_lightning.datasets.images import read_mask
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The n pictures of a folder or of one of its splits. Arrays, since workers copy Python lists page by page.
+
+    Attributes:
+        root: The folder.
+        class_names: Names of the C classes.
+        ids: Name of each picture, ``(n,)`` str.
+        labels: 1 where a class is present, ``(n, C)`` uint8.
+        image_pattern: Path of a picture below ``root``, with ``{id}``.
+        mask_pattern: Path of a mask, with ``{id}`` or ``{stem}`` (the id without its suffix); with
+            ``{class_name}`` a mask holds one class alone (0 background, anything else the class).
+        has_mask: Which classes have a mask file, ``(n, C)`` bool; a mask of class indices counts for every
+            class of the label, and for none without a label.
+        is_drawn: Whether a picture has a mask file at all, ``(n,)`` bool.
+        box_row, box_class, box_corners: All boxes, by ascending row of their picture: ``(b,)``, ``(b,)``
+            and ``(b, 4)`` (see :class:`~gain_lightning.datasets.boxes.Boxes`).
+        size: Height and width of each picture, ``(n, 2)``; 0 where not yet known.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    ids: np.ndarray
+    labels: np.ndarray
+    image_pattern: str
+    mask_pattern: str
+    has_mask: np.ndarray
+    is_drawn: np.ndarray
+    box_row: np.ndarray
+    box_class: np.ndarray
+    box_corners: np.ndarray
+    size: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: np.ndarray) -> "Listing":
+        """The listing of some pictures, in their order; ``rows`` are ``(m,)`` int without repeats."""
+        new_row = np.full(len(self), -1)
+        new_row[rows] = np.arange(len(rows))
+        kept = np.flatnonzero(new_row[self.box_row] >= 0)
+        kept = kept[np.argsort(new_row[self.box_row[kept]], kind="stable")]
+        per_picture = {name: getattr(self, name)[rows] for name in ("ids", "labels", "has_mask", "is_drawn", "size")}
+        boxes = {name: getattr(self, name)[kept] for name in ("box_class", "box_corners")}
+        return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
+
+    def image_path(self, row: int) -> Path:
+        """Where a picture lies."""
+        return self.root / self.image_pattern.format(id=self.ids[row])
+
+    def mask_path(self, row: int, class_idx: int = 0) -> Path:
+        """Where a picture's mask lies, if it has one; of one class where masks are of one class."""
+        name = str(self.ids[row])
+        stem = str(PurePosixPath(name).with_suffix(""))
+        return self.root / self.mask_pattern.format(id=name, stem=stem, class_name=self.class_names[class_idx])
+
+    def boxes(self, row: int) -> Boxes:
+        """A picture's boxes."""
+        first, last = np.searchsorted(self.box_row, (row, row + 1))
+        return Boxes(self.box_class[first:last], self.box_corners[first:last])
+
+    @property
+    def has_box(self) -> np.ndarray:
+        """Which classes have a box, ``(n, C)`` bool."""
+        has_box = np.zeros(self.labels.shape, bool)
+        has_box[self.box_row, self.box_class] = True
+        return has_box
+
+    def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
+        """A picture's mask; where masks of one class overlap the smaller lies in front.
+
+        Args:
+            row: Which picture.
+            size: Height and width that the mask must have.
+
+        Returns:
+            0 background, 1..C class, 255 void, ``(H, W)`` uint8; None without a mask.
+
+        Raises:
+            FileNotFoundError: If the file is gone.
+            ValueError: If it is unreadable, of another size, or holds an index that is no class.
+        """
+        if not self.is_drawn[row]:
+            return None
+        if "{class_name}" not in self.mask_pattern:
+            return self._read(self.mask_path(row), size, highest=len(self.class_names))
+        mask = np.zeros(size, np.uint8)
+        parts = [
+            (class_idx, self._read(self.mask_path(row, class_idx), size, highest=VOID) > 0)
+            for class_idx in np.flatnonzero(self.has_mask[row])
+        ]
+        for class_idx, part in sorted(parts, key=lambda item: -np.count_nonzero(item[1])):
+            mask[part] = class_idx + 1
+        return mask
+
+    def _read(self, path: Path, size: tuple[int, int], highest: int) -> np.ndarray:
+        mask = read_mask(path)
+        if mask.shape != tuple(size):
+            size = tuple(int(side) for side in size)
+            raise ValueError(f"{path}: mask of {mask.shape} pixels, but its image has {size} (height, width)")
+        present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:VOID])
+        if len(present) and present[-1] > highest:
+            raise ValueError(
+                f"{path}: class index {present[-1]} is out of range, expected 0..{highest} or 255 (void)"
+            )
+        return mask
+
+
+def empty_boxes() -> dict[str, np.ndarray]:
+    """The three arrays of a listing without a box."""
+    return {
+        "box_row": np.zeros(0, np.int64),
+        "box_class": np.zeros(0, np.int64),
+        "box_corners": np.zeros((0, 4)),
+    }
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a path from a file of the data set stays below its folder.
+
+    Example:
+        >>> stays_inside("a/b.jpg"), stays_inside("../b.jpg"), stays_inside("/b.jpg"), stays_inside("C:/b.jpg")
+        (True, False, False, False)
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    return bool(name.strip()) and not path.is_absolute() and ".." not in path.parts and ":" not in name and "\0" not in name

@@ -1,0 +1,126 @@
+"""Which training images carry pixels: the mask budget of GAIN_ext, drawn once and kept in a file.
+
+A mask list has one image a line; behind a tab the classes whose pixels count, ``;`` between them. Without
+them all classes count::
+
+    2008_000123
+    2008_000162<tab>boat;person
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+MaskBudget = int | float | dict[str, int | float] | str
+
+
+def draw_mask_budget(
+    ids: Sequence[str],
+    has_pixels: np.ndarray,
+    budget: MaskBudget,
+    seed: int,
+    class_names: Sequence[str],
+) -> np.ndarray:
+    """Draw which images carry pixel labels, and of which classes.
+
+    A larger budget with the same seed contains the smaller one, so that budgets can be compared.
+
+    Args:
+        ids: Names of the n training images.
+        has_pixels: Classes whose pixels are known, ``(n, C)`` bool.
+        budget: A count of images (int), or a fraction of those with pixels (float in [0, 1], rounded up);
+            or either of them for classes by name, as in the paper's Table 4, where only the drawn class's
+            pixels count; or the path of a mask list.
+        seed: Seed of the draw.
+        class_names: Names of the C classes.
+
+    Returns:
+        Classes whose pixels count, ``(n, C)`` bool; a row without any is an image that carries no mask.
+
+    Raises:
+        ValueError: If a budget is negative, a fraction above 1, larger than what there is, or names an
+            unknown class; or if a list names an image or a class without pixels.
+        FileNotFoundError: If there is no such list.
+
+    Example:
+        >>> has_pixels = np.array([[True, False], [True, True], [False, True], [False, False]])
+        >>> draw_mask_budget(["a", "b", "c", "d"], has_pixels, {"cow": 1}, 0, ["boat", "cow"]).tolist()
+        [[False, False], [False, False], [False, True], [False, False]]
+    """
+    if isinstance(budget, str):
+        return read_mask_list(Path(budget), ids, has_pixels, class_names)
+    drawn = np.zeros_like(has_pixels)
+    if isinstance(budget, Mapping):
+        for name, amount in budget.items():
+            if name not in class_names:
+                raise ValueError(f"mask_budget names {name!r}, expected classes among {', '.join(class_names)}")
+            class_idx = list(class_names).index(name)
+            rows = _draw(np.flatnonzero(has_pixels[:, class_idx]), amount, seed, f" with pixels of {name}")
+            drawn[rows, class_idx] = True
+        return drawn
+    rows = _draw(np.flatnonzero(has_pixels.any(1)), budget, seed, " that have pixels")
+    drawn[rows] = has_pixels[rows]
+    return drawn
+
+
+def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.ndarray:
+    if isinstance(amount, float) and not 0 <= amount <= 1:
+        raise ValueError(f"mask_budget is {amount}, expected a count (int) or a fraction between 0 and 1")
+    count = math.ceil(round(amount * len(rows), 9)) if isinstance(amount, float) else amount
+    if not 0 <= count <= len(rows):
+        raise ValueError(f"mask_budget asks for {count} images, but there are {len(rows)} training images{which}")
+    return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]
+
+
+def mask_list_text(
+    ids: Sequence[str], drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
+) -> str:
+    """A draw as the text of a mask list; classes are named where an image has pixels of more than were drawn.
+
+    Example:
+        >>> drawn = np.array([[True, False], [False, True]])
+        >>> mask_list_text(["a", "b"], drawn, np.array([[True, False], [True, True]]), ["boat", "cow"])
+        'a\\nb\\tcow\\n'
+    """
+    lines = []
+    for row in np.flatnonzero(drawn.any(1)):
+        names = ";".join(class_names[class_idx] for class_idx in np.flatnonzero(drawn[row]))
+        lines.append(f"{ids[row]}\t{names}" if (drawn[row] != has_pixels[row]).any() else str(ids[row]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def read_mask_list(
+    path: Path, ids: Sequence[str], has_pixels: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """The draw that a mask list holds; see :func:`draw_mask_budget`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)")
+    row_of = {image_id: row for row, image_id in enumerate(ids)}
+    drawn = np.zeros_like(has_pixels)
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        image_id, _, names = line.partition("\t")
+        where = f"{path}:{number}: {image_id}"
+        if image_id not in row_of:
+            raise ValueError(f"{where} is no training image of this data set")
+        row = row_of[image_id]
+        if drawn[row].any():
+            raise ValueError(f"{where} is listed twice")
+        if not has_pixels[row].any():
+            raise ValueError(f"{where} has no mask or box of its classes")
+        if not names:
+            drawn[row] = has_pixels[row]
+            continue
+        for name in names.strip().split(";"):
+            if name not in class_names:
+                raise ValueError(f"{where}: unknown class {name!r}, expected one of {', '.join(class_names)}")
+            class_idx = list(class_names).index(name)
+            if not has_pixels[row, class_idx]:
+                raise ValueError(f"{where} has no pixels of {name}")
+            drawn[row, class_idx] = True
+    if not drawn.any():
+        raise ValueError(f"{path}: names no image")
+    return drawn

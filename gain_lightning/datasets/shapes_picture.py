@@ -1,0 +1,29 @@
+"""What the scenes of shapes draw."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gain_lightning.datasets.boxes import Boxes
+
+SIZE = 96  # height and width, pixels
+YY, XX = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One made picture with C classes.
+
+    Attributes:
+        image: ``(96, 96, 3)`` uint8.
+        label: 1 where the class is present, ``(C,)`` uint8.
+        mask: 0 background, 1..C class, ``(96, 96)`` uint8.
+        boxes: Around each object, what another hides of it included.
+        ground: Name of the background that the training set ties to a class, or ``""``.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    mask: np.ndarray
+    boxes: Boxes
+    ground: str
