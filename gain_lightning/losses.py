@@ -56,7 +56,8 @@ def mean_per_image(values: Tensor, pairs: Pairs, num_images: Tensor | int) -> Te
         tensor(3.)
     """
     count = torch.bincount(pairs.image, minlength=pairs.num_images)[pairs.image]  # (P,)
-    return (values / count).sum() / torch.as_tensor(num_images, device=values.device).clamp_min(1)
+    divisor = torch.as_tensor(num_images, dtype=values.dtype, device=values.device)
+    return (values / count).sum() / torch.where(divisor > 0, divisor, 1)
 
 
 def attention_mining_loss(
@@ -95,7 +96,7 @@ def attention_mining_loss(
 
 
 def attention_supervision_loss(
-    maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean"
+    maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean", num_images: Tensor | None = None
 ) -> Tensor:
     """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class.
 
@@ -110,6 +111,8 @@ def attention_supervision_loss(
         mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)`` int64.
         pairs: The P pairs.
         reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say.
+        num_images: Divide the sum over images by this and not by the number of images here that have a
+            supervised pair: where a batch is shared out among processes, their mean number.
 
     Returns:
         Scalar, exactly 0 (with a graph) if no image carries a mask.
@@ -138,8 +141,23 @@ def attention_supervision_loss(
     if reduction == "mean":
         error = error / valid.flatten(1).sum(1).clamp_min(1e-6)
     pairs = Pairs(pairs.image[supervised], pairs.label[supervised], pairs.rank[supervised], pairs.num_images)
-    num_images = torch.bincount(pairs.image, minlength=1).count_nonzero()
+    if num_images is None:
+        num_images = num_supervised(mask, pairs)
     return mean_per_image(error[supervised], pairs, num_images)
+
+
+def num_supervised(mask: Tensor, pairs: Pairs) -> Tensor:
+    """How many images :func:`attention_supervision_loss` averages over: those whose mask shows a labelled class.
+
+    Args:
+        mask: Shape ``(N, H, W)``.
+        pairs: The P pairs.
+
+    Returns:
+        Scalar int64.
+    """
+    shown = (mask[pairs.image] == pairs.label.view(-1, 1, 1) + 1).flatten(1).any(1)
+    return torch.bincount(pairs.image[shown], minlength=1).count_nonzero()
 
 
 def _pool(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,7 +13,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, margins, resize_maps, scale_maps, soft_mask
 from gain_lightning.backbones import build_backbone
-from gain_lightning.losses import attention_mining_loss, attention_supervision_loss, classification_loss
+from gain_lightning.losses import (
+    attention_mining_loss,
+    attention_supervision_loss,
+    classification_loss,
+    num_supervised,
+)
 from gain_lightning.metrics import MeanAP, PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
 
 INFERENCE_MODE = (
@@ -140,6 +145,15 @@ class GAIN(pl.LightningModule):
         """Refuse inference mode, and a GAIN_ext without masks, before any step."""
         if stage != "predict" and self.trainer.validate_loop.inference_mode:
             raise RuntimeError(INFERENCE_MODE)
+        labels = getattr(getattr(self.trainer.datamodule, "train_set", None), "labels", None)
+        if stage == "fit" and self.hparams.task == "single_label" and labels is not None:
+            wrong = (labels.sum(1) != 1).nonzero()[0]
+            if len(wrong):
+                image_id = self.trainer.datamodule.train_set.ids[wrong[0]]
+                raise ValueError(
+                    f"model.task is single_label, but {len(wrong)} training images do not have exactly one label, "
+                    f"the first {image_id}"
+                )
         if stage == "fit" and self.hparams.ext_weight > 0:
             if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(
@@ -204,7 +218,8 @@ class GAIN(pl.LightningModule):
                 else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
             )
             pairs = label_pairs(attended)
-            maps = grad_cam(features, self._map_score(logits), pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
+            score = self._map_score(logits)
+            maps = grad_cam(features, score, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
             weak_pairs, is_weak = pairs.of_images(0, num_weak)
             if am_weight:
                 terms["loss_am"] = self._mining_loss(image[:num_weak], maps[is_weak], weak_pairs)
@@ -213,6 +228,8 @@ class GAIN(pl.LightningModule):
                 masked_pairs, is_masked = pairs.of_images(num_weak, num_images)
                 terms["loss_ext"] = self._supervision_loss(maps[is_masked], masked["mask"], masked_pairs)
                 loss = loss + ext_weight * terms["loss_ext"]
+        if ext_weight and masked is None and is_distributed():
+            mean_over_processes(torch.zeros((), device=image.device))  # the others wait for every process's count
         return {"loss": loss, **terms}
 
     def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
@@ -231,7 +248,11 @@ class GAIN(pl.LightningModule):
         attention = scale_maps(maps, self.hparams.scaling)
         if self.hparams.ext_resolution == "image":
             attention = resize_maps(attention, mask.shape[1:])
-        return attention_supervision_loss(attention, mask, pairs, reduction=self.hparams.ext_reduction)
+        # every process has the same share of weak images, but not of supervised ones
+        num_images = mean_over_processes(num_supervised(mask, pairs).float()) if is_distributed() else None
+        return attention_supervision_loss(
+            attention, mask, pairs, reduction=self.hparams.ext_reduction, num_images=num_images
+        )
 
     def _map_score(self, logits: Tensor) -> Tensor:
         return margins(logits) if self.hparams.map_score == "margin" else logits
@@ -358,6 +379,17 @@ class GAIN(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         for metric in metrics.values():
             metric.reset()
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of every process's value; all of them must call it."""
+    torch.distributed.all_reduce(value)
+    return value / torch.distributed.get_world_size()
 
 
 def batch_norm_layers(module: nn.Module) -> list[nn.Module]:

@@ -2,7 +2,8 @@
 
 Stands in for the industrial camera of the paper's section 5, whose pictures are not public. The body looks
 the same from both sides save for a small lamp beside the lens: on its left in orientation ``a``, on its
-right in ``b``. In training, ``a`` always lies on the bench and ``b`` on the belt. Image ``index`` of a split
+right in ``b``. In training, ``a`` always lies on the bench and ``b`` on the belt; a plain mat under the
+camera keeps both grounds out of its box. Image ``index`` of a split
 depends on (seed, split, index) alone. A left-right flip would turn one class into the other.
 """
 
@@ -81,6 +82,8 @@ def _draw_camera(rng: np.random.Generator, image: np.ndarray, class_idx: int, ot
     dy = (YY - centre[1]) * np.cos(tilt) - (XX - centre[0]) * np.sin(tilt)
     dx, dy = dx / scale, dy / scale
     body = np.abs(dx / 26) ** 5 + np.abs(dy / 18) ** 5 < 1
+    mat = np.abs(dx / 38) ** 5 + np.abs(dy / 30) ** 5 < 1
+    image[mat] = rng.uniform(120, 200) + rng.normal(0, 8, 3)
     shade = rng.uniform(45, 105)
     image[body] = shade + rng.normal(0, 6, 3)
     distance = np.hypot(dx, dy)

@@ -1,0 +1,229 @@
+"""Folders of one's own: what is read, and that every problem is named with its file and line."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gain_lightning.cli import main
+from gain_lightning.datasets.folder import FolderDataModule, read_folder
+
+SIZE = (30, 40)  # height, width
+
+
+def picture(path, seed=0, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+
+def mask(path, patches, size=SIZE):
+    """Index mask with squares ``{index: (top, left)}`` of 8 pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.zeros(size, np.uint8)
+    for index, (top, left) in patches.items():
+        values[top : top + 8, left : left + 8] = index
+    Image.fromarray(values).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six pictures of cats and dogs, masks for two, boxes for one; class 1 is dog, 2 cat."""
+    root = tmp_path / "pets"
+    for number in range(6):
+        picture(root / "images" / f"p{number}.jpg", number)
+    (root / "labels.csv").write_text(
+        "filename,classes,split\n"
+        "p0.jpg,cat,train\np1.jpg,dog;cat,train\np2.jpg,,train\np3.jpg,dog,val\np4.jpg,cat,test\np5.jpg,dog,night\n"
+    )
+    (root / "classes.txt").write_text("dog\ncat\n")
+    (root / "boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\np1.jpg,dog,0,0,10,20\np1.jpg,cat,5,5,40,30\n")
+    mask(root / "masks" / "p0.png", {2: (3, 4)})
+    mask(root / "masks" / "p3.png", {1: (0, 0), 255: (10, 10)})
+    return root
+
+
+def test_contents(folder):
+    listing, splits, problems = read_folder(folder)
+    assert problems == []
+    assert listing.class_names == ("dog", "cat")
+    assert listing.ids.tolist() == [f"p{number}.jpg" for number in range(6)]
+    assert listing.labels.tolist() == [[0, 1], [1, 1], [0, 0], [1, 0], [0, 1], [1, 0]]
+    assert splits.tolist() == ["train"] * 3 + ["val", "test", "night"]
+    assert listing.is_drawn.tolist() == [True, False, False, True, False, False]
+    assert listing.size.tolist() == [list(SIZE)] * 6
+    assert listing.boxes(1).corners.tolist() == [[0, 0, 10, 20], [5, 5, 40, 30]]
+    assert len(listing.boxes(0).class_idx) == 0
+
+
+def test_splits_become_train_val_and_test_sets(folder):
+    data = FolderDataModule(root=str(folder), image_size=32, num_workers=0, batch_size=2)
+    data.setup("fit")
+    assert data.train_set.ids.tolist() == ["p0.jpg", "p1.jpg", "p2.jpg"]
+    assert data.val_set.ids.tolist() == ["p3.jpg"]
+    assert {name: one.ids.tolist() for name, one in data.test_sets.items()} == {"test": ["p4.jpg"], "night": ["p5.jpg"]}
+    sample = data.val_set[0]
+    assert sample["image"].shape == (3, 32, 32)
+    assert set(sample["mask"].unique().tolist()) == {0, 1, 255}
+
+
+def test_masked_stream_takes_masks_or_boxes(folder):
+    for supervision, ids, values in (("mask", ["p0.jpg"], {0, 2}), ("box", ["p1.jpg"], {0, 1, 2})):
+        data = FolderDataModule(root=str(folder), image_size=32, mask_budget=1.0, supervision=supervision)
+        data.setup("fit")
+        assert data.masked_ids == ids
+        assert set(data.masked_set[0]["mask"].unique().tolist()) == values
+
+
+def test_smaller_box_lies_in_front_and_dilation_widens(folder):
+    def share(dilation):
+        data = FolderDataModule(root=str(folder), image_size=40, mask_budget=1, supervision="box", box_dilation=dilation)
+        data.setup("fit")
+        return [(data.masked_set[0]["mask"] == index).float().mean().item() for index in (1, 2)]
+
+    assert share(1.0) == pytest.approx([200 / 1200, (35 * 25 - 5 * 15) / 1200], abs=0.03)
+    assert share(1.4)[0] > 1.4 * share(1.0)[0]
+
+
+def test_class_folders_without_tables(tmp_path):
+    root = tmp_path / "two"
+    for number in range(10):
+        picture(root / "images" / ("good", "bad")[number % 2] / f"{number}.png", number)
+    data = FolderDataModule(root=str(root), image_size=32, batch_size=2)
+    data.setup("fit")
+    assert data.class_names == ("bad", "good")
+    assert (len(data.train_set), len(data.val_set), list(data.test_sets)) == (8, 2, ["val"])
+    rows = zip(data.train_set.ids.tolist(), data.train_set.labels, strict=True)
+    assert all(label.tolist() == [int(name[:3] == "bad"), int(name[:3] == "goo")] for name, label in rows)
+    again = FolderDataModule(root=str(root), image_size=32)
+    again.setup("test")
+    assert again.val_set.ids.tolist() == data.val_set.ids.tolist()
+
+
+def test_binary_masks_of_each_class(folder):
+    shutil.rmtree(folder / "masks")
+    mask(folder / "masks" / "cat" / "p1.png", {255: (0, 0), 1: (8, 0)})
+    mask(folder / "masks" / "dog" / "p1.png", {1: (4, 4)})
+    listing, _, problems = read_folder(folder)
+    assert problems == []
+    assert listing.has_mask.nonzero()[0].tolist() == [1, 1]
+    values = listing.mask(1, SIZE)
+    assert (values[4:12, 4:12] == 1).all()  # the smaller lies in front
+    assert (values == 2).sum() == 2 * 64 - 4 * 4 - 4 * 4
+    assert set(np.unique(values)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("text", ["\ufefffilename,classes\r\np0.jpg,cat\r\n", "classes,filename\ncat , p0.jpg \n"])
+def test_tables_of_other_programs_are_read(folder, text):
+    (folder / "labels.csv").write_bytes(text.encode())
+    (folder / "boxes.csv").unlink()
+    (folder / "masks" / "p3.png").unlink()
+    listing, _, problems = read_folder(folder)
+    assert problems == []
+    assert (listing.ids.tolist(), listing.labels.tolist()) == (["p0.jpg"], [[0, 1]])
+
+
+def test_names_in_any_script(folder):
+    picture(folder / "images" / "näh e" / "猫,1.jpg")
+    with (folder / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write('"näh e/猫,1.jpg",cat,train\n')
+    listing, _, problems = read_folder(folder)
+    assert problems == []
+    assert listing.ids[-1] == "näh e/猫,1.jpg"
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+BROKEN = {
+    "missing picture": (lambda root: (root / "images" / "p2.jpg").unlink(), r"images/p2\.jpg: missing"),
+    "empty file": (lambda root: (root / "images" / "p2.jpg").write_bytes(b""), r"p2\.jpg: not a readable picture"),
+    "text for a picture": (lambda root: (root / "images" / "p2.jpg").write_text("no"), r"p2\.jpg: not a readable"),
+    "truncated picture": (
+        lambda root: (root / "images" / "p2.jpg").write_bytes((root / "images" / "p2.jpg").read_bytes()[:600]),
+        r"p2\.jpg: not a readable picture",
+    ),
+    "duplicate row": (lambda root: edit(root / "labels.csv", "p2.jpg,,train", "p1.jpg,,train"), r"labels\.csv:4: p1\.jpg is a duplicate of line 3"),
+    "class twice": (lambda root: edit(root / "labels.csv", "dog;cat", "dog;cat;dog"), r"labels\.csv:3: p1\.jpg names a class twice"),
+    "unknown class": (lambda root: edit(root / "labels.csv", "p4.jpg,cat", "p4.jpg,cow"), r"labels\.csv:6: unknown class 'cow' of p4\.jpg, expected one of dog, cat"),
+    "no split": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,"), r"labels\.csv:5: p3\.jpg has no split"),
+    "too few cells": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog"), r"labels\.csv:5: expected 3 columns"),
+    "path out": (lambda root: edit(root / "labels.csv", "p3.jpg", "../../p3.jpg"), r"labels\.csv:5: filename '\.\./\.\./p3\.jpg' leaves the data folder"),
+    "absolute path": (lambda root: edit(root / "labels.csv", "p3.jpg", "/etc/p3.jpg"), r"labels\.csv:5: .* leaves the data folder"),
+    "box path out": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "../p1.jpg,dog"), r"boxes\.csv:2: .* leaves the data folder"),
+    "mask of another size": (lambda root: mask(root / "masks" / "p0.png", {2: (0, 0)}, (20, 20)), r"masks/p0\.png: mask of \(20, 20\) pixels, but its image has \(30, 40\)"),
+    "mask of colours": (lambda root: picture(root / "masks" / "p0.png"), r"masks/p0\.png: mask of mode RGB"),
+    "index of no class": (lambda root: mask(root / "masks" / "p0.png", {3: (0, 0)}), r"masks/p0\.png: class index 3 is out of range"),
+    "mask class without label": (lambda root: mask(root / "masks" / "p0.png", {1: (0, 0), 2: (9, 9)}), r"masks/p0\.png: shows dog, which the label of p0\.jpg lacks"),
+    "empty mask": (lambda root: mask(root / "masks" / "p0.png", {}), r"masks/p0\.png: shows no pixel of a class"),
+    "mask of nothing": (lambda root: mask(root / "masks" / "p9.png", {1: (0, 0)}), r"masks/p9\.png: a mask of none"),
+    "box beyond": (lambda root: edit(root / "boxes.csv", "5,5,40,30", "5,5,41,30"), r"boxes\.csv:3: box \(5\.0, 5\.0, 41\.0, 30\.0\) reaches beyond p1\.jpg \(40 x 30"),
+    "box turned round": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "10,0,0,20"), r"boxes\.csv:2: box .* is empty"),
+    "box of no number": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,x"), r"boxes\.csv:2: box of p1\.jpg"),
+    "box of nan": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,nan"), r"boxes\.csv:2: box .* is empty"),
+    "box of an unknown class": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p1.jpg,cow"), r"boxes\.csv:2: unknown class 'cow'"),
+    "box class without label": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p3.jpg,cat"), r"boxes\.csv:2: box of cat, which the label of p3\.jpg lacks"),
+    "box of no picture": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p8.jpg,dog"), r"boxes\.csv:2: p8\.jpg is not among"),
+    "class name twice": (lambda root: (root / "classes.txt").write_text("dog\ncat\ndog\n"), r"classes\.txt:3: class 'dog' is a duplicate of line 1"),
+    "two pictures, one mask": (
+        lambda root: (picture(root / "images" / "p0.png"), edit(root / "labels.csv", "p2.jpg,", "p0.png,cat")),
+        r"p0\.png: p0\.png is a duplicate of p0\.jpg: both would have the mask p0\.png",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_every_problem_is_named_by_check_and_stops_fit_with_the_same_words(folder, case, capsys):
+    damage, message = BROKEN[case]
+    damage(folder)
+    assert main(["data", "check", str(folder)]) == 1
+    printed = capsys.readouterr().out
+    with pytest.raises(ValueError, match=message) as stopped:
+        FolderDataModule(root=str(folder))
+    words = [line.strip() for line in str(stopped.value).splitlines()[1:]]
+    assert all(line in printed.splitlines() for line in words)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: shutil.rmtree(root / "images"), r"pets: no folder of pictures here, expected .*images"),
+        (lambda root: (root / "labels.csv").write_text("file;classes\np0.jpg;cat\n"), r"labels\.csv:1: no column 'filename'; got file;classes, expected filename,classes"),
+        (lambda root: (root / "labels.csv").write_text(""), r"labels\.csv:1: no column 'filename'; got nothing"),
+        (lambda root: (root / "labels.csv").write_text("filename,classes\n"), r"labels\.csv: names no picture"),
+        (lambda root: (root / "labels.csv").write_bytes("filename,classes\nä,b".encode("latin-1")), r"labels\.csv: not UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_at_all_is_an_error(folder, damage, message, capsys):
+    damage(folder)
+    assert main(["data", "check", str(folder)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_folder(folder)
+
+
+def test_check_counts(folder, capsys):
+    assert main(["data", "check", str(folder)]) == 0
+    lines = {line.split("  ")[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["class"] == ["train", "val", "test", "night"]
+    assert lines["dog"] == ["1", "1", "0", "1"]
+    assert lines["pictures"][-4:] == ["3", "1", "1", "1"]
+    assert lines["with masks"][-4:] == ["1", "1", "0", "0"]
+    assert "0 problems" in lines
+
+
+def test_show_draws_a_grid(folder, capsys, tmp_path):
+    assert main(["data", "show", str(folder), "--out", str(tmp_path / "a" / "grid.png")]) == 0
+    with Image.open(tmp_path / "a" / "grid.png") as grid:
+        assert grid.size == (6 * 206 + 6, 224 + 6)
+
+
+def test_picture_damaged_after_the_start_is_named(folder):
+    data = FolderDataModule(root=str(folder), image_size=32, num_workers=0, batch_size=3)
+    data.setup("fit")
+    (folder / "images" / "p1.jpg").write_bytes(b"gone")
+    with pytest.raises(ValueError, match=r"p1\.jpg: not a readable picture"):
+        next(iter(data.train_dataloader()))
