@@ -74,8 +74,10 @@ def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
         contents = read_folder(root)
         splits = draw_val(contents.splits, 0.2)
         problems = list(contents.problems)
-        names = sorted(set(splits.tolist()), key=lambda name: ({"train": 0, "val": 1, "test": 2}.get(name, 3), name))
-        if names and "train" in names or "val" in names:
+        names = sorted(
+            set(splits.tolist()), key=lambda name: ({"train": 0, "val": 1, "test": 2}.get(name, 3), name)
+        )
+        if (names and "train" in names) or "val" in names:
             problems += [
                 Problem(root / "labels.csv", 0, f"no picture of split {name!r}, only of {', '.join(names)}")
                 for name in ("train", "val")
@@ -89,20 +91,31 @@ def summary_text(root: Path, listings: dict[str, Listing]) -> str:
     """Counts per class and split as a table of text, and how many pictures carry masks or boxes."""
     total = sum(map(len, listings.values()))
     per_picture = np.concatenate([listing.labels.sum(1) for listing in listings.values()])
-    kind = "single-label" if (per_picture == 1).all() else f"multi-label, {per_picture.mean():.2f} labels a picture"
+    kind = (
+        "single-label"
+        if (per_picture == 1).all()
+        else f"multi-label, {per_picture.mean():.2f} labels a picture"
+    )
     class_names = next(iter(listings.values())).class_names
     rows = [["class", *listings]]
     rows += [
         [name, *(str(int(listing.labels[:, idx].sum())) for listing in listings.values())]
         for idx, name in enumerate(class_names)
     ]
-    rows.append(["no class", *(str(int((listing.labels.sum(1) == 0).sum())) for listing in listings.values())])
+    rows.append(
+        ["no class", *(str(int((listing.labels.sum(1) == 0).sum())) for listing in listings.values())]
+    )
     rows.append(["pictures", *(str(len(listing)) for listing in listings.values())])
     rows.append(["with masks", *(str(int(listing.is_drawn.sum())) for listing in listings.values())])
     rows.append(["with boxes", *(str(len(np.unique(listing.box_row))) for listing in listings.values())])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
         for row in rows
     ]
     return "\n".join([f"{root}: {total} pictures, {len(class_names)} classes, {kind}", *lines])
@@ -127,9 +140,16 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
     from gain_lightning.plotting import sample_grid
 
     rng = np.random.default_rng(seed)
-    places = [(listing, int(row)) for listing in listings for row in range(len(listing)) if listing.size[row].all()]
+    places = [
+        (listing, int(row)) for listing in listings for row in range(len(listing)) if listing.size[row].all()
+    ]
     order = rng.permutation(len(places))
-    supervised = [number for number in order if places[number][0].is_drawn[places[number][1]] or len(places[number][0].boxes(places[number][1]).class_idx)]
+    supervised = [
+        number
+        for number in order
+        if places[number][0].is_drawn[places[number][1]]
+        or len(places[number][0].boxes(places[number][1]).class_idx)
+    ]
     others = [number for number in order if number not in set(supervised)]
     half = max(count // 2, count - len(others))
     samples = []
@@ -139,7 +159,9 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
         names = [listing.class_names[idx] for idx in np.flatnonzero(listing.labels[row])]
         caption = f"{listing.ids[row]}: {', '.join(names) or 'no class'}"
         try:
-            samples.append((read_image(listing.image_path(row)), listing.mask(row, size), listing.boxes(row), caption))
+            samples.append(
+                (read_image(listing.image_path(row)), listing.mask(row, size), listing.boxes(row), caption)
+            )
         except (OSError, ValueError):
             continue  # `gain data check` names it
     if not samples:

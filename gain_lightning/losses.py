@@ -35,7 +35,7 @@ def classification_loss(logits: Tensor, label: Tensor, *, task: str = "multi_lab
     if task == "multi_label":
         return F.multilabel_soft_margin_loss(logits, label)
     if task == "single_label":
-        return F.cross_entropy(logits, label)
+        return F.cross_entropy(logits, label.argmax(1))  # exactly one label each
     raise ValueError(f"task is {task!r}, expected 'multi_label' or 'single_label'")
 
 
@@ -71,8 +71,9 @@ def attention_mining_loss(
     Args:
         erased_logits: The network's logits on each pair's erased image, shape ``(P, C)``.
         pairs: The P pairs.
-        score: s^c as a ``probability`` (sigmoid, or softmax when single-label; bounded below by 0)
-            or as a ``logit`` (Eq. 5 to the letter; without a lower bound).
+        score: s^c as a ``probability`` (sigmoid; or, single-label, what a softmax says above chance, 1/C: it
+            cannot say "none", so asking for less would be asking for another class; both are bounded below
+            by 0) or as a ``logit`` (Eq. 5 to the letter; without a lower bound).
         task: ``multi_label`` or ``single_label``.
 
     Returns:
@@ -90,7 +91,8 @@ def attention_mining_loss(
         raise ValueError(f"score is {score!r}, expected 'probability' or 'logit'")
     scores = _at_least_float32(erased_logits)
     if score == "probability":
-        scores = scores.softmax(1) if task == "single_label" else scores.sigmoid()
+        chance = 1 / scores.shape[1]
+        scores = (scores.softmax(1) - chance).relu() if task == "single_label" else scores.sigmoid()
     scores = scores.gather(1, pairs.label.unsqueeze(1)).squeeze(1)  # (P,)
     return mean_per_image(scores, pairs, pairs.num_images)
 

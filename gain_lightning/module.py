@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gain_lightning.attention import Pairs, erase, grad_cam, label_pairs, margins, resize_maps, scale_maps, soft_mask
+from gain_lightning.attention import (
+    Pairs,
+    erase,
+    grad_cam,
+    label_pairs,
+    margins,
+    resize_maps,
+    scale_maps,
+    soft_mask,
+)
 from gain_lightning.backbones import build_backbone
 from gain_lightning.losses import (
     attention_mining_loss,
@@ -229,7 +238,9 @@ class GAIN(pl.LightningModule):
                 terms["loss_ext"] = self._supervision_loss(maps[is_masked], masked["mask"], masked_pairs)
                 loss = loss + ext_weight * terms["loss_ext"]
         if ext_weight and masked is None and is_distributed():
-            mean_over_processes(torch.zeros((), device=image.device))  # the others wait for every process's count
+            mean_over_processes(
+                torch.zeros((), device=image.device)
+            )  # the others wait for every process's count
         return {"loss": loss, **terms}
 
     def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
@@ -360,7 +371,9 @@ class GAIN(pl.LightningModule):
         self._log_scores("test", self.test_metrics)
         first, *others = (metric.compute() for metric in self.accuracies.values())
         self.log("test/accuracy", first)
-        self.log_dict({f"test/{name}": value for name, value in zip(list(self.accuracies)[1:], others, strict=True)})
+        self.log_dict(
+            {f"test/{name}": value for name, value in zip(list(self.accuracies)[1:], others, strict=True)}
+        )
         if others:
             self.log("test/biased_accuracy", torch.stack(others).mean())
 
@@ -415,8 +428,12 @@ def _check(hparams: Any) -> None:
     for key, choices in CHOICES.items():
         if hparams[key] not in choices:
             raise ValueError(f"model.{key} is {hparams[key]!r}, expected one of {', '.join(choices)}")
-    if hparams["map_score"] == "margin" and (hparams["task"] != "single_label" or len(hparams["class_names"]) < 2):
-        raise ValueError("model.map_score margin compares classes: expected model.task single_label, and 2 classes or more")
+    if hparams["map_score"] == "margin" and (
+        hparams["task"] != "single_label" or len(hparams["class_names"]) < 2
+    ):
+        raise ValueError(
+            "model.map_score margin compares classes: expected model.task single_label, and 2 classes or more"
+        )
     for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")

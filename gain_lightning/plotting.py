@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -11,7 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from gain_lightning import VOID
-from gain_lightning.datasets.boxes import Boxes
+
+if TYPE_CHECKING:
+    from gain_lightning.datasets.boxes import Boxes
+
 
 COLOURMAP = "inferno"  # perceptually uniform: dark where the network does not look
 LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on light and on dark; dashes
@@ -124,7 +128,10 @@ def panel_grid(
 
 
 def sample_grid(
-    samples: Sequence[tuple[np.ndarray, np.ndarray | None, Boxes, str]], *, columns: int = 6, side: int = 200
+    samples: Sequence[tuple[np.ndarray, np.ndarray | None, "Boxes", str]],
+    *,
+    columns: int = 6,
+    side: int = 200,
 ) -> np.ndarray:
     """Pictures with their captions, masks and boxes, in columns.
 
@@ -162,7 +169,12 @@ def sample_grid(
         grid.paste(picture, (left, top + bar))
         for class_idx, corners in zip(boxes.class_idx, boxes.corners, strict=True):
             xmin, ymin, xmax, ymax = (corners * factor).tolist()
-            edge = (left + xmin, top + bar + ymin, left + max(xmax - 1, xmin), top + bar + max(ymax - 1, ymin))
+            edge = (
+                left + xmin,
+                top + bar + ymin,
+                left + max(xmax - 1, xmin),
+                top + bar + max(ymax - 1, ymin),
+            )
             draw.rectangle(edge, outline=tuple(palette[class_idx + 1].tolist()), width=2)
     return np.asarray(grid)
 

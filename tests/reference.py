@@ -108,7 +108,9 @@ def mining_loss(erased_logits, label, score: str, task: str) -> float:
 def _class_score(logits, class_idx: int, score: str, task: str) -> float:
     if score == "logit":
         return logits[class_idx]
-    return softmax(logits)[class_idx] if task == "single_label" else sigmoid(logits[class_idx])
+    if task == "single_label":
+        return max(softmax(logits)[class_idx] - 1 / len(logits), 0.0)  # above chance
+    return sigmoid(logits[class_idx])
 
 
 def supervision_loss(maps, mask, label, reduction: str) -> float:

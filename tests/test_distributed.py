@@ -21,7 +21,12 @@ def two(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     command = [sys.executable, str(HERE / "two_processes.py")]
     processes = [
         subprocess.Popen(
@@ -71,7 +76,8 @@ def test_ranks_see_disjoint_shards_in_equal_steps_and_the_whole_set_together(two
     names = {f"train_{index:05d}" for index in range(SIZES["num_train"])}
     for epoch in range(2):
         seen = [
-            [image_id for step in rank[4 * epoch : 4 * epoch + 4] for image_id in step["weak"]] for rank in steps
+            [image_id for step in rank[4 * epoch : 4 * epoch + 4] for image_id in step["weak"]]
+            for rank in steps
         ]
         assert set(seen[0]).isdisjoint(seen[1])
         assert set(seen[0]) | set(seen[1]) == names

@@ -49,7 +49,10 @@ def share(batch: dict, rank: int, num_ranks: int) -> dict:
 def gradient(model: GAIN, batch: dict) -> torch.Tensor:
     """Of the whole loss with respect to all parameters, as one vector."""
     batch = model.on_after_batch_transfer(batch, 0)
-    batch = {name: {**stream, "image": stream["image"].double(), "label": stream["label"].double()} for name, stream in batch.items()}
+    batch = {
+        name: {**stream, "image": stream["image"].double(), "label": stream["label"].double()}
+        for name, stream in batch.items()
+    }
     model.train()
     model.zero_grad()
     model.losses(batch["weak"], batch.get("masked"), 1.0)["loss"].backward()
@@ -92,7 +95,9 @@ def main(rank: int, world_size: int, port: str, out: Path) -> None:
         callbacks=[record], default_root_dir=out,
     )  # fmt: skip
     trainer.fit(GAIN(list(data.class_names), 96, am_weight=0.1, ext_weight=1.0), datamodule=data)
-    torch.save({"gradients": gradients, "seen": record.seen, "masked_ids": data.masked_ids}, out / f"{rank}.pt")
+    torch.save(
+        {"gradients": gradients, "seen": record.seen, "masked_ids": data.masked_ids}, out / f"{rank}.pt"
+    )
 
 
 if __name__ == "__main__":

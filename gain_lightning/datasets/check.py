@@ -34,7 +34,9 @@ def stop_at(problems: list[Problem], root: Path) -> None:
     shown = "\n  ".join(str(problem) for problem in problems[:NUM_SHOWN])
     more = f"\n  and {len(problems) - NUM_SHOWN} more" if len(problems) > NUM_SHOWN else ""
     plural = "problem" if len(problems) == 1 else "problems"
-    raise ValueError(f"{len(problems)} {plural} in {root}; `gain data check {root}` lists them:\n  {shown}{more}")
+    raise ValueError(
+        f"{len(problems)} {plural} in {root}; `gain data check {root}` lists them:\n  {shown}{more}"
+    )
 
 
 def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
@@ -44,7 +46,9 @@ def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
         The listing with the pictures' sizes, and what is wrong. A picture that is damaged only inside is
         found when it is read.
     """
-    sizes, problems = _look(range(len(listing)), listing.image_path, lambda row: check_image(listing.image_path(row)))
+    sizes, problems = _look(
+        range(len(listing)), listing.image_path, lambda row: check_image(listing.image_path(row))
+    )
     size = np.array([size or (0, 0) for size in sizes], np.int32).reshape(-1, 2)
     return replace(listing, size=size), problems
 
@@ -67,7 +71,9 @@ def check_masks(listing: Listing, *, rows: Iterable[int] | None = None, agree: b
         present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:VOID])
         path = listing.mask_path(row, int(listing.has_mask[row].argmax()))
         surplus = [listing.class_names[idx] for idx in present if not listing.labels[row, idx]]
-        found = [Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks") for name in surplus]
+        found = [
+            Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks") for name in surplus
+        ]
         if not len(present) and listing.labels[row].any():
             found.append(Problem(path, 0, f"shows no pixel of a class, but {listing.ids[row]} has a label"))
         return found

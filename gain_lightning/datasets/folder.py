@@ -103,7 +103,9 @@ class _Row(NamedTuple):
     split: str
 
 
-def _read_table(path: Path, columns: Sequence[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
+def _read_table(
+    path: Path, columns: Sequence[str], problems: list[Problem]
+) -> list[tuple[int, dict[str, str]]]:
     """Lines of a CSV with a header, whatever its byte order mark or line ends, each with its number."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -119,7 +121,9 @@ def _read_table(path: Path, columns: Sequence[str], problems: list[Problem]) -> 
     rows = []
     for row in reader:
         if None in row or None in row.values():
-            problems.append(Problem(path, reader.line_num, f"expected {len(header)} columns as in the header"))
+            problems.append(
+                Problem(path, reader.line_num, f"expected {len(header)} columns as in the header")
+            )
             continue
         rows.append((reader.line_num, {name: value.strip() for name, value in row.items()}))
     return rows
@@ -140,7 +144,9 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
             if len(set(classes)) < len(classes):
                 problems.append(Problem(path, line, f"{filename} names a class twice, a duplicate"))
             if "split" in cells and not cells["split"]:
-                problems.append(Problem(path, line, f"{filename} has no split, expected train, val or a test set"))
+                problems.append(
+                    Problem(path, line, f"{filename} has no split, expected train, val or a test set")
+                )
             rows[filename] = _Row(path, line, filename, classes, cells.get("split", ""))
     if not rows and not problems:
         raise ValueError(f"{path}: names no picture")
@@ -176,7 +182,9 @@ def _read_classes(root: Path, problems: list[Problem]) -> list[str]:
     for line, name in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         name = name.strip()
         if name in names:
-            problems.append(Problem(path, line, f"class {name!r} is a duplicate of line {names.index(name) + 1}"))
+            problems.append(
+                Problem(path, line, f"class {name!r} is a duplicate of line {names.index(name) + 1}")
+            )
         elif name:
             names.append(name)
     if not names:
@@ -203,11 +211,17 @@ def _read_boxes(
         elif filename not in row_of:
             problems.append(Problem(path, line, f"{filename} is not among the labelled pictures"))
         elif name not in class_idx:
-            problems.append(Problem(path, line, f"unknown class {name!r}, expected one of {', '.join(class_idx)}"))
+            problems.append(
+                Problem(path, line, f"unknown class {name!r}, expected one of {', '.join(class_idx)}")
+            )
         elif not labels[row_of[filename], class_idx[name]]:
             problems.append(Problem(path, line, f"box of {name}, which the label of {filename} lacks"))
         elif not (xmin < xmax and ymin < ymax and np.isfinite(corners).all()):
-            problems.append(Problem(path, line, f"box {corners} of {filename} is empty, expected xmin < xmax, ymin < ymax"))
+            problems.append(
+                Problem(
+                    path, line, f"box {corners} of {filename} is empty, expected xmin < xmax, ymin < ymax"
+                )
+            )
         else:
             found.append((row_of[filename], class_idx[name], corners, line))
     found.sort(key=lambda box: box[0])
@@ -223,7 +237,11 @@ def _find_masks(
 ) -> dict[str, object]:
     """Which pictures have masks, of which kind; a mask of no picture is a problem."""
     folder = root / "masks"
-    files = {path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))} if folder.is_dir() else set()
+    files = (
+        {path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))}
+        if folder.is_dir()
+        else set()
+    )
     by_class = bool(files) and all(name.split("/")[0] in class_names and "/" in name for name in files)
     stems = [str(PurePosixPath(image_id).with_suffix("")) for image_id in ids.tolist()]
     if by_class and any(f"{stem}.png" in files for stem in stems):

@@ -10,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 # How an intact file ends: OpenCV fills the rest of a truncated one with grey and says nothing.
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
-_FLAGS = {
+_FLAGS = {  # the bit of a size and the bit of the colour; OpenCV's names join a size with grey or BGR
     1: cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_COLOR_RGB,
-    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_COLOR_RGB,
-    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -62,7 +62,9 @@ def check_image(path: Path) -> tuple[int, int]:
     try:
         with open(path, "rb") as file, Image.open(file) as image:
             if image.format not in _FORMATS:
-                raise ValueError(f"{path}: a picture of format {image.format}, expected {', '.join(_FORMATS)}")
+                raise ValueError(
+                    f"{path}: a picture of format {image.format}, expected {', '.join(_FORMATS)}"
+                )
             width, height = image.size
             sideways = image.getexif().get(274, 1) >= 5  # tag Orientation
             file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))

@@ -52,7 +52,9 @@ class Listing:
         new_row[rows] = np.arange(len(rows))
         kept = np.flatnonzero(new_row[self.box_row] >= 0)
         kept = kept[np.argsort(new_row[self.box_row[kept]], kind="stable")]
-        per_picture = {name: getattr(self, name)[rows] for name in ("ids", "labels", "has_mask", "is_drawn", "size")}
+        per_picture = {
+            name: getattr(self, name)[rows] for name in ("ids", "labels", "has_mask", "is_drawn", "size")
+        }
         boxes = {name: getattr(self, name)[kept] for name in ("box_class", "box_corners")}
         return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
 
@@ -64,7 +66,9 @@ class Listing:
         """Where a picture's mask lies, if it has one; of one class where masks are of one class."""
         name = str(self.ids[row])
         stem = str(PurePosixPath(name).with_suffix(""))
-        return self.root / self.mask_pattern.format(id=name, stem=stem, class_name=self.class_names[class_idx])
+        return self.root / self.mask_pattern.format(
+            id=name, stem=stem, class_name=self.class_names[class_idx]
+        )
 
     def boxes(self, row: int) -> Boxes:
         """A picture's boxes."""
@@ -135,4 +139,10 @@ def stays_inside(name: str) -> bool:
         (True, False, False, False)
     """
     path = PurePosixPath(name.replace("\\", "/"))
-    return bool(name.strip()) and not path.is_absolute() and ".." not in path.parts and ":" not in name and "\0" not in name
+    return (
+        bool(name.strip())
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and ":" not in name
+        and "\0" not in name
+    )

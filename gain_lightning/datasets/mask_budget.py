@@ -47,7 +47,7 @@ def draw_mask_budget(
     Example:
         >>> has_pixels = np.array([[True, False], [True, True], [False, True], [False, False]])
         >>> draw_mask_budget(["a", "b", "c", "d"], has_pixels, {"cow": 1}, 0, ["boat", "cow"]).tolist()
-        [[False, False], [False, False], [False, True], [False, False]]
+        [[False, False], [False, True], [False, False], [False, False]]
     """
     if isinstance(budget, str):
         return read_mask_list(Path(budget), ids, has_pixels, class_names)
@@ -55,7 +55,9 @@ def draw_mask_budget(
     if isinstance(budget, Mapping):
         for name, amount in budget.items():
             if name not in class_names:
-                raise ValueError(f"mask_budget names {name!r}, expected classes among {', '.join(class_names)}")
+                raise ValueError(
+                    f"mask_budget names {name!r}, expected classes among {', '.join(class_names)}"
+                )
             class_idx = list(class_names).index(name)
             rows = _draw(np.flatnonzero(has_pixels[:, class_idx]), amount, seed, f" with pixels of {name}")
             drawn[rows, class_idx] = True
@@ -70,7 +72,9 @@ def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.nd
         raise ValueError(f"mask_budget is {amount}, expected a count (int) or a fraction between 0 and 1")
     count = math.ceil(round(amount * len(rows), 9)) if isinstance(amount, float) else amount
     if not 0 <= count <= len(rows):
-        raise ValueError(f"mask_budget asks for {count} images, but there are {len(rows)} training images{which}")
+        raise ValueError(
+            f"mask_budget asks for {count} images, but there are {len(rows)} training images{which}"
+        )
     return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]
 
 
@@ -96,7 +100,9 @@ def read_mask_list(
 ) -> np.ndarray:
     """The draw that a mask list holds; see :func:`draw_mask_budget`."""
     if not path.is_file():
-        raise FileNotFoundError(f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)")
+        raise FileNotFoundError(
+            f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)"
+        )
     row_of = {image_id: row for row, image_id in enumerate(ids)}
     drawn = np.zeros_like(has_pixels)
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):

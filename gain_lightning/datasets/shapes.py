@@ -17,7 +17,10 @@ from gain_lightning.datasets.shapes_picture import SIZE
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
 
 SCENES = {"boat": shapes_boat, "camera": shapes_camera}
-TEST_SETS = {"boat": ("test", "boat_without_water", "water_without_boat"), "camera": ("test", "other_grounds")}
+TEST_SETS = {
+    "boat": ("test", "boat_without_water", "water_without_boat"),
+    "camera": ("test", "other_grounds"),
+}
 
 
 class Shapes(Dataset):

@@ -1,10 +1,10 @@
-"""The camera scene of shapes: two orientations told apart by a small mark, on telling backgrounds.
+"""The camera scene of shapes: two orientations told apart by small marks, on telling backgrounds.
 
 Stands in for the industrial camera of the paper's section 5, whose pictures are not public. The body looks
-the same from both sides save for a small lamp beside the lens: on its left in orientation ``a``, on its
-right in ``b``. In training, ``a`` always lies on the bench and ``b`` on the belt; a plain mat under the
+the same from both sides save for small slots around the lens: they lie in orientation ``a`` and stand in
+``b``. In training, ``a`` always lies on the bench and ``b`` on the belt; a plain mat under the
 camera keeps both grounds out of its box. Image ``index`` of a split
-depends on (seed, split, index) alone. A left-right flip would turn one class into the other.
+depends on (seed, split, index) alone.
 """
 
 import numpy as np
@@ -66,13 +66,17 @@ def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
     along = XX * np.cos(angle) + YY * np.sin(angle)
     across = YY * np.cos(angle) - XX * np.sin(angle)
     if ground == 0:
-        wave = np.sin(2 * np.pi * (across + 3 * np.sin(along / 15)) / rng.uniform(9, 14) + rng.uniform(0, 6.3))
+        wave = np.sin(
+            2 * np.pi * (across + 3 * np.sin(along / 15)) / rng.uniform(9, 14) + rng.uniform(0, 6.3)
+        )
     else:
         wave = np.sign(np.sin(2 * np.pi * along / rng.uniform(9, 14) + rng.uniform(0, 6.3)))
     return (colour + 14 * wave[..., None]).astype(np.float32)
 
 
-def _draw_camera(rng: np.random.Generator, image: np.ndarray, class_idx: int, other_views: bool) -> np.ndarray:
+def _draw_camera(
+    rng: np.random.Generator, image: np.ndarray, class_idx: int, other_views: bool
+) -> np.ndarray:
     """Paint the camera into ``image``; its pixels, ``(96, 96)`` bool."""
     scale = rng.uniform(0.8, 1.25) if other_views else rng.uniform(0.9, 1.1)
     tilt = rng.uniform(-0.4, 0.4) if other_views else rng.uniform(-0.2, 0.2)
@@ -89,6 +93,7 @@ def _draw_camera(rng: np.random.Generator, image: np.ndarray, class_idx: int, ot
     distance = np.hypot(dx, dy)
     image[distance < 9] = shade + 60  # the lens: a light ring around a dark glass
     image[distance < 6] = 25
-    side = -1 if class_idx == 0 else 1
-    image[np.hypot(dx - 15 * side, dy) < 3.2] = (235, 225, 200)
+    half_width, half_height = (3.5, 1.2) if class_idx == 0 else (1.2, 3.5)
+    for x, y in ((-17, -9), (0, -13), (17, -9), (-17, 9), (0, 13), (17, 9)):
+        image[(np.abs(dx - x) < half_width) & (np.abs(dy - y) < half_height)] = (235, 225, 200)
     return body

@@ -36,9 +36,13 @@ class Augmentation:
         if not 0 <= self.flip <= 1:
             raise ValueError(f"augmentation.flip is {self.flip}, expected a chance between 0 and 1")
         if not 0 < low <= high < float("inf"):
-            raise ValueError(f"augmentation.scale is {self.scale}, expected two positive factors, the smaller first")
+            raise ValueError(
+                f"augmentation.scale is {self.scale}, expected two positive factors, the smaller first"
+            )
         if not 0 <= self.colour < 1:
-            raise ValueError(f"augmentation.colour is {self.colour}, expected a share of at least 0 and below 1")
+            raise ValueError(
+                f"augmentation.colour is {self.colour}, expected a share of at least 0 and below 1"
+            )
 
 
 class TrainTransform:

@@ -60,11 +60,15 @@ def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
         if box is None:
             continue
         try:
-            xmin, ymin, xmax, ymax = (float(box.findtext(key, "")) for key in ("xmin", "ymin", "xmax", "ymax"))
+            xmin, ymin, xmax, ymax = (
+                float(box.findtext(key, "")) for key in ("xmin", "ymin", "xmax", "ymax")
+            )
         except ValueError as error:
             raise ValueError(f"{path}: the box of {name} is incomplete ({error})") from error
         if not (0 < xmin <= xmax < np.inf and 0 < ymin <= ymax < np.inf):
-            raise ValueError(f"{path}: box ({xmin}, {ymin}, {xmax}, {ymax}) of {name}, expected xmin <= xmax, from 1 on")
+            raise ValueError(
+                f"{path}: box ({xmin}, {ymin}, {xmax}, {ymax}) of {name}, expected xmin <= xmax, from 1 on"
+            )
         classes.append(_CLASS_IDX[name])
         corners.append((xmin - 1, ymin - 1, xmax, ymax))
     return label, Boxes(np.array(classes, np.int64), np.array(corners, np.float64).reshape(-1, 4))
@@ -121,7 +125,9 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
         try:
             labels[row], boxes = read_annotation(annotation)
         except FileNotFoundError:
-            problems.append(Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)"))
+            problems.append(
+                Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)")
+            )
         except ValueError as error:
             problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
         else:
@@ -217,7 +223,9 @@ class VOC12DataModule(TwoStreamDataModule):
         self.augmentation = augmentation
         self.test_folders = test_folders or {}
         if accuracy_class is not None and accuracy_class not in CLASSES:
-            raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {', '.join(CLASSES)}")
+            raise ValueError(
+                f"data.accuracy_class is {accuracy_class!r}, expected one of {', '.join(CLASSES)}"
+            )
         self.accuracy_class = accuracy_class
         self.val_set: ImageSet | None = None
 

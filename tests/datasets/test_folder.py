@@ -37,7 +37,9 @@ def folder(tmp_path):
         "p0.jpg,cat,train\np1.jpg,dog;cat,train\np2.jpg,,train\np3.jpg,dog,val\np4.jpg,cat,test\np5.jpg,dog,night\n"
     )
     (root / "classes.txt").write_text("dog\ncat\n")
-    (root / "boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\np1.jpg,dog,0,0,10,20\np1.jpg,cat,5,5,40,30\n")
+    (root / "boxes.csv").write_text(
+        "filename,class,xmin,ymin,xmax,ymax\np1.jpg,dog,0,0,10,20\np1.jpg,cat,5,5,40,30\n"
+    )
     mask(root / "masks" / "p0.png", {2: (3, 4)})
     mask(root / "masks" / "p3.png", {1: (0, 0), 255: (10, 10)})
     return root
@@ -61,7 +63,10 @@ def test_splits_become_train_val_and_test_sets(folder):
     data.setup("fit")
     assert data.train_set.ids.tolist() == ["p0.jpg", "p1.jpg", "p2.jpg"]
     assert data.val_set.ids.tolist() == ["p3.jpg"]
-    assert {name: one.ids.tolist() for name, one in data.test_sets.items()} == {"test": ["p4.jpg"], "night": ["p5.jpg"]}
+    assert {name: one.ids.tolist() for name, one in data.test_sets.items()} == {
+        "test": ["p4.jpg"],
+        "night": ["p5.jpg"],
+    }
     sample = data.val_set[0]
     assert sample["image"].shape == (3, 32, 32)
     assert set(sample["mask"].unique().tolist()) == {0, 1, 255}
@@ -77,7 +82,9 @@ def test_masked_stream_takes_masks_or_boxes(folder):
 
 def test_smaller_box_lies_in_front_and_dilation_widens(folder):
     def share(dilation):
-        data = FolderDataModule(root=str(folder), image_size=40, mask_budget=1, supervision="box", box_dilation=dilation)
+        data = FolderDataModule(
+            root=str(folder), image_size=40, mask_budget=1, supervision="box", box_dilation=dilation
+        )
         data.setup("fit")
         return [(data.masked_set[0]["mask"] == index).float().mean().item() for index in (1, 2)]
 
@@ -113,7 +120,9 @@ def test_binary_masks_of_each_class(folder):
     assert set(np.unique(values)) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("text", ["\ufefffilename,classes\r\np0.jpg,cat\r\n", "classes,filename\ncat , p0.jpg \n"])
+@pytest.mark.parametrize(
+    "text", ["\ufefffilename,classes\r\np0.jpg,cat\r\n", "classes,filename\ncat , p0.jpg \n"]
+)
 def test_tables_of_other_programs_are_read(folder, text):
     (folder / "labels.csv").write_bytes(text.encode())
     (folder / "boxes.csv").unlink()

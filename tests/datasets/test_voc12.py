@@ -3,8 +3,8 @@ import pytest
 from fake_voc import make_voc
 from PIL import Image
 
-from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.image_set import ImageSet
+from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.datasets.voc12 import CLASSES, VOC12DataModule, find_root, read_annotation, read_voc
 
@@ -22,7 +22,9 @@ def open_voc(root, rows=None, augmentation=None, supervision="mask", split="trai
 
 
 def test_labels_come_from_annotations_not_from_masks(root):
-    label, _ = read_annotation(root / "Annotations" / "2012_000000.xml")  # its mask shows a cat, its annotation also lists a person
+    label, _ = read_annotation(
+        root / "Annotations" / "2012_000000.xml"
+    )  # its mask shows a cat, its annotation also lists a person
     assert [CLASSES[index] for index in np.flatnonzero(label)] == ["cat", "person"]
 
 
@@ -74,7 +76,9 @@ def test_split_lists_and_budget(root):
 
 def test_budget_larger_than_the_set_is_refused(root):
     data = VOC12DataModule(root=str(root), mask_budget=9)
-    with pytest.raises(ValueError, match=r"mask_budget asks for 9 images, but there are 8 training images that have pixels"):
+    with pytest.raises(
+        ValueError, match=r"mask_budget asks for 9 images, but there are 8 training images that have pixels"
+    ):
         data.setup("fit")
 
 
@@ -84,9 +88,7 @@ def _set_up(root):
 
 def test_missing_image_is_named_before_training(root):
     (root / "JPEGImages" / "2012_000003.jpg").unlink()
-    with pytest.raises(
-        ValueError, match=r"2012_000003\.jpg: missing"
-    ):
+    with pytest.raises(ValueError, match=r"2012_000003\.jpg: missing"):
         _set_up(root)
 
 
