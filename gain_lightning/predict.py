@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from gain_lightning.attention import Pairs, resize_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
-from gain_lightning.datasets.transforms import eval_transform
+from gain_lightning.datasets.transforms import resize
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
 from gain_lightning.recording import csv_text, write_atomically
@@ -140,7 +140,7 @@ class Pictures(Dataset):
                 raise ValueError(
                     f"{other} and {path} have the same name, expected one: their maps would collide"
                 )
-        self.transform = eval_transform(image_size)
+        self.image_size = image_size
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -151,7 +151,7 @@ class Pictures(Dataset):
             picture = read_image(path)
         except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
             picture, error = np.zeros((1, 1, 3), np.uint8), str(failure)
-        image = self.transform(image=picture)["image"]
+        image, _ = resize(picture, None, self.image_size)
         return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(path), "error": error}
 
 

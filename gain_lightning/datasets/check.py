@@ -1,8 +1,6 @@
 """Look through a listing before training: every problem with its file, in the words of the error it would be."""
 
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -111,6 +109,5 @@ def _look(rows: Iterable[int], path_of: Callable, look: Callable) -> tuple[list,
             file, _, what = str(error).partition(": ")
             return None, Problem(Path(file), 0, what) if what else Problem(path_of(row), 0, str(error))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(safely, rows))
+    results = [safely(row) for row in rows]
     return [result for result, _ in results], [problem for _, problem in results if problem]

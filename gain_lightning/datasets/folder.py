@@ -60,10 +60,8 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     if not (root / "images").is_dir():
         raise FileNotFoundError(f"{root}: no folder of pictures here, expected {root / 'images'}")
     problems: list[Problem] = []
-    if (root / "labels.csv").is_file():
-        rows = _read_labels(root, problems)
-    else:
-        rows = _read_class_folders(root, problems)
+    has_table = (root / "labels.csv").is_file()
+    rows = _read_labels(root, problems) if has_table else _read_class_folders(root, problems)
     if class_names is None:
         class_names = _read_classes(root, problems) or sorted({name for row in rows for name in row.classes})
     class_idx = {name: idx for idx, name in enumerate(class_names)}

@@ -8,7 +8,7 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.sample import Sample, keep_classes, make_sample
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
-from gain_lightning.datasets.transforms import Augmentation, TrainTransform, eval_transform
+from gain_lightning.datasets.transforms import Augmentation, TrainTransform, resize
 
 
 class ImageSet(Dataset):
@@ -45,7 +45,6 @@ class ImageSet(Dataset):
         self.box_dilation = box_dilation
         self.kept = kept
         self.train_transform = TrainTransform(image_size, augmentation) if augmentation else None
-        self.eval_transform = eval_transform(image_size)
         # at half its size, say, a picture must still be as large as it is used
         enough = listing.size.min(1) // image_size
         self.reduce = np.select([enough >= 8, enough >= 4, enough >= 2], [8, 4, 2], 1).astype(np.uint8)
@@ -64,11 +63,8 @@ class ImageSet(Dataset):
             mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
         if self.train_transform:
             image, mask, label = self.train_transform(image, mask, label, (self.seed, visit, index))
-        elif mask is None:
-            image = self.eval_transform(image=image)["image"]
         else:
-            result = self.eval_transform(image=image, mask=mask)
-            image, mask = result["image"], result["mask"]
+            image, mask = resize(image, mask, self.image_size)
         return make_sample(image, label, mask, str(self.ids[index]))
 
     def _mask(self, index: int) -> np.ndarray | None:

@@ -31,7 +31,8 @@ def read_image(path: Path, *, reduce: int = 1) -> np.ndarray:
         FileNotFoundError: If there is no such file.
         ValueError: If it is empty, truncated or not a picture.
     """
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        data = file.read()
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-64:]:
             _check_complete(path)  # rarely, intact files carry more after their end

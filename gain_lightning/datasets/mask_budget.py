@@ -81,12 +81,12 @@ def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.nd
 def mask_list_text(
     ids: Sequence[str], drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> str:
-    """A draw as the text of a mask list; classes are named where an image has pixels of more than were drawn.
+    r"""A draw as the text of a mask list; classes are named where an image has pixels of more than were drawn.
 
     Example:
         >>> drawn = np.array([[True, False], [False, True]])
         >>> mask_list_text(["a", "b"], drawn, np.array([[True, False], [True, True]]), ["boat", "cow"])
-        'a\\nb\\tcow\\n'
+        'a\nb\tcow\n'
     """
     lines = []
     for row in np.flatnonzero(drawn.any(1)):

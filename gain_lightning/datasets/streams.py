@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
+from gain_lightning.datasets.sample import collate
 
 
 class Draw(NamedTuple):
@@ -170,6 +171,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(
                 run_seed()
             ),  # workers' seeds, aside from the training's draws
+            collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

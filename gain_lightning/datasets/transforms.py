@@ -9,6 +9,7 @@ import numpy as np
 from gain_lightning import VOID
 
 MIN_VISIBLE = 0.1  # of a class's share of the picture: with less left in a crop it is gone
+_NEAREST = cv2.INTER_NEAREST_EXACT  # plain NEAREST lies up and left of the picture by half a pixel
 _FILL = (124, 116, 104)  # ImageNet's mean colour
 
 
@@ -92,15 +93,14 @@ def class_shares(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return np.bincount(mask.ravel(), minlength=256)[1 : num_classes + 1] / mask.size
 
 
-def eval_transform(size: int) -> albumentations.Compose:
-    """Resize to ``size`` x ``size``."""
-    return albumentations.Compose([_resize(size)])
+def resize(image: np.ndarray, mask: np.ndarray | None, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and mask at ``size`` x ``size``, as validation sees them: bilinear, and the mask's nearest pixel."""
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image, None if mask is None else cv2.resize(mask, (size, size), interpolation=_NEAREST)
 
 
 def _resize(size: int) -> albumentations.Resize:
-    return albumentations.Resize(
-        size, size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST
-    )
+    return albumentations.Resize(size, size, interpolation=cv2.INTER_LINEAR, mask_interpolation=_NEAREST)
 
 
 def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) -> albumentations.Compose:
@@ -108,7 +108,7 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
     if scale != (1.0, 1.0):
         limits = (scale[0] - 1, scale[1] - 1)
         steps += [
-            albumentations.RandomScale(limits, mask_interpolation=cv2.INTER_NEAREST, p=1),
+            albumentations.RandomScale(limits, mask_interpolation=_NEAREST, p=1),
             albumentations.PadIfNeeded(size, size, position="random", fill=_FILL, fill_mask=VOID),
             albumentations.RandomCrop(size, size),
         ]

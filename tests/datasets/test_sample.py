@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import default_collate
 
 from gain_lightning import VOID
-from gain_lightning.datasets.sample import keep_classes, make_sample
+from gain_lightning.datasets.sample import collate, keep_classes, make_sample
 
 
 @pytest.fixture
@@ -54,3 +54,20 @@ def test_keep_classes_turns_the_others_into_background():
     mask = np.array([[0, 1, 2, 3, 255]], np.uint8)
     assert keep_classes(mask, np.array([True, False, True])).tolist() == [[0, 1, 0, 3, 255]]
     assert mask.tolist() == [[0, 1, 2, 3, 255]]
+
+
+def test_collate_equals_the_default(arrays):
+    image, label, mask = arrays
+    samples = [make_sample(image, label, mask, "x"), make_sample(image[::-1], label, None, "y")]
+    ours, theirs = collate(samples), default_collate(samples)
+    assert ours["image"].is_contiguous()
+    for key in ("image", "label", "mask"):
+        assert torch.equal(ours[key], theirs[key])
+        assert ours[key].dtype == theirs[key].dtype
+    assert ours["id"] == theirs["id"]
+
+
+def test_collate_names_a_picture_of_another_size(arrays):
+    image, label, mask = arrays
+    with pytest.raises(RuntimeError, match=r"y has shape \(3, 4, 4\), but its batch \(3, 4, 5\)"):
+        collate([make_sample(image, label, mask, "x"), make_sample(image[:, :4], label, mask, "y")])
