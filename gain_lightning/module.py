@@ -370,7 +370,8 @@ class GAIN(pl.LightningModule):
         """Log the test scores."""
         self._log_scores("test", self.test_metrics)
         first, *others = (metric.compute() for metric in self.accuracies.values())
-        self.log("test/accuracy", first)
+        if others or self.hparams.task == "single_label" or self.trainer.datamodule.accuracy_class:
+            self.log("test/accuracy", first)  # of many labels at once it says little
         self.log_dict(
             {f"test/{name}": value for name, value in zip(list(self.accuracies)[1:], others, strict=True)}
         )

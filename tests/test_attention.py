@@ -14,6 +14,7 @@ from gain_lightning.attention import (
     erase,
     grad_cam,
     label_pairs,
+    margins,
     resize_maps,
     scale_maps,
     soft_mask,
@@ -373,3 +374,22 @@ def test_attention_imports_torch_alone():
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     assert imported == {"torch", "torch.nn.functional", "typing"}
+
+
+def test_margins_are_log_odds_of_the_softmax():
+    logits = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    probability = logits.softmax(1)
+    torch.testing.assert_close(margins(logits), (probability / (1 - probability)).log())
+
+
+def test_map_of_a_margin_shows_evidence_against_the_other_class():
+    """One channel speaks for class 0, one only against class 1: the logit's map shows the first alone."""
+    features = torch.zeros(1, 2, 1, 2)
+    features[0, 0, 0, 0], features[0, 1, 0, 1] = 1.0, 1.0
+    features.requires_grad_()
+    weight = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    logits = features.mean((2, 3)) @ weight.T
+    pairs = label_pairs(torch.tensor([[1, 0]]))
+    of_logit, of_margin = (grad_cam(features, score, pairs).flatten().tolist() for score in (logits, margins(logits)))
+    assert of_logit == [0.5, 0.0]
+    assert of_margin == [0.5, 0.5]

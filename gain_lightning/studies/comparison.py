@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ METRICS = {  # short names, in the order of every table; accuracies of further t
     "test/pointing": "pointing",
 }
 # Comparable runs agree on all of the data but these, and on the keys below.
-_FREE_DATA = ("batch_size", "masked_batch_size", "mask_budget", "mask_seed", "num_workers", "mask_folder")
+_FREE_DATA = ("batch_size", "masked_batch_size", "mask_budget", "mask_seed", "num_workers", "mask_folder",
+              "supervision", "box_dilation")
 _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
     "trainer.max_epochs",
@@ -78,6 +79,18 @@ class Comparison:
         return metric_order(self.groups)
 
 
+def by_budget(runs: Sequence[Run]) -> list[Run]:
+    """The runs, GAIN_ext's called after their number of masked images where these differ, fewest first."""
+    budgets = {run.summary.get("num_masked") for run in runs if run.method == "gain_ext"}
+    if len(budgets) < 2:
+        return list(runs)
+    others = [run for run in runs if run.method != "gain_ext"]
+    ours = sorted(
+        (run for run in runs if run.method == "gain_ext"), key=lambda run: run.summary.get("num_masked") or 0
+    )
+    return others + [replace(run, method=f"gain_ext_{run.summary.get('num_masked')}") for run in ours]
+
+
 def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
     """Group runs by method, and take the differences between the groups.
 
@@ -96,6 +109,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
         RunError: If the runs are not comparable.
     """
     notes = check_comparable(runs, allow)
+    runs = by_budget(runs)
     names = [*METHODS, *dict.fromkeys(run.method for run in runs if run.method not in METHODS)]
     by_name = {name: [run for run in runs if run.method == name] for name in names}
     groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]

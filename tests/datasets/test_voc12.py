@@ -3,6 +3,7 @@ import pytest
 from fake_voc import make_voc
 from PIL import Image
 
+from gain_lightning.cli import main
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
@@ -145,3 +146,91 @@ def test_folder_without_masks_is_named(root):
     data = VOC12DataModule(root=str(root), image_size=32, mask_budget=2, mask_folder="SegmentatonClass")
     with pytest.raises(FileNotFoundError, match=r"data\.mask_folder: .*SegmentatonClass has no mask"):
         data.setup("fit")
+
+
+BROKEN = {
+    "missing image": (lambda root: (root / "JPEGImages" / "2012_000003.jpg").unlink(), r"2012_000003\.jpg: missing"),
+    "image of text": (
+        lambda root: (root / "JPEGImages" / "2012_000003.jpg").write_text("no"),
+        r"2012_000003\.jpg: not a readable picture",
+    ),
+    "list twice": (lambda root: _append(root, "2012_000003"), r"train_aug\.txt:9: 2012_000003 is a duplicate of line 4"),
+    "list leaves": (lambda root: _append(root, "../../x"), r"train_aug\.txt:9: '\.\./\.\./x' leaves the data folder"),
+    "box turned round": (
+        lambda root: _annotate(root, "<bndbox><xmin>9</xmin><ymin>1</ymin><xmax>2</xmax><ymax>4</ymax></bndbox>"),
+        r"2012_000003\.xml: box \(9\.0, 1\.0, 2\.0, 4\.0\) of dog",
+    ),
+    "box without a side": (
+        lambda root: _annotate(root, "<bndbox><xmin>9</xmin></bndbox>"),
+        r"2012_000003\.xml: the box of dog is incomplete",
+    ),
+    "bomb in another encoding": (
+        lambda root: (root / "Annotations" / "2012_000003.xml").write_bytes(
+            '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'.encode("utf-16")
+        ),
+        r"2012_000003\.xml: declares a document type",
+    ),
+    "foreign file": (
+        lambda root: (root / "Annotations" / "2012_000003.xml").write_text(
+            '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>'
+        ),
+        r"2012_000003\.xml: declares a document type",
+    ),
+}
+
+
+def _append(root, line):
+    with (root / "ImageSets" / "Segmentation" / "train_aug.txt").open("a") as file:
+        file.write(f"{line}\n")
+
+
+def _annotate(root, box):
+    text = f"<annotation><object><name>dog</name>{box}</object></annotation>"
+    (root / "Annotations" / "2012_000003.xml").write_text(text)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_problem_is_named_by_check_and_stops_fit_with_the_same_words(root, case, capsys):
+    damage, message = BROKEN[case]
+    assert main(["data", "check", str(root)]) == 0
+    capsys.readouterr()
+    damage(root)
+    assert main(["data", "check", str(root)]) == 1
+    printed = capsys.readouterr().out
+    with pytest.raises(ValueError, match=message) as stopped:
+        _set_up(root)
+    assert all(line.strip() in printed for line in str(stopped.value).splitlines()[1:])
+
+
+def test_boxes_are_those_of_the_annotation(root):
+    _annotate(root, "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20</ymax></bndbox>")
+    _, boxes = read_annotation(root / "Annotations" / "2012_000003.xml")
+    assert boxes.corners.tolist() == [[0, 1, 10, 20]]
+    data = VOC12DataModule(root=str(root), image_size=48, mask_budget=1, supervision="box")
+    data.setup("fit")
+    assert data.masked_ids == ["2012_000003"]
+    share = (data.masked_set[0]["mask"] == CLASSES.index("dog") + 1).float().mean().item()
+    assert share == pytest.approx(10 * 19 / (60 * 48), abs=0.01)
+
+
+def test_test_images_have_no_labels(root):
+    (root / "ImageSets" / "Segmentation" / "test.txt").write_text("2012_000001\n2012_000002\n")
+    (root / "Annotations" / "2012_000001.xml").unlink()
+    data = VOC12DataModule(root=str(root), image_size=32, num_workers=0)
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    assert batch["id"] == ["2012_000001", "2012_000002"]
+    assert not batch["label"].any()
+    assert (batch["mask"] == 255).all()
+
+
+def test_further_test_sets_are_folders(root, tmp_path):
+    folder = tmp_path / "dry"
+    (folder / "images").mkdir(parents=True)
+    for number in range(2):
+        Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(folder / "images" / f"{number}.png")
+    (folder / "labels.csv").write_text("filename,classes\n0.png,boat\n1.png,\n")
+    data = VOC12DataModule(root=str(root), image_size=32, test_folders={"dry": str(folder)}, accuracy_class="boat")
+    data.setup("test")
+    assert list(data.test_sets) == ["val", "dry"]
+    assert data.test_sets["dry"].labels.sum(0).nonzero()[0].tolist() == [CLASSES.index("boat")]

@@ -318,3 +318,17 @@ def test_copied_run_with_its_old_run_dir_still_compares(make_run, tmp_path):
     comparison = compared([str(tmp_path / "elsewhere"), make_run("b", "gain")])
 
     assert comparison.config == [("model.am_weight", ["0.0", "1.0"])]
+
+
+def test_budgets_are_groups_of_their_own(make_run):
+    """A row per number of masks; with one number, GAIN_ext is one group."""
+    runs = [read_run(make_run("base", "gradcam"))]
+    runs += [
+        read_run(make_run(f"ext-{masks}-{seed}", "gain_ext", seed, summary={"num_masked": masks}))
+        for masks in (78, 9, 23)
+        for seed in (0, 1)
+    ]
+    groups = compare(runs).groups
+    assert [group.name for group in groups] == ["gradcam", "gain_ext_9", "gain_ext_23", "gain_ext_78"]
+    assert [len(group.runs) for group in groups] == [1, 2, 2, 2]
+    assert [group.name for group in compare(runs[:3]).groups] == ["gradcam", "gain_ext"]
