@@ -390,6 +390,8 @@ def test_map_of_a_margin_shows_evidence_against_the_other_class():
     weight = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
     logits = features.mean((2, 3)) @ weight.T
     pairs = label_pairs(torch.tensor([[1, 0]]))
-    of_logit, of_margin = (grad_cam(features, score, pairs).flatten().tolist() for score in (logits, margins(logits)))
+    of_logit, of_margin = (
+        grad_cam(features, score, pairs).flatten().tolist() for score in (logits, margins(logits))
+    )
     assert of_logit == [0.5, 0.0]
     assert of_margin == [0.5, 0.5]

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from fake_voc import make_voc
+from PIL import Image
 
 from gain_lightning.cli import main
 
@@ -181,7 +182,7 @@ def test_a_run_starts_from_the_weights_of_another(run_dir, tmp_path):
 
 def test_single_label_refuses_images_with_several(tmp_path, capsys):
     assert main(["fit", *CONFIG, *SMALL, "--model.task=single_label", f"--run_dir={tmp_path / 'run'}"]) == 1
-    assert "does not have exactly one label" in capsys.readouterr().err
+    assert "do not have exactly one label" in capsys.readouterr().err
 
 
 def test_two_processes_score_as_one(run_dir, tmp_path):
@@ -400,6 +401,21 @@ def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
     assert steps == list(range(2 * (epoch + 2)))
 
 
+def make_folder(root: Path, labels: list[str], masks: bool = False) -> Path:
+    """A folder of small pictures with these labels; with masks, cats (class 1) are the upper left quarter."""
+    (root / "images").mkdir(parents=True)
+    rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    (root / "labels.csv").write_text("filename,classes\n" + rows)
+    for number, label in enumerate(labels):
+        Image.fromarray(np.full((40, 60, 3), 20 * number, np.uint8)).save(root / "images" / f"{number}.png")
+        if masks and label.startswith("cat"):
+            (root / "masks").mkdir(exist_ok=True)
+            mask = np.zeros((40, 60), np.uint8)
+            mask[:20, :30] = 1
+            Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+    return root
+
+
 def _experiments() -> list[Path]:
     return sorted(EXPERIMENTS.rglob("*.yaml"))
 
@@ -423,6 +439,20 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
         ]
         if config["data"]["init_args"].get("mask_budget"):
             arguments += ["--data.mask_budget=2"]
+        if config["data"]["init_args"].get("test_folders"):
+            names = ("boat_without_water", "water_without_boat")
+            folders = {name: str(make_folder(tmp_path / name, ["boat", ""])) for name in names}
+            arguments += [f"--data.test_folders={json.dumps(folders)}"]
+    elif config["data"]["class_path"] == "FolderDataModule":
+        root = make_folder(
+            tmp_path / "own", ["cat", "dog", "cat;dog", "", "cat", "dog", "cat", "dog"], masks=True
+        )
+        arguments += [
+            f"--data.root={root}",
+            "--data.batch_size=2",
+            "--data.num_workers=0",
+            "--model.weights=none",
+        ]
     else:
         arguments += SMALL[:4]
     assert main(["fit", "--config", str(path), *arguments]) == 0
@@ -449,3 +479,22 @@ def test_methods_of_a_folder_differ_in_the_two_weights_and_the_budget_alone(fold
     for name in ("gain", "gain_ext"):
         differing = _differing_keys(configs["gradcam"], configs[name])
         assert differing <= weights | {"data.init_args.mask_budget", "data.init_args.masked_batch_size"}
+
+
+def test_single_label_folder_trains_and_is_scored(tmp_path, capsys):
+    """As a user with two folders of pictures does: no table, one label each."""
+    for number in range(12):
+        name = ("dark", "light")[number % 2]
+        path = tmp_path / "own" / "images" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 60, 3), 40 + 150 * (number % 2), np.uint8)).save(path)
+    config = {
+        "model": {"backbone": "tiny_cnn", "task": "single_label", "map_score": "margin", "am_weight": 0.1},
+        "data": {"class_path": "FolderDataModule", "init_args": {"root": str(tmp_path / "own"), "image_size": 32, "batch_size": 4, "num_workers": 0}},
+        "trainer": {"max_epochs": 12, "logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"},
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "own.yaml"), f"--run_dir={tmp_path / 'run'}"]) == 0
+    metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    assert metrics["test/accuracy"] == 1
+    assert metrics["test/seed_miou"] is None  # there are no masks to judge maps by

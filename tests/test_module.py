@@ -816,7 +816,9 @@ def test_freeze_batch_norm_holds_in_a_fit(tmp_path):
 
 
 def test_margin_needs_a_single_label():
-    with pytest.raises(ValueError, match=r"model\.map_score margin compares classes: expected model\.task single"):
+    with pytest.raises(
+        ValueError, match=r"model\.map_score margin compares classes: expected model\.task single"
+    ):
         make_gain(map_score="margin")
 
 
@@ -827,6 +829,8 @@ def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp
         accelerator="cpu", inference_mode=False, max_epochs=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"single_label, but \d+ training images do not have exactly one label, the first"):
+    with pytest.raises(
+        ValueError, match=r"single_label, but \d+ training images do not have exactly one label, the first"
+    ):
         trainer.fit(module, datamodule=data)
     assert trainer.global_step == 0

@@ -48,7 +48,9 @@ def archives(tmp_path, script, monkeypatch):
         (sbd / name).write_text("\n".join(ids) + "\n")
         for image_id in ids:
             mask = np.full((48, 60), int(image_id[-1]) + 1, np.uint8)
-            scipy_io.savemat(sbd / "cls" / f"{image_id}.mat", {"GTcls": {"Segmentation": mask, "CategoriesPresent": [1]}})
+            scipy_io.savemat(
+                sbd / "cls" / f"{image_id}.mat", {"GTcls": {"Segmentation": mask, "CategoriesPresent": [1]}}
+            )
     tgz = tmp_path / script.SBD
     with tarfile.open(tgz, "w:gz") as archive:
         archive.add(tmp_path / "sbd", "benchmark_RELEASE")
@@ -77,7 +79,9 @@ def test_what_is_missing_is_named_with_its_source(script, archives, tmp_path, ca
     assert "SegmentationClassAug/ is missing: it is made from benchmark.tgz, from http" in printed
     assert "train_aug.txt names 0 images, expected 10" in printed
     assert script.main(["--out", str(tmp_path / "nothing")]) == 1
-    assert "JPEGImages/ is missing: it is in VOCtrainval_11-May-2012.tar, from http" in capsys.readouterr().out
+    assert (
+        "JPEGImages/ is missing: it is in VOCtrainval_11-May-2012.tar, from http" in capsys.readouterr().out
+    )
 
 
 def test_broken_archive_is_refused(script, archives, tmp_path, capsys):

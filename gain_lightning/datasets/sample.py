@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gain_lightning import VOID
 
-
 _VOID_PIXEL = torch.tensor(VOID, dtype=torch.uint8)
 
 

@@ -21,8 +21,16 @@ METRICS = {  # short names, in the order of every table; accuracies of further t
     "test/pointing": "pointing",
 }
 # Comparable runs agree on all of the data but these, and on the keys below.
-_FREE_DATA = ("batch_size", "masked_batch_size", "mask_budget", "mask_seed", "num_workers", "mask_folder",
-              "supervision", "box_dilation")
+_FREE_DATA = (
+    "batch_size",
+    "masked_batch_size",
+    "mask_budget",
+    "mask_seed",
+    "num_workers",
+    "mask_folder",
+    "supervision",
+    "box_dilation",
+)
 _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
     "trainer.max_epochs",

@@ -155,6 +155,4 @@ def test_masked_boat_alone_leaves_other_classes_out(tmp_path):
     kept[:, CLASSES.index("dog")] = True
     dataset = ImageSet(listing, image_size=32, kept=kept)
     values = [set(dataset[index]["mask"].unique().tolist()) - {255} for index in range(8)]
-    assert values == [
-        {0} | ({CLASSES.index("dog") + 1} if index % 3 == 1 else set()) for index in range(8)
-    ]
+    assert values == [{0} | ({CLASSES.index("dog") + 1} if index % 3 == 1 else set()) for index in range(8)]

@@ -149,15 +149,26 @@ def test_folder_without_masks_is_named(root):
 
 
 BROKEN = {
-    "missing image": (lambda root: (root / "JPEGImages" / "2012_000003.jpg").unlink(), r"2012_000003\.jpg: missing"),
+    "missing image": (
+        lambda root: (root / "JPEGImages" / "2012_000003.jpg").unlink(),
+        r"2012_000003\.jpg: missing",
+    ),
     "image of text": (
         lambda root: (root / "JPEGImages" / "2012_000003.jpg").write_text("no"),
         r"2012_000003\.jpg: not a readable picture",
     ),
-    "list twice": (lambda root: _append(root, "2012_000003"), r"train_aug\.txt:9: 2012_000003 is a duplicate of line 4"),
-    "list leaves": (lambda root: _append(root, "../../x"), r"train_aug\.txt:9: '\.\./\.\./x' leaves the data folder"),
+    "list twice": (
+        lambda root: _append(root, "2012_000003"),
+        r"train_aug\.txt:9: 2012_000003 is a duplicate of line 4",
+    ),
+    "list leaves": (
+        lambda root: _append(root, "../../x"),
+        r"train_aug\.txt:9: '\.\./\.\./x' leaves the data folder",
+    ),
     "box turned round": (
-        lambda root: _annotate(root, "<bndbox><xmin>9</xmin><ymin>1</ymin><xmax>2</xmax><ymax>4</ymax></bndbox>"),
+        lambda root: _annotate(
+            root, "<bndbox><xmin>9</xmin><ymin>1</ymin><xmax>2</xmax><ymax>4</ymax></bndbox>"
+        ),
         r"2012_000003\.xml: box \(9\.0, 1\.0, 2\.0, 4\.0\) of dog",
     ),
     "box without a side": (
@@ -166,7 +177,9 @@ BROKEN = {
     ),
     "bomb in another encoding": (
         lambda root: (root / "Annotations" / "2012_000003.xml").write_bytes(
-            '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'.encode("utf-16")
+            '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>'.encode(
+                "utf-16"
+            )
         ),
         r"2012_000003\.xml: declares a document type",
     ),
@@ -230,7 +243,9 @@ def test_further_test_sets_are_folders(root, tmp_path):
     for number in range(2):
         Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(folder / "images" / f"{number}.png")
     (folder / "labels.csv").write_text("filename,classes\n0.png,boat\n1.png,\n")
-    data = VOC12DataModule(root=str(root), image_size=32, test_folders={"dry": str(folder)}, accuracy_class="boat")
+    data = VOC12DataModule(
+        root=str(root), image_size=32, test_folders={"dry": str(folder)}, accuracy_class="boat"
+    )
     data.setup("test")
     assert list(data.test_sets) == ["val", "dry"]
     assert data.test_sets["dry"].labels.sum(0).nonzero()[0].tolist() == [CLASSES.index("boat")]
