@@ -21,7 +21,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-test
-	$(BIN)/ruff check gain_lightning tests
+	$(BIN)/ruff check gain_lightning tests benchmarks data
 
 .venv/installed: setup.cfg
 	@command -v uv >/dev/null && uv venv --quiet --allow-existing --python $(PYTHON) .venv || $(PYTHON) -m venv .venv

@@ -201,10 +201,9 @@ def main() -> None:
     root = find_root(args.root).resolve()
     results = {"throughput": throughput(root, args.rounds), "start": start(root)}
     for name, row in results["throughput"].items():
-        print(
-            f"{name:<17} ours {row['ours']:6.0f} images/s   torchvision {row['torchvision']:6.0f}"
-            f"   bare {row['bare']:6.0f}   ours / torchvision {row['ours / torchvision']:.2f}   ours / bare {row['ours / bare']:.2f}"
-        )
+        speeds = "   ".join(f"{key} {row[key]:5.0f}" for key in ("ours", "torchvision", "bare"))
+        ratios = "   ".join(f"{key} {row[key]:.2f}" for key in ("ours / torchvision", "ours / bare"))
+        print(f"{name:<17} images/s: {speeds}   {ratios}")
     print("   ".join(f"{name} {value:.2f}" for name, value in results["start"].items()))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")

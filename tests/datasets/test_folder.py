@@ -1,3 +1,4 @@
+# ruff: noqa: E501, one case a line
 """Folders of one's own: what is read, and that every problem is named with its file and line."""
 
 import shutil
