@@ -490,9 +490,18 @@ def test_single_label_folder_trains_and_is_scored(tmp_path, capsys):
         Image.fromarray(np.full((40, 60, 3), 40 + 150 * (number % 2), np.uint8)).save(path)
     config = {
         "model": {"backbone": "tiny_cnn", "task": "single_label", "map_score": "margin", "am_weight": 0.1},
-        "data": {"class_path": "FolderDataModule", "init_args": {"root": str(tmp_path / "own"), "image_size": 32, "batch_size": 4, "num_workers": 0}},
-        "trainer": {"max_epochs": 12, "logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"},
-    }  # fmt: skip
+        "data": {
+            "class_path": "FolderDataModule",
+            "init_args": {"root": str(tmp_path / "own"), "image_size": 32, "batch_size": 4, "num_workers": 0},
+        },
+        "trainer": {
+            "max_epochs": 12,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "accelerator": "cpu",
+        },
+    }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
     assert main(["fit", "--config", str(tmp_path / "own.yaml"), f"--run_dir={tmp_path / 'run'}"]) == 0
     metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]

@@ -1,5 +1,6 @@
 """The script that unpacks VOC and SBD, on small made archives."""
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -98,10 +99,8 @@ def test_archive_cannot_write_outside_its_folder(script, tmp_path, name):
         member = tarfile.TarInfo(name)
         member.size = 2
         archive.addfile(member, io.BytesIO(b"no"))
-    try:
+    with contextlib.suppress(tarfile.FilterError):  # a leading slash is taken off, dots are refused
         script.unpack(path, tmp_path / "a" / "data")
-    except tarfile.FilterError:
-        pass
     assert not (tmp_path / "a" / "outside.txt").exists()
     assert not Path("/tmp/outside.txt").exists()
 

@@ -30,7 +30,7 @@ def make_model() -> GAIN:
 
 
 def make_batch(case: str) -> dict:
-    """A global batch of eight weak and four masked images; by case some masked ones show no class, or all of rank 1's."""
+    """Eight weak and four masked images; by case one of these shows no class, or none of rank 1's does."""
     data = ShapesDataModule(**SIZES, mask_budget=1.0)
     data.setup("fit")
     masked = [data.masked_set[index] for index in range(4)]
