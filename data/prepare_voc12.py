@@ -133,7 +133,9 @@ def main(argv: list[str] | None = None) -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("archives", nargs="*", type=Path, help=f"{VOC} and {SBD}")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="where VOCdevkit/ comes to lie (default: data)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data"), help="where VOCdevkit/ comes to lie (default: data)"
+    )
     args = parser.parse_args(argv)
     voc = args.out / "VOCdevkit" / "VOC2012"
     try:
@@ -147,7 +149,9 @@ def main(argv: list[str] | None = None) -> int:
             unpack(archives[name], args.out)
         sbd = args.out / "benchmark_RELEASE" / "dataset"
         if sbd.is_dir() and (voc / "SegmentationClass").is_dir():
-            print(f"{convert_sbd(sbd, voc)} masks from SBD, {write_train_aug(sbd, voc)} images in train_aug.txt")
+            print(
+                f"{convert_sbd(sbd, voc)} masks from SBD, {write_train_aug(sbd, voc)} images in train_aug.txt"
+            )
     except (OSError, ValueError, tarfile.TarError) as error:
         print(f"prepare_voc12: error: {error}", file=sys.stderr)
         return 1

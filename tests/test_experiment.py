@@ -384,7 +384,7 @@ def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert process.returncode != 0
     assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
     epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]

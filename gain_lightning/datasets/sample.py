@@ -1,5 +1,6 @@
 """What a data set yields."""
 
+import math
 from typing import TypedDict
 
 import cv2
@@ -59,16 +60,25 @@ def collate(samples: list[Sample]) -> Sample:
     Raises:
         RuntimeError: If the pictures differ in size.
     """
-    image = torch.empty((len(samples), *samples[0]["image"].shape), dtype=torch.uint8)
-    if torch.utils.data.get_worker_info() is not None:
-        image.share_memory_()  # filled where the training process will read it
+    shape = (len(samples), *samples[0]["image"].shape)
+    if torch.utils.data.get_worker_info() is None:
+        image = torch.empty(shape, dtype=torch.uint8)
+    else:  # filled where the training process will read it, as torch's own collate does
+        memory = torch.UntypedStorage._new_shared(math.prod(shape))
+        image = torch.empty(0, dtype=torch.uint8).set_(memory).resize_(shape)
     for planes, sample in zip(image.numpy(), samples, strict=True):
         if sample["image"].shape != planes.shape:
             shapes = tuple(sample["image"].shape), planes.shape
             raise RuntimeError(f"{sample['id']} has shape {shapes[0]}, but its batch {shapes[1]}")
         cv2.split(sample["image"].permute(1, 2, 0).numpy(), list(planes))  # faster than torch.stack of views
-    rest = {key: torch.stack([sample[key] for sample in samples]) for key in ("label", "mask")}
-    return Sample(image=image, **rest, id=[sample["id"] for sample in samples])
+    masks = [sample["mask"] for sample in samples]
+    is_void = all(mask.stride() == (0, 0) for mask in masks)  # one pixel, expanded by make_sample
+    return Sample(
+        image=image,
+        label=torch.stack([sample["label"] for sample in samples]),
+        mask=masks[0].expand(len(masks), -1, -1) if is_void else torch.stack(masks),
+        id=[sample["id"] for sample in samples],
+    )
 
 
 def keep_classes(mask: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from gain_lightning import VOID
 from gain_lightning.datasets.sample import collate, keep_classes, make_sample
@@ -56,10 +56,16 @@ def test_keep_classes_turns_the_others_into_background():
     assert mask.tolist() == [[0, 1, 2, 3, 255]]
 
 
-def test_collate_equals_the_default(arrays):
+@pytest.mark.parametrize("with_mask", [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_collate_equals_the_default(arrays, with_mask, num_workers):
     image, label, mask = arrays
-    samples = [make_sample(image, label, mask, "x"), make_sample(image[::-1], label, None, "y")]
-    ours, theirs = collate(samples), default_collate(samples)
+    samples = [
+        make_sample(image, label, mask if with_mask[0] else None, "x"),
+        make_sample(image[::-1], label, mask if with_mask[1] else None, "y"),
+    ]
+    (ours,) = DataLoader(samples, batch_size=2, num_workers=num_workers, collate_fn=collate)
+    theirs = default_collate(samples)
     assert ours["image"].is_contiguous()
     for key in ("image", "label", "mask"):
         assert torch.equal(ours[key], theirs[key])
