@@ -5,7 +5,9 @@ Grad-CAM passes through ``head`` alone. To add a backbone, write a builder and n
 """
 
 import difflib
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -42,11 +45,14 @@ class Backbone(nn.Module):
     def normalize(self, image: Tensor) -> Tensor:
         """Bring pictures ``(N, 3, H, W)`` uint8 to float32 with the colour statistics of the weights.
 
+        In channels_last memory, which most convolutions are faster in.
+
         Raises:
             TypeError: If ``image`` is not uint8, thus perhaps normalised already.
         """
         if image.dtype != torch.uint8:
             raise TypeError(f"normalize got an image of {image.dtype}, expected torch.uint8")
+        image = image.contiguous(memory_format=torch.channels_last)
         return (image.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def denormalize(self, image: Tensor) -> Tensor:
@@ -219,7 +225,7 @@ def build_backbone(
             (strides become dilation), timm models what they support.
 
     Returns:
-        The backbone, in training mode.
+        The backbone, in training mode, its weights in channels_last memory.
 
     Raises:
         ValueError: Unknown name, unsupported stride, or weights that do not fit.
@@ -241,7 +247,7 @@ def build_backbone(
     source = _read_weights(weights)
     state = source.state or {}
     if not isinstance(state.get("state_dict"), dict):
-        return builder(num_classes, source, output_stride)
+        return builder(num_classes, source, output_stride).to(memory_format=torch.channels_last)
     # A checkpoint of a run: the tensors have the names of Backbone.
     backbone = builder(num_classes, _Weights(weights), output_stride)
     prefix = "backbone."
@@ -253,7 +259,7 @@ def build_backbone(
     last = {id(parameter) for parameter in backbone.classifier.parameters()}
     new = tuple(key for key, parameter in backbone.named_parameters() if id(parameter) in last)
     load_exactly(backbone, state, weights, new=new)
-    return backbone
+    return backbone.to(memory_format=torch.channels_last)
 
 
 @dataclass
@@ -301,6 +307,31 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:20])}"
     return f"unknown {kind} {name!r}; {hint}"
+
+
+def checkpointed(features: nn.Module, image: Tensor, *, again: Callable[[], Any]) -> Tensor:
+    """``features(image)``, keeping only a few maps in between; the backward pass computes the others again.
+
+    Args:
+        features: In about as many pieces as the root of its layers; in one, if it is no ``nn.Sequential``.
+        image: ``(N, 3, H, W)``.
+        again: Makes the context in which a piece is computed a second time.
+
+    Returns:
+        Maps ``(N, K, h, w)``.
+    """
+    layers = list(features) if isinstance(features, nn.Sequential) else [features]
+    size = math.isqrt(len(layers))
+    pieces: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        if len(pieces[-1]) >= size and not getattr(layer, "inplace", False):  # which would spoil what is kept
+            pieces.append([])
+        pieces[-1].append(layer)
+    for piece in pieces:
+        image = checkpoint(
+            nn.Sequential(*piece), image, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
+        )
+    return image
 
 
 def load_exactly(module: nn.Module, state: dict[str, Tensor], source: str, new: tuple[str, ...]) -> None:

@@ -18,10 +18,11 @@ from gain_lightning.attention import (
     label_pairs,
     margins,
     resize_maps,
+    sample_labels,
     scale_maps,
     soft_mask,
 )
-from gain_lightning.backbones import build_backbone
+from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.losses import (
     attention_mining_loss,
     attention_supervision_loss,
@@ -74,6 +75,14 @@ class GAIN(pl.LightningModule):
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
         second_order: Let gradients pass through Grad-CAM's channel weights.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
+        max_classes_per_image: Erase at most so many classes of an image, drawn anew each step: bounds memory
+            and cost. An unbiased estimate of Eq. 5, with more noise; null erases all.
+        am_every: Run S_am in every so many batches only, with as many times the weight. Cheaper; the mean
+            gradient is the same, its noise is more.
+        compile_features: Compile ``features`` by torch.compile. The same results to rounding; the first
+            steps take minutes.
+        checkpoint_features: Compute ``features`` again in the backward pass instead of keeping what is in
+            between: the same results with less memory, for one more forward pass.
         score_classes: Names of the classes that mean scores run over; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
@@ -105,6 +114,10 @@ class GAIN(pl.LightningModule):
         ext_reduction: str = "mean",
         second_order: bool = True,
         freeze_batch_norm: bool = False,
+        max_classes_per_image: int | None = None,
+        am_every: int = 1,
+        compile_features: bool = False,
+        checkpoint_features: bool = False,
         score_classes: list[str] | None = None,
         optimizer: Callable[[Iterable], Optimizer] = torch.optim.AdamW,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -118,6 +131,8 @@ class GAIN(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
         self.backbone = build_backbone(backbone, num_classes, weights=weights, output_stride=output_stride)
+        if compile_features:
+            self.backbone.features.compile(dynamic=True)  # the number of erased images changes
         score_names = class_names if score_classes is None else score_classes
         self.scored = [class_names.index(name) for name in score_names]
         self.val_metrics = self._new_metrics()
@@ -188,13 +203,14 @@ class GAIN(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step over both streams on the same weights."""
         guidance = self.guidance(self.current_epoch + batch_idx / self.trainer.num_training_batches)
-        terms = self.losses(batch["weak"], batch.get("masked"), guidance)
+        mine = (batch_idx + 1) % self.hparams.am_every == 0
+        terms = self.losses(batch["weak"], batch.get("masked"), guidance, mine=mine)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
         self.log("train/guidance", guidance)
         return terms["loss"]
 
     def losses(
-        self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float
+        self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float, *, mine: bool = True
     ) -> dict[str, Tensor]:
         """Every term of the loss.
 
@@ -202,11 +218,13 @@ class GAIN(pl.LightningModule):
             weak: Batch of the weak stream, images normalised.
             masked: Batch of the masked stream, or None; its images enter L_ext alone.
             guidance: Factor on both weights.
+            mine: Whether S_am runs, with ``am_every`` times its weight.
 
         Returns:
             ``loss``, their weighted sum, ``loss_cl``, and those of ``loss_am`` and ``loss_ext`` in force.
         """
-        am_weight, ext_weight = guidance * self.hparams.am_weight, guidance * self.hparams.ext_weight
+        am_weight = guidance * self.hparams.am_weight * self.hparams.am_every if mine else 0.0
+        ext_weight = guidance * self.hparams.ext_weight
         streams = [weak, masked] if ext_weight and masked is not None else [weak]
         image = torch.cat([stream["image"] for stream in streams])
         label = torch.cat([self._multi_hot(stream["label"]) for stream in streams])
@@ -216,17 +234,12 @@ class GAIN(pl.LightningModule):
             wrong = ids[int((label.sum(1) != 1).nonzero()[0])]
             raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
 
-        features = self.backbone.features(image)  # (N, K, h, w)
+        features = self._features(image, again=kept_batch_norm_statistics)  # (N, K, h, w)
         logits = self.backbone.head(features)  # (N, C)
         terms = {"loss_cl": classification_loss(logits[:num_weak], label[:num_weak], task=self.hparams.task)}
         loss = terms["loss_cl"]
         if am_weight or len(streams) > 1:
-            attended = (
-                label
-                if am_weight
-                else label * (torch.arange(num_images, device=label.device) >= num_weak)[:, None]
-            )
-            pairs = label_pairs(attended)
+            pairs = label_pairs(torch.cat([self._mined(label[:num_weak], am_weight), label[num_weak:]]))
             score = self._map_score(logits)
             maps = grad_cam(features, score, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
             weak_pairs, is_weak = pairs.of_images(0, num_weak)
@@ -243,15 +256,34 @@ class GAIN(pl.LightningModule):
             )  # the others wait for every process's count
         return {"loss": loss, **terms}
 
+    def _features(self, image: Tensor, *, again: Callable[[nn.Module], Any]) -> Tensor:
+        """``backbone.features``; ``again`` is the state of BatchNorm in which they are computed once more."""
+        if not self.hparams.checkpoint_features:
+            return self.backbone.features(image)
+        return checkpointed(self.backbone.features, image, again=lambda: again(self.backbone))
+
+    def _mined(self, label: Tensor, am_weight: float) -> Tensor:
+        """The labels that S_am erases: those in force, or a random few of each image."""
+        most = self.hparams.max_classes_per_image
+        if not am_weight:
+            return torch.zeros_like(label)
+        if most is None:
+            return label
+        generator = torch.Generator().manual_seed(
+            hash((torch.initial_seed(), self.global_rank, self.global_step))
+        )
+        return sample_labels(label, most, generator)
+
     def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
         """S_am: erase what each map attends to, ask the same network again."""
         hparams = self.hparams
         attention = resize_maps(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
         erased = erase(image[pairs.image], soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega))
-        with frozen_batch_norm(self.backbone):
-            erased_logits = (
-                self.backbone(erased) if len(erased) else erased.new_zeros(0, len(hparams.class_names))
-            )
+        if not len(erased):
+            erased_logits = erased.new_zeros(0, len(hparams.class_names))
+        else:
+            with frozen_batch_norm(self.backbone):
+                erased_logits = self.backbone.head(self._features(erased, again=frozen_batch_norm))
         return attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)
 
     def _supervision_loss(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -412,6 +444,21 @@ def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
+def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
+    """Let BatchNorm in training mode leave its running statistics as they are."""
+    layers = [layer for layer in batch_norm_layers(module) if layer.training and layer.track_running_stats]
+    known = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, (momentum, count) in zip(layers, known, strict=True):
+            layer.momentum = momentum
+            layer.num_batches_tracked.copy_(count)
+
+
+@contextmanager
 def frozen_batch_norm(module: nn.Module) -> Iterator[None]:
     """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored."""
     layers = [layer for layer in batch_norm_layers(module) if layer.training]
@@ -438,6 +485,13 @@ def _check(hparams: Any) -> None:
     for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
+    for key in ("am_every", "max_classes_per_image"):
+        if hparams[key] is not None and hparams[key] < 1:
+            raise ValueError(f"model.{key} is {hparams[key]}, expected at least 1")
+    if hparams["compile_features"] and hparams["checkpoint_features"]:
+        raise ValueError(
+            "model.compile_features and model.checkpoint_features exclude each other: expected one of them"
+        )
     for key in ("omega", "new_layer_lr_scale"):
         if not 0 < hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")

@@ -208,13 +208,14 @@ def test_grad_cam_leaves_parameter_grads_alone(generator, tiny_backbone):
     assert all((parameter.grad == 3).all() for parameter in parameters)
 
 
-@pytest.mark.parametrize(("rows", "passes"), [([0, 1, 2, 3], 3), ([0, 3, 3], 2), ([1, 3], 1), ([1, 1], 0)])
-def test_grad_cam_runs_as_many_backward_passes_as_the_most_labels(generator, monkeypatch, rows, passes):
+@pytest.mark.parametrize(("rows", "passes"), [([0, 1, 2, 3], 2), ([0, 3, 3], 1), ([1, 3], 1), ([1, 1], 0)])
+def test_grad_cam_runs_one_backward_pass_for_two_labels_an_image(generator, monkeypatch, rows, passes):
     calls = []
     true_grad = torch.autograd.grad
     monkeypatch.setattr(
         torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or true_grad(*args, **kwargs)
     )
+    monkeypatch.setattr(attention, "RANKS_AT_ONCE", 2)
     features = random_features(generator, len(rows), 5, 3, 4)
     weight = torch.randn(4, 5, generator=generator, dtype=torch.double)
     grad_cam(features, linear_head(features, weight, None), label_pairs(LABEL[rows]))

@@ -67,7 +67,7 @@ def test_lite0_equals_timm_with_the_same_weights(generator, tmp_path):
     path = save(tmp_path / "lite0.pt", model.state_dict())
     backbone = build_backbone("lite0", 1000, weights=path).eval()
     pictures = image(generator, 96)
-    model.eval()
+    model.eval().to(memory_format=torch.channels_last)  # as ours: other kernels round differently
     with torch.no_grad():
         torch.testing.assert_close(backbone(pictures), model(pictures))
         torch.testing.assert_close(backbone.features(pictures), model.forward_features(pictures))
@@ -139,7 +139,7 @@ def test_output_stride_of_resnet50_equals_torchvision_s_dilation(generator, tmp_
     backbone = build_backbone("resnet50", 7, weights=path, output_stride=output_stride).eval()
     pictures = image(generator, 64, 1)
     with torch.no_grad():
-        trunk = nn.Sequential(*list(model.children())[:-2])
+        trunk = nn.Sequential(*list(model.children())[:-2]).to(memory_format=torch.channels_last)  # as ours
         features = backbone.features(pictures)
         assert torch.equal(features, trunk(pictures))
     assert features.shape[2:] == (64 // output_stride, 64 // output_stride)

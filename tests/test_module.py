@@ -1,5 +1,6 @@
 import copy
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gain_lightning import VOID
-from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.attention import grad_cam, label_pairs, sample_labels
 from gain_lightning.backbones import Backbone
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes_boat import CLASSES, draw_picture
@@ -396,11 +397,17 @@ def test_mining_pass_restores_modes_on_an_exception(batches, monkeypatch):
     modes = modes_of(module)
     seen = []
 
+    first_pass = module.backbone.features.forward
+
     def fail(image):
+        monkeypatch.setattr(module.backbone.features, "forward", fail_again)
+        return first_pass(image)
+
+    def fail_again(image):
         seen.extend(layer.training for layer in batch_norms(module))
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(module.backbone, "forward", fail)
+    monkeypatch.setattr(module.backbone.features, "forward", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         module.losses(batches[0], None, 1.0)
     assert seen == [False] * len(batch_norms(module))
@@ -834,3 +841,170 @@ def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp
     ):
         trainer.fit(module, datamodule=data)
     assert trainer.global_step == 0
+
+
+# Levers of cost -------------------------------------------------------------------------------------------
+
+
+def step_of(module, batches, seed=0):
+    """Losses, gradients and statistics of one step of GAIN_ext in float64."""
+    weak, masked = ({**batch, "image": batch["image"].double()} for batch in batches)
+    module.double().zero_grad()
+    torch.manual_seed(seed)  # of dropout
+    terms = module.losses(weak, masked, 1.0)
+    terms["loss"].backward()
+    gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
+    return terms, gradients, dict(module.named_buffers())
+
+
+def vgg_like():
+    """In-place ReLUs, some of which a cut between pieces could split from their convolution, and dropout."""
+    convolutions = [nn.Conv2d(inputs, 8, 3, padding=1) for inputs in (3, 8, 8, 8, 8)]
+    layers = [layer for conv in convolutions for layer in (conv, nn.ReLU(inplace=True))]
+    last = nn.Linear(8 * 16, len(NAMES))
+    head = nn.Sequential(
+        nn.AdaptiveMaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 8 * 16),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        last,
+    )
+    return Backbone(nn.Sequential(*layers), head, last)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frozen", "second_order"),
+    [
+        *(
+            (name, frozen, order)
+            for name in ("tiny_cnn", "resnet18")
+            for frozen in (0, 1)
+            for order in (0, 1)
+        ),
+        ("lite0", 0, 1),
+        ("in_place", 0, 1),
+    ],
+)
+def test_checkpointed_features_change_no_result(batches, backbone, frozen, second_order):
+    """Nor dropout's draws, nor BatchNorm's statistics, which see each picture once."""
+    settings = {
+        "backbone": "tiny_cnn" if backbone == "in_place" else backbone,
+        "am_weight": 1.0,
+        "ext_weight": 10.0,
+        "second_order": bool(second_order),
+        "freeze_batch_norm": bool(frozen),
+    }
+    if backbone == "lite0":
+        pytest.importorskip("timm")
+    net = vgg_like() if backbone == "in_place" else None
+    plain = make_gain(net, **settings)
+    lever = make_gain(copy.deepcopy(net), **settings, checkpoint_features=True)
+    lever.load_state_dict(plain.state_dict())
+    for ours, theirs in zip(step_of(lever, batches), step_of(plain, batches), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-12, msg=key)
+    assert modes_of(lever) == modes_of(plain)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_features_change_no_result(batches):
+    settings = {"am_weight": 1.0, "ext_weight": 10.0, "second_order": True}
+    plain = make_gain(**settings)
+    lever = make_gain(**settings, compile_features=True)
+    lever.load_state_dict(plain.state_dict())
+    for ours, theirs in zip(step_of(lever, batches), step_of(plain, batches), strict=True):
+        for key, value in theirs.items():
+            torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-12, msg=key)
+
+
+def test_checkpointed_features_keep_less(batches):
+    """Bytes that the graph holds for the backward pass."""
+
+    def held(module):
+        sizes = {}
+
+        def pack(tensor):
+            sizes[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            module.losses(*batches, 1.0)
+        return sum(tensor.untyped_storage().nbytes() for tensor in sizes.values())
+
+    parameters = 4 * sum(p.numel() for p in make_gain(backbone="resnet18").parameters())
+    keep, again = (
+        held(make_gain(backbone="resnet18", am_weight=1.0, ext_weight=1.0, checkpoint_features=value))
+        for value in (False, True)
+    )
+    assert again - parameters < 0.5 * (keep - parameters)
+
+
+def test_a_few_classes_an_image_estimate_the_mining_loss_without_bias(generator):
+    """The mean over every choice of one class is Eq. 5 over all of them."""
+    module = make_gain(am_weight=1.0).eval()
+    image = torch.randn(1, 3, SIDE, SIDE, generator=generator)
+    weak = {"image": image, "mask": torch.full((1, SIDE, SIDE), VOID), "id": ["x"]}
+    whole = module.losses({**weak, "label": torch.ones(1, 3)}, None, 1.0)["loss_am"]
+    parts = [
+        module._mining_loss(image, maps_of_one(module, image, row), label_pairs(row[None]))
+        for row in torch.eye(3)
+    ]
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+    module.hparams.max_classes_per_image = 1
+    drawn = module.losses({**weak, "label": torch.ones(1, 3)}, None, 1.0)["loss_am"]
+    assert min(abs(float((drawn - part).detach())) for part in parts) < 1e-6
+
+
+def maps_of_one(module, image, row):
+    features = module.backbone.features(image)
+    return grad_cam(features, module.backbone.head(features), label_pairs(row[None]), second_order=True)
+
+
+def test_sampled_labels_are_uniform_and_seeded():
+    label = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]])
+    counts = torch.zeros(3, 4)
+    for seed in range(3000):
+        drawn = sample_labels(label, 2, torch.Generator().manual_seed(seed))
+        assert (drawn <= label).all()
+        assert drawn.sum(1).tolist() == [2, 1, 0]
+        counts += drawn
+    share = counts / 3000
+    torch.testing.assert_close(share[0, [0, 2, 3]], torch.full((3,), 2 / 3), atol=0.04, rtol=0)
+    first, again = (sample_labels(label, 1, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_mining_every_second_batch_doubles_its_weight(tmp_path):
+    module = make_shapes_gain(am_weight=0.5, am_every=2)
+    seen = []
+    true_losses = module.losses
+
+    def record(weak, masked, guidance, *, mine):
+        terms = true_losses(weak, masked, guidance, mine=mine)
+        seen.append((mine, {key: term.detach() for key, term in terms.items()}))
+        return terms
+
+    module.losses = record
+    make_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0, limit_val_batches=0).fit(
+        module, datamodule=make_shapes(mask_budget=0)
+    )
+    assert [mine for mine, _ in seen] == [False, True] * 2
+    for mine, terms in seen:
+        assert ("loss_am" in terms) == mine
+        am = terms.get("loss_am", torch.zeros(()))
+        torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 2 * 0.5 * am)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"am_every": 0}, "am_every is 0, expected at least 1"),
+        ({"max_classes_per_image": 0}, "max_classes_per_image is 0, expected at least 1"),
+        ({"compile_features": True, "checkpoint_features": True}, "exclude each other"),
+    ],
+)
+def test_levers_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_gain(**settings)

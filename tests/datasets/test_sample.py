@@ -66,7 +66,7 @@ def test_collate_equals_the_default(arrays, with_mask, num_workers):
     ]
     (ours,) = DataLoader(samples, batch_size=2, num_workers=num_workers, collate_fn=collate)
     theirs = default_collate(samples)
-    assert ours["image"].is_contiguous()
+    assert ours["image"].is_contiguous(memory_format=torch.channels_last)
     for key in ("image", "label", "mask"):
         assert torch.equal(ours[key], theirs[key])
         assert ours[key].dtype == theirs[key].dtype

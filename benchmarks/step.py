@@ -1,0 +1,223 @@
+"""What a step of each method costs beside a plain classification step, in time and memory, measured in one run.
+
+    python benchmarks/step.py --backbone vgg16 --labels 1.5 --json step.json
+
+With N images and P (image, class) pairs GAIN needs a forward and a backward pass for N + P images, so its limit
+is (N + P) / N plain steps; GAIN_ext with M masked images has (N + M + P) / N. ``per_class_loop`` is what public
+codes do: batch size 1, and a backward pass of the whole network per class to get a map.
+A step is forward, backward and the optimizer's update (SGD with momentum); pictures are random.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gain_lightning import VOID
+from gain_lightning.module import GAIN
+
+NUM_CLASSES = 20
+VARIANTS = ("plain", "first_order", "second_order", "gain_ext", "gain_ext_second_order", "per_class_loop")
+
+
+def make_labels(num_images: int, labels: float) -> Tensor:
+    """``(N, C)`` 0/1 with ``labels`` classes an image on average, as even as can be."""
+    counts = [math.floor((index + 1) * labels) - math.floor(index * labels) for index in range(num_images)]
+    label = torch.zeros(num_images, NUM_CLASSES)
+    for row, count in zip(label, counts, strict=True):
+        row[torch.randperm(NUM_CLASSES)[:count]] = 1
+    return label
+
+
+class Bench:
+    """One network, one batch, and a step of every variant on them.
+
+    Args:
+        args: The command line.
+        options: Further arguments of :class:`GAIN`, the levers.
+    """
+
+    def __init__(self, args: argparse.Namespace, **options: object) -> None:
+        torch.manual_seed(0)
+        self.device = torch.device(args.device)
+        self.module = GAIN(
+            [f"class {index}" for index in range(NUM_CLASSES)],
+            args.image_size,
+            backbone=args.backbone,
+            am_weight=1.0,
+            ext_weight=10.0,
+            freeze_batch_norm=True,
+            **options,
+        ).to(self.device)
+        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-6, momentum=0.9)
+        self.precision = args.precision
+        self.weak = self._batch(args.batch, args)
+        self.masked = self._batch(max(args.batch // 4, 1), args)
+        side = args.image_size
+        self.masked["mask"] = torch.full((len(self.masked["image"]), side, side), VOID, dtype=torch.uint8)
+        for mask, label in zip(self.masked["mask"], self.masked["label"], strict=True):
+            mask[:] = 0
+            for part, class_idx in enumerate(label.nonzero().flatten().tolist()):
+                mask[part * side // 8 : (part + 2) * side // 8, : side // 2] = class_idx + 1
+        self.masked["mask"] = self.masked["mask"].to(self.device)
+
+    def _batch(self, num_images: int, args: argparse.Namespace) -> dict:
+        shape = (num_images, 3, args.image_size, args.image_size)
+        image = self.module.backbone.normalize(
+            torch.randint(256, shape, dtype=torch.uint8, device=self.device)
+        )
+        label = make_labels(num_images, args.labels).to(self.device)
+        return {"image": image, "label": label, "id": [str(index) for index in range(num_images)]}
+
+    def step(self, variant: str) -> int:
+        """Take a step; returns how many images of the weak stream it was for."""
+        if variant == "per_class_loop":
+            return self._per_class_loop()
+        self.module.hparams.second_order = variant in ("second_order", "gain_ext_second_order")
+        masked = self.masked if variant.startswith("gain_ext") else None
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = self.module.losses(self.weak, masked, 0.0 if variant == "plain" else 1.0)["loss"]
+        loss.backward()
+        self.optimizer.step()
+        return len(self.weak["image"])
+
+    def _per_class_loop(self) -> int:
+        """The exact variant of public codes: batch size 1, a whole backward pass a class, one map at a time."""
+        backbone = self.module.backbone
+        num_images = min(2, len(self.weak["image"]))
+        for image, label in zip(
+            self.weak["image"][:num_images, None], self.weak["label"][:num_images, None], strict=True
+        ):
+            features = backbone.features(image)
+            features.retain_grad()
+            logits = backbone.head(features)
+            loss = F.multilabel_soft_margin_loss(logits, label)
+            for class_idx in label[0].nonzero().flatten().tolist():
+                self.optimizer.zero_grad()
+                features.grad = None
+                logits[0, class_idx].backward(retain_graph=True)
+                weight = features.grad.mean((2, 3), keepdim=True)
+                cam = (weight * features).sum(1, keepdim=True).relu()
+                cam = F.interpolate(cam / cam.amax().clamp_min(1e-8), image.shape[2:], mode="bilinear")
+                erased = image - torch.sigmoid(10 * (cam - 0.5)) * image
+                loss = loss + backbone(erased)[0, class_idx].sigmoid() / label.sum()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        return num_images
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def time(self, variant: str) -> float:
+        """Seconds an image of one step."""
+        self.synchronize()
+        started = time.perf_counter()
+        num_images = self.step(variant)
+        self.synchronize()
+        return (time.perf_counter() - started) / num_images
+
+
+def limits(bench: Bench) -> dict[str, float]:
+    """What each variant costs at the least, in plain steps."""
+    num_weak, num_masked = len(bench.weak["image"]), len(bench.masked["image"])
+    mining = 1 + float(bench.weak["label"].sum()) / num_weak
+    guided = mining + num_masked / num_weak
+    return {
+        variant: {"plain": 1.0, "gain_ext": guided, "gain_ext_second_order": guided}.get(variant, mining)
+        for variant in VARIANTS
+    }
+
+
+def _peak_of(variant: str, args: argparse.Namespace) -> float:
+    bench = Bench(args)
+    bench.step(variant)  # the optimizer's own memory is there from now on
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        bench.step(variant)
+        return torch.cuda.max_memory_allocated() / 2**20
+    bench.step(variant)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def peak_mib(variant: str, args: argparse.Namespace) -> float:
+    """Peak memory of a process that takes two steps; on a CPU all it holds, torch itself included."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of, (variant, args))
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Every variant's medians and ratios; the variants take turns."""
+    bench = Bench(args)
+    for variant in VARIANTS:
+        bench.step(variant)
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for _ in range(args.rounds):
+        for variant in VARIANTS:
+            seconds[variant].append(bench.time(variant))
+    limit = limits(bench)
+    result = {}
+    for variant in VARIANTS:
+        ratio = statistics.median(
+            own / plain for own, plain in zip(seconds[variant], seconds["plain"], strict=True)
+        )
+        result[variant] = {
+            "ms_per_image": 1000 * statistics.median(seconds[variant]),
+            "ratio_to_plain": ratio,
+            "limit": limit[variant],
+            "ratio_to_limit": ratio / limit[variant],
+        }
+    if args.memory:
+        for variant in VARIANTS:
+            result[variant]["peak_mib"] = peak_mib(variant, args)
+    return result
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="vgg16")
+    parser.add_argument("--labels", type=float, default=1.5, help="classes an image")
+    parser.add_argument(
+        "--batch", type=int, default=8, help="images of the weak stream; a quarter more are masked"
+    )
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--no_memory", dest="memory", action="store_false")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(argv)
+    result = measure(args)
+    print(
+        f"{args.backbone}, {args.image_size} px, batch {args.batch}, {args.labels:g} labels an image, {args.device}"
+    )
+    print(f"{'':<22}{'ms/image':>10}{'to plain':>10}{'limit':>8}{'to limit':>10}{'peak MiB':>10}")
+    for variant, row in result.items():
+        peak = f"{row['peak_mib']:10.0f}" if args.memory else ""
+        print(
+            f"{variant:<22}{row['ms_per_image']:>10.1f}{row['ratio_to_plain']:>10.2f}{row['limit']:>8.2f}"
+            f"{row['ratio_to_limit']:>10.2f}{peak}"
+        )
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)
