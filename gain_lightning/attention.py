@@ -82,8 +82,8 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
     """Grad-CAM of every pair, Eq. 1 and 2: ``A = ReLU(sum_k w_k f_k)``, ``w = GAP(ds/df)``.
 
     ``s`` is the logit of the pair's class. The gradient goes through the head only, in one backward pass
-    vectorised over the first, second, ... label of each image (four at a time); no hook is set and no ``.grad`` is touched.
-    The head must treat images independently (no BatchNorm in training mode).
+    vectorised over the first, second, ... label of each image (four at a time); no hook is set and no
+    ``.grad`` is touched. The head must treat images independently (no BatchNorm in training mode).
 
     Args:
         features: Last convolutional features f, shape ``(N, K, h, w)``, in the graph of ``logits``.

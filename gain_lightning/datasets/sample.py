@@ -53,7 +53,8 @@ def collate(samples: list[Sample]) -> Sample:
     """Stack samples to a batch with a leading axis N, each picture's pixels copied once.
 
     Returns:
-        ``image`` ``(N, 3, H, W)`` in channels_last memory, as it was decoded, ``label`` ``(N, C)``, ``mask`` ``(N, H, W)``, ``id`` a list.
+        ``image`` ``(N, 3, H, W)`` in channels_last memory, as it was decoded, ``label`` ``(N, C)``,
+        ``mask`` ``(N, H, W)``, ``id`` a list.
 
     Raises:
         RuntimeError: If the pictures differ in size.
