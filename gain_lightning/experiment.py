@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import json
+import math
 import netrc
 import os
 import re
@@ -219,10 +220,13 @@ class _SaveConfig(SaveConfigCallback):
 
 
 def print_scores(results: list[dict[str, float]], split: str) -> None:
-    """Print a split's scores, one a line, shares in percent."""
+    """Print a split's scores, one a line, shares in percent; none where nothing could be judged (no mask)."""
     scores = {key.removeprefix(f"{split}/"): value for result in results for key, value in result.items()}
     for key in sorted(scores):
-        shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
+        if math.isnan(scores[key]):
+            shown = f"{'none':>8}"
+        else:
+            shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
         print(f"{split:>5} {key:<22} {shown}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torchmetrics
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -178,6 +179,13 @@ class GAIN(pl.LightningModule):
                     f"model.task is single_label, but {len(wrong)} training images do not have exactly one label, "
                     f"the first {image_id}"
                 )
+        epochs = self.trainer.max_epochs
+        guided = self.hparams.am_weight or self.hparams.ext_weight
+        if stage == "fit" and guided and epochs is not None and 0 < epochs <= self.hparams.warmup_epochs:
+            rank_zero_warn(
+                f"guidance never begins: the warm-up takes {self.hparams.warmup_epochs} epochs and the training "
+                f"{epochs}; expected trainer.max_epochs above model.warmup_epochs"
+            )
         if stage == "fit" and self.hparams.ext_weight > 0:
             if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(

@@ -843,6 +843,15 @@ def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp
     assert trainer.global_step == 0
 
 
+def test_a_warm_up_as_long_as_the_training_warns(tmp_path):
+    module = make_shapes_gain(am_weight=1.0, warmup_epochs=2)
+    trainer = make_trainer(tmp_path, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
+    with pytest.warns(
+        UserWarning, match="guidance never begins: the warm-up takes 2 epochs and the training 2"
+    ):
+        trainer.fit(module, datamodule=make_shapes(mask_budget=0))
+
+
 # Levers of cost -------------------------------------------------------------------------------------------
 
 

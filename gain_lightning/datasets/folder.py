@@ -88,7 +88,14 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
         **boxes,
     )
     listing, unfit = check_images(listing)
-    problems += unfit + check_masks(listing, agree=True)
+    entry_of = {str(listing.image_path(row)): entry for row, entry in enumerate(rows)}
+    for problem in unfit:  # a missing picture's line is that of the table which names it
+        entry = entry_of[str(problem.file)]
+        is_missing = problem.what == "missing" and entry.line
+        problems.append(
+            Problem(entry.file, entry.line, f"{problem.file} is missing") if is_missing else problem
+        )
+    problems += check_masks(listing, agree=True)
     problems += check_boxes(listing, root / "boxes.csv", lines)
     return FolderContents(listing, np.array([entry.split for entry in rows], dtype=str), problems)
 
