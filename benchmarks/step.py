@@ -43,10 +43,9 @@ class Bench:
 
     Args:
         args: The command line.
-        options: Further arguments of :class:`GAIN`, the levers.
     """
 
-    def __init__(self, args: argparse.Namespace, **options: object) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
         self.device = torch.device(args.device)
         self.module = GAIN(
@@ -56,7 +55,8 @@ class Bench:
             am_weight=1.0,
             ext_weight=10.0,
             freeze_batch_norm=True,
-            **options,
+            compile_features=args.compile,
+            checkpoint_features=args.checkpoint,
         ).to(self.device)
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-6, momentum=0.9)
         self.precision = args.precision
@@ -154,12 +154,14 @@ def _peak_of(variant: str, args: argparse.Namespace) -> float:
 
 def peak_mib(variant: str, args: argparse.Namespace) -> float:
     """Peak memory of a process that takes two steps; on a CPU all it holds, torch itself included."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn" if args.device == "cuda" else "fork").Pool(1) as pool:
         return pool.apply(_peak_of, (variant, args))
 
 
 def measure(args: argparse.Namespace) -> dict:
     """Every variant's medians and ratios; the variants take turns."""
+    # first, since a process that has computed with several threads must not be forked
+    peak = {variant: peak_mib(variant, args) for variant in VARIANTS} if args.memory else {}
     bench = Bench(args)
     for variant in VARIANTS:
         bench.step(variant)
@@ -179,9 +181,8 @@ def measure(args: argparse.Namespace) -> dict:
             "limit": limit[variant],
             "ratio_to_limit": ratio / limit[variant],
         }
-    if args.memory:
-        for variant in VARIANTS:
-            result[variant]["peak_mib"] = peak_mib(variant, args)
+        if args.memory:
+            result[variant]["peak_mib"] = peak[variant]
     return result
 
 
@@ -199,6 +200,8 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="with compile_features")
+    parser.add_argument("--checkpoint", action="store_true", help="with checkpoint_features")
     parser.add_argument("--no_memory", dest="memory", action="store_false")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Callbacks that watch a training: pictures of attention for any logger, and a guard against non-finite steps."""
+"""Callbacks that watch a training: pictures of attention, a guard against non-finite steps, a forecast of cost."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
+from gain_lightning.cost import expected_cost
 from gain_lightning.plotting import overlay, panel_grid
 from gain_lightning.recording import keep_maps
 
@@ -48,6 +49,19 @@ class FiniteGuard(pl.Callback):
             f"{what} at epoch {trainer.current_epoch}, step {trainer.global_step}; the images of this step: "
             f"{', '.join(self.ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
         )
+
+
+class CostForecast(pl.Callback):
+    """Says before the first step what a step will cost in images and memory."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print it."""
+        data = trainer.datamodule
+        labels = torch.as_tensor(data.train_set.labels)
+        masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
+        cost = expected_cost(pl_module, labels, data.batch_size, masked_batch_size, trainer.optimizers[0])
+        if trainer.is_global_zero:
+            print(cost)
 
 
 class AttentionPanels(pl.Callback):

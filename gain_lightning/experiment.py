@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from gain_lightning.callbacks import AttentionPanels, FiniteGuard
+from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.module import GAIN
 from gain_lightning.recording import MetricsFile, RunRecord, write_atomically
@@ -156,6 +156,7 @@ class ExperimentCLI(LightningCLI):
             *callbacks,
             RunRecord(self.run_dir),
             FiniteGuard(),
+            CostForecast(),
             AttentionPanels(self.run_dir),
             LearningRateMonitor(),
         ]

@@ -1,0 +1,123 @@
+"""Every benchmark in one go: ``make bench``. Writes ``results/<machine>.json`` and the tables of ``docs/cost.md``.
+
+On a CPU batches are small, so that it stays under ten minutes; for figures to quote run the scripts alone.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import data
+import maps
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import startup
+import step
+import torch
+
+HERE = Path(__file__).parent
+COST = HERE.parent / "docs" / "cost.md"
+PICTURE = HERE.parent / "docs" / "pictures" / "cost.svg"
+BACKBONES = ("vgg16", "resnet50", "lite0")
+LABELS = (1, 1.5, 3)
+SHOWN = ("first_order", "second_order", "gain_ext", "gain_ext_second_order", "per_class_loop")
+
+
+def machine() -> str:
+    """What the figures depend on, as a file name."""
+    if torch.cuda.is_available():
+        return re.sub(r"\W+", "-", torch.cuda.get_device_name()).lower()
+    return f"{platform.machine()}-{os.cpu_count()}-cores"
+
+
+def run() -> dict:
+    """Run them; each prints as it goes."""
+    cuda = torch.cuda.is_available()
+    batch = "32" if cuda else "4"
+    results: dict = {
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "commit": _commit(),
+        "step": {},
+    }
+    for backbone in BACKBONES:
+        for labels in LABELS:
+            options = ["--backbone", backbone, "--labels", str(labels), "--batch", batch, "--rounds", "1"]
+            options += [] if cuda or labels == 1.5 else ["--no_memory"]
+            results["step"][f"{backbone}, {labels:g}"] = step.main(options)
+    results["maps"] = maps.main(["--backbone", "resnet50", "--batch", "32" if cuda else "4"])
+    results["startup"] = startup.main(["--rounds", "1"])
+    if os.environ.get("GAIN_VOC_ROOT"):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "data.json"
+            data.main(["--root", os.environ["GAIN_VOC_ROOT"], "--rounds", "5", "--json", str(file)])
+            results["data"] = json.loads(file.read_text())
+    return results
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
+def table(results: dict) -> str:
+    """The steps' ratios to a plain step, as Markdown."""
+    lines = [
+        f"Machine {results['machine']}, torch {results['versions']['torch']}, commit {results['commit']}; 224 px, float32.",
+        "",
+        "| backbone, labels | " + " | ".join(name.replace("_", " ") for name in SHOWN) + " | limit (with masks) |",
+        "|---|" + "---|" * (len(SHOWN) + 1),
+    ]
+    for name, rows in results["step"].items():
+        ratios = " | ".join(f"{rows[variant]['ratio_to_plain']:.2f}" for variant in SHOWN)
+        limit = f"{rows['first_order']['limit']:.2f} ({rows['gain_ext']['limit']:.2f})"
+        lines.append(f"| {name} | {ratios} | {limit} |")
+    lines += ["", "Peak memory in MiB, 1.5 labels:", "", "| backbone | plain | " + " | ".join(name.replace("_", " ") for name in SHOWN) + " |"]
+    lines.append("|---|" + "---|" * (len(SHOWN) + 1))
+    for backbone in BACKBONES:
+        rows = results["step"][f"{backbone}, 1.5"]
+        lines.append(
+            f"| {backbone} | " + " | ".join(f"{rows[variant]['peak_mib']:.0f}" for variant in ("plain", *SHOWN)) + " |"
+        )
+    return "\n".join(lines)
+
+
+def picture(results: dict) -> None:
+    """Bars of every variant's ratio at 1.5 labels, with the limits."""
+    fig, axes = plt.subplots(1, len(BACKBONES), figsize=(9, 3.2), sharey=True, layout="constrained")
+    for ax, backbone in zip(axes, BACKBONES, strict=True):
+        rows = results["step"][f"{backbone}, 1.5"]
+        names = [name.replace("gain_ext", "GAIN_ext").replace("_", " ") for name in SHOWN]
+        ax.barh(names, [rows[name]["ratio_to_plain"] for name in SHOWN], color="#4477aa")
+        for row, name in enumerate(SHOWN):
+            ax.plot([rows[name]["limit"]] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2)
+        ax.set_title(backbone, fontsize=10)
+        ax.invert_yaxis()
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.supxlabel("plain steps; the black line is the limit", fontsize=10)
+    fig.savefig(PICTURE)
+
+
+def main() -> None:
+    """Measure and write."""
+    results = run()
+    file = HERE / "results" / f"{results['machine']}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    text = COST.read_text()
+    start, end = "<!-- made by make bench -->\n", "<!-- end -->"
+    before, after = text.split(start)[0], text.split(end)[1]
+    COST.write_text(f"{before}{start}{table(results)}\n{end}{after}")
+    picture(results)
+    print(f"{file} and {COST}")
+
+
+if __name__ == "__main__":
+    main()

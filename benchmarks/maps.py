@@ -1,0 +1,150 @@
+"""Grad-CAM maps of many classes, beside pytorch-grad-cam and captum on the same network and pictures.
+
+    python benchmarks/maps.py --backbone resnet50 --json maps.json
+
+The libraries make a map a class, each with a pass through the whole network and back; ours goes once through
+the network, and back through its head alone. First the maps must agree, in float64, to 1e-5 of their maximum.
+Needs the extra ``test`` (grad-cam) and captum.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from captum.attr import LayerGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+
+from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.backbones import Backbone, build_backbone
+
+NUM_CLASSES = 20
+
+
+def ours(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
+    """Maps of all pairs, ``(P, h, w)``."""
+    with torch.no_grad():
+        features = backbone.features(image)
+    features.requires_grad_()
+    return grad_cam(features, backbone.head(features), label_pairs(label)).squeeze(1).detach()
+
+
+def with_grad_cam(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
+    """The same by pytorch-grad-cam: class after class, over the images that show it."""
+    pairs = label_pairs(label)
+    maps = image.new_zeros(0)
+    with _RawGradCAM(model=backbone, target_layers=[backbone.features]) as cam:
+        for class_idx in pairs.label.unique().tolist():
+            chosen = (pairs.label == class_idx).nonzero().flatten()
+            targets = [ClassifierOutputTarget(class_idx)] * len(chosen)
+            result = torch.from_numpy(cam(image[pairs.image[chosen]], targets))
+            if not len(maps):
+                maps = result.new_zeros(len(pairs.label), *result.shape[1:])
+            maps[chosen] = result
+    return maps
+
+
+class _RawGradCAM(GradCAM):
+    """Its maps before they are scaled and resized, which ours are not either."""
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: list, eigen_smooth: bool
+    ) -> list[np.ndarray]:
+        activations = self.activations_and_grads.activations[0].cpu().data.numpy()
+        gradients = self.activations_and_grads.gradients[0].cpu().data.numpy()
+        layer = self.target_layers[0]
+        cam = self.get_cam_image(input_tensor, layer, targets, activations, gradients, eigen_smooth)
+        return [np.maximum(cam, 0)[:, None]]
+
+    def aggregate_multi_layers(self, cam_per_target_layer: list[np.ndarray]) -> np.ndarray:
+        return cam_per_target_layer[0][:, 0]
+
+
+def with_captum(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
+    """The same by captum."""
+    pairs = label_pairs(label)
+    cam = LayerGradCam(backbone, backbone.features)
+    maps = image.new_zeros(0)
+    for class_idx in pairs.label.unique().tolist():
+        chosen = (pairs.label == class_idx).nonzero().flatten()
+        result = cam.attribute(image[pairs.image[chosen]], target=class_idx, relu_attributions=True).detach()
+        if not len(maps):
+            maps = result.new_zeros(len(pairs.label), *result.shape[2:])
+        maps[chosen] = result[:, 0]
+    return maps
+
+
+METHODS: dict[str, Callable] = {"ours": ours, "grad-cam": with_grad_cam, "captum": with_captum}
+
+
+def differences(backbone: Backbone, image: Tensor, label: Tensor) -> dict[str, float]:
+    """How far the others' maps lie from ours, as a share of each map's maximum."""
+    backbone, image = copy.deepcopy(backbone).double(), image.double()
+    expected = ours(backbone, image, label)
+    scale = expected.amax((1, 2), keepdim=True).clamp_min(1e-8)
+    result = {}
+    for name in ("grad-cam", "captum"):
+        maps = METHODS[name](backbone, image, label)
+        result[f"difference_{name}"] = float(((maps - expected).abs() / scale).max())
+        if not result[f"difference_{name}"] < 1e-5:
+            raise SystemExit(f"maps of {name} differ from ours by {result[f'difference_{name}']:.2g}")
+    return result
+
+
+def measure(backbone: Backbone, image: Tensor, label: Tensor, rounds: int) -> dict[str, float]:
+    """Median seconds of each, in turns, and the largest disagreement on the first pictures."""
+    result = differences(backbone, image[:4], label[:4])
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    for number in range(rounds + 1):
+        for name, method in METHODS.items():
+            started = time.perf_counter()
+            method(backbone, image, label)
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    result.update({f"seconds_{name}": statistics.median(times) for name, times in seconds.items()})
+    for name in ("grad-cam", "captum"):
+        result[f"{name} / ours"] = result[f"seconds_{name}"] / result["seconds_ours"]
+    return result
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(argv)
+    torch.manual_seed(0)
+    backbone = build_backbone(args.backbone, NUM_CLASSES).eval().to(args.device)
+    shape = (args.batch, 3, args.image_size, args.image_size)
+    image = backbone.normalize(torch.randint(256, shape, dtype=torch.uint8, device=args.device))
+    one = F.one_hot(torch.arange(args.batch) % NUM_CLASSES, NUM_CLASSES).to(args.device)
+    results = {
+        "one class an image": measure(backbone, image, one, args.rounds),
+        f"{NUM_CLASSES} classes an image": measure(backbone, image, torch.ones_like(one), args.rounds),
+    }
+    for name, row in results.items():
+        print(
+            f"{args.backbone}, {args.batch} images, {name}: ours {row['seconds_ours']:.2f} s, "
+            f"grad-cam {row['grad-cam / ours']:.1f} x, captum {row['captum / ours']:.1f} x"
+        )
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a step of a config costs, told before the training starts: images that pass the network, and memory."""
+
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+class Cost(NamedTuple):
+    """Cost of one training step on one device, once guidance is in force.
+
+    Attributes:
+        num_weak, num_masked: Images of both streams.
+        num_erased: Erased images, one for each (image, class) pair; a mean over batches.
+        fixed_bytes: Weights, their gradients and what the optimizer keeps.
+        image_bytes: What one image leaves in memory for the backward pass, in float32 and without
+            checkpointing.
+    """
+
+    num_weak: int
+    num_masked: int
+    num_erased: float
+    fixed_bytes: int
+    image_bytes: int
+
+    @property
+    def plain_steps(self) -> float:
+        """In steps of a plain classifier on the weak stream."""
+        return (self.num_weak + self.num_masked + self.num_erased) / self.num_weak
+
+    @property
+    def peak_bytes(self) -> float:
+        """Weights and every image's share; what a convolution needs besides is not in it."""
+        return self.fixed_bytes + (self.num_weak + self.num_masked + self.num_erased) * self.image_bytes
+
+    def __str__(self) -> str:
+        streams = [f"{self.num_weak} weak"]
+        streams += [f"{self.num_masked} masked"] * (self.num_masked > 0)
+        streams += [f"{self.num_erased:.1f} erased"] * (self.num_erased > 0)
+        return (
+            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. Memory about "
+            f"{self.peak_bytes / 2**30:.1f} GiB in float32: {self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
+            f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
+        )
+
+
+def expected_cost(
+    module: pl.LightningModule,
+    labels: Tensor,
+    batch_size: int,
+    masked_batch_size: int,
+    optimizer: torch.optim.Optimizer,
+) -> Cost:
+    """Foresee a step's cost without taking one.
+
+    Args:
+        module: A :class:`gain_lightning.GAIN`.
+        labels: Of the training images, ``(n, C)`` 0/1, or class indices ``(n,)``.
+        batch_size: Images of the weak stream a step and device.
+        masked_batch_size: Images of the masked stream a step and device; 0 without one.
+        optimizer: Adam's kind keeps two numbers a weight, momentum one.
+
+    Returns:
+        The cost with guidance in force.
+    """
+    hparams = module.hparams
+    per_image = torch.ones(len(labels)) if labels.ndim == 1 else labels.sum(1).float()
+    if hparams.max_classes_per_image:
+        per_image = per_image.clamp(max=hparams.max_classes_per_image)
+    is_mined, is_supervised = hparams.am_weight > 0, hparams.ext_weight > 0 and masked_batch_size > 0
+    weights = sum(parameter.nbytes for parameter in module.backbone.parameters())
+    kept = 2 if "betas" in optimizer.defaults else int(optimizer.defaults.get("momentum", 0) > 0)
+    return Cost(
+        num_weak=batch_size,
+        num_masked=masked_batch_size if is_supervised else 0,
+        num_erased=batch_size * float(per_image.mean()) if is_mined else 0.0,
+        fixed_bytes=weights * (2 + kept),
+        image_bytes=saved_bytes(module.backbone, hparams.image_size),
+    )
+
+
+def saved_bytes(backbone: nn.Module, image_size: int) -> int:
+    """Bytes that one image's forward pass keeps for the backward pass, found without computing anything.
+
+    Args:
+        backbone: A :class:`gain_lightning.Backbone`.
+        image_size: Height and width, pixels.
+
+    Example:
+        >>> saved_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 10)  # the image, and ReLU's output
+        4400
+    """
+    weights = {
+        name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
+        for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]
+    }
+    known = {tensor.untyped_storage()._cdata for tensor in weights.values()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    image = torch.empty(1, 3, image_size, image_size, device="meta").contiguous(
+        memory_format=torch.channels_last
+    )
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        functional_call(backbone, weights, (image,))
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)

@@ -1,0 +1,118 @@
+import gc
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from gain_lightning import VOID
+from gain_lightning.backbones import build_backbone
+from gain_lightning.cost import expected_cost, saved_bytes
+from gain_lightning.module import GAIN
+
+SIDE = 64
+
+
+def held_bytes(module, run):
+    """What ``run`` leaves in memory for the backward pass, weights aside; by the tensors it really saves."""
+    weights = {tensor.untyped_storage()._cdata for tensor in [*module.parameters(), *module.buffers()]}
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = run()
+    sizes = [tensor.untyped_storage().nbytes() for storage, tensor in saved.items() if storage not in weights]
+    del result
+    return sum(sizes)
+
+
+def pictures(num_images):
+    return torch.randn(num_images, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+
+
+def batch(label, *, masked):
+    mask = torch.full((len(label), SIDE, SIDE), 1 if masked else VOID, dtype=torch.uint8)
+    return {"image": pictures(len(label)), "label": label, "mask": mask, "id": ["x"] * len(label)}
+
+
+@pytest.mark.parametrize("name", ["tiny_cnn", "resnet18", "vgg16", "lite0"])
+def test_saved_bytes_are_those_of_a_real_forward_pass(name):
+    if name == "lite0":
+        pytest.importorskip("timm")
+    backbone = build_backbone(name, 5)
+    image = pictures(1)
+    assert saved_bytes(backbone, SIDE) == held_bytes(backbone, lambda: backbone(image))
+
+
+@pytest.mark.parametrize(("am_weight", "ext_weight"), [(0.0, 0.0), (1.0, 0.0), (1.0, 10.0)])
+def test_memory_of_a_step_grows_with_images_and_pairs_as_foreseen(am_weight, ext_weight):
+    label = torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
+    module = GAIN(["a", "b", "c"], SIDE, backbone="resnet18", am_weight=am_weight, ext_weight=ext_weight)
+    weak, masked = batch(label, masked=False), batch(label[:2], masked=True)
+    optimizer = torch.optim.AdamW(module.parameters())
+    cost = expected_cost(module, label, 4, 2, optimizer)
+    num_images = 4 + 6 * (am_weight > 0) + 2 * (ext_weight > 0)
+    assert cost.plain_steps == num_images / 4
+    foreseen = cost.peak_bytes - cost.fixed_bytes
+    held = held_bytes(module, lambda: module.losses(weak, masked, 1.0))
+    assert held == pytest.approx(foreseen, rel=0.06)  # maps, masks and erased images besides
+
+
+def test_fixed_bytes_are_weights_gradients_and_optimizer_state():
+    module = GAIN(["a", "b"], SIDE, am_weight=1.0)
+    for optimizer in (
+        torch.optim.AdamW(module.parameters()),
+        torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
+        torch.optim.SGD(module.parameters(), lr=0.1),
+    ):
+        cost = expected_cost(module, torch.ones(2, 2), 2, 0, optimizer)
+        module.losses(batch(torch.ones(2, 2), masked=False), None, 1.0)["loss"].backward()
+        optimizer.step()
+        parameters = list(module.backbone.parameters())
+        state = [
+            v for values in optimizer.state.values() for v in values.values() if torch.is_tensor(v) and v.ndim
+        ]
+        real = [*parameters, *(parameter.grad for parameter in parameters), *state]
+        assert cost.fixed_bytes == sum(tensor.nbytes for tensor in real)
+
+
+def test_few_classes_an_image_lower_the_forecast():
+    module = GAIN(["a", "b", "c"], SIDE, am_weight=1.0, max_classes_per_image=1)
+    optimizer = torch.optim.AdamW(module.parameters())
+    cost = expected_cost(module, torch.tensor([[1, 1, 1], [1, 0, 0]]), 4, 0, optimizer)
+    assert (cost.num_erased, cost.plain_steps) == (4.0, 2.0)
+    assert "4 weak + 4.0 erased images, 2.00 x a plain step" in str(cost)
+
+
+def test_class_indices_count_as_one_label_each():
+    module = GAIN(["a", "b"], SIDE, am_weight=1.0, task="single_label")
+    cost = expected_cost(module, torch.tensor([0, 1, 1]), 2, 0, torch.optim.AdamW(module.parameters()))
+    assert cost.num_erased == 2.0
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
+)
+def test_500_steps_leave_nothing_behind():
+    module = GAIN(["a", "b", "c"], SIDE, am_weight=1.0, ext_weight=10.0)
+    optimizer = torch.optim.AdamW(module.parameters())
+    label = torch.tensor([[1.0, 0, 0], [1, 1, 0]])
+    weak, masked = batch(label, masked=False), batch(label, masked=True)
+
+    def state():
+        gc.collect()
+        tensors = sum(type(thing) is torch.Tensor for thing in gc.get_objects())
+        return tensors, int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    for step in range(500):
+        optimizer.zero_grad()
+        module.losses(weak, masked, 1.0)["loss"].backward()
+        optimizer.step()
+        if step == 99:
+            tensors, memory = state()
+    tensors_after, memory_after = state()
+    assert tensors_after == tensors
+    assert memory_after - memory < 20 * 2**20
