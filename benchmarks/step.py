@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gain_lightning import VOID
+from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN
 
 NUM_CLASSES = 20
@@ -46,6 +47,8 @@ class Bench:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
+        if args.keep_freed_memory:
+            keep_freed_memory()
         torch.manual_seed(0)
         self.device = torch.device(args.device)
         self.module = GAIN(
@@ -200,6 +203,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--keep_freed_memory", action="store_true", help="as gain fit does on a CPU, for all")
     parser.add_argument("--compile", action="store_true", help="with compile_features")
     parser.add_argument("--checkpoint", action="store_true", help="with checkpoint_features")
     parser.add_argument("--no_memory", dest="memory", action="store_false")

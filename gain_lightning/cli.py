@@ -14,13 +14,15 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
   test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
   predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
   compare   report on runs:      gain compare RUN... --out DIR
+  sweep     many runs:           gain sweep FILE --workers 2
+            join from elsewhere: gain sweep worker SWEEP
   data      look at a data set:  gain data check DIR
             draw some of it:     gain data show DIR --out grid.png
 
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = ("fit", "validate", "test", "predict", "compare", "data")
+VERBS = ("fit", "validate", "test", "predict", "compare", "sweep", "data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,6 +65,7 @@ def _ignore_known_warnings() -> None:
         ".*overridden `on_after_batch_transfer`.*",  # on purpose: see GAIN
         ".*LeafSpec.*deprecated.*",  # between torch and Lightning
         ".*No positive samples found in target.*",  # classes that no image shows are left out
+        ".*number of training batches .* smaller than the logging interval.*",  # RunRecord sees to it
         ".*recommended to use .*sync_dist=True.*",  # torchmetrics has gathered the ranks' scores
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -73,6 +76,10 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.studies.compare import compare_main
 
         return compare_main(argv[1:])
+    if argv[0] == "sweep":
+        from gain_lightning.studies.sweep import sweep_main
+
+        return sweep_main(argv[1:])
     if argv[0] == "data":
         from gain_lightning.data import data_main
 

@@ -1,12 +1,13 @@
 """``gain data check`` and ``gain data show``: look at a data set before training on it."""
 
 import argparse
+import difflib
 from pathlib import Path
 
 import numpy as np
 
 from gain_lightning.datasets.check import Problem
-from gain_lightning.datasets.folder import draw_val, read_folder
+from gain_lightning.datasets.folder import draw_val, list_pictures, read_folder
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.voc12 import check_voc, find_root
@@ -45,6 +46,8 @@ def data_main(argv: list[str]) -> int:
     listings, problems = read_data(args.dir)
     if args.verb == "check":
         print(summary_text(args.dir, listings))
+        for note in notes(args.dir, listings):
+            print(f"note: {note}")
         for problem in problems:
             print(problem)
         print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
@@ -119,6 +122,37 @@ def summary_text(root: Path, listings: dict[str, Listing]) -> str:
         for row in rows
     ]
     return "\n".join([f"{root}: {total} pictures, {len(class_names)} classes, {kind}", *lines])
+
+
+def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
+    """What is no problem, but may not be meant."""
+    found = []
+    first = next(iter(listings.values()))
+    names = list(first.class_names)
+    if (np.concatenate([listing.labels.sum(1) for listing in listings.values()]) == 1).all():
+        found.append("one label each: train with --model.task single_label")
+    if "train" in listings:
+        counts = listings["train"].labels.sum(0)
+        found += [f"class {names[idx]!r} has no training picture" for idx in np.flatnonzero(counts == 0)]
+    for idx, name in enumerate(names):
+        near = difflib.get_close_matches(name.lower(), [other.lower() for other in names[:idx]], cutoff=0.66)
+        if near and (name.lower() in near or sorted(near[0]) == sorted(name.lower())):
+            other = next(other for other in names if other.lower() == near[0])
+            found.append(f"classes {other!r} and {name!r} are two: is one a slip?")
+    if (root / "labels.csv").is_file():
+        listed = {str(listing.image_path(row)) for listing in listings.values() for row in range(len(listing))}
+        unlisted = [path for path in list_pictures(root / "images") if str(path) not in listed]
+        if unlisted:
+            found.append(f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}")
+    if set(listings) <= {"train", "val"}:
+        found.append("no test split: test scores will be those of val")
+    num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
+    num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())
+    if num_masks and num_boxes:
+        found.append("a run is supervised by masks or by boxes: --data.supervision mask, or box")
+    elif num_boxes:
+        found.append("boxes alone: train with --data.supervision box; map scores need masks and will be none")
+    return found
 
 
 def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> int:

@@ -4,15 +4,12 @@ import difflib
 import inspect
 import json
 import math
-import netrc
 import os
 import re
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytorch_lightning as pl
 import yaml
@@ -22,8 +19,10 @@ from pytorch_lightning.loggers import WandbLogger
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN
 from gain_lightning.recording import MetricsFile, RunRecord, write_atomically
+from gain_lightning.wandb_server import has_key, is_reachable, wandb_server
 
 
 def run_experiment(argv: list[str]) -> None:
@@ -135,6 +134,8 @@ class ExperimentCLI(LightningCLI):
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
             return Path(config["run_dir"])
+        if "GAIN_TRIAL_DIR" in os.environ:  # of a sweep
+            return Path(os.environ["GAIN_TRIAL_DIR"])
         if "LOCAL_RANK" not in os.environ:  # the other ranks of a run inherit the first one's choice
             files = [str(path) for path in config.get("config") or []]
             name = Path(files[-1]).stem if files else "run"
@@ -172,7 +173,10 @@ class ExperimentCLI(LightningCLI):
                     enable_version_counter=False,
                 )
             )
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+        return trainer
 
     def after_fit(self) -> None:
         """Score the test sets with the weights that training ended with."""
@@ -243,8 +247,6 @@ def _is_wandb(logger: Any) -> bool:
 
 def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
     """Keep W&B's files in the run folder; without a key or a network it never asks and never waits."""
-    import wandb
-
     init_args["save_dir"] = str(run_dir)
     if init_args.get("name") is None:
         init_args["name"] = run_dir.name
@@ -253,10 +255,10 @@ def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     if "WANDB_MODE" in os.environ:
         return
-    server = urlsplit(wandb.Settings().base_url)
-    if not _has_wandb_key(server.hostname):
+    server = wandb_server()
+    if not has_key(server):
         os.environ["WANDB_MODE"] = "offline"
-    elif not _is_reachable(server.hostname, server.port or (80 if server.scheme == "http" else 443)):
+    elif not is_reachable(server):
         print(f"W&B: {server.hostname} does not answer; logging offline into {run_dir}", file=sys.stderr)
         os.environ["WANDB_MODE"] = "offline"
 
@@ -266,23 +268,6 @@ def _forget_run_dir(init_args: Any, run_dir: Path) -> None:
     init_args["save_dir"] = "."
     if init_args["name"] == run_dir.name:
         init_args["name"] = None
-
-
-def _has_wandb_key(host: str) -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def _is_reachable(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError:
-        return False
-    return True
 
 
 _UNKNOWN = re.compile(

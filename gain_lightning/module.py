@@ -179,6 +179,11 @@ class GAIN(pl.LightningModule):
                     f"model.task is single_label, but {len(wrong)} training images do not have exactly one label, "
                     f"the first {image_id}"
                 )
+        if stage == "fit" and self.hparams.task == "multi_label" and labels is not None:
+            if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
+                rank_zero_warn(
+                    "every training image has exactly one label: model.task single_label trains them as exclusive"
+                )
         epochs = self.trainer.max_epochs
         guided = self.hparams.am_weight or self.hparams.ext_weight
         if stage == "fit" and guided and epochs is not None and 0 < epochs <= self.hparams.warmup_epochs:
@@ -189,8 +194,8 @@ class GAIN(pl.LightningModule):
         if stage == "fit" and self.hparams.ext_weight > 0:
             if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(
-                    f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: "
-                    "expected data.mask_budget > 0 (or ext_weight 0)"
+                    f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: expected "
+                    "masks and data.mask_budget > 0, or boxes and data.supervision box, or model.ext_weight 0"
                 )
 
     def train(self, mode: bool = True) -> "GAIN":

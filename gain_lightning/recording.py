@@ -143,7 +143,8 @@ class RunRecord(pl.Callback):
             write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Continue the metrics where the checkpoint stands."""
+        """Continue the metrics where the checkpoint stands; short epochs log the loss once at least."""
+        trainer.log_every_n_steps = min(trainer.log_every_n_steps, int(trainer.num_training_batches) or 1)
         if trainer.global_step and trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsFile):

@@ -152,7 +152,10 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
                 problems.append(
                     Problem(path, line, f"{filename} has no split, expected train, val or a test set")
                 )
-            rows[filename] = _Row(path, line, filename, classes, cells.get("split", ""))
+            split = cells.get("split", "")
+            if split.lower() in ("train", "val", "test") and split != split.lower():
+                problems.append(Problem(path, line, f"split is {split!r}, expected {split.lower()!r}"))
+            rows[filename] = _Row(path, line, filename, classes, split)
     if not rows and not problems:
         raise ValueError(f"{path}: names no picture")
     return list(rows.values())
@@ -160,7 +163,7 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
 
 def _read_class_folders(root: Path, problems: list[Problem]) -> list[_Row]:
     rows = []
-    for path in _pictures(root / "images"):
+    for path in list_pictures(root / "images"):
         filename = path.relative_to(root / "images").as_posix()
         if "/" not in filename:
             problems.append(Problem(path, 0, "lies in no class's folder, and there is no labels.csv"))
@@ -171,7 +174,8 @@ def _read_class_folders(root: Path, problems: list[Problem]) -> list[_Row]:
     return rows
 
 
-def _pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
+    """Every picture in a folder and those below, sorted; hidden ones are left out."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -206,10 +210,12 @@ def _read_boxes(
     for line, cells in _read_table(path, _BOX_COLUMNS, problems) if path.is_file() else ():
         filename, name = cells["filename"].replace("\\", "/"), cells["class"]
         try:
-            corners = tuple(float(cells[key]) for key in _BOX_COLUMNS[2:])
-        except ValueError as error:
-            problems.append(Problem(path, line, f"box of {filename}: {error}"))
+            for key in _BOX_COLUMNS[2:]:
+                float(cells[key])
+        except ValueError:
+            problems.append(Problem(path, line, f"box of {filename}: {key} is {cells[key]!r}, expected pixels"))
             continue
+        corners = tuple(float(cells[key]) for key in _BOX_COLUMNS[2:])
         xmin, ymin, xmax, ymax = corners
         if not stays_inside(filename):
             problems.append(Problem(path, line, f"filename {cells['filename']!r} leaves the data folder"))
@@ -247,7 +253,7 @@ def _find_masks(
         if folder.is_dir()
         else set()
     )
-    by_class = bool(files) and all(name.split("/")[0] in class_names and "/" in name for name in files)
+    by_class = any(name.split("/")[0] in class_names and "/" in name for name in files)
     stems = [str(PurePosixPath(image_id).with_suffix("")) for image_id in ids.tolist()]
     if by_class and any(f"{stem}.png" in files for stem in stems):
         by_class = False  # pictures lie in folders of their classes, and so do their masks of indices
@@ -269,14 +275,23 @@ def _find_masks(
                 has_mask[row, class_idx] = True
             else:
                 has_mask[row] = labels[row] > 0
-    for name in sorted(files - set(used)):
+    unused = sorted(files - set(used))
+    if by_class:
+        for name in sorted({name.split("/")[0] for name in unused} - set(class_names)):
+            what = f"unknown class {name!r}, expected one of {', '.join(class_names)}"
+            problems.append(Problem(folder / name, 0, what))
+        unused = [name for name in unused if name.split("/")[0] in class_names]
+    for name in unused:
         problems.append(Problem(folder / name, 0, "a mask of none of the labelled pictures"))
+    for path in list_pictures(folder) if folder.is_dir() else ():
+        if path.suffix != ".png":
+            problems.append(Problem(path, 0, "not read: masks are PNG files, their names end in .png"))
     pattern = "masks/{class_name}/{stem}.png" if by_class else "masks/{stem}.png"
     return {"mask_pattern": pattern, "has_mask": has_mask, "is_drawn": is_drawn}
 
 
 class FolderDataModule(TwoStreamDataModule):
-    """Your own pictures, multi-label or single-label; see the head of ``folder.py`` for the layout.
+    """Your own pictures, multi-label or single-label, laid out as data/README.md says.
 
     The splits ``train`` and ``val`` of ``labels.csv`` are what they say; every other split is a test set,
     ``test`` the first. Without a column ``split``, ``val_fraction`` of the pictures are drawn for ``val``.

@@ -113,7 +113,10 @@ class Listing:
         mask = read_mask(path)
         if mask.shape != tuple(size):
             size = tuple(int(side) for side in size)
-            raise ValueError(f"{path}: mask of {mask.shape} pixels, but its image has {size} (height, width)")
+            (height, width), (own_height, own_width) = size, mask.shape
+            raise ValueError(
+                f"{path}: mask of {own_width} x {own_height} pixels, but its picture has {width} x {height}"
+            )
         present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:VOID])
         if len(present) and present[-1] > highest:
             raise ValueError(

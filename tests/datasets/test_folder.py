@@ -164,15 +164,18 @@ BROKEN = {
     "path out": (lambda root: edit(root / "labels.csv", "p3.jpg", "../../p3.jpg"), r"labels\.csv:5: filename '\.\./\.\./p3\.jpg' leaves the data folder"),
     "absolute path": (lambda root: edit(root / "labels.csv", "p3.jpg", "/etc/p3.jpg"), r"labels\.csv:5: .* leaves the data folder"),
     "box path out": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "../p1.jpg,dog"), r"boxes\.csv:2: .* leaves the data folder"),
-    "mask of another size": (lambda root: mask(root / "masks" / "p0.png", {2: (0, 0)}, (20, 20)), r"masks/p0\.png: mask of \(20, 20\) pixels, but its image has \(30, 40\)"),
+    "mask of another size": (lambda root: mask(root / "masks" / "p0.png", {2: (0, 0)}, (20, 20)), r"masks/p0\.png: mask of 20 x 20 pixels, but its picture has 40 x 30"),
     "mask of colours": (lambda root: picture(root / "masks" / "p0.png"), r"masks/p0\.png: mask of mode RGB"),
     "index of no class": (lambda root: mask(root / "masks" / "p0.png", {3: (0, 0)}), r"masks/p0\.png: class index 3 is out of range"),
     "mask class without label": (lambda root: mask(root / "masks" / "p0.png", {1: (0, 0), 2: (9, 9)}), r"masks/p0\.png: shows dog, which the label of p0\.jpg lacks"),
     "empty mask": (lambda root: mask(root / "masks" / "p0.png", {}), r"masks/p0\.png: shows no pixel of a class"),
     "mask of nothing": (lambda root: mask(root / "masks" / "p9.png", {1: (0, 0)}), r"masks/p9\.png: a mask of none"),
+    "mask of 0 and 255": (lambda root: mask(root / "masks" / "p0.png", {255: (0, 0)}), r"masks/p0\.png: shows no pixel of a class, .*; its 255 is not labelled"),
+    "mask as a JPEG": (lambda root: (root / "masks" / "p0.png").rename(root / "masks" / "p0.jpg"), r"masks/p0\.jpg: not read: masks are PNG files"),
+    "split in capitals": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,Val"), r"labels\.csv:5: split is 'Val', expected 'val'"),
     "box beyond": (lambda root: edit(root / "boxes.csv", "5,5,40,30", "5,5,41,30"), r"boxes\.csv:3: box \(5\.0, 5\.0, 41\.0, 30\.0\) reaches beyond p1\.jpg \(40 x 30"),
     "box turned round": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "10,0,0,20"), r"boxes\.csv:2: box .* is empty"),
-    "box of no number": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,x"), r"boxes\.csv:2: box of p1\.jpg"),
+    "box of no number": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,x"), r"boxes\.csv:2: box of p1\.jpg: ymax is 'x', expected pixels"),
     "box of nan": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,nan"), r"boxes\.csv:2: box .* is empty"),
     "box of an unknown class": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p1.jpg,cow"), r"boxes\.csv:2: unknown class 'cow'"),
     "box class without label": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p3.jpg,cat"), r"boxes\.csv:2: box of cat, which the label of p3\.jpg lacks"),
@@ -195,6 +198,44 @@ def test_every_problem_is_named_by_check_and_stops_fit_with_the_same_words(folde
         FolderDataModule(root=str(folder))
     words = [line.strip() for line in str(stopped.value).splitlines()[1:]]
     assert all(line in printed.splitlines() for line in words)
+
+
+def test_a_folder_of_masks_for_no_class_spoils_none_of_the_others(folder):
+    for path in (folder / "masks").rglob("*.png"):
+        path.unlink()
+    mask(folder / "masks" / "cat" / "p0.png", {1: (0, 0)})
+    mask(folder / "masks" / "Dogs" / "p1.png", {1: (0, 0)})
+    listing, _, problems = read_folder(folder)
+    assert [str(problem) for problem in problems] == [
+        f"{folder}/masks/Dogs: unknown class 'Dogs', expected one of dog, cat"
+    ]
+    assert listing.has_mask[0].tolist() == [False, True]
+
+
+def test_notes_say_what_may_not_be_meant(folder, capsys):
+    picture(folder / "images" / "spare.jpg")
+    (folder / "classes.txt").write_text("dog\ncat\nCat\ncow\n")
+    main(["data", "check", str(folder)])
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: class 'Cat' has no training picture",
+        "note: class 'cow' has no training picture",
+        "note: classes 'cat' and 'Cat' are two: is one a slip?",
+        f"note: not in labels.csv and not used: 1 of images/, the first {folder}/images/spare.jpg",
+        "note: a run is supervised by masks or by boxes: --data.supervision mask, or box",
+    ]
+
+
+def test_notes_of_a_class_a_folder(tmp_path, capsys):
+    for name in ("cat", "dog"):
+        for number in range(3):
+            picture(tmp_path / "images" / name / f"{number}.jpg")
+    assert main(["data", "check", str(tmp_path)]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: one label each: train with --model.task single_label",
+        "note: no test split: test scores will be those of val",
+    ]
 
 
 @pytest.mark.parametrize(

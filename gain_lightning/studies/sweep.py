@@ -1,0 +1,408 @@
+"""``gain sweep``: run a W&B sweep file on Optuna, without a server, on one machine or several.
+
+The sweep folder holds ``sweep.yaml``, Optuna's journal (or the name of a database holds the study) and one run
+folder a trial. All trials stand in the study from the start; a worker takes one that waits, and a trial whose
+worker died is taken up again. A lock on the trial's folder, which its process inherits, says whether it lives.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import optuna
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_file, read_sweep_path
+from gain_lightning.studies.sweep_table import sweep_table, write_trials
+
+STUDY = "sweep"
+MOST_KILLS = 3  # a trial that a signal ends so often has failed
+STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
+ENVIRONMENT = "GAIN_SWEEP_TRIAL"  # tells a trial which study prunes it
+
+
+class Sweep:
+    """A sweep under way, as any of its workers sees it.
+
+    Args:
+        storage: Optuna's storage; ``file`` or a database URL.
+        folder: For the trials' run folders.
+        name: Of the study, in a database.
+
+    Attributes:
+        file: What the sweep file says.
+        study: Optuna's study.
+    """
+
+    def __init__(self, storage: str, folder: Path, name: str = STUDY, *, file: SweepFile | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.storage_name = storage
+        self.folder = folder
+        self.name = name
+        self.storage = open_storage(storage)
+        names = {study.study_name for study in self.storage.get_all_studies()}
+        is_new = name not in names
+        if is_new and file is None:
+            raise SweepError(f"{_without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}")
+        directions = ["maximize" if file and file.maximize else "minimize"]
+        self.study = optuna.create_study(
+            storage=self.storage, study_name=name, directions=directions, load_if_exists=True
+        )
+        if is_new:
+            assert file is not None
+            self.study.set_user_attr("sweep", file.text)
+        self.file = read_sweep_file(self.study.user_attrs["sweep"], where=str(folder / "sweep.yaml"))
+        if file is not None and file.text != self.file.text:
+            raise SweepError(
+                f"{folder} holds another sweep than this file: expected its {folder / 'sweep.yaml'}, or another --out"
+            )
+        planned = self.file.planned()
+        self.num_trials = len(planned)
+        for raw in planned[len(self.study.get_trials(deepcopy=False)) :]:  # also after a kill in the middle of this
+            self.study.enqueue_trial(raw)
+        self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
+        self.stop = threading.Event()
+        self.error: str | None = None
+
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, by number."""
+        return self.study.get_trials(deepcopy=False)[: self.num_trials]
+
+    def run_folder(self, number: int) -> Path:
+        """Of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def best(self) -> float | None:
+        """The best value so far; None without a metric or a finished trial."""
+        values = [trial.value for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        if not self.file.metric or not values:
+            return None
+        return max(values) if self.file.maximize else min(values)
+
+    def work(self) -> None:
+        """Run trials until none is left."""
+        while not self.stop.is_set():
+            claim = self._claim()
+            if claim is not None:
+                with claim:
+                    self._run(claim)
+            elif all(trial.state.is_finished() for trial in self.trials()) or self._is_good_enough():
+                return
+            else:
+                self.stop.wait(0.3)  # others are at it; one of them may die
+
+    def _is_good_enough(self) -> bool:
+        best, target = self.best(), self.file.target
+        if best is None or target is None:
+            return False
+        return best >= target if self.file.maximize else best <= target
+
+    def _claim(self) -> "_Claim | None":
+        """A trial that waits, or whose worker is gone; nobody else gets it while its lock is held."""
+        done = self._is_good_enough()
+        for trial in self.trials():
+            if trial.state.is_finished() or (done and trial.state == TrialState.WAITING):
+                continue
+            if trial.state == TrialState.RUNNING and self._lives_elsewhere(trial):
+                continue
+            folder = self.run_folder(trial.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            state = self.storage.get_trial(trial._trial_id).state
+            if state == TrialState.WAITING and not self.storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                state = TrialState.COMPLETE  # another machine was faster
+            if state.is_finished():
+                lock.close()
+                continue
+            return _Claim(Trial(self.study, trial._trial_id), folder, lock)
+        return None
+
+    def _lives_elsewhere(self, trial: FrozenTrial) -> bool:
+        """Of a trial without a folder here: whether its machine has shown life lately."""
+        if (self.run_folder(trial.number) / "lock").exists():
+            return False  # the lock says
+        seen = trial.user_attrs.get("alive") or (trial.datetime_start.timestamp() if trial.datetime_start else 0)
+        return time.time() - seen < STALE
+
+    def _run(self, claim: "_Claim") -> None:
+        trial, folder = claim.trial, claim.folder
+        values = {parameter.key: parameter.suggest(trial) for parameter in self.file.parameters}
+        kills = 0
+        while True:
+            summary = _read_summary(folder)
+            if summary.get("state") in ("finished", "pruned"):  # perhaps already, under a driver that died
+                self._tell(trial, summary)
+                return
+            status = self._run_process(claim, values)
+            if self.stop.is_set() and status != 0:
+                return  # stopped with us: to be resumed
+            if status < 0 and kills + 1 < MOST_KILLS:
+                kills += 1
+            elif status != 0:
+                reason = f"killed by signal {-status} {MOST_KILLS} times" if status < 0 else _last_line(folder / "log.txt")
+                trial.set_user_attr("error", reason)
+                self.study.tell(trial, state=TrialState.FAIL)
+                return
+            elif _read_summary(folder).get("state") not in ("finished", "pruned"):
+                trial.set_user_attr("error", "left no summary.json that says finished")
+                self.study.tell(trial, state=TrialState.FAIL)
+                if self.file.metric:
+                    self._give_up(f"trial {trial.number} left no finished {folder / 'summary.json'}")
+                return
+
+    def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
+        """The trial's own process; it holds the lock as long as it lives."""
+        words = self.file.words(values)
+        if (claim.folder / "checkpoints" / "last.ckpt").is_file():
+            words.append("--ckpt_path=last")
+        environment = {
+            **os.environ,
+            "GAIN_TRIAL_DIR": str(claim.folder),
+            ENVIRONMENT: json.dumps([self.storage_name, self.name, claim.trial._trial_id, self._pruning()]),
+        }
+        with (claim.folder / "log.txt").open("a") as log:
+            try:
+                process = subprocess.Popen(
+                    words, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[claim.lock.fileno()]
+                )
+            except OSError as error:
+                self._give_up(f"the command cannot be run: {error}")
+                return 1
+            with self._heartbeat(claim.trial):
+                while True:
+                    try:
+                        return process.wait(timeout=1.0)
+                    except subprocess.TimeoutExpired:
+                        if self.stop.is_set():
+                            process.send_signal(signal.SIGINT)
+                            return process.wait()
+
+    def _pruning(self) -> dict[str, Any]:
+        rule = self.file.early_terminate
+        return {**rule, "metric": self.file.metric, "maximize": self.file.maximize} if rule else {}
+
+    @contextlib.contextmanager
+    def _heartbeat(self, trial: Trial) -> Any:
+        """Signs of life in a database, for machines that do not see our folders."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(STALE / 4):
+                trial.set_user_attr("alive", time.time())
+
+        thread = threading.Thread(target=beat, daemon=True)
+        if is_database(self.storage_name):
+            trial.set_user_attr("alive", time.time())
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _tell(self, trial: Trial, summary: dict[str, Any]) -> None:
+        if summary.get("state") == "pruned":
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return
+        metrics = summary.get("metrics") or {}
+        value = metrics.get(self.file.metric) if self.file.metric else 0.0
+        if isinstance(value, int | float):
+            self.study.tell(trial, float(value))
+            return
+        trial.set_user_attr("error", f"has no {self.file.metric}")
+        self.study.tell(trial, state=TrialState.FAIL)
+        if self.file.metric not in metrics:  # one that is not finite is there, and null
+            known = ", ".join(sorted(metrics)) or "none at all"
+            self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number} has: {known}")
+
+    def _give_up(self, reason: str) -> None:
+        self.error = self.error or reason
+        self.stop.set()
+
+
+@dataclass
+class _Claim:
+    """A trial that is ours while the lock is open."""
+
+    trial: Trial
+    folder: Path
+    lock: IO[str]
+
+    def __enter__(self) -> "_Claim":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.close()
+
+
+def is_database(storage: str) -> bool:
+    """Whether it is a URL and not a journal file."""
+    return "://" in storage
+
+
+def open_storage(storage: str) -> Any:
+    """Optuna's storage of a journal file or a database URL."""
+    if not is_database(storage):
+        return JournalStorage(JournalFileBackend(storage))
+    try:
+        return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise SweepError(f"this database needs a driver: {error}") from error
+    except Exception as error:  # whatever the driver raises, without what it may say of the password
+        raise SweepError(f"{_without_password(storage)}: cannot be opened ({type(error).__name__})") from error
+
+
+def _without_password(storage: str) -> str:
+    head, at, tail = storage.rpartition("@")
+    return f"{head.partition('://')[0]}://...@{tail}" if at else storage
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")[:300]
+
+
+def run_workers(sweep: Sweep, num_workers: int) -> int:
+    """Run workers and show the table until the sweep has ended; Ctrl-C stops them, to be resumed.
+
+    Returns:
+        Exit status: 1 if a trial failed.
+
+    Raises:
+        SweepError: If the sweep cannot go on.
+    """
+    threads = [threading.Thread(target=_work, args=(sweep,), daemon=True) for _ in range(num_workers)]
+    started = time.monotonic()
+    shown: set[int] = set()
+    num_lines = 0
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            if sys.stdout.isatty():
+                text = sweep_table(sweep, time.monotonic() - started, num_workers)
+                print(f"\x1b[{num_lines}F\x1b[J" * (num_lines > 0) + text, flush=True)
+                num_lines = text.count("\n") + 1
+            else:
+                _print_finished(sweep, shown)
+            for thread in threads:
+                thread.join(timeout=1.0 / num_workers)
+    except KeyboardInterrupt:
+        sweep.stop.set()
+        for thread in threads:
+            thread.join()
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    _print_finished(sweep, shown)
+    write_trials(sweep)
+    if sweep.error:
+        raise SweepError(sweep.error)
+    print(sweep_table(sweep, time.monotonic() - started, num_workers))
+    print(f"trials: {sweep.folder / 'trials.csv'}; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}")
+    return int(any(trial.state == TrialState.FAIL for trial in sweep.trials()))
+
+
+def _work(sweep: Sweep) -> None:
+    try:
+        sweep.work()
+    except Exception as error:
+        sweep._give_up(f"{type(error).__name__}: {error}")
+
+
+def _print_finished(sweep: Sweep, shown: set[int]) -> None:
+    if sys.stdout.isatty():
+        return
+    trials = sweep.trials()
+    for trial in trials:
+        if trial.state.is_finished() and trial.number not in shown:
+            shown.add(trial.number)
+            what = trial.user_attrs.get("error", "") if trial.state == TrialState.FAIL else trial.value
+            value = f"{what:.6g}" if isinstance(what, float) and sweep.file.metric else what or ""
+            print(f"trial {trial.number:04d} {trial.state.name.lower():<9} {value}  ({len(shown)} of {len(trials)})", flush=True)
+
+
+def sweep_main(argv: Sequence[str]) -> int:
+    """``gain sweep FILE`` and ``gain sweep worker SWEEP``.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        SweepError: If the file, the folder or the database is unfit, or the metric never appears.
+    """
+    if argv and argv[0] == "worker":
+        return _worker_main(argv[1:])
+    parser = argparse.ArgumentParser(
+        "gain sweep",
+        description="Run a W&B sweep file, each trial in a run folder of its own. The same command resumes it; "
+        "gain sweep worker SWEEP joins it, from another terminal or machine.",
+    )
+    parser.add_argument("file", type=Path, help="a W&B sweep, YAML")
+    parser.add_argument("--out", type=Path, help="sweep folder (default: runs/<name of the file>)")
+    parser.add_argument("--workers", type=int, default=1, help="trials at a time (default: 1)")
+    parser.add_argument("--storage", help="database URL in place of a journal in the folder")
+    parser.add_argument("--engine", choices=("local", "wandb"), default="local")
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        raise SweepError(f"--workers is {args.workers}, expected at least 1")
+    file = read_sweep_path(args.file)
+    if args.engine == "wandb":
+        from gain_lightning.studies.sweep_wandb import run_on_wandb
+
+        return run_on_wandb(file.text, args.workers)
+    folder = args.out or Path("runs") / args.file.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    own = folder / "sweep.yaml"
+    if not own.is_file():
+        part = folder / "sweep.yaml.part"
+        part.write_text(file.text, encoding="utf-8")
+        os.replace(part, own)
+    name = STUDY if args.storage is None else folder.name
+    sweep = Sweep(args.storage or str(folder / "journal.log"), folder, name, file=file)
+    return run_workers(sweep, args.workers)
+
+
+def _worker_main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("gain sweep worker", description="Join a sweep that gain sweep has begun.")
+    parser.add_argument("sweep", help="the sweep's folder, or the URL of its database")
+    parser.add_argument("--name", help="of the sweep in a database: the name of its folder")
+    parser.add_argument("--out", type=Path, help="for the trials' run folders, with a database (default: runs/<name>)")
+    parser.add_argument("--workers", type=int, default=1, help="trials at a time (default: 1)")
+    args = parser.parse_args(argv)
+    if is_database(args.sweep):
+        if not args.name:
+            raise SweepError("--name is missing: a database holds many sweeps")
+        sweep = Sweep(args.sweep, args.out or Path("runs") / args.name, args.name)
+    else:
+        folder = Path(args.sweep)
+        if not (folder / "journal.log").is_file():
+            raise SweepError(f"{folder}: holds no journal.log, expected the folder of a sweep, or a database URL")
+        sweep = Sweep(str(folder / "journal.log"), folder)
+    return run_workers(sweep, args.workers)

@@ -1,0 +1,88 @@
+"""What a terminal shows of a sweep, and its ``trials.csv``."""
+
+import csv
+import io
+import os
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    from gain_lightning.studies.sweep import Sweep
+
+NUM_SHOWN = 5  # best trials in the table
+_STATES = {
+    TrialState.COMPLETE: "done",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def values_of(sweep: "Sweep", trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial was given, by key; those it has not chosen yet are left out."""
+    return {
+        parameter.key: parameter.values[0]
+        if len(parameter.values) == 1
+        else parameter.value(trial.params[parameter.key])
+        for parameter in sweep.file.parameters
+        if len(parameter.values) == 1 or parameter.key in trial.params
+    }
+
+
+def sweep_table(sweep: "Sweep", seconds: float, num_workers: int) -> str:
+    """Progress, time left, and the best trials, at most 79 letters wide."""
+    trials = sweep.trials()
+    counts = {name: sum(trial.state == state for trial in trials) for state, name in _STATES.items()}
+    shown = [f"{count} {name}" for name, count in counts.items() if count]
+    durations = [
+        trial.duration.total_seconds() for trial in trials if trial.state.is_finished() and trial.duration
+    ]
+    left = counts["waiting"] + counts["running"]
+    lines = [f"{len(trials)} trials: {', '.join(shown)}; {_time(seconds)} gone"]
+    if durations and left:
+        # those at work are half through
+        rest = statistics.mean(durations) * (counts["waiting"] + counts["running"] / 2) / num_workers
+        lines[0] += f", about {_time(rest)} left"
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if sweep.file.metric and finished:
+        finished.sort(key=lambda trial: trial.value, reverse=sweep.file.maximize)
+        lines.append(f"best {sweep.file.metric}:")
+        varied = [parameter.key for parameter in sweep.file.parameters if len(parameter.values) != 1]
+        for trial in finished[:NUM_SHOWN]:
+            values = values_of(sweep, trial)
+            text = "  ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in varied)
+            lines.append(f"  {trial.number:04d}  {trial.value:<10.5g}  {text}")
+    for trial in trials:
+        if trial.state == TrialState.FAIL:
+            lines.append(f"  {trial.number:04d}  failed: {trial.user_attrs.get('error', '')}")
+    return "\n".join(line if len(line) < 80 else line[:76] + "..." for line in lines)
+
+
+def write_trials(sweep: "Sweep") -> None:
+    """Write ``trials.csv``: number, state, value and parameters of every trial."""
+    keys = [parameter.key for parameter in sweep.file.parameters]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["trial", "state", sweep.file.metric or "value", *keys, "error"])
+    for trial in sweep.trials():
+        values = values_of(sweep, trial)
+        value = trial.value if trial.state == TrialState.COMPLETE and sweep.file.metric else ""
+        row = [f"{trial.number:04d}", _STATES[trial.state], value, *(values.get(key, "") for key in keys)]
+        table.writerow([*row, trial.user_attrs.get("error", "")])
+    part = sweep.folder / "trials.csv.part"
+    part.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(part, sweep.folder / "trials.csv")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,40 @@
+"""A sweep on W&B's own server: the file is handed over as it is, and agents run its trials."""
+
+import subprocess
+import sys
+
+import yaml
+
+from gain_lightning.studies.sweep_file import SweepError
+from gain_lightning.wandb_server import has_key, is_reachable, wandb_server
+
+
+def run_on_wandb(text: str, num_agents: int) -> int:
+    """Create the sweep and run agents until it has ended.
+
+    Args:
+        text: The sweep file.
+        num_agents: Processes of ``wandb agent``.
+
+    Returns:
+        Exit status of the first agent that failed, else 0.
+
+    Raises:
+        SweepError: Without a key or a network.
+    """
+    import wandb
+
+    server = wandb_server()
+    if not has_key(server):
+        raise SweepError("--engine wandb needs a key: wandb login, or WANDB_API_KEY")
+    if not is_reachable(server):
+        raise SweepError(f"--engine wandb: {server.hostname} does not answer; --engine local needs no network")
+    tree = yaml.safe_load(text)
+    try:
+        sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))
+    except Exception as error:  # wandb raises many kinds, some with a long text
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SweepError(f"W&B did not take the sweep: {reason}") from error
+    path = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)
+    agents = [subprocess.Popen([sys.executable, "-m", "wandb", "agent", path]) for _ in range(num_agents)]
+    return next((status for agent in agents if (status := agent.wait())), 0)

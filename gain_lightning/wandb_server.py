@@ -1,0 +1,33 @@
+"""Whether W&B can be used from here, found out without asking and without waiting."""
+
+import netrc
+import os
+import socket
+from urllib.parse import SplitResult, urlsplit
+
+
+def wandb_server() -> SplitResult:
+    """Address of the W&B server that is configured."""
+    import wandb
+
+    return urlsplit(wandb.Settings().base_url)
+
+
+def has_key(server: SplitResult) -> bool:
+    """Whether there is a key for the server, in ``WANDB_API_KEY`` or in the file of ``wandb login``."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(server.hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def is_reachable(server: SplitResult) -> bool:
+    """Whether the server answers within three seconds."""
+    port = server.port or (80 if server.scheme == "http" else 443)
+    try:
+        socket.create_connection((server.hostname, port), timeout=3).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,278 @@
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gain_lightning.cli import main
+from gain_lightning.studies.sweep import Sweep
+from gain_lightning.studies.sweep_file import read_sweep_file
+
+# A trial: notes that it began and that it ended, and leaves the summary of a run.
+TRIAL = """
+import json, os, sys, time
+from pathlib import Path
+run = Path(os.environ["GAIN_TRIAL_DIR"])
+args = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+with open(run.parent.parent / "log", "a") as log:
+    log.write(f"begin {run.name} {args['x']}\\n")
+time.sleep(float(args.get("sleep", 0)))
+if args["x"] == args.get("bad"):
+    sys.exit("cannot do " + args["x"])
+summary = {"state": "finished", "metrics": {"score": float(args["x"]) ** 2, "other": 1.0}}
+part = run / "part"
+part.write_text(json.dumps(summary))
+os.replace(part, run / "summary.json")
+with open(run.parent.parent / "log", "a") as log:
+    log.write(f"end {run.name} {args['x']}\\n")
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    """Writes a sweep file of the trial above."""
+    script = tmp_path / "trial.py"
+    script.write_text(TRIAL)
+
+    def write(parameters, **keys):
+        path = tmp_path / "sweep.yaml"
+        tree = {
+            "method": "grid",
+            "metric": {"name": "score", "goal": "maximize"},
+            "program": str(script),
+            "parameters": parameters,
+            **keys,
+        }
+        path.write_text(yaml.safe_dump(tree))
+        return path
+
+    return write
+
+
+def rows_of(folder):
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def log_of(folder):
+    return (folder / "log").read_text().splitlines()
+
+
+def test_a_grid_runs_every_combination_once(sweep_file, tmp_path, capsys):
+    path = sweep_file({"x": {"values": [1, 2, 3]}, "y": {"values": ["a", "b"]}})
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "6 trials: 6 done" in printed
+    assert "best score:" in printed
+    assert max(map(len, printed.splitlines())) < 80 or str(tmp_path) in printed
+    rows = rows_of(out)
+    assert sorted((row["x"], row["y"], float(row["score"])) for row in rows) == [
+        (x, y, float(x) ** 2) for x in "123" for y in "ab"
+    ]
+    assert sorted(log_of(out)) == sorted(f"{word} {n:04d} {1 + n // 2}" for n in range(6) for word in ("begin", "end"))
+    assert (out / "sweep.yaml").read_text() == path.read_text()
+
+
+def test_a_finished_sweep_runs_nothing_again(sweep_file, tmp_path):
+    path, out = sweep_file({"x": {"values": [1, 2]}}), tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    before = log_of(out)
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    assert log_of(out) == before
+
+
+def test_another_file_in_the_same_folder_is_refused(sweep_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--out", str(out)]) == 0
+    assert main(["sweep", str(sweep_file({"x": {"values": [2]}})), "--out", str(out)]) == 1
+    assert "holds another sweep than this file" in capsys.readouterr().err
+
+
+def test_bayes_finds_the_peak_of_a_parabola(sweep_file, tmp_path):
+    path = sweep_file({"x": {"min": -1.0, "max": 1.0}}, method="bayes", run_cap=12)
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
+    rows = rows_of(out)
+    assert len(rows) == 12
+    assert len({row["x"] for row in rows}) == 12
+    for row in rows:
+        assert float(row["score"]) == pytest.approx(float(row["x"]) ** 2)
+
+
+def test_random_draws_the_same_trials_each_time(sweep_file, tmp_path):
+    path = sweep_file({"x": {"min": 0.0, "max": 1.0}}, method="random", run_cap=3)
+    found = []
+    for name in ("a", "b"):
+        assert main(["sweep", str(path), "--out", str(tmp_path / name)]) == 0
+        found.append([row["x"] for row in rows_of(tmp_path / name)])
+    assert found[0] == found[1]
+
+
+def test_a_target_ends_the_sweep(sweep_file, tmp_path):
+    path = sweep_file(
+        {"x": {"values": [1, 5, 2, 3]}}, metric={"name": "score", "goal": "maximize", "target": 20}
+    )
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    assert [row["state"] for row in rows_of(out)] == ["done", "done", "waiting", "waiting"]
+
+
+def test_a_trial_that_fails_is_named_and_the_others_go_on(sweep_file, tmp_path, capsys):
+    path = sweep_file({"x": {"values": [1, 2, 3]}, "bad": {"value": 2}})
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out)]) == 1
+    assert "0001  failed: cannot do 2" in capsys.readouterr().out
+    assert [(row["state"], row["error"]) for row in rows_of(out)] == [
+        ("done", ""),
+        ("failed", "cannot do 2"),
+        ("done", ""),
+    ]
+
+
+def test_a_metric_that_never_appears_stops_after_the_first_trial(sweep_file, tmp_path, capsys):
+    path = sweep_file({"x": {"values": [1, 2, 3]}}, metric={"name": "val/ap", "goal": "maximize"})
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out)]) == 1
+    assert "metric.name is 'val/ap', but trial 0 has: other, score" in capsys.readouterr().err
+    assert log_of(out) == ["begin 0000 1", "end 0000 1"]
+
+
+def test_a_command_that_does_not_exist_is_an_error(sweep_file, tmp_path, capsys):
+    path = sweep_file({"x": {"values": [1, 2]}}, command=["no-such-program", "${args}"])
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert "the command cannot be run" in capsys.readouterr().err
+
+
+def test_worker_needs_a_sweep(tmp_path, capsys):
+    assert main(["sweep", "worker", str(tmp_path)]) == 1
+    assert "holds no journal.log" in capsys.readouterr().err
+    assert main(["sweep", "worker", "sqlite:///x.db"]) == 1
+    assert "--name is missing" in capsys.readouterr().err
+
+
+def start(path, out, *options):
+    command = [sys.executable, "-m", "gain_lightning", "sweep", *options]
+    return subprocess.Popen(
+        [*command, str(path), "--out", str(out)] if "worker" not in options else [*command, str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for_log(out, num_lines, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (out / "log").is_file() or len(log_of(out)) < num_lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def trial_processes(out):
+    """Process ids of the trials of a sweep, by their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if f"GAIN_TRIAL_DIR={out}/trials".encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def every_trial_once(out, num_trials):
+    """Each ended exactly once, and the study knows them all."""
+    ended = sorted(line.split()[1] for line in log_of(out) if line.startswith("end"))
+    assert ended == [f"{number:04d}" for number in range(num_trials)]
+    rows = rows_of(out)
+    assert [row["state"] for row in rows] == ["done"] * num_trials
+    assert [float(row["score"]) for row in rows] == [float(row["x"]) ** 2 for row in rows]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("victim", ["driver", "worker", "trial"])
+def test_a_kill_loses_no_trial_and_runs_none_twice(sweep_file, tmp_path, victim):
+    path = sweep_file({"x": {"values": list(range(10))}, "sleep": {"value": 0.3}})
+    out = tmp_path / "out"
+    driver = start(path, out, "--workers", "2")
+    wait_for_log(out, 2)
+    worker = start(path, out, "worker") if victim == "worker" else None
+    time.sleep(random.uniform(0, 1.5))
+    if victim == "trial":
+        for process in trial_processes(out)[:1]:
+            os.kill(process, signal.SIGKILL)
+    else:
+        (driver if victim == "driver" else worker).kill()
+    if victim == "driver":
+        driver.wait()
+        assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
+    else:
+        assert driver.wait(timeout=60) == 0
+    if worker:
+        worker.wait()
+    every_trial_once(out, 10)
+
+
+def test_a_worker_joins(sweep_file, tmp_path):
+    path = sweep_file({"x": {"values": list(range(6))}, "sleep": {"value": 0.5}})
+    out = tmp_path / "out"
+    driver = start(path, out)
+    wait_for_log(out, 1)
+    assert main(["sweep", "worker", str(out)]) == 0
+    assert driver.wait(timeout=60) == 0
+    every_trial_once(out, 6)
+
+
+def test_a_database_in_place_of_the_journal(sweep_file, tmp_path):
+    path, out = sweep_file({"x": {"values": [1, 2, 3]}}), tmp_path / "out"
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert main(["sweep", str(path), "--out", str(out), "--storage", url]) == 0
+    every_trial_once(out, 3)
+    assert main(["sweep", "worker", url, "--name", "out", "--out", str(tmp_path / "other")]) == 0
+    assert not (tmp_path / "other" / "log").exists()
+
+
+def test_a_trial_of_another_machine_is_left_alone_while_it_lives(sweep_file, tmp_path):
+    """Its folder is not here; in the database it has shown life a moment ago."""
+    file = read_sweep_file(sweep_file({"x": {"values": [1, 2]}}).read_text(), where="s")
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    there = Sweep(url, tmp_path / "there", "s", file=file)
+    here = Sweep(url, tmp_path / "here", "s")
+    with there._claim() as far:
+        far.trial.set_user_attr("alive", time.time())
+        with here._claim() as near:
+            assert (far.trial.number, near.trial.number) == (0, 1)
+            assert here._claim() is None
+        far.trial.set_user_attr("alive", time.time() - 1000)
+        with here._claim() as again:
+            assert again.trial.number == 0
+
+
+def test_values_reach_a_run_as_options(tmp_path):
+    """With the real program: a run folder a trial, resumable, comparable."""
+    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain.yaml"
+    tree = {
+        "method": "grid",
+        "metric": {"name": "test/mean_ap", "goal": "maximize"},
+        "parameters": {"model.sigma": {"values": [0.3, 0.5]}, "model": {"parameters": {"am_weight": {"value": 0.5}}}},
+        "command": [
+            *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=1"),
+            *("--model.warmup_epochs=0", "--data.num_train=16", "--data.num_val=8", "--data.num_test=8"),
+            *("--data.num_biased=4", "--data.batch_size=8", "--trainer.accelerator=cpu", "${args}"),
+        ],
+    }
+    path = tmp_path / "sigma.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--workers", "2"]) == 0
+    for number, sigma in enumerate((0.3, 0.5)):
+        run = tmp_path / "out" / "trials" / f"{number:04d}"
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert (config["model"]["sigma"], config["model"]["am_weight"]) == (sigma, 0.5)
+        assert json.loads((run / "summary.json").read_text())["state"] == "finished"

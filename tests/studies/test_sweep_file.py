@@ -1,0 +1,145 @@
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
+
+HEAD = "method: {method}\nmetric: {{name: val/ap, goal: maximize}}\nrun_cap: 400\nprogram: train.py\nparameters:\n"
+
+
+def read(parameters, method="random"):
+    text = HEAD.format(method=method) + "".join(f"  {line}\n" for line in parameters.splitlines())
+    return read_sweep_file(text, where="s.yaml")
+
+
+def values_of(parameters):
+    sweep = read(parameters)
+    (parameter,) = sweep.parameters
+    return np.array([parameter.value(raw[parameter.key]) for raw in sweep.planned()])
+
+
+def test_a_file_as_in_the_documents_of_wandb():
+    sweep = read_sweep_file(
+        """
+program: train.py
+name: sweepdemo
+project: first
+method: bayes
+metric: {goal: minimize, name: validation_loss}
+run_cap: 7
+early_terminate: {type: hyperband, s: 2, eta: 3, max_iter: 27}
+parameters:
+  learning_rate: {min: 0.0001, max: 0.1}
+  batch_size: {values: [16, 32, 64]}
+  epochs: {value: 1}
+  optimizer:
+    parameters:
+      name: {values: [adam, sgd]}
+      momentum: {distribution: log_uniform_values, min: 1e-3, max: 1}
+command: ["${env}", "${interpreter}", "${program}", "${args}"]
+""",
+        where="s.yaml",
+    )
+    assert [p.key for p in sweep.parameters] == [
+        *("learning_rate", "batch_size", "epochs", "optimizer.name", "optimizer.momentum")
+    ]
+    assert (sweep.method, sweep.metric, sweep.maximize, sweep.run_cap) == ("bayes", "validation_loss", False, 7)
+    assert sweep.early_terminate == {"eta": 3, "min_iter": 3, "max_iter": 27}
+    assert sweep.words({"epochs": 1, "optimizer.name": "adam"}) == [
+        *(sys.executable, "train.py", "--epochs=1", "--optimizer.name=adam")
+    ]
+    assert sweep.planned() == [{}] * 7
+
+
+def test_a_grid_is_every_combination_once():
+    sweep = read_sweep_file(
+        "method: grid\ncommand: [gain, fit, '${args}']\nparameters:\n  a.b: {values: [1, x]}\n  c: {value: 5}\n"
+        "  d: {min: 2, max: 4}\n  e: {distribution: q_uniform, min: 0, max: 0.5, q: 0.25}\n",
+        where="s.yaml",
+    )
+    found = {
+        tuple(p.value(raw[p.key]) for p in sweep.parameters if p.key != "c") for raw in sweep.planned()
+    }
+    assert found == {(a, d, e) for a in (1, "x") for d in (2, 3, 4) for e in (0, 0.25, 0.5)}
+    assert len(sweep.planned()) == 18
+    assert sweep.words({"a.b": "x", "c": None, "d": {"boat": 9}}) == [
+        *(sys.executable, "-m", "gain_lightning", "fit", "--a.b=x", "--c=null", '--d={"boat": 9}')
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "low", "high", "mean_of"),
+    [
+        ("{min: 1.0, max: 3.0}", 1, 3, lambda x: x.mean() - 2),
+        ("{min: 1, max: 3}", 1, 3, lambda x: x.mean() - 2),
+        ("{distribution: q_uniform, min: 0, max: 4, q: 2}", 0, 4, lambda x: x.mean() - 2),
+        ("{distribution: log_uniform, min: -2, max: 2}", math.exp(-2), math.exp(2), lambda x: np.log(x).mean()),
+        ("{distribution: log_uniform_values, min: 0.1, max: 10}", 0.1, 10, lambda x: np.log(x).mean()),
+        ("{distribution: inv_log_uniform_values, min: 0.1, max: 10}", 0.1, 10, lambda x: np.log(x).mean()),
+        ("{distribution: inv_log_uniform, min: 0, max: 2}", math.exp(-2), 1, lambda x: np.log(x).mean() + 1),
+        ("{distribution: normal, mu: 3, sigma: 0.5}", 0, 6, lambda x: x.mean() - 3),
+        ("{distribution: log_normal, mu: 1, sigma: 0.5}", 0, 60, lambda x: np.log(x).mean() - 1),
+        ("{distribution: q_normal, mu: 3, sigma: 1, q: 0.5}", -3, 9, lambda x: x.mean() - 3),
+    ],
+)
+def test_random_draws_follow_the_distribution(entry, low, high, mean_of):
+    values = values_of(f"x: {entry}")
+    assert values.min() >= low - 1e-12
+    assert values.max() <= high + 1e-12
+    assert abs(mean_of(values)) < 0.25  # of 400 draws
+    assert np.array_equal(values, values_of(f"x: {entry}"))
+    if "q_" in entry:
+        q = 2 if "uniform" in entry else 0.5
+        np.testing.assert_allclose(values / q, np.round(values / q))
+
+
+def test_probabilities_weigh_the_values():
+    values = values_of("x: {values: [a, b], probabilities: [0.9, 0.1]}")
+    assert 0.82 < (values == "a").mean() < 0.97
+
+
+def test_macros_of_the_command():
+    text = (
+        "method: grid\nparameters: {a: {values: [1, 2]}}\nprogram: t.py\n"
+        "command: ['${env}', nice, '${interpreter}', '${program}', '${args_no_hyphens}', '${args_json}', '${envvar:HOME}']\n"
+    )
+    words = read_sweep_file(text, where="s").words({"a": 1})
+    assert words[:4] == ["nice", sys.executable, "t.py", "a=1"]
+    assert json.loads(words[4]) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method: grid\nparameter: {}", "unknown key parameter; did you mean parameters"),
+        ("method: gird", "method is 'gird', expected grid, random or bayes"),
+        ("method: random\nprogram: t\nparameters: {a: {values: [1]}}", "run_cap is missing"),
+        ("method: bayes\nrun_cap: 3\nprogram: t\nparameters: {a: {min: 0, max: 1}}", "metric.name is missing"),
+        ("method: grid\nprogram: t\nparameters: {}", "parameters is empty"),
+        ("method: grid\nprogram: t\nparameters: {a: {min: 0.0, max: 1.0}}", "parameters.a: method grid needs values"),
+        ("method: grid\nprogram: t\nparameters: {a: {vals: [1]}}", "unknown key parameters.a.vals; did you mean values"),
+        ("method: grid\nprogram: t\nparameters: {a: {b: {values: [1]}}}", "unknown key parameters.a.b"),
+        ("method: grid\nprogram: t\nparameters: {a: {distribution: cauchy}}", "parameters.a: unknown distribution 'cauchy'"),
+        ("method: grid\nprogram: t\nparameters: {a: {min: 1}}", "parameters.a: got min, expected value, values, or min and max"),
+        ("method: grid\nprogram: t\nparameters: {a: {values: []}}", "parameters.a: categorical needs value or values"),
+        ("method: grid\nprogram: t\nparameters: {a: 5}", "parameters.a is 5, expected keys and values"),
+        ("method: grid\nparameters: {a: {values: [1]}}", "program is missing"),
+        ("method: grid\nprogram: t\nparameters: {a: {values: [1]}}\ncommand: ['${program}', '${arg}']", r"unknown macro \$\{arg\}"),
+        ("method: grid\nprogram: t\nparameters: {a: {values: [1]}}\nearly_terminate: {type: asha}", "early_terminate.type is 'asha'"),
+        ("method: grid\nprogram: t\nmetric: {name: m}\nparameters: {a: {values: [1]}}\nearly_terminate: {type: hyperband}", "early_terminate needs min_iter"),
+        ("method: grid\nprogram: t\nmetric: {goal: up, name: m}\nparameters: {a: {values: [1]}}", "metric.goal is 'up'"),
+        ("method: random\nrun_cap: 0\nprogram: t\nparameters: {a: {values: [1]}}", "run_cap is 0"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {min: 3, max: 1}}", "min is 3.0, above max 1.0"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {distribution: log_uniform_values, min: 0, max: 1}}", "a logarithm needs a positive number"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {min: x, max: 1}}", "parameters.a.min is 'x', expected a number"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {values: [1, 2], probabilities: [1]}}", "expected 2 numbers that sum to 1"),
+        ("a: [", "not readable as YAML"),
+        ("- 1", "expected keys and values"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_by_name(text, message):
+    with pytest.raises(SweepError, match=f"^s.yaml: .*{message}"):
+        read_sweep_file(text, where="s.yaml")
