@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import data
 import maps
 import matplotlib
+
+import data
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -70,21 +71,31 @@ def _commit() -> str:
 def table(results: dict) -> str:
     """The steps' ratios to a plain step, as Markdown."""
     lines = [
-        f"Machine {results['machine']}, torch {results['versions']['torch']}, commit {results['commit']}; 224 px, float32.",
+        f"Machine {results['machine']}; torch {results['versions']['torch']}; "
+        f"commit {results['commit']}; 224 px, float32.",
         "",
-        "| backbone, labels | " + " | ".join(name.replace("_", " ") for name in SHOWN) + " | limit (with masks) |",
+        "| backbone, labels | "
+        + " | ".join(name.replace("_", " ") for name in SHOWN)
+        + " | limit (with masks) |",
         "|---|" + "---|" * (len(SHOWN) + 1),
     ]
     for name, rows in results["step"].items():
         ratios = " | ".join(f"{rows[variant]['ratio_to_plain']:.2f}" for variant in SHOWN)
         limit = f"{rows['first_order']['limit']:.2f} ({rows['gain_ext']['limit']:.2f})"
         lines.append(f"| {name} | {ratios} | {limit} |")
-    lines += ["", "Peak memory in MiB, 1.5 labels:", "", "| backbone | plain | " + " | ".join(name.replace("_", " ") for name in SHOWN) + " |"]
+    lines += [
+        "",
+        "Peak memory in MiB, 1.5 labels:",
+        "",
+        "| backbone | plain | " + " | ".join(name.replace("_", " ") for name in SHOWN) + " |",
+    ]
     lines.append("|---|" + "---|" * (len(SHOWN) + 1))
     for backbone in BACKBONES:
         rows = results["step"][f"{backbone}, 1.5"]
         lines.append(
-            f"| {backbone} | " + " | ".join(f"{rows[variant]['peak_mib']:.0f}" for variant in ("plain", *SHOWN)) + " |"
+            f"| {backbone} | "
+            + " | ".join(f"{rows[variant]['peak_mib']:.0f}" for variant in ("plain", *SHOWN))
+            + " |"
         )
     return "\n".join(lines)
 

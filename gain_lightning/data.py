@@ -140,10 +140,14 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
             other = next(other for other in names if other.lower() == near[0])
             found.append(f"classes {other!r} and {name!r} are two: is one a slip?")
     if (root / "labels.csv").is_file():
-        listed = {str(listing.image_path(row)) for listing in listings.values() for row in range(len(listing))}
+        listed = {
+            str(listing.image_path(row)) for listing in listings.values() for row in range(len(listing))
+        }
         unlisted = [path for path in list_pictures(root / "images") if str(path) not in listed]
         if unlisted:
-            found.append(f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}")
+            found.append(
+                f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}"
+            )
     if set(listings) <= {"train", "val"}:
         found.append("no test split: test scores will be those of val")
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())

@@ -315,7 +315,10 @@ def test_unknown_key_in_a_file_exits_with_the_nearest_name(old, new, message, tm
         (["--model.scaling=mean"], "model.scaling is 'mean', expected one of max, minmax, none"),
         (["--model.am_weight=-1"], "model.am_weight is -1"),
         (["--model.ext_weight=.nan"], "model.ext_weight is nan"),
-        (["--data.mask_budget=0"], "no training image carries a mask: expected masks and data.mask_budget > 0"),
+        (
+            ["--data.mask_budget=0"],
+            "no training image carries a mask: expected masks and data.mask_budget > 0",
+        ),
         (
             ["--data.mask_budget=65"],
             "mask_budget asks for 65 images, but there are 64 training images that have pixels",

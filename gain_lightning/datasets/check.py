@@ -73,7 +73,9 @@ def check_masks(listing: Listing, *, rows: Iterable[int] | None = None, agree: b
             Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks") for name in surplus
         ]
         if not len(present) and listing.labels[row].any():
-            hint = "; its 255 is not labelled, a mask of one class lies in masks/CLASS/" if VOID in mask else ""
+            hint = (
+                "; its 255 is not labelled, a mask of one class lies in masks/CLASS/" if VOID in mask else ""
+            )
             what = f"shows no pixel of a class, but {listing.ids[row]} has a label{hint}"
             found.append(Problem(path, 0, what))
         return found

@@ -213,7 +213,9 @@ def _read_boxes(
             for key in _BOX_COLUMNS[2:]:
                 float(cells[key])
         except ValueError:
-            problems.append(Problem(path, line, f"box of {filename}: {key} is {cells[key]!r}, expected pixels"))
+            problems.append(
+                Problem(path, line, f"box of {filename}: {key} is {cells[key]!r}, expected pixels")
+            )
             continue
         corners = tuple(float(cells[key]) for key in _BOX_COLUMNS[2:])
         xmin, ymin, xmax, ymax = corners

@@ -47,16 +47,21 @@ class Sweep:
         study: Optuna's study.
     """
 
-    def __init__(self, storage: str, folder: Path, name: str = STUDY, *, file: SweepFile | None = None) -> None:
+    def __init__(
+        self, storage: str, folder: Path, name: str = STUDY, *, file: SweepFile | None = None
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.storage_name = storage
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.storage = open_storage(storage)
         names = {study.study_name for study in self.storage.get_all_studies()}
         is_new = name not in names
         if is_new and file is None:
-            raise SweepError(f"{_without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}")
+            raise SweepError(
+                f"{_without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}"
+            )
         directions = ["maximize" if file and file.maximize else "minimize"]
         self.study = optuna.create_study(
             storage=self.storage, study_name=name, directions=directions, load_if_exists=True
@@ -71,7 +76,9 @@ class Sweep:
             )
         planned = self.file.planned()
         self.num_trials = len(planned)
-        for raw in planned[len(self.study.get_trials(deepcopy=False)) :]:  # also after a kill in the middle of this
+        for raw in planned[
+            len(self.study.get_trials(deepcopy=False)) :
+        ]:  # also after a kill in the middle of this
             self.study.enqueue_trial(raw)
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
         self.stop = threading.Event()
@@ -141,7 +148,9 @@ class Sweep:
         """Of a trial without a folder here: whether its machine has shown life lately."""
         if (self.run_folder(trial.number) / "lock").exists():
             return False  # the lock says
-        seen = trial.user_attrs.get("alive") or (trial.datetime_start.timestamp() if trial.datetime_start else 0)
+        seen = trial.user_attrs.get("alive") or (
+            trial.datetime_start.timestamp() if trial.datetime_start else 0
+        )
         return time.time() - seen < STALE
 
     def _run(self, claim: "_Claim") -> None:
@@ -159,7 +168,11 @@ class Sweep:
             if status < 0 and kills + 1 < MOST_KILLS:
                 kills += 1
             elif status != 0:
-                reason = f"killed by signal {-status} {MOST_KILLS} times" if status < 0 else _last_line(folder / "log.txt")
+                reason = (
+                    f"killed by signal {-status} {MOST_KILLS} times"
+                    if status < 0
+                    else _last_line(folder / "log.txt")
+                )
                 trial.set_user_attr("error", reason)
                 self.study.tell(trial, state=TrialState.FAIL)
                 return
@@ -183,7 +196,11 @@ class Sweep:
         with (claim.folder / "log.txt").open("a") as log:
             try:
                 process = subprocess.Popen(
-                    words, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[claim.lock.fileno()]
+                    words,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    pass_fds=[claim.lock.fileno()],
                 )
             except OSError as error:
                 self._give_up(f"the command cannot be run: {error}")
@@ -268,7 +285,9 @@ def open_storage(storage: str) -> Any:
     except ImportError as error:
         raise SweepError(f"this database needs a driver: {error}") from error
     except Exception as error:  # whatever the driver raises, without what it may say of the password
-        raise SweepError(f"{_without_password(storage)}: cannot be opened ({type(error).__name__})") from error
+        raise SweepError(
+            f"{_without_password(storage)}: cannot be opened ({type(error).__name__})"
+        ) from error
 
 
 def _without_password(storage: str) -> str:
@@ -300,7 +319,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     """
     threads = [threading.Thread(target=_work, args=(sweep,), daemon=True) for _ in range(num_workers)]
     started = time.monotonic()
-    shown: set[int] = set()
+    shown = {trial.number for trial in sweep.trials() if trial.state.is_finished()}
     num_lines = 0
     for thread in threads:
         thread.start()
@@ -325,7 +344,9 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     if sweep.error:
         raise SweepError(sweep.error)
     print(sweep_table(sweep, time.monotonic() - started, num_workers))
-    print(f"trials: {sweep.folder / 'trials.csv'}; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}")
+    print(
+        f"trials: {sweep.folder / 'trials.csv'}; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}"
+    )
     return int(any(trial.state == TrialState.FAIL for trial in sweep.trials()))
 
 
@@ -345,7 +366,10 @@ def _print_finished(sweep: Sweep, shown: set[int]) -> None:
             shown.add(trial.number)
             what = trial.user_attrs.get("error", "") if trial.state == TrialState.FAIL else trial.value
             value = f"{what:.6g}" if isinstance(what, float) and sweep.file.metric else what or ""
-            print(f"trial {trial.number:04d} {trial.state.name.lower():<9} {value}  ({len(shown)} of {len(trials)})", flush=True)
+            print(
+                f"trial {trial.number:04d} {trial.state.name.lower():<9} {value}  ({len(shown)} of {len(trials)})",
+                flush=True,
+            )
 
 
 def sweep_main(argv: Sequence[str]) -> int:
@@ -390,10 +414,14 @@ def sweep_main(argv: Sequence[str]) -> int:
 
 
 def _worker_main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("gain sweep worker", description="Join a sweep that gain sweep has begun.")
+    parser = argparse.ArgumentParser(
+        "gain sweep worker", description="Join a sweep that gain sweep has begun."
+    )
     parser.add_argument("sweep", help="the sweep's folder, or the URL of its database")
     parser.add_argument("--name", help="of the sweep in a database: the name of its folder")
-    parser.add_argument("--out", type=Path, help="for the trials' run folders, with a database (default: runs/<name>)")
+    parser.add_argument(
+        "--out", type=Path, help="for the trials' run folders, with a database (default: runs/<name>)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="trials at a time (default: 1)")
     args = parser.parse_args(argv)
     if is_database(args.sweep):
@@ -403,6 +431,8 @@ def _worker_main(argv: Sequence[str]) -> int:
     else:
         folder = Path(args.sweep)
         if not (folder / "journal.log").is_file():
-            raise SweepError(f"{folder}: holds no journal.log, expected the folder of a sweep, or a database URL")
+            raise SweepError(
+                f"{folder}: holds no journal.log, expected the folder of a sweep, or a database URL"
+            )
         sweep = Sweep(str(folder / "journal.log"), folder)
     return run_workers(sweep, args.workers)

@@ -1,5 +1,6 @@
 """A W&B sweep file (https://docs.wandb.ai/guides/sweeps/sweep-config-keys), read for sweeps without a server."""
 
+import contextlib
 import difflib
 import itertools
 import json
@@ -76,7 +77,9 @@ class Parameter:
         if self.is_int:
             return int(rng.integers(int(self.low), int(self.high) + 1))
         if self.is_log and not self.normal:
-            return min(max(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), self.low), self.high)
+            return min(
+                max(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), self.low), self.high
+            )
         return float(rng.uniform(self.low, self.high))
 
     def grid(self) -> list:
@@ -257,9 +260,18 @@ def _command(tree: dict) -> tuple[str, ...]:
     command = tree.get("command", DEFAULT_COMMAND)
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
     if "${program}" in words and not tree.get("program"):
-        raise SweepError("program is missing, expected a script, or a command such as [gain, fit, ..., ${args}]")
+        raise SweepError(
+            "program is missing, expected a script, or a command such as [gain, fit, ..., ${args}]"
+        )
     words = [str(tree["program"]) if word == "${program}" else word for word in words]
-    known = ("${env}", "${interpreter}", "${args}", "${args_no_boolean_flags}", "${args_no_hyphens}", "${args_json}")
+    known = (
+        "${env}",
+        "${interpreter}",
+        "${args}",
+        "${args_no_boolean_flags}",
+        "${args_no_hyphens}",
+        "${args_json}",
+    )
     for word in words:
         if word.startswith("${") and word not in known and not word.startswith("${envvar:"):
             raise SweepError(f"unknown macro {word} in command, expected one of {', '.join(known)}")
@@ -290,7 +302,9 @@ def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
 
 def _parameters(tree: Any, prefix: str) -> Iterable[Parameter]:
     if not isinstance(tree, dict):
-        raise SweepError(f"parameters{'.' + prefix[:-1] if prefix else ''} is {tree!r}, expected keys and values")
+        raise SweepError(
+            f"parameters{'.' + prefix[:-1] if prefix else ''} is {tree!r}, expected keys and values"
+        )
     for name, entry in tree.items():
         key = f"{prefix}{name}"
         if isinstance(entry, dict) and set(entry) == {"parameters"}:
@@ -304,7 +318,9 @@ def _parameter(key: str, entry: dict) -> Parameter:
     where = f"parameters.{key}"
     kind = entry.get("distribution") or _kind(entry, where)
     if kind not in (*_CHOICES, *_RANGES, *_NORMALS):
-        raise SweepError(f"{where}: unknown distribution {kind!r}, expected one of {', '.join((*_CHOICES, *_RANGES, *_NORMALS))}")
+        raise SweepError(
+            f"{where}: unknown distribution {kind!r}, expected one of {', '.join((*_CHOICES, *_RANGES, *_NORMALS))}"
+        )
     if kind in _CHOICES:
         values = [entry["value"]] if "value" in entry else entry.get("values")
         if not isinstance(values, list) or not values:
@@ -353,10 +369,8 @@ def _kind(entry: dict, where: str) -> str:
 def _number(entry: dict, name: str, where: str, default: float | None = None) -> float:
     number = entry.get(name, default)
     if isinstance(number, str):  # YAML reads 1e-4 as text
-        try:
+        with contextlib.suppress(ValueError):
             number = float(number)
-        except ValueError:
-            pass
     if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
         raise SweepError(f"{where}.{name} is {number!r}, expected a number")
     return float(number)

@@ -28,7 +28,9 @@ def run_on_wandb(text: str, num_agents: int) -> int:
     if not has_key(server):
         raise SweepError("--engine wandb needs a key: wandb login, or WANDB_API_KEY")
     if not is_reachable(server):
-        raise SweepError(f"--engine wandb: {server.hostname} does not answer; --engine local needs no network")
+        raise SweepError(
+            f"--engine wandb: {server.hostname} does not answer; --engine local needs no network"
+        )
     tree = yaml.safe_load(text)
     try:
         sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))

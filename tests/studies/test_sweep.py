@@ -77,7 +77,9 @@ def test_a_grid_runs_every_combination_once(sweep_file, tmp_path, capsys):
     assert sorted((row["x"], row["y"], float(row["score"])) for row in rows) == [
         (x, y, float(x) ** 2) for x in "123" for y in "ab"
     ]
-    assert sorted(log_of(out)) == sorted(f"{word} {n:04d} {1 + n // 2}" for n in range(6) for word in ("begin", "end"))
+    assert sorted(log_of(out)) == sorted(
+        f"{word} {n:04d} {1 + n // 2}" for n in range(6) for word in ("begin", "end")
+    )
     assert (out / "sweep.yaml").read_text() == path.read_text()
 
 
@@ -261,7 +263,10 @@ def test_values_reach_a_run_as_options(tmp_path):
     tree = {
         "method": "grid",
         "metric": {"name": "test/mean_ap", "goal": "maximize"},
-        "parameters": {"model.sigma": {"values": [0.3, 0.5]}, "model": {"parameters": {"am_weight": {"value": 0.5}}}},
+        "parameters": {
+            "model.sigma": {"values": [0.3, 0.5]},
+            "model": {"parameters": {"am_weight": {"value": 0.5}}},
+        },
         "command": [
             *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=1"),
             *("--model.warmup_epochs=0", "--data.num_train=16", "--data.num_val=8", "--data.num_test=8"),

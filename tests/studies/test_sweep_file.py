@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 import json
 import math
 import sys
@@ -46,7 +47,12 @@ command: ["${env}", "${interpreter}", "${program}", "${args}"]
     assert [p.key for p in sweep.parameters] == [
         *("learning_rate", "batch_size", "epochs", "optimizer.name", "optimizer.momentum")
     ]
-    assert (sweep.method, sweep.metric, sweep.maximize, sweep.run_cap) == ("bayes", "validation_loss", False, 7)
+    assert (sweep.method, sweep.metric, sweep.maximize, sweep.run_cap) == (
+        "bayes",
+        "validation_loss",
+        False,
+        7,
+    )
     assert sweep.early_terminate == {"eta": 3, "min_iter": 3, "max_iter": 27}
     assert sweep.words({"epochs": 1, "optimizer.name": "adam"}) == [
         *(sys.executable, "train.py", "--epochs=1", "--optimizer.name=adam")
@@ -60,9 +66,7 @@ def test_a_grid_is_every_combination_once():
         "  d: {min: 2, max: 4}\n  e: {distribution: q_uniform, min: 0, max: 0.5, q: 0.25}\n",
         where="s.yaml",
     )
-    found = {
-        tuple(p.value(raw[p.key]) for p in sweep.parameters if p.key != "c") for raw in sweep.planned()
-    }
+    found = {tuple(p.value(raw[p.key]) for p in sweep.parameters if p.key != "c") for raw in sweep.planned()}
     assert found == {(a, d, e) for a in (1, "x") for d in (2, 3, 4) for e in (0, 0.25, 0.5)}
     assert len(sweep.planned()) == 18
     assert sweep.words({"a.b": "x", "c": None, "d": {"boat": 9}}) == [
@@ -76,7 +80,12 @@ def test_a_grid_is_every_combination_once():
         ("{min: 1.0, max: 3.0}", 1, 3, lambda x: x.mean() - 2),
         ("{min: 1, max: 3}", 1, 3, lambda x: x.mean() - 2),
         ("{distribution: q_uniform, min: 0, max: 4, q: 2}", 0, 4, lambda x: x.mean() - 2),
-        ("{distribution: log_uniform, min: -2, max: 2}", math.exp(-2), math.exp(2), lambda x: np.log(x).mean()),
+        (
+            "{distribution: log_uniform, min: -2, max: 2}",
+            math.exp(-2),
+            math.exp(2),
+            lambda x: np.log(x).mean(),
+        ),
         ("{distribution: log_uniform_values, min: 0.1, max: 10}", 0.1, 10, lambda x: np.log(x).mean()),
         ("{distribution: inv_log_uniform_values, min: 0.1, max: 10}", 0.1, 10, lambda x: np.log(x).mean()),
         ("{distribution: inv_log_uniform, min: 0, max: 2}", math.exp(-2), 1, lambda x: np.log(x).mean() + 1),
