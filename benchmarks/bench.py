@@ -8,19 +8,15 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-import maps
 import matplotlib
-
-import data
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import startup
-import step
-import torch
 
 HERE = Path(__file__).parent
 COST = HERE.parent / "docs" / "cost.md"
@@ -51,15 +47,20 @@ def run() -> dict:
         for labels in LABELS:
             options = ["--backbone", backbone, "--labels", str(labels), "--batch", batch, "--rounds", "1"]
             options += [] if cuda or labels == 1.5 else ["--no_memory"]
-            results["step"][f"{backbone}, {labels:g}"] = step.main(options)
-    results["maps"] = maps.main(["--backbone", "resnet50", "--batch", "32" if cuda else "4"])
-    results["startup"] = startup.main(["--rounds", "1"])
+            results["step"][f"{backbone}, {labels:g}"] = script("step.py", *options)
+    results["maps"] = script("maps.py", "--backbone", "resnet50", "--batch", "32" if cuda else "4")
+    results["startup"] = script("startup.py", "--rounds", "1")
     if os.environ.get("GAIN_VOC_ROOT"):
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "data.json"
-            data.main(["--root", os.environ["GAIN_VOC_ROOT"], "--rounds", "5", "--json", str(file)])
-            results["data"] = json.loads(file.read_text())
+        results["data"] = script("data.py", "--root", os.environ["GAIN_VOC_ROOT"], "--rounds", "5")
     return results
+
+
+def script(name: str, *options: str) -> dict:
+    """Run a benchmark in a process of its own; what it prints is shown."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "result.json"
+        subprocess.run([sys.executable, str(HERE / name), *options, "--json", str(file)], check=True)
+        return json.loads(file.read_text())
 
 
 def _commit() -> str:

@@ -186,7 +186,7 @@ def start(root: Path) -> dict[str, float]:
     return {"setup_s": set_up, "first_batch_s": first, "worker_growth_mib": growth}
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--root", required=True, help="a VOC 2012 folder")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     root = find_root(args.root).resolve()

@@ -115,7 +115,7 @@ def measure(backbone: Backbone, image: Tensor, label: Tensor, rounds: int) -> di
     return result
 
 
-def main(argv: list[str] | None = None) -> dict:
+def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     torch.manual_seed(0)
     backbone = build_backbone(args.backbone, NUM_CLASSES).eval().to(args.device)
     shape = (args.batch, 3, args.image_size, args.image_size)
@@ -143,7 +143,6 @@ def main(argv: list[str] | None = None) -> dict:
         )
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
-    return results
 
 
 if __name__ == "__main__":

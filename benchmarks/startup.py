@@ -21,14 +21,14 @@ COMMANDS = {
 }
 
 
-def main(argv: list[str] | None = None) -> dict:
+def main() -> None:
     """Measure in turns, print, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(args.rounds + 1):
         for name, command in COMMANDS.items():
@@ -42,7 +42,6 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"{name:<34}{value:6.2f}{'' if '/' in name else ' s'}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 if __name__ == "__main__":

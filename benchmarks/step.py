@@ -14,7 +14,6 @@ import math
 import multiprocessing
 import resource
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -189,7 +188,7 @@ def measure(args: argparse.Namespace) -> dict:
     return result
 
 
-def main(argv: list[str] | None = None) -> dict:
+def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -208,7 +207,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--checkpoint", action="store_true", help="with checkpoint_features")
     parser.add_argument("--no_memory", dest="memory", action="store_false")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     result = measure(args)
     print(
         f"{args.backbone}, {args.image_size} px, batch {args.batch}, {args.labels:g} labels an image, {args.device}"
@@ -222,8 +221,7 @@ def main(argv: list[str] | None = None) -> dict:
         )
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    main()

@@ -13,6 +13,7 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
   validate  score the val set:   gain validate --config RUN/config.yaml --ckpt_path last
   test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
   predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
+  runs      list them:           gain runs runs/
   compare   report on runs:      gain compare RUN... --out DIR
   sweep     many runs:           gain sweep FILE --workers 2
             join from elsewhere: gain sweep worker SWEEP
@@ -22,7 +23,7 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = ("fit", "validate", "test", "predict", "compare", "sweep", "data")
+VERBS = ("fit", "validate", "test", "predict", "runs", "compare", "sweep", "data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,6 +77,10 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.studies.compare import compare_main
 
         return compare_main(argv[1:])
+    if argv[0] == "runs":
+        from gain_lightning.studies.listing import runs_main
+
+        return runs_main(argv[1:])
     if argv[0] == "sweep":
         from gain_lightning.studies.sweep import sweep_main
 

@@ -153,9 +153,11 @@ class ExperimentCLI(LightningCLI):
         # scores of a later test go to its summary: they are no part of the training's curves
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
         callbacks = _as_list(config.get("callbacks"))
+        self.record = RunRecord(self.run_dir)
         kwargs["callbacks"] = [
             *callbacks,
-            RunRecord(self.run_dir),
+            self.record,
+            *_pruning_callbacks(self.record),
             FiniteGuard(),
             CostForecast(),
             AttentionPanels(self.run_dir),
@@ -184,6 +186,7 @@ class ExperimentCLI(LightningCLI):
             self.config["fit"]["test_after_fit"]
             and not self.trainer.fast_dev_run
             and not self.trainer.interrupted
+            and self.record.outcome == "finished"
         ):
             self.test(self.model, datamodule=self.datamodule)
 
@@ -233,6 +236,14 @@ def print_scores(results: list[dict[str, float]], split: str) -> None:
         else:
             shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
         print(f"{split:>5} {key:<22} {shown}")
+
+
+def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
+    if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
+        return []
+    from gain_lightning.studies.pruning import pruning_callbacks
+
+    return pruning_callbacks(record)
 
 
 def _as_list(value: Any) -> list:

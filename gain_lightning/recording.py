@@ -100,6 +100,7 @@ class RunRecord(pl.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self.outcome = "finished"  # of a training that ends by itself; a sweep may have pruned it
         self.summary: dict[str, Any] = {}
         self.started = time.time()
         self.spent_before = 0.0
@@ -163,7 +164,7 @@ class RunRecord(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training ended."""
-        self._note_scores(trainer, state="finished", **self._cost())
+        self._note_scores(trainer, state=self.outcome, **self._cost())
 
     def on_test_batch_end(
         self,

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -22,13 +23,17 @@ def compare_main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="gain compare", description=__doc__.partition(":")[0] + ".")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or a glob in quotes"
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run or of a sweep, or a glob in quotes"
     )
     parser.add_argument(
         "--out", default="runs/compare", metavar="DIR", help="where to write (default: %(default)s)"
     )
     parser.add_argument(
         "--allow", action="append", default=[], metavar="KEY", help="config key that may differ"
+    )
+    parser.add_argument("--by", metavar="KEY", help="group by this key of the config (default: by method)")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out runs that cannot be read, and say which"
     )
     args = parser.parse_args(argv)
     from gain_lightning.studies import report, tables  # after --help: they import matplotlib
@@ -37,7 +42,11 @@ def compare_main(argv: list[str]) -> int:
         out = Path(args.out)
         if (out / "config.yaml").exists():
             raise RunError(f"--out {out}: is the folder of a run, expected another folder")
-        comparison = compare(_read_runs(args.runs, out), args.allow)
+        runs, skipped = _read_runs(args.runs, out, args.skip_broken)
+        comparison = compare(runs, args.allow, args.by)
+        comparison = replace(
+            comparison, notes=[*(f"Left out: {reason}." for reason in skipped), *comparison.notes]
+        )
         out.mkdir(parents=True, exist_ok=True)
         tables.write_summary(comparison, out / "summary.json")
         tables.write_table(comparison, out / "table.csv")
@@ -49,8 +58,8 @@ def compare_main(argv: list[str]) -> int:
     return 0
 
 
-def _read_runs(patterns: Sequence[str], out: Path) -> list[Run]:
-    """Every run but the comparison's own folder; all that cannot be read are named at once."""
+def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[list[Run], list[str]]:
+    """Every run but the comparison's own folder; all that cannot be read are named at once, or left out."""
     runs, errors = [], []
     for path in find_runs(patterns):
         if os.path.realpath(path) == os.path.realpath(out):
@@ -59,11 +68,14 @@ def _read_runs(patterns: Sequence[str], out: Path) -> list[Run]:
             runs.append(read_run(path))
         except RunError as error:
             errors.append(str(error))
-    if errors or not runs:
+    if (errors and not skip_broken) or not runs:
+        hint = "--skip-broken leaves them out" if runs else "none is left"
         raise RunError(
-            "\n  ".join(["these runs cannot be compared:", *errors]) if errors else "no run to compare"
+            "\n  ".join([f"these runs cannot be compared ({hint}):", *errors])
+            if errors
+            else "no run to compare"
         )
-    return runs
+    return runs, [printable(error) for error in errors]
 
 
 def _say(text: str, file: TextIO) -> None:

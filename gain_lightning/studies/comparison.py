@@ -1,5 +1,6 @@
 """Statistics over finished runs, method against method."""
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -99,7 +100,28 @@ def by_budget(runs: Sequence[Run]) -> list[Run]:
     return others + [replace(run, method=f"gain_ext_{run.summary.get('num_masked')}") for run in ours]
 
 
-def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
+def by_key(runs: Sequence[Run], key: str) -> list[Run]:
+    """The runs, called after what they have for a key of the config.
+
+    Raises:
+        RunError: If no run has the key.
+    """
+    key = key.replace(".init_args.", ".")
+    if not any(key in run.config for run in runs):
+        known = sorted({known for run in runs for known in run.config})
+        near = difflib.get_close_matches(key, known, n=1)
+        raise RunError(f"--by {key}: no run has this key" + (f"; did you mean {near[0]}?" if near else ""))
+    name = key.rpartition(".")[2]
+    ordered = sorted(runs, key=lambda run: _in_order(run.config.get(key)))
+    return [replace(run, method=printable(f"{name} {_text(run, key)}")) for run in ordered]
+
+
+def _in_order(value: object) -> tuple[bool, float, str]:
+    is_number = isinstance(value, int | float)
+    return not is_number, float(value) if is_number else 0.0, str(value)
+
+
+def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> Comparison:
     """Group runs by method, and take the differences between the groups.
 
     Intervals of 95 % come from a paired bootstrap over test images where ``per_image.csv`` holds what the
@@ -109,6 +131,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
     Args:
         runs: Finished runs.
         allow: Keys that may differ although they decide what is measured.
+        by: Key of the config to group by, in place of the method; it may differ.
 
     Returns:
         The comparison.
@@ -116,8 +139,8 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
     Raises:
         RunError: If the runs are not comparable.
     """
-    notes = check_comparable(runs, allow)
-    runs = by_budget(runs)
+    notes = check_comparable(runs, allow, by)
+    runs = by_budget(runs) if by is None else by_key(runs, by)
     names = [*METHODS, *dict.fromkeys(run.method for run in runs if run.method not in METHODS)]
     by_name = {name: [run for run in runs if run.method == name] for name in names}
     groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
@@ -138,12 +161,13 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = ()) -> Comparison:
     return Comparison(groups, differences, config, [printable(n) for n in notes + config_notes + image_notes])
 
 
-def check_comparable(runs: Sequence[Run], allow: Sequence[str] = ()) -> list[str]:
+def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> list[str]:
     """Refuse runs that do not measure the same thing.
 
     Args:
         runs: Finished runs.
         allow: Keys that may differ.
+        by: The key that the runs are grouped by, which may differ.
 
     Returns:
         A note on every key that was allowed to differ and does.
@@ -161,6 +185,8 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = ()) -> list[str
         paths: dict[str, list[str]] = {}
         for run in runs:
             paths.setdefault(_text(run, key), []).append(run.path)
+        if by is not None and key == by.replace(".init_args.", "."):
+            continue
         if len(paths) > 1 and key in allowed:
             values = "; ".join(f"{value} in {', '.join(p)}" for value, p in paths.items())
             notes.append(f"Allowed to differ: {key} is {values}.")

@@ -78,7 +78,7 @@ def find_runs(patterns: Sequence[str]) -> list[str]:
     """Folders that paths and globs name, each once, in the order given.
 
     Args:
-        patterns: Paths, or globs that the shell has not expanded.
+        patterns: Paths, or globs that the shell has not expanded. The folder of a sweep stands for its trials.
 
     Returns:
         Paths; those without wildcard are not checked.
@@ -93,8 +93,17 @@ def find_runs(patterns: Sequence[str]) -> list[str]:
         if not paths:
             raise RunError(f"{pattern}: matches no folder")
         for path in paths:
-            found.setdefault(os.path.realpath(path), path)
+            for run in _trials(path) or [path]:
+                found.setdefault(os.path.realpath(run), run)
     return list(found.values())
+
+
+def _trials(path: str) -> list[str]:
+    """Run folders of a sweep's trials that have begun; none if it is no sweep."""
+    if not os.path.isfile(os.path.join(path, "sweep.yaml")):
+        return []
+    trials = sorted(glob.glob(os.path.join(glob.escape(path), "trials", "*")))
+    return [trial for trial in trials if os.path.isfile(os.path.join(trial, "summary.json"))]
 
 
 def read_run(path: str) -> Run:

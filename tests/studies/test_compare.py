@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gain_lightning.cli import main
 from gain_lightning.studies.compare import compare_main
 from gain_lightning.studies.comparison import compare
-from gain_lightning.studies.runs import RunError, read_run
+from gain_lightning.studies.runs import RunError, find_runs, read_run
 
 
 def compared(paths, **kwargs):
@@ -332,3 +333,68 @@ def test_budgets_are_groups_of_their_own(make_run):
     assert [group.name for group in groups] == ["gradcam", "gain_ext_9", "gain_ext_23", "gain_ext_78"]
     assert [len(group.runs) for group in groups] == [1, 2, 2, 2]
     assert [group.name for group in compare(runs[:3]).groups] == ["gradcam", "gain_ext"]
+
+
+def test_runs_are_grouped_by_any_key_in_the_order_of_its_values(make_run):
+    paths = [
+        make_run(f"{budget}_{seed}", "gain_ext", seed, config={"data.init_args.mask_budget": budget})
+        for budget in (20, 3, 100)
+        for seed in (0, 1)
+    ]
+    comparison = compare([read_run(path) for path in paths], by="data.mask_budget")
+    assert [group.name for group in comparison.groups] == [
+        "mask_budget 3",
+        "mask_budget 20",
+        "mask_budget 100",
+    ]
+    assert [len(group.runs) for group in comparison.groups] == [2, 2, 2]
+
+
+def test_the_key_that_runs_are_grouped_by_may_differ(make_run):
+    runs = [read_run(make_run(name, config={"model.backbone": name})) for name in ("tiny_cnn", "vgg16")]
+    with pytest.raises(RunError, match=r"model\.backbone"):
+        compare(runs)
+    assert [group.name for group in compare(runs, by="model.backbone").groups] == [
+        "backbone tiny_cnn",
+        "backbone vgg16",
+    ]
+
+
+def test_grouping_by_a_key_that_no_run_has_is_an_error(make_run):
+    with pytest.raises(
+        RunError, match=r"--by model\.backbon: no run has this key; did you mean model\.backbone"
+    ):
+        compare([read_run(make_run("a"))], by="model.backbon")
+
+
+def test_skip_broken_leaves_runs_out_by_name(make_study, make_run, tmp_path, capsys):
+    broken = make_run("broken", summary={"state": "failed"})
+    (tmp_path / "runs" / "empty").mkdir()
+    out = tmp_path / "report"
+    make_study()
+    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out)]) == 2
+    assert "--skip-broken leaves them out" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out), "--skip-broken"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Left out:" in printed
+    assert "empty: has no summary.json" in printed
+    html = (out / "report.html").read_text()
+    assert "Left out:" in html
+    assert "its state is &#39;failed&#39;" in html
+    assert broken.rpartition("/")[2] in html
+
+
+def test_skip_broken_with_nothing_left_is_an_error(make_run, tmp_path, capsys):
+    path = make_run("broken", summary={"state": "failed"})
+    assert main(["compare", path, "--out", str(tmp_path / "o"), "--skip-broken"]) == 2
+    assert "none is left" in capsys.readouterr().err
+
+
+def test_a_sweep_stands_for_its_trials(make_run, tmp_path):
+    sweep = tmp_path / "sweep"
+    (sweep / "trials").mkdir(parents=True)
+    (sweep / "sweep.yaml").write_text("method: grid\n")
+    for number, name in enumerate(("a", "b")):
+        shutil.copytree(make_run(name), sweep / "trials" / f"{number:04d}")
+    (sweep / "trials" / "0002").mkdir()  # waits
+    assert find_runs([str(sweep)]) == [str(sweep / "trials" / "0000"), str(sweep / "trials" / "0001")]

@@ -281,3 +281,27 @@ def test_values_reach_a_run_as_options(tmp_path):
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert (config["model"]["sigma"], config["model"]["am_weight"]) == (sigma, 0.5)
         assert json.loads((run / "summary.json").read_text())["state"] == "finished"
+
+
+def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
+    """One that does not learn, after others that do."""
+    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gradcam.yaml"
+    tree = {
+        "method": "grid",
+        "metric": {"name": "val/mean_ap", "goal": "maximize"},
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "max_iter": 4, "eta": 2},
+        "parameters": {"model.optimizer.lr": {"values": [0.003, 0.002, 0.004, 0.0]}},
+        "command": [
+            *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=4"),
+            *("--data.num_train=64", "--data.num_val=32", "--data.num_test=8", "--data.num_biased=4"),
+            *("--data.batch_size=8", "--trainer.accelerator=cpu", "${args}"),
+        ],
+    }
+    path = tmp_path / "rates.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
+    rows = rows_of(out)
+    assert rows[3]["state"] == "pruned"
+    assert json.loads((out / "trials" / "0003" / "summary.json").read_text())["state"] == "pruned"
+    assert "done" in {row["state"] for row in rows[:3]}

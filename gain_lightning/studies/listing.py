@@ -1,0 +1,99 @@
+"""``gain runs [DIR]``: every run below a folder, whatever its state."""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gain_lightning.studies.runs import printable
+
+COLUMNS = {  # of the table, and where summary.json has them
+    "mAP": "test/mean_ap",
+    "seed": "test/seed_miou_best",
+    "biased": "test/biased_accuracy",
+}
+STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
+
+
+def runs_main(argv: Sequence[str]) -> int:
+    """The command ``gain runs``.
+
+    Args:
+        argv: What follows ``runs``.
+
+    Returns:
+        Exit status: 0, or 1 if there is no run.
+    """
+    parser = argparse.ArgumentParser(
+        prog="gain runs",
+        description="List runs: state, method, number of masks and seed, and of the test, in percent, mean AP, best "
+        "seed mIoU and biased accuracy.",
+    )
+    parser.add_argument("dir", nargs="?", default="runs", help="where to look (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if not os.path.isdir(args.dir):
+        raise FileNotFoundError(f"{args.dir}: no such folder")
+    rows = [run_row(path, args.dir) for path in run_folders(args.dir)]
+    if not rows:
+        print(f"no run in {args.dir}")
+        return 1
+    print(runs_table(rows))
+    return 0
+
+
+def run_folders(root: str) -> Iterator[str]:
+    """Folders with a run's summary or config below ``root``, itself included, sorted; not looked into further."""
+    for folder, inner, files in os.walk(root):
+        inner.sort()
+        is_run = "summary.json" in files and "report.html" not in files
+        if is_run or ("config.yaml" in files and "checkpoints" in inner):
+            inner.clear()
+            yield folder
+
+
+def run_row(path: str, root: str) -> list[str]:
+    """One run as cells of text."""
+    name = os.path.relpath(path, root) if path != root else os.path.basename(os.path.abspath(path))
+    try:
+        summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
+        if not isinstance(summary, dict):
+            raise ValueError("holds no keys")
+    except FileNotFoundError:
+        return [name, "no summary.json", "", "", *("" for _ in COLUMNS)]
+    except (OSError, ValueError):
+        return [name, "broken summary.json", "", "", *("" for _ in COLUMNS)]
+    state = str(summary.get("state"))
+    quiet = (time.time() - os.path.getmtime(Path(path) / "summary.json")) / 86400
+    if state == "running" and quiet > STALE_DAYS:
+        state = f"running? {quiet:.0f} d"
+    method = str(summary.get("method", ""))
+    if summary.get("num_masked") and method == "gain_ext":
+        method += f" {summary['num_masked']}"
+    metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
+    cells = [_percent(metrics.get(key)) for key in COLUMNS.values()]
+    return [name, state, method, str(summary.get("seed", "")), *cells]
+
+
+def _percent(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{100 * value:.1f}" if is_number else ""
+
+
+def runs_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text; names too long for 80 columns lose their beginning."""
+    rows = [
+        ["run", "state", "method", "seed", *COLUMNS],
+        *([printable(cell) for cell in row] for row in rows),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths[0] = min(widths[0], max(79 - sum(widths[1:]) - 2 * (len(widths) - 1), 16))
+    lines = []
+    for row in rows:
+        name = row[0] if len(row[0]) <= widths[0] else ".." + row[0][2 - widths[0] :]
+        cells = [name.ljust(widths[0]), row[1].ljust(widths[1]), row[2].ljust(widths[2])]
+        cells += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

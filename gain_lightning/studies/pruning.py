@@ -1,0 +1,62 @@
+"""Ends a trial of a sweep early when others did better at its age: Hyperband, by Optuna."""
+
+import json
+import math
+import os
+from typing import Any
+
+import optuna
+import pytorch_lightning as pl
+from optuna.trial import Trial
+
+from gain_lightning.recording import RunRecord
+from gain_lightning.studies.sweep import ENVIRONMENT, open_storage
+
+
+class Pruning(pl.Callback):
+    """Reports the sweep's metric after every validation, and stops where Hyperband says so.
+
+    Args:
+        record: Of the run, which is told that it was pruned.
+        trial: What a sweep puts into the environment: storage, study, number within the storage, rule.
+    """
+
+    def __init__(self, record: RunRecord, trial: str) -> None:
+        self.record = record
+        self.storage, self.study, self.trial_id, self.rule = json.loads(trial)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report and ask; every rank stops, or none."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        name = self.rule["metric"]
+        if name not in trainer.callback_metrics:
+            known = ", ".join(sorted(key for key in trainer.callback_metrics if key.startswith("val/")))
+            raise ValueError(
+                f"early_terminate looks at {name!r} after each epoch, but validation gives {known}"
+            )
+        value = float(trainer.callback_metrics[name])
+        is_over = trainer.is_global_zero and self._is_over(value, trainer.current_epoch + 1)
+        if trainer.strategy.broadcast(is_over):
+            trainer.should_stop = True
+            self.record.outcome = "pruned"
+
+    def _is_over(self, value: float, epoch: int) -> bool:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        pruner = optuna.pruners.HyperbandPruner(
+            min_resource=self.rule["min_iter"],
+            max_resource=self.rule.get("max_iter", "auto"),
+            reduction_factor=self.rule["eta"],
+        )
+        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner)
+        trial = Trial(study, self.trial_id)
+        trial.report(
+            value if math.isfinite(value) else -math.inf if self.rule["maximize"] else math.inf, epoch
+        )
+        return trial.should_prune()
+
+
+def pruning_callbacks(record: RunRecord) -> list[Any]:
+    """The callback, if this process is a trial of a sweep that prunes."""
+    trial = os.environ.get(ENVIRONMENT, "")
+    return [Pruning(record, trial)] if trial and json.loads(trial)[3] else []
