@@ -75,6 +75,8 @@ def convert_sbd(sbd: Path, voc: Path) -> int:
     out = voc / "SegmentationClassAug"
     out.mkdir(exist_ok=True)
     own = {path.stem: path for path in (voc / "SegmentationClass").glob("*.png")}
+    if not own:
+        raise ValueError(f"{voc / 'SegmentationClass'}: holds no mask; unpack {VOC} again")
     for path in own.values():
         shutil.copyfile(path, out / path.name)
     with Image.open(next(iter(own.values()))) as image:
@@ -85,7 +87,7 @@ def convert_sbd(sbd: Path, voc: Path) -> int:
             continue
         try:
             mask = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0], np.uint8)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except Exception as error:  # SciPy raises many kinds at a foreign or broken file
             raise ValueError(f"{path}: no mask GTcls.Segmentation in it ({error})") from error
         image = Image.fromarray(mask)
         if palette:

@@ -93,6 +93,8 @@ def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
 def summary_text(root: Path, listings: dict[str, Listing]) -> str:
     """Counts per class and split as a table of text, and how many pictures carry masks or boxes."""
     total = sum(map(len, listings.values()))
+    if not total:
+        return f"{root}: no picture"
     per_picture = np.concatenate([listing.labels.sum(1) for listing in listings.values()])
     kind = (
         "single-label"
@@ -126,7 +128,9 @@ def summary_text(root: Path, listings: dict[str, Listing]) -> str:
 
 def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
     """What is no problem, but may not be meant."""
-    found = []
+    found: list[str] = []
+    if not sum(map(len, listings.values())):
+        return found
     first = next(iter(listings.values()))
     names = list(first.class_names)
     if (np.concatenate([listing.labels.sum(1) for listing in listings.values()]) == 1).all():

@@ -138,7 +138,7 @@ class GAIN(pl.LightningModule):
         self.scored = [class_names.index(name) for name in score_names]
         self.val_metrics = self._new_metrics()
         self.test_metrics = self._new_metrics()
-        self.accuracies = nn.ModuleDict()  # of further test sets
+        self.accuracies = nn.ModuleList()  # of every test set
         self.train()  # Lightning keeps the modes it finds
 
     def _new_metrics(self) -> nn.ModuleDict:
@@ -170,15 +170,9 @@ class GAIN(pl.LightningModule):
         """Refuse inference mode, and a GAIN_ext without masks, before any step."""
         if stage != "predict" and self.trainer.validate_loop.inference_mode:
             raise RuntimeError(INFERENCE_MODE)
+        if self.hparams.task == "single_label":
+            self._check_single_labels(self.trainer.datamodule)
         labels = getattr(getattr(self.trainer.datamodule, "train_set", None), "labels", None)
-        if stage == "fit" and self.hparams.task == "single_label" and labels is not None:
-            wrong = (labels.sum(1) != 1).nonzero()[0]
-            if len(wrong):
-                image_id = self.trainer.datamodule.train_set.ids[wrong[0]]
-                raise ValueError(
-                    f"model.task is single_label, but {len(wrong)} training images do not have exactly one label, "
-                    f"the first {image_id}"
-                )
         if stage == "fit" and self.hparams.task == "multi_label" and labels is not None:
             if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
                 rank_zero_warn(
@@ -196,6 +190,21 @@ class GAIN(pl.LightningModule):
                 raise ValueError(
                     f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: expected "
                     "masks and data.mask_budget > 0, or boxes and data.supervision box, or model.ext_weight 0"
+                )
+
+    def _check_single_labels(self, data: Any) -> None:
+        """Refuse images of any set in use that have no label or several."""
+        sets = {"training": getattr(data, "train_set", None), "validation": getattr(data, "val_set", None)}
+        sets |= {
+            f"test set {name}": images for name, images in (getattr(data, "test_sets", None) or {}).items()
+        }
+        for name, images in sets.items():
+            labels = getattr(images, "labels", None)
+            wrong = [] if labels is None or labels.ndim == 1 else (labels.sum(1) != 1).nonzero()[0]
+            if len(wrong):
+                raise ValueError(
+                    f"model.task is single_label, but {len(wrong)} images of {name} do not have exactly one label, "
+                    f"the first {images.ids[wrong[0]]}"
                 )
 
     def train(self, mode: bool = True) -> "GAIN":
@@ -364,8 +373,7 @@ class GAIN(pl.LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
         outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
-        name = list(self.trainer.datamodule.test_sets)[dataloader_idx]
-        self.accuracies[name].update(self._is_correct(outputs["probability"], batch["label"]))
+        self.accuracies[dataloader_idx].update(self._is_correct(outputs["probability"], batch["label"]))
         return outputs
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -408,18 +416,17 @@ class GAIN(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """One accuracy for every test set."""
-        names = list(self.trainer.datamodule.test_sets)
-        self.accuracies = nn.ModuleDict({name: torchmetrics.MeanMetric() for name in names}).to(self.device)
+        metrics = [torchmetrics.MeanMetric() for _ in self.trainer.datamodule.test_sets]
+        self.accuracies = nn.ModuleList(metrics).to(self.device)
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
         self._log_scores("test", self.test_metrics)
-        first, *others = (metric.compute() for metric in self.accuracies.values())
+        first, *others = (metric.compute() for metric in self.accuracies)
+        names = list(self.trainer.datamodule.test_sets)[1:]
         if others or self.hparams.task == "single_label" or self.trainer.datamodule.accuracy_class:
             self.log("test/accuracy", first)  # of many labels at once it says little
-        self.log_dict(
-            {f"test/{name}": value for name, value in zip(list(self.accuracies)[1:], others, strict=True)}
-        )
+        self.log_dict({f"test/{name}": value for name, value in zip(names, others, strict=True)})
         if others:
             self.log("test/biased_accuracy", torch.stack(others).mean())
 

@@ -2,12 +2,14 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
@@ -179,7 +181,15 @@ def sample_grid(
     return np.asarray(grid)
 
 
-def curves_figure(lines: Mapping[str, np.ndarray], title: str, x_label: str, *, dark: bool = False) -> bytes:
+def curves_figure(
+    lines: Mapping[str, np.ndarray],
+    title: str,
+    x_label: str,
+    *,
+    dark: bool = False,
+    dots: bool = False,
+    kind: str = "svg",
+) -> bytes:
     """Draw curves of one quantity, a line and a band of the runs' range for every name.
 
     Args:
@@ -188,47 +198,87 @@ def curves_figure(lines: Mapping[str, np.ndarray], title: str, x_label: str, *, 
         title: What is drawn.
         x_label: What it is drawn against.
         dark: For a dark page.
+        dots: Mark every point.
+        kind: ``svg`` with a transparent ground, or ``png`` on white.
 
     Returns:
-        An SVG file with a transparent ground.
+        The file.
     """
-    ink, faint = ("#dddddd", "#555555") if dark else ("#333333", "#cccccc")
-    with matplotlib.rc_context({"svg.hashsalt": "gain_lightning", "font.size": 9, "text.color": ink}):
-        figure = Figure(figsize=(4.0, 2.7), facecolor="none")
-        axes = figure.add_axes((0.13, 0.16, 0.84, 0.64), facecolor="none")
+    with _figure(title, x_label, dark, kind) as (figure, axes, file):
         drawn = []
         for number, (name, (x, mean, low, high)) in enumerate(lines.items()):
             if not len(x):
                 continue
-            drawn.append(name.lstrip("_"))  # matplotlib hides names that start with it
+            drawn.append(name)
             light_colour, dark_colour, dashes = LINES[number % len(LINES)]
             colour = dark_colour if dark else light_colour
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(
-                x, mean, color=colour, linestyle=dashes, marker="o" if len(x) == 1 else None, linewidth=1.8
-            )
+            marker = "o" if dots or len(x) == 1 else None
+            axes.plot(x, mean, color=colour, linestyle=dashes, marker=marker, markersize=5, linewidth=1.8)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _legend(figure, axes.get_lines(), drawn)
+    return file.getvalue()
+
+
+def plane_figure(
+    points: Mapping[str, np.ndarray], title: str, x_label: str, *, dark: bool = False, kind: str = "svg"
+) -> bytes:
+    """Draw runs as points in a plane, a colour and a marker for every name.
+
+    Args:
+        points: Name of each group to its runs' x and y, ``(2, runs)``.
+        title: What y is.
+        x_label: What x is.
+        dark: For a dark page.
+        kind: ``svg`` with a transparent ground, or ``png`` on white.
+
+    Returns:
+        The file.
+    """
+    with _figure(title, x_label, dark, kind) as (figure, axes, file):
+        markers = "osD^vP"
+        for number, (x, y) in enumerate(points.values()):
+            colour = LINES[number % len(LINES)][dark]
+            axes.plot(x, y, markers[number % len(markers)], color=colour, markersize=7, alpha=0.85)
+        axes.grid(axis="x", color="#888888", linewidth=0.4, alpha=0.4)
+        _legend(figure, axes.get_lines(), list(points))
+    return file.getvalue()
+
+
+@contextmanager
+def _figure(title: str, x_label: str, dark: bool, kind: str) -> Iterator[tuple[Figure, Axes, io.BytesIO]]:
+    """A small figure in the page's colours, saved on leaving."""
+    ink, faint = ("#dddddd", "#555555") if dark else ("#333333", "#cccccc")
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "gain_lightning", "font.size": 9, "text.color": ink}):
+        figure = Figure(figsize=(4.0, 2.7), facecolor="none")
+        axes = figure.add_axes((0.13, 0.16, 0.84, 0.64), facecolor="none")
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(faint)
         axes.grid(axis="y", color=faint, linewidth=0.5, alpha=0.6)
         axes.tick_params(colors=ink, length=0)
         axes.set_xlabel(x_label, color=ink)
-        axes.xaxis.get_major_locator().set_params(integer=True)
         figure.text(0.02, 0.93, title, weight="bold", size=10, parse_math=False)
-        legend = figure.legend(
-            axes.get_lines(),
-            drawn,
-            loc="upper left",
-            bbox_to_anchor=(0.0, 0.92),
-            ncols=len(drawn),
-            frameon=False,
-            handlelength=2.4,
-            columnspacing=1.2,
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
+        yield figure, axes, file
+        if kind == "svg":
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        else:
+            figure.savefig(file, format=kind, dpi=300, facecolor="white", metadata={"Software": None})
+
+
+def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
+    legend = figure.legend(
+        handles,
+        [name.lstrip("_") for name in names],  # matplotlib hides names that start with it
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.92),
+        ncols=min(len(names), 4),
+        frameon=False,
+        handlelength=2.4,
+        columnspacing=1.2,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def data_uri(picture: np.ndarray | bytes) -> str:

@@ -18,6 +18,7 @@ from fake_voc import make_voc
 from PIL import Image
 
 from gain_lightning.cli import main
+from gain_lightning.studies.sweep_file import read_sweep_path
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SMALL = [
@@ -420,7 +421,20 @@ def make_folder(root: Path, labels: list[str], masks: bool = False) -> Path:
 
 
 def _experiments() -> list[Path]:
-    return sorted(EXPERIMENTS.rglob("*.yaml"))
+    return sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "sweeps")
+
+
+@pytest.mark.parametrize("path", sorted((EXPERIMENTS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, monkeypatch):
+    sweep = read_sweep_path(path)
+    raw = sweep.planned()[0] or {p.key: p.low for p in sweep.parameters}
+    words = sweep.words(
+        {p.key: p.value(raw[p.key]) if p.key in raw else p.values[0] for p in sweep.parameters}
+    )
+    assert words[1:4] == ["-m", "gain_lightning", "fit"]
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    quick = ["--trainer.fast_dev_run=1", "--model.warmup_epochs=0", "--trainer.enable_progress_bar=false"]
+    assert main([*words[3:], *SMALL[:4], *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
 @pytest.mark.parametrize("path", _experiments(), ids=lambda path: str(path.relative_to(EXPERIMENTS)))

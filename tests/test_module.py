@@ -837,7 +837,7 @@ def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
     with pytest.raises(
-        ValueError, match=r"single_label, but \d+ training images do not have exactly one label, the first"
+        ValueError, match=r"single_label, but \d+ images of training do not have exactly one label, the first"
     ):
         trainer.fit(module, datamodule=data)
     assert trainer.global_step == 0

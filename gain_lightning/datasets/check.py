@@ -1,5 +1,6 @@
 """Look through a listing before training: every problem with its file, in the words of the error it would be."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -51,22 +52,31 @@ def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
     return replace(listing, size=size), problems
 
 
-def check_masks(listing: Listing, *, rows: Iterable[int] | None = None, agree: bool) -> list[Problem]:
+def check_masks(
+    listing: Listing, *, rows: Iterable[int] | None = None, agree: bool
+) -> tuple[Listing, list[Problem]]:
     """Read masks: wrong size, no class index, and, if they should ``agree`` with the labels, a class too many or none.
 
     Args:
         listing: With the pictures' sizes; pictures of unknown size are passed over.
         rows: Which pictures; None takes all.
         agree: Whether a mask's classes must be among its picture's label.
+
+    Returns:
+        The listing, ``has_mask`` now of the classes that masks show and not only could; and the problems.
     """
     rows = np.arange(len(listing)) if rows is None else np.asarray(list(rows), int)
     rows = rows[listing.is_drawn[rows] & (listing.size[rows] > 0).all(1)]
 
+    has_mask = listing.has_mask.copy()
+
     def look(row: int) -> list[Problem]:
         mask = listing.mask(row, tuple(listing.size[row]))
+        shown = np.bincount(mask.ravel(), minlength=256)[1:VOID] > 0
+        has_mask[row] &= shown[: has_mask.shape[1]]
         if not agree:
             return []
-        present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:VOID])
+        present = np.flatnonzero(shown)
         path = listing.mask_path(row, int(listing.has_mask[row].argmax()))
         surplus = [listing.class_names[idx] for idx in present if not listing.labels[row, idx]]
         found = [
@@ -81,23 +91,41 @@ def check_masks(listing: Listing, *, rows: Iterable[int] | None = None, agree: b
         return found
 
     found, problems = _look(rows, listing.mask_path, look)
-    return problems + [problem for some in found for problem in some or []]
+    problems += [problem for some in found for problem in some or []]
+    return replace(listing, has_mask=has_mask), problems
 
 
-def check_boxes(listing: Listing, file: Path, lines: np.ndarray) -> list[Problem]:
-    """Boxes that reach beyond their picture, by the line they come from."""
+def check_boxes(
+    listing: Listing, place: Callable[[int], tuple[Path, int]], *, margin: float = 0
+) -> list[Problem]:
+    """Boxes that reach beyond their picture.
+
+    Args:
+        listing: With the pictures' sizes.
+        place: File and line that a box comes from, by its number.
+        margin: How far they may, pixels.
+    """
     height, width = listing.size[listing.box_row].T
     xmin, ymin, xmax, ymax = listing.box_corners.T
-    outside = ((xmin < 0) | (ymin < 0) | (xmax > width) | (ymax > height)) & (width > 0)
+    outside = (np.minimum(xmin, ymin) < -margin) | (xmax > width + margin) | (ymax > height + margin)
     return [
         Problem(
-            file,
-            int(lines[box]),
+            *place(box),
             f"box {tuple(listing.box_corners[box].tolist())} reaches beyond {listing.ids[listing.box_row[box]]} "
             f"({width[box]} x {height[box]} pixels)",
         )
-        for box in np.flatnonzero(outside)
+        for box in np.flatnonzero(outside & (width > 0)).tolist()
     ]
+
+
+def _problem(text: str, default: Path) -> Problem:
+    """What an error that begins with its file says; names of files may hold a colon themselves."""
+    parts = text.split(": ")
+    for count in range(1, len(parts)):
+        file = ": ".join(parts[:count])
+        if os.path.lexists(file):
+            return Problem(Path(file), 0, ": ".join(parts[count:]))
+    return Problem(default, 0, text)
 
 
 def _look(rows: Iterable[int], path_of: Callable, look: Callable) -> tuple[list, list[Problem]]:
@@ -110,8 +138,7 @@ def _look(rows: Iterable[int], path_of: Callable, look: Callable) -> tuple[list,
         except FileNotFoundError as error:
             return None, Problem(Path(error.filename or path_of(row)), 0, "missing")
         except (OSError, ValueError) as error:
-            file, _, what = str(error).partition(": ")
-            return None, Problem(Path(file), 0, what) if what else Problem(path_of(row), 0, str(error))
+            return None, _problem(str(error), path_of(row))
 
     results = [safely(row) for row in rows]
     return [result for result, _ in results], [problem for _, problem in results if problem]

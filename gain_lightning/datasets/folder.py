@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gain_lightning import VOID
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
@@ -32,6 +33,10 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
 
 _LABEL_COLUMNS = ("filename", "classes")
+RESERVED = (  # scores of the first test set, which the name of another may not hide
+    *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing"),
+    *("accuracy", "biased_accuracy"),
+)
 _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -65,6 +70,10 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     if class_names is None:
         class_names = _read_classes(root, problems) or sorted({name for row in rows for name in row.classes})
     class_idx = {name: idx for idx, name in enumerate(class_names)}
+    if rows and not class_names:
+        problems.append(Problem(rows[0].file, 0, "names no class: every picture is a negative"))
+    if len(class_names) >= VOID and ((root / "masks").is_dir() or (root / "boxes.csv").is_file()):
+        raise ValueError(f"{root}: {len(class_names)} classes, but with masks or boxes at most {VOID - 1}")
     labels = np.zeros((len(rows), len(class_names)), np.uint8)
     for row, entry in enumerate(rows):
         for name in entry.classes:
@@ -90,13 +99,14 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     listing, unfit = check_images(listing)
     entry_of = {str(listing.image_path(row)): entry for row, entry in enumerate(rows)}
     for problem in unfit:  # a missing picture's line is that of the table which names it
-        entry = entry_of[str(problem.file)]
-        is_missing = problem.what == "missing" and entry.line
+        entry = entry_of.get(str(problem.file))
+        is_missing = problem.what == "missing" and entry is not None and entry.line
         problems.append(
             Problem(entry.file, entry.line, f"{problem.file} is missing") if is_missing else problem
         )
-    problems += check_masks(listing, agree=True)
-    problems += check_boxes(listing, root / "boxes.csv", lines)
+    listing, unfit = check_masks(listing, agree=True)
+    problems += unfit
+    problems += check_boxes(listing, lambda box: (root / "boxes.csv", int(lines[box])))
     return FolderContents(listing, np.array([entry.split for entry in rows], dtype=str), problems)
 
 
@@ -112,35 +122,52 @@ def _read_table(
     path: Path, columns: Sequence[str], problems: list[Problem]
 ) -> list[tuple[int, dict[str, str]]]:
     """Lines of a CSV with a header, whatever its byte order mark or line ends, each with its number."""
+    reader = csv.reader(_read_text(path).splitlines(), strict=True)
+    table, last = [], 0
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    reader = csv.DictReader(text.splitlines())
-    header = [name.strip() for name in reader.fieldnames or []]
+        for cells in reader:
+            if reader.line_num > last + 1 or any(ord(letter) < 32 for cell in cells for letter in cell):
+                problems.append(Problem(path, last + 1, "a quote that is not closed, or a control character"))
+            elif cells:
+                table.append((reader.line_num, [cell.strip() for cell in cells]))
+            last = reader.line_num
+    except csv.Error as error:
+        problems.append(Problem(path, last + 1, f"unreadable from here on ({error})"))
+    header = table[0][1] if table else []
     missing = [name for name in columns if name not in header]
     if missing:
         got = ",".join(header) or "nothing"
         raise ValueError(f"{path}:1: no column {missing[0]!r}; got {got}, expected {','.join(columns)}")
-    reader.fieldnames = header
+    if len(set(header)) < len(header):
+        raise ValueError(f"{path}:1: a column comes twice; got {','.join(header)}")
     rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            problems.append(
-                Problem(path, reader.line_num, f"expected {len(header)} columns as in the header")
-            )
-            continue
-        rows.append((reader.line_num, {name: value.strip() for name, value in row.items()}))
+    for line, cells in table[1:]:
+        if len(cells) == len(header):
+            rows.append((line, dict(zip(header, cells, strict=True))))
+        else:
+            problems.append(Problem(path, line, f"expected {len(header)} columns as in the header"))
     return rows
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def _filename(cell: str) -> str:
+    r"""A path as every table writes it in the end: ./a.jpg and a\b.jpg are a.jpg and a/b.jpg."""
+    return PurePosixPath(cell.replace("\\", "/")).as_posix()
 
 
 def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
     path = root / "labels.csv"
     rows: dict[str, _Row] = {}
     for line, cells in _read_table(path, _LABEL_COLUMNS, problems):
-        filename = cells["filename"].replace("\\", "/")
+        filename = _filename(cells["filename"])
         classes = [name.strip() for name in cells["classes"].split(";") if name.strip()]
-        if not stays_inside(filename):
+        if not stays_inside(cells["filename"]):
             problems.append(Problem(path, line, f"filename {cells['filename']!r} leaves the data folder"))
         elif filename in rows:
             what = f"{filename} is a duplicate of line {rows[filename].line}"
@@ -153,6 +180,10 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
                     Problem(path, line, f"{filename} has no split, expected train, val or a test set")
                 )
             split = cells.get("split", "")
+            if split in RESERVED:
+                problems.append(
+                    Problem(path, line, f"split {split!r} is the name of a score, expected another")
+                )
             if split.lower() in ("train", "val", "test") and split != split.lower():
                 problems.append(Problem(path, line, f"split is {split!r}, expected {split.lower()!r}"))
             rows[filename] = _Row(path, line, filename, classes, split)
@@ -179,7 +210,9 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
@@ -188,13 +221,16 @@ def _read_classes(root: Path, problems: list[Problem]) -> list[str]:
     if not path.is_file():
         return []
     names: list[str] = []
-    for line, name in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    lines = _read_text(path).rstrip().splitlines()
+    for line, name in enumerate(lines, start=1):
         name = name.strip()
-        if name in names:
+        if not name:
+            problems.append(Problem(path, line, "an empty line: class c of a mask is line c"))
+        elif name in names:
             problems.append(
                 Problem(path, line, f"class {name!r} is a duplicate of line {names.index(name) + 1}")
             )
-        elif name:
+        else:
             names.append(name)
     if not names:
         raise ValueError(f"{path}: names no class")
@@ -208,7 +244,7 @@ def _read_boxes(
     path = root / "boxes.csv"
     found: list[tuple[int, int, tuple[float, ...], int]] = []
     for line, cells in _read_table(path, _BOX_COLUMNS, problems) if path.is_file() else ():
-        filename, name = cells["filename"].replace("\\", "/"), cells["class"]
+        filename, name = _filename(cells["filename"]), cells["class"]
         try:
             for key in _BOX_COLUMNS[2:]:
                 float(cells[key])
@@ -219,7 +255,7 @@ def _read_boxes(
             continue
         corners = tuple(float(cells[key]) for key in _BOX_COLUMNS[2:])
         xmin, ymin, xmax, ymax = corners
-        if not stays_inside(filename):
+        if not stays_inside(cells["filename"]):
             problems.append(Problem(path, line, f"filename {cells['filename']!r} leaves the data folder"))
         elif filename not in row_of:
             problems.append(Problem(path, line, f"{filename} is not among the labelled pictures"))

@@ -59,6 +59,9 @@ class ImageSet(Dataset):
         label, mask = self.labels[index], self._mask(index)
         if mask is not None and mask.shape != image.shape[:2]:  # of a picture decoded at a part of its size
             height, width = image.shape[:2]
+            if self.reduce[index] == 1:
+                path = self.listing.image_path(index)
+                raise ValueError(f"{path}: {width} x {height} pixels, but its mask has {mask.shape[::-1]}")
             rows = np.arange(height) * mask.shape[0] // height
             mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
         if self.train_transform:

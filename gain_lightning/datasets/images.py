@@ -51,7 +51,9 @@ def _check_complete(path: Path) -> None:
 
 
 def check_image(path: Path) -> tuple[int, int]:
-    """Look at a picture's header and end; only kinds without a known end are decoded.
+    """Look at a picture's header and end; kinds other than JPEG and PNG are decoded.
+
+    A JPEG that is damaged inside but has its end is not found: decoders fill it with grey.
 
     Returns:
         Height and width after EXIF rotation, pixels.
@@ -66,11 +68,15 @@ def check_image(path: Path) -> tuple[int, int]:
                 raise ValueError(
                     f"{path}: a picture of format {image.format}, expected {', '.join(_FORMATS)}"
                 )
+            ending = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(image.format)
+            if ending is None:
+                return read_image(path).shape[:2]
             width, height = image.size
-            sideways = image.getexif().get(274, 1) >= 5  # tag Orientation
+            exif = Image.Exif()  # of its own block alone, as OpenCV has it: Pillow's takes XMP too
+            exif.load(image.info.get("exif", b""))
+            sideways = 5 <= exif.get(274, 1) <= 8  # tag Orientation
             file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
-            ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(image.format)
-            is_whole = ending is not None and ending in file.read()
+            is_whole = ending in file.read()
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:

@@ -143,7 +143,7 @@ def stays_inside(name: str) -> bool:
     """
     path = PurePosixPath(name.replace("\\", "/"))
     return (
-        bool(name.strip())
+        bool(path.name)
         and not path.is_absolute()
         and ".." not in path.parts
         and ":" not in name

@@ -40,6 +40,11 @@ class Augmentation:
             raise ValueError(
                 f"augmentation.scale is {self.scale}, expected two positive factors, the smaller first"
             )
+        if high > 1 and low**2 < MIN_VISIBLE:
+            raise ValueError(
+                f"augmentation.scale is {self.scale}, expected at least {MIN_VISIBLE**0.5:.2f} beside a factor above "
+                "1: a class shrunk so far would count as cut away"
+            )
         if not 0 <= self.colour < 1:
             raise ValueError(
                 f"augmentation.colour is {self.colour}, expected a share of at least 0 and below 1"

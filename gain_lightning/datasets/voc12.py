@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
-from gain_lightning.datasets.check import Problem, check_images, check_masks, stop_at
-from gain_lightning.datasets.folder import read_folder
+from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
+from gain_lightning.datasets.folder import RESERVED, read_folder
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.listing import Listing, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
@@ -45,10 +45,12 @@ def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
     try:
         parser.feed(path.read_bytes())
         root = parser.close()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError) as error:  # the latter: an encoding that nobody knows
         raise ValueError(f"{path}: not an XML annotation ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path}: holds <{root.tag}>, expected <annotation>")
     label = np.zeros(len(CLASSES), np.uint8)
     classes, corners = [], []
     for element in root.findall("object"):
@@ -151,6 +153,9 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
         size=np.zeros((len(ids), 2), np.int32),
     )
     listing, unfit = check_images(listing)
+    unfit += check_boxes(
+        listing, lambda box: (root / "Annotations" / f"{ids[listing.box_row[box]]}.xml", 0), margin=1
+    )
     return listing, problems + unfit
 
 
@@ -162,7 +167,11 @@ def check_voc(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
             continue
         folder = "SegmentationClassAug" if split == "train_aug" else "SegmentationClass"
         listings[split], found = read_voc(root, split, folder)
-        problems += found + check_masks(listings[split], agree=False)
+        problems += found + check_masks(listings[split], agree=False)[1]
+    if not listings:
+        problems.append(
+            Problem(root / "ImageSets" / "Segmentation", 0, "no list train, train_aug, val or test")
+        )
     return listings, list(dict.fromkeys(problems))
 
 
@@ -222,6 +231,9 @@ class VOC12DataModule(TwoStreamDataModule):
         self.image_size = image_size
         self.augmentation = augmentation
         self.test_folders = test_folders or {}
+        hidden = [name for name in self.test_folders if name in (*RESERVED, "val")]
+        if hidden:
+            raise ValueError(f"data.test_folders: {hidden[0]!r} is the name of a score, expected another")
         if accuracy_class is not None and accuracy_class not in CLASSES:
             raise ValueError(
                 f"data.accuracy_class is {accuracy_class!r}, expected one of {', '.join(CLASSES)}"
@@ -246,10 +258,10 @@ class VOC12DataModule(TwoStreamDataModule):
                 )
             self.train_set, self.masked_set = training_sets(self, listing, self.augmentation)
             if self.masked_set is not None and self.supervision == "mask":
-                stop_at(check_masks(self.masked_set.listing, agree=False), self.root)
+                stop_at(check_masks(self.masked_set.listing, agree=False)[1], self.root)
         if self.val_set is None:
             listing, problems = read_voc(self.root, "val", "SegmentationClass")
-            stop_at(problems + check_masks(listing, agree=False), self.root)
+            stop_at(problems + check_masks(listing, agree=False)[1], self.root)
             self.val_set = ImageSet(listing, image_size=self.image_size)
             self.test_sets = {"val": self.val_set}
             for name, folder in self.test_folders.items():

@@ -50,7 +50,9 @@ def compare_main(argv: list[str]) -> int:
         out.mkdir(parents=True, exist_ok=True)
         tables.write_summary(comparison, out / "summary.json")
         tables.write_table(comparison, out / "table.csv")
+        tables.write_latex(comparison, out / "table.tex")
         report.write_report(comparison, out / "report.html")
+        report.write_figures(comparison, out / "figures")
     except (RunError, OSError) as error:
         _say(f"gain compare: {error}", sys.stderr)
         return 2

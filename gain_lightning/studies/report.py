@@ -1,9 +1,10 @@
 """A comparison as one HTML page that needs no other file and no network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -15,6 +16,7 @@ from gain_lightning.studies.tables import short_name, show
 
 NUM_EXAMPLES = 12  # rows of pictures
 _SIDE = 224  # longest side of a picture, pixels
+_ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")  # the first that runs have
 _MAX_POINTS = 400  # of a curve
 _LOSSES = {"train/loss": "L", "train/loss_cl": "L_cl", "train/loss_am": "L_am", "train/loss_ext": "L_ext"}
 _MEANINGS = {  # of the columns
@@ -66,6 +68,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         differences=[
             list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))
         ],
+        planes=_both_themes(figures(comparison)),
         curves=_curves(comparison.groups),
         examples=examples,
         examples_note=note,
@@ -133,6 +136,90 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
             (group, [(show(m, stat), stat is not None and stat.mean == best.get(m)) for m, stat in stats])
         )
     return rows
+
+
+class FigureText(NamedTuple):
+    """A figure of a study: what draws it, given ``dark`` and ``kind``, and what it shows in words."""
+
+    name: str
+    draw: Callable[..., bytes]
+    alt: str
+
+
+def figures(comparison: Comparison) -> list[FigureText]:
+    """Maps against classification over runs, and scores against the number of masks where that varies."""
+    found = []
+    attention = next((key for key in _ATTENTION if key in comparison.metrics), None)
+    if attention and "test/mean_ap" in comparison.metrics:
+        points = {
+            method_name(group.name): 100
+            * np.array([[run.metrics[key] for run in group.runs] for key in ("test/mean_ap", attention)])
+            for group in comparison.groups
+            if all(key in run.metrics for run in group.runs for key in ("test/mean_ap", attention))
+        }
+        means = [f"{name} at {x.mean():.1f}, {y.mean():.1f}" for name, (x, y) in points.items()]
+        title, x_label = f"{short_name(attention)} (test, %)", f"{short_name('test/mean_ap')} (test, %)"
+        found.append(
+            FigureText(
+                "accuracy_against_attention",
+                partial(plotting.plane_figure, points, title, x_label),
+                f"{title} against {x_label}, a point a run: {'; '.join(means)}",
+            )
+        )
+    budgets = sorted(
+        {run.summary.get("num_masked") or 0 for group in comparison.groups for run in group.runs}
+    )
+    guided = [run for group in comparison.groups for run in group.runs if not _is_plain(run)]
+    if len({run.summary.get("num_masked") or 0 for run in guided}) > 2:
+        keys = [
+            key for key in (attention, "test/mean_ap", "test/biased_accuracy") if key in comparison.metrics
+        ]
+        lines = {short_name(key): _against_budget(guided, key) for key in keys}
+        ends = [
+            f"{name} from {line[1, 0]:.1f} to {line[1, -1]:.1f}" for name, line in lines.items() if line.size
+        ]
+        found.append(
+            FigureText(
+                "score_against_masks",
+                partial(plotting.curves_figure, lines, "Test scores (%)", "images with masks", dots=True),
+                f"Test scores against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
+            )
+        )
+    return found
+
+
+def write_figures(comparison: Comparison, folder: Path) -> None:
+    """Write the figures as SVG and PNG, on white, for papers."""
+    for figure in figures(comparison):
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in ("svg", "png"):
+            (folder / f"{figure.name}.{kind}").write_bytes(figure.draw(kind=kind))
+
+
+def _is_plain(run: Run) -> bool:
+    """Whether a run is a classifier without guidance."""
+    return not run.config.get("model.am_weight") and not run.config.get("model.ext_weight")
+
+
+def _against_budget(runs: Sequence[Run], key: str) -> np.ndarray:
+    """Number of masked images, mean, lowest and highest score, ``(4, budgets)``."""
+    scores: dict[int, list[float]] = {}
+    for run in runs:
+        if key in run.metrics:
+            scores.setdefault(run.summary.get("num_masked") or 0, []).append(100 * run.metrics[key])
+    rows = [(budget, np.mean(of), min(of), max(of)) for budget, of in sorted(scores.items())]
+    return np.array(rows).T if rows else np.empty((4, 0))
+
+
+def _both_themes(drawn: Sequence[FigureText]) -> list[dict[str, str]]:
+    return [
+        {
+            "light": plotting.data_uri(one.draw(dark=False)),
+            "dark": plotting.data_uri(one.draw(dark=True)),
+            "alt": one.alt,
+        }
+        for one in drawn
+    ]
 
 
 def _curves(groups: Sequence[Group]) -> list[dict[str, str]]:

@@ -96,6 +96,29 @@ def write_summary(comparison: Comparison, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def write_latex(comparison: Comparison, path: Path) -> None:
+    """Write ``table.tex``: the table of results for a paper; needs the package booktabs."""
+    metrics = comparison.metrics
+    lines = [
+        r"\begin{tabular}{l" + "r" * (1 + len(metrics)) + "}",
+        r"\toprule",
+        " & ".join(["method", "runs", *(_tex(short_name(metric)) for metric in metrics)]) + r" \\",
+        r"\midrule",
+    ]
+    for group in comparison.groups:
+        cells = [show(metric, group.metrics.get(metric)).replace("±", r"$\pm$") for metric in metrics]
+        name = _tex(METHODS.get(group.name, group.name))
+        lines.append(" & ".join([name, str(len(group.runs)), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _tex(text: str) -> str:
+    """Text with TeX's own letters written out."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(letter, rf"\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
 def write_table(comparison: Comparison, path: Path) -> None:
     """Write ``table.csv``: group, metric, mean, std, n; one row per group and metric, unrounded."""
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule, read_folder
+from gain_lightning.datasets.images import check_image, read_image
+from gain_lightning.experiment import run_experiment
 
 SIZE = (30, 40)  # height, width
 
@@ -173,6 +175,19 @@ BROKEN = {
     "mask of 0 and 255": (lambda root: mask(root / "masks" / "p0.png", {255: (0, 0)}), r"masks/p0\.png: shows no pixel of a class, .*; its 255 is not labelled"),
     "mask as a JPEG": (lambda root: (root / "masks" / "p0.png").rename(root / "masks" / "p0.jpg"), r"masks/p0\.jpg: not read: masks are PNG files"),
     "split in capitals": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,Val"), r"labels\.csv:5: split is 'Val', expected 'val'"),
+    "quote left open": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", 'p3.jpg,dog,"val'), r"labels\.csv:5: unreadable from here on"),
+    "quote over a line": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val\n", 'p3.jpg,dog,"val\n"\n'), r"labels\.csv:5: a quote that is not closed"),
+    "control character": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg,d\0og"), r"labels\.csv:5: .*a control character"),
+    "huge cell": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg," + "d" * 200_000), r"labels\.csv:5: unreadable from here on"),
+    "same picture otherwise": (lambda root: edit(root / "labels.csv", "p3.jpg", "./p2.jpg"), r"labels\.csv:5: p2\.jpg is a duplicate of line 4"),
+    "no name": (lambda root: edit(root / "labels.csv", "p3.jpg", "."), r"labels\.csv:5: filename '\.' leaves the data folder"),
+    "split named like a score": (lambda root: edit(root / "labels.csv", "p5.jpg,dog,night", "p5.jpg,dog,mean_ap"), r"labels\.csv:7: split 'mean_ap' is the name of a score"),
+    "empty line of classes.txt": (lambda root: (root / "classes.txt").write_text("dog\n\ncat\n"), r"classes\.txt:2: an empty line"),
+    "no class at all": (lambda root: [(root / "classes.txt").unlink(), (root / "boxes.csv").unlink(), shutil.rmtree(root / "masks"), (root / "labels.csv").write_text("filename,classes\np0.jpg,\np1.jpg,\n")], r"labels\.csv: names no class"),
+    "TIFF that OpenCV cannot read": (
+        lambda root: [Image.fromarray(np.zeros(SIZE, np.int32)).save(root / "images" / "p2.tif"), edit(root / "labels.csv", "p2.jpg", "p2.tif")],
+        r"images/p2\.tif: not a readable picture",
+    ),
     "box beyond": (lambda root: edit(root / "boxes.csv", "5,5,40,30", "5,5,41,30"), r"boxes\.csv:3: box \(5\.0, 5\.0, 41\.0, 30\.0\) reaches beyond p1\.jpg \(40 x 30"),
     "box turned round": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "10,0,0,20"), r"boxes\.csv:2: box .* is empty"),
     "box of no number": (lambda root: edit(root / "boxes.csv", "0,0,10,20", "0,0,10,x"), r"boxes\.csv:2: box of p1\.jpg: ymax is 'x', expected pixels"),
@@ -212,6 +227,79 @@ def test_a_folder_of_masks_for_no_class_spoils_none_of_the_others(folder):
     assert listing.has_mask[0].tolist() == [False, True]
 
 
+def test_a_budget_of_a_class_draws_masks_that_show_it(folder):
+    """A label alone does not say that somebody drew its pixels."""
+    mask(folder / "masks" / "p1.png", {2: (0, 0)})  # labelled dog and cat, drawn is the cat
+    data = FolderDataModule(
+        root=str(folder), image_size=32, mask_budget={"cat": 2}, batch_size=3, num_workers=0
+    )
+    data.setup("fit")
+    assert sorted(data.masked_ids) == ["p0.jpg", "p1.jpg"]
+    data = FolderDataModule(
+        root=str(folder), image_size=32, mask_budget={"dog": 1}, batch_size=3, num_workers=0
+    )
+    with pytest.raises(ValueError, match="dog"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 9])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_size_of_a_rotated_picture_is_that_of_the_decoded_one(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(path, exif=exif)
+    assert check_image(path) == read_image(path).shape[:2]
+
+
+def test_names_with_a_colon_and_hidden_folders(tmp_path, capsys):
+    root = tmp_path / "my: data"
+    picture(root / "images" / "cat" / "0.jpg")
+    picture(root / "images" / "dog" / "0.jpg", 1)
+    picture(root / "images" / ".ipynb_checkpoints" / "0.jpg")
+    assert main(["data", "check", str(root)]) == 0
+    assert "2 classes" in capsys.readouterr().out
+    (root / "images" / "cat" / "0.jpg").write_bytes(b"")
+    assert main(["data", "check", str(root)]) == 1
+    assert f"{root}/images/cat/0.jpg: not a readable picture" in capsys.readouterr().out
+
+
+def test_pictures_without_a_label_at_all_are_listed(tmp_path, capsys):
+    picture(tmp_path / "images" / "0.jpg")
+    assert main(["data", "check", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "0.jpg: lies in no class's folder, and there is no labels.csv" in printed
+    assert "1 problem" in printed
+
+
+def test_column_twice_and_classes_in_another_encoding_are_errors(folder):
+    (folder / "classes.txt").write_bytes("h\xe4nd\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"classes\.txt: not UTF-8"):
+        read_folder(folder)
+    (folder / "labels.csv").write_text("filename,classes,classes\n")
+    with pytest.raises(ValueError, match=r"labels\.csv:1: a column comes twice"):
+        read_folder(folder)
+
+
+def test_single_label_looks_at_every_set(tmp_path):
+    root = tmp_path / "own"
+    for number in range(6):
+        picture(root / "images" / f"{number}.jpg", number)
+    rows = "0.jpg,a,train\n1.jpg,b,train\n2.jpg,a,val\n3.jpg,a;b,val\n4.jpg,a,test\n5.jpg,,test\n"
+    (root / "labels.csv").write_text("filename,classes,split\n" + rows)
+    arguments = [
+        "--data=FolderDataModule",
+        f"--data.root={root}",
+        "--data.image_size=32",
+        "--data.batch_size=2",
+    ]
+    arguments += ["--data.num_workers=0", "--model.task=single_label", "--trainer.logger=false"]
+    with pytest.raises(
+        ValueError, match=r"1 images of validation do not have exactly one label, the first 3\.jpg"
+    ):
+        run_experiment(["fit", *arguments, f"--run_dir={tmp_path / 'run'}"])
+
+
 def test_notes_say_what_may_not_be_meant(folder, capsys):
     picture(folder / "images" / "spare.jpg")
     (folder / "classes.txt").write_text("dog\ncat\nCat\ncow\n")
@@ -243,6 +331,7 @@ def test_notes_of_a_class_a_folder(tmp_path, capsys):
     [
         (lambda root: shutil.rmtree(root / "images"), r"pets: no folder of pictures here, expected .*images"),
         (lambda root: (root / "labels.csv").write_text("file;classes\np0.jpg;cat\n"), r"labels\.csv:1: no column 'filename'; got file;classes, expected filename,classes"),
+        (lambda root: (root / "classes.txt").write_text("".join(f"c{n}\n" for n in range(302))), r"pets: 302 classes, but with masks or boxes at most 254"),
         (lambda root: (root / "labels.csv").write_text(""), r"labels\.csv:1: no column 'filename'; got nothing"),
         (lambda root: (root / "labels.csv").write_text("filename,classes\n"), r"labels\.csv: names no picture"),
         (lambda root: (root / "labels.csv").write_bytes("filename,classes\nä,b".encode("latin-1")), r"labels\.csv: not UTF-8"),

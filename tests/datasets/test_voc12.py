@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from fake_voc import make_voc
@@ -7,7 +9,14 @@ from gain_lightning.cli import main
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.datasets.voc12 import CLASSES, VOC12DataModule, find_root, read_annotation, read_voc
+from gain_lightning.datasets.voc12 import (
+    CLASSES,
+    VOC12DataModule,
+    check_voc,
+    find_root,
+    read_annotation,
+    read_voc,
+)
 
 
 @pytest.fixture
@@ -249,3 +258,29 @@ def test_further_test_sets_are_folders(root, tmp_path):
     data.setup("test")
     assert list(data.test_sets) == ["val", "dry"]
     assert data.test_sets["dry"].labels.sum(0).nonzero()[0].tolist() == [CLASSES.index("boat")]
+
+
+def test_a_box_far_beyond_its_picture_and_a_foreign_document_are_problems(root):
+    annotation = root / "Annotations" / "2012_000002.xml"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>900</xmax><ymax>9</ymax></bndbox>"
+    annotation.write_text(f"<annotation><object><name>person</name>{box}</object></annotation>")
+    problems = [str(problem) for problem in check_voc(root)[1]]
+    assert any("2012_000002.xml: box (" in problem and "reaches beyond" in problem for problem in problems)
+    for broken, words in (
+        ("<html/>", "holds <html>, expected <annotation>"),
+        ("<?xml version='1.0' encoding='foo'?><a/>", "not an XML annotation"),
+    ):
+        annotation.write_text(broken)
+        problems = [str(problem) for problem in check_voc(root)[1]]
+        assert any("2012_000002.xml: " + words in problem for problem in problems)
+
+
+def test_a_folder_without_lists_is_a_problem(root, capsys):
+    shutil.rmtree(root / "ImageSets")
+    assert main(["data", "check", str(root)]) == 1
+    assert "no list train, train_aug, val or test" in capsys.readouterr().out
+
+
+def test_a_test_folder_named_like_a_score_is_refused(root):
+    with pytest.raises(ValueError, match="'accuracy' is the name of a score"):
+        VOC12DataModule(root=str(root), test_folders={"accuracy": "x"})

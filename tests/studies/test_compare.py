@@ -211,7 +211,12 @@ def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
 
     assert compare_main([str(tmp_path / "runs" / "*"), "--out", str(out)]) == 0
 
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "summary.json", "table.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("figures", "report.html", "summary.json", "table.csv", "table.tex")
+    ]
+    assert sorted(path.name for path in (out / "figures").iterdir()) == [
+        *("accuracy_against_attention.png", "accuracy_against_attention.svg")
+    ]
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines()[:-1])) <= 80
     assert text.splitlines()[-1] == f"Report: {out / 'report.html'}"
@@ -237,10 +242,10 @@ def test_command_gives_the_same_files_twice_and_passes_over_its_own_folder(make_
     argv = [str(tmp_path / "runs" / "*"), "--out", str(out)]
 
     assert compare_main(argv) == 0
-    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    first = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert compare_main(argv) == 0
 
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
 
 def test_command_names_every_unusable_run(make_run, tmp_path, capsys):

@@ -141,7 +141,9 @@ def test_report_draws_each_validation_metric_and_loss(report, make_study):
 
     alts = re.findall(r'width="400" height="270" alt="([^"]+)"', text)
     titles = [alt.partition(" against ")[0] for alt in alts]
-    assert titles == ["mAP (validation, %)", "L (training)", "L_cl (training)", "L_am (training)"]
+    assert titles == [
+        *("seed mIoU (test, %)", "mAP (validation, %)", "L (training)", "L_cl (training)", "L_am (training)")
+    ]
     assert "Grad-CAM" not in alts[-1]  # it has no such term
 
 

@@ -2,9 +2,12 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import yaml
 
 from gain_lightning.cli import main
+from gain_lightning.studies import sweep_wandb
 from gain_lightning.studies.sweep import Sweep
 from gain_lightning.studies.sweep_file import read_sweep_file
 
@@ -305,3 +309,119 @@ def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
     assert rows[3]["state"] == "pruned"
     assert json.loads((out / "trials" / "0003" / "summary.json").read_text())["state"] == "pruned"
     assert "done" in {row["state"] for row in rows[:3]}
+
+
+@pytest.fixture
+def postgres(tmp_path_factory):
+    """URL of a PostgreSQL of our own, with a password; needs Debian's package postgresql or another's."""
+    pytest.importorskip("psycopg2")
+    found = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
+    programs = [Path(path).parent for path in found if path]
+    if not programs:
+        pytest.skip("no PostgreSQL here")
+    bin_folder = programs[-1]
+    # it refuses to run as root, and sockets want short paths
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    user = {"user": "postgres"} if os.geteuid() == 0 else {}
+    if user:
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    (folder / "password").write_text("s3cret")
+    data = folder / "data"
+    command = [
+        bin_folder / "initdb",
+        "-D",
+        data,
+        "-U",
+        "gain",
+        "-A",
+        "password",
+        "--pwfile",
+        folder / "password",
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, **user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [bin_folder / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        **user,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        ready = [bin_folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        while subprocess.run(ready, capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"postgresql://gain:s3cret@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_machines_share_a_sweep_through_postgresql(sweep_file, tmp_path, postgres, capfd):
+    path, out = sweep_file({"x": {"values": list(range(8))}, "sleep": {"value": 0.3}}), tmp_path / "one"
+    driver = start(path, out, "--storage", postgres)
+    wait_for_log(out, 1)
+    assert main(["sweep", "worker", postgres, "--name", "one", "--out", str(tmp_path / "two")]) == 0
+    assert driver.wait(timeout=60) == 0
+    logs = [log_of(out), log_of(tmp_path / "two")]
+    ended = sorted(line.split()[1] for log in logs for line in log if line.startswith("end"))
+    assert ended == [f"{number:04d}" for number in range(8)]
+    assert all(len(log) >= 2 for log in logs)
+    assert [row["state"] for row in rows_of(tmp_path / "two")] == ["done"] * 8
+    printed = "".join(capfd.readouterr())
+    written = [file for folder in ("one", "two") for file in (tmp_path / folder).rglob("*") if file.is_file()]
+    assert "s3cret" not in printed
+    assert not any("s3cret" in file.read_text(errors="replace") for file in written)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(sweep_file, tmp_path, capsys):
+    pytest.importorskip("psycopg2")
+    url = "postgresql://gain:s3cret@127.0.0.1:1/none"
+    assert (
+        main(
+            ["sweep", str(sweep_file({"x": {"values": [1]}})), "--out", str(tmp_path / "o"), "--storage", url]
+        )
+        == 1
+    )
+    error = capsys.readouterr().err
+    assert "postgresql://...@127.0.0.1:1/none: cannot be opened" in error
+    assert "s3cret" not in error
+
+
+def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, tmp_path):
+    import wandb
+
+    path = sweep_file({"x": {"values": [1, 2]}}, project="gain", entity="us")
+    created, started = [], []
+    monkeypatch.setattr(sweep_wandb, "has_key", lambda server: True)
+    monkeypatch.setattr(sweep_wandb, "is_reachable", lambda server: True)
+    monkeypatch.setattr(
+        wandb, "sweep", lambda tree, entity, project: created.append((tree, entity, project)) or "abc"
+    )
+
+    class Agent:
+        def __init__(self, command):
+            started.append(command)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(sweep_wandb.subprocess, "Popen", Agent)
+    assert main(["sweep", str(path), "--engine", "wandb", "--workers", "2"]) == 0
+    assert created == [(yaml.safe_load(path.read_text()), "us", "gain")]
+    assert [command[-4:] for command in started] == [["-m", "wandb", "agent", "us/gain/abc"]] * 2
+
+
+def test_wandb_without_a_key_is_an_error_and_no_prompt(sweep_file, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--engine", "wandb"]) == 1
+    assert "--engine wandb needs a key" in capsys.readouterr().err
