@@ -104,7 +104,7 @@ class ExperimentCLI(LightningCLI):
             config["ckpt_path"] = str(self._checkpoint(config.get("ckpt_path") or "last"))
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger) and self.subcommand == "fit":
-                _prepare_wandb(logger.init_args, self.run_dir)
+                _prepare_wandb(logger, self.run_dir, wandb_labels(config))
 
     def _start_anew(self) -> None:
         """Refuse to overwrite a run; one that never got through an epoch is begun again."""
@@ -219,7 +219,7 @@ class _SaveConfig(SaveConfigCallback):
         config["ckpt_path"] = None  # to run it again, not to resume this one
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger):
-                _forget_run_dir(logger.init_args, Path(self.config.run_dir))
+                _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config))
         text = self.parser.dump(config, skip_unset=False)
         write_atomically(path, text)
         for logger in trainer.loggers:
@@ -256,8 +256,25 @@ def _is_wandb(logger: Any) -> bool:
     return str(logger.get("class_path", "")).endswith("WandbLogger")
 
 
-def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
+def method_name(am_weight: float, ext_weight: float) -> str:
+    """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
+    return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"
+
+
+def wandb_labels(config: Any) -> dict[str, Any]:
+    """What a dashboard sorts runs by: the experiment or sweep as group, the method as job type and tag."""
+    files = [Path(str(path)) for path in config.get("config") or []]
+    trial = os.environ.get("GAIN_TRIAL_DIR")
+    sweep = Path(trial).parent.parent.name if trial else None
+    method = method_name(config["model"]["am_weight"], config["model"]["ext_weight"])
+    group = sweep or (files[-1].resolve().parent.name if files else None)
+    return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
+
+
+def _prepare_wandb(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
     """Keep W&B's files in the run folder; without a key or a network it never asks and never waits."""
+    logger["dict_kwargs"] = {**labels, **(logger.get("dict_kwargs") or {})}
+    init_args = logger.init_args
     init_args["save_dir"] = str(run_dir)
     if init_args.get("name") is None:
         init_args["name"] = run_dir.name
@@ -274,8 +291,13 @@ def _prepare_wandb(init_args: Any, run_dir: Path) -> None:
         os.environ["WANDB_MODE"] = "offline"
 
 
-def _forget_run_dir(init_args: Any, run_dir: Path) -> None:
+def _forget_run_dir(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
     """Undo :func:`_prepare_wandb` in a config that is saved, so that another run can take it."""
+    own = {key: value for key, value in (logger.get("dict_kwargs") or {}).items() if labels.get(key) != value}
+    logger["dict_kwargs"] = own
+    if not own:
+        del logger["dict_kwargs"]
+    init_args = logger.init_args
     init_args["save_dir"] = "."
     if init_args["name"] == run_dir.name:
         init_args["name"] = None

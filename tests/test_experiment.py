@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from fake_voc import make_voc
 from PIL import Image
 
 from gain_lightning.cli import main
+from gain_lightning.experiment import print_scores
 from gain_lightning.studies.sweep_file import read_sweep_path
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -115,6 +117,26 @@ def test_test_verb_gives_the_scores_of_the_run_again(run_dir, capsys):
     }
     assert printed["mean_ap"] == f"{100 * after['metrics']['test/mean_ap']:.1f}"
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
+
+
+def test_fit_tells_the_cost_of_a_step_and_short_epochs_log_their_loss(tmp_path, capsys):
+    small = [word for word in SMALL if "log_every" not in word]
+    assert main(["fit", *CONFIG, *small, f"--run_dir={tmp_path / 'run'}"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"A step: 32 weak \+ 8 masked \+ \d+\.\d erased images, \d\.\d\d x a plain step", printed
+    )
+    assert "Memory about 0." in printed
+    losses = [row["train/loss"] for row in rows(tmp_path / "run" / "metrics.csv") if row["train/loss"]]
+    assert len(losses) == 2  # two steps an epoch, logged every ten or at the epoch's end
+
+
+def test_scores_that_need_masks_say_none_without_them(capsys):
+    print_scores([{"test/energy": float("nan"), "test/mean_ap": 0.5}], "test")
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["test", "energy", "none"],
+        ["test", "mean_ap", "50.0", "%"],
+    ]
 
 
 def test_a_run_is_never_overwritten(run_dir, capsys):
