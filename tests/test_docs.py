@@ -41,7 +41,8 @@ def test_python_of_the_readme_runs():
 def test_experiment_opens_with_its_own_command(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     command = next(line for line in header if "Command:" in line)
-    assert f"--config {path.relative_to(ROOT)}" in command
+    launch = "gain sweep" if path.parent.name == "sweeps" else "--config"
+    assert f"{launch} {path.relative_to(ROOT)}" in command
     assert any("Result:" in line for line in header)
 
 
