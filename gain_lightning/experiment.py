@@ -19,10 +19,11 @@ from pytorch_lightning.loggers import WandbLogger
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.files import write_atomically
 from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN
-from gain_lightning.recording import MetricsFile, RunRecord, write_atomically
-from gain_lightning.wandb_server import has_key, is_reachable, wandb_server
+from gain_lightning.recording import MetricsFile, RunRecord
+from gain_lightning.wandb_server import prepare_wandb
 
 
 def run_experiment(argv: list[str]) -> None:
@@ -104,7 +105,7 @@ class ExperimentCLI(LightningCLI):
             config["ckpt_path"] = str(self._checkpoint(config.get("ckpt_path") or "last"))
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger) and self.subcommand == "fit":
-                _prepare_wandb(logger, self.run_dir, wandb_labels(config))
+                _prepare_logger(logger, self.run_dir, wandb_labels(config))
 
     def _start_anew(self) -> None:
         """Refuse to overwrite a run; one that never got through an epoch is begun again."""
@@ -271,28 +272,18 @@ def wandb_labels(config: Any) -> dict[str, Any]:
     return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
 
 
-def _prepare_wandb(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
-    """Keep W&B's files in the run folder; without a key or a network it never asks and never waits."""
+def _prepare_logger(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
+    """Give a W&B logger its folder, name and labels."""
     logger["dict_kwargs"] = {**labels, **(logger.get("dict_kwargs") or {})}
     init_args = logger.init_args
     init_args["save_dir"] = str(run_dir)
     if init_args.get("name") is None:
         init_args["name"] = run_dir.name
-    run_dir.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("WANDB_DATA_DIR", str(run_dir / "wandb"))
-    os.environ.setdefault("WANDB_SILENT", "true")
-    if "WANDB_MODE" in os.environ:
-        return
-    server = wandb_server()
-    if not has_key(server):
-        os.environ["WANDB_MODE"] = "offline"
-    elif not is_reachable(server):
-        print(f"W&B: {server.hostname} does not answer; logging offline into {run_dir}", file=sys.stderr)
-        os.environ["WANDB_MODE"] = "offline"
+    prepare_wandb(run_dir)
 
 
 def _forget_run_dir(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
-    """Undo :func:`_prepare_wandb` in a config that is saved, so that another run can take it."""
+    """Undo :func:`_prepare_logger` in a config that is saved, so that another run can take it."""
     own = {key: value for key, value in (logger.get("dict_kwargs") or {}).items() if labels.get(key) != value}
     logger["dict_kwargs"] = own
     if not own:

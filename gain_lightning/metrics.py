@@ -167,32 +167,44 @@ class SeedIoU(torchmetrics.Metric):
 
 
 class MeanAP(MultilabelAveragePrecision):
-    """Mean over classes of average precision; classes that no image of the set shows are left out.
+    """Average precision of every class, and its mean over those that the set shows.
 
     Args:
         num_classes: C.
         score_classes: Class indices that the mean runs over; None takes all.
+
+    Returns of ``compute``:
+        ``ap`` ``(C,)``, nan for a class that no image shows; ``mean_ap``, nan if no scored class is shown;
+        ``num_images`` ``(C,)``, how many show each class.
     """
 
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
         super().__init__(num_classes, average=None)
         self.scored = list(range(num_classes)) if score_classes is None else score_classes
 
-    def compute(self) -> Tensor:
-        """The mean; nan if no scored class is shown."""
-        shown = (dim_zero_cat(self.target) > 0).any(0)[self.scored]
-        return super().compute()[self.scored][shown].mean()
+    def compute(self) -> dict[str, Tensor]:
+        """Average precision of each class, and the mean."""
+        num_images = (dim_zero_cat(self.target) > 0).sum(0)
+        ap = super().compute().masked_fill(num_images == 0, torch.nan)
+        return {"ap": ap, "mean_ap": ap[self.scored].nanmean(), "num_images": num_images}
 
 
 class PairMean(torchmetrics.Metric):
-    """Mean of one value a pair: over pairs, or over classes of each class's mean (``per_class``)."""
+    """Mean of one value a pair.
+
+    Args:
+        num_classes: C.
+
+    Returns of ``compute``:
+        ``of_class`` ``(C,)``, nan without a pair; ``over_pairs`` and ``over_classes``, the mean of all pairs
+        and that of the classes' means; ``num_pairs`` ``(C,)``.
+    """
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, num_classes: int, *, per_class: bool) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.per_class = per_class
         self.add_state("total", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
 
@@ -201,8 +213,12 @@ class PairMean(torchmetrics.Metric):
         self.total.index_add_(0, class_idx, value.to(self.total.dtype))
         self.count.index_add_(0, class_idx, torch.ones_like(value, dtype=self.count.dtype))
 
-    def compute(self) -> Tensor:
-        """The mean; nan without a pair."""
-        if self.per_class:
-            return (self.total / self.count).nanmean()
-        return self.total.sum() / self.count.sum()
+    def compute(self) -> dict[str, Tensor]:
+        """The means."""
+        of_class = self.total / self.count
+        return {
+            "of_class": of_class,
+            "over_pairs": self.total.sum() / self.count.sum(),
+            "over_classes": of_class.nanmean(),
+            "num_pairs": self.count,
+        }

@@ -147,8 +147,8 @@ class GAIN(pl.LightningModule):
             {
                 "ap": MeanAP(num_classes, self.scored),
                 "seed": SeedIoU(num_classes, score_classes=self.scored),
-                "energy": PairMean(num_classes, per_class=False),
-                "pointing": PairMean(num_classes, per_class=True),
+                "energy": PairMean(num_classes),
+                "pointing": PairMean(num_classes),
             }
         )
 
@@ -421,7 +421,7 @@ class GAIN(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
-        self._log_scores("test", self.test_metrics)
+        self.class_scores = self._log_scores("test", self.test_metrics)
         first, *others = (metric.compute() for metric in self.accuracies)
         names = list(self.trainer.datamodule.test_sets)[1:]
         if others or self.hparams.task == "single_label" or self.trainer.datamodule.accuracy_class:
@@ -430,21 +430,33 @@ class GAIN(pl.LightningModule):
         if others:
             self.log("test/biased_accuracy", torch.stack(others).mean())
 
-    def _log_scores(self, split: str, metrics: nn.ModuleDict) -> None:
-        seed_miou = metrics["seed"].compute()["miou"].float()
+    def _log_scores(self, split: str, metrics: nn.ModuleDict) -> dict[str, list[float]]:
+        """Log the scores of a set; returns those of every class, C values each, nan where nothing is judged."""
+        ap, seed, energy, pointing = (metrics[name].compute() for name in ("ap", "seed", "energy", "pointing"))
+        seed_miou = seed["miou"].float()
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
+        is_judged = energy["num_pairs"].sum() > 0
         scores = {
-            "mean_ap": metrics["ap"].compute(),
+            "mean_ap": ap["mean_ap"],
             "seed_miou": seed_miou[at_paper],
             "seed_miou_best": seed_miou.max(),
-            "seed_threshold_best": thresholds[seed_miou.argmax()],
-            "energy": metrics["energy"].compute().float(),
-            "pointing": metrics["pointing"].compute().float(),
+            "seed_threshold_best": thresholds[seed_miou.argmax()].where(is_judged, torch.nan),
+            "energy": energy["over_pairs"].float(),
+            "pointing": pointing["over_classes"].float(),
         }
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         for metric in metrics.values():
             metric.reset()
+        of_class = {
+            "num_images": ap["num_images"],
+            "num_judged": energy["num_pairs"].long(),
+            "ap": ap["ap"],
+            "seed_iou": seed["iou"][at_paper, 1:],
+            "energy": energy["of_class"],
+            "pointing": pointing["of_class"],
+        }
+        return {name: values.tolist() for name, values in of_class.items()}
 
 
 def is_distributed() -> bool:

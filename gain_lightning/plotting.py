@@ -281,13 +281,18 @@ def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
         text.set_parse_math(False)
 
 
-def data_uri(picture: np.ndarray | bytes) -> str:
-    """A picture, ``(H, W, 3)`` uint8 (as PNG) or an SVG file, in the text of a page."""
+def data_uri(picture: np.ndarray | bytes, *, lossy: bool = False) -> str:
+    """A picture in the text of a page.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8, or an SVG file.
+        lossy: An array becomes a JPEG, a fifth of the PNG that it is otherwise; for photographs.
+    """
     if isinstance(picture, bytes):
         return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    file, kind = io.BytesIO(), "jpeg" if lossy else "png"
+    Image.fromarray(picture).save(file, format=kind, **({"quality": 88} if lossy else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray:

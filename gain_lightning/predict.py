@@ -15,9 +15,9 @@ from gain_lightning.attention import Pairs, resize_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
 from gain_lightning.datasets.transforms import resize
+from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
-from gain_lightning.recording import csv_text, write_atomically
 
 DESCRIPTION = """\
 Classify every picture below --images and map the attention of its classes. Writes, for picture a/b.jpg:

@@ -1,7 +1,6 @@
 """What a run leaves in its folder besides checkpoints: metrics, per-image scores, maps, summary."""
 
 import csv
-import io
 import json
 import math
 import os
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,35 +16,19 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from gain_lightning.attention import Pairs, scale_maps
+from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.metrics import energy_in_mask, pointing_hit, seed_iou, with_mask
 from gain_lightning.module import SEED_THRESHOLD
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
-NUM_KEPT_MAPS = 12  # test images whose maps are kept for side-by-side pictures
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a kill at any moment leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="surrogateescape")
-    os.replace(part, path)
-
-
-def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
-    return text.getvalue()
+NUM_KEPT_MAPS = 32  # test images whose maps are kept; a report shows those that change most
 
 
 class MetricsFile(CSVLogger):
@@ -92,7 +74,7 @@ class _ContinuedWriter(ExperimentWriter):
 
 
 class RunRecord(pl.Callback):
-    """Writes ``summary.json``, ``masked_ids.txt``, and after a test ``per_image.csv`` and ``maps.npz``.
+    """Writes ``summary.json`` and ``masked_ids.txt``; after a test ``per_image.csv``, ``per_class.csv``, ``maps.npz``.
 
     Args:
         run_dir: The run folder.
@@ -127,19 +109,22 @@ class RunRecord(pl.Callback):
         if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
             (self.run_dir / "error.txt").unlink(missing_ok=True)
-            self._write(
-                trainer,
-                state="running",
-                method=method,
-                seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
-                accuracy_class=data.accuracy_class,
-                num_masked=len(data.masked_ids),
-                metrics={},
-                git_commit=git_commit(),
-                versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-                device=device_name(trainer),
-                wall_time_s=self.spent_before,
-            )
+            facts = {
+                "method": method,
+                "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),
+                "accuracy_class": data.accuracy_class,
+                "num_masked": len(data.masked_ids),
+                "git_commit": git_commit(),
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: version(name) for name in PACKAGES},
+                },
+                "device": device_name(trainer),
+            }
+            self._write(trainer, state="running", **facts, metrics={}, wall_time_s=self.spent_before)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                    logger.experiment.config.update({"run": facts}, allow_val_change=True)
         if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
             write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
 
@@ -195,6 +180,11 @@ class RunRecord(pl.Callback):
         if trainer.is_global_zero and self.rows:
             text = csv_text(self.rows[0], (row.values() for row in self.rows))
             write_atomically(self.run_dir / "per_image.csv", text)
+            columns, rows = class_table(pl_module.hparams.class_names, pl_module.class_scores)
+            write_atomically(self.run_dir / "per_class.csv", csv_text(columns, rows))
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_table("test/per_class", columns, rows)
             save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
         self.rows, self.kept = [], []
 
@@ -244,6 +234,19 @@ def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]
         for n, image_id in enumerate(batch["id"])
         for c, class_name in enumerate(class_names)
     ]
+
+
+def class_table(
+    class_names: list[str], scores: dict[str, list[float]]
+) -> tuple[list[str], list[list[str | float | None]]]:
+    """Header and a row a class; None where nothing could be judged.
+
+    Example:
+        >>> class_table(["boat"], {"num_images": [3], "ap": [0.5], "energy": [math.nan]})
+        (['class', 'num_images', 'ap', 'energy'], [['boat', 3, 0.5, None]])
+    """
+    shown = ([None if math.isnan(value) else round(value, 6) for value in values] for values in scores.values())
+    return ["class", *scores], [list(row) for row in zip(class_names, *shown, strict=True)]
 
 
 def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import netrc
 import os
 import socket
+import sys
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -31,3 +33,22 @@ def is_reachable(server: SplitResult) -> bool:
     except OSError:
         return False
     return True
+
+
+def prepare_wandb(folder: Path) -> None:
+    """Keep W&B's files in a folder, and log offline without a key or a network: it never asks and never waits.
+
+    Args:
+        folder: A run's, or that of a comparison. Made if it does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if "WANDB_MODE" in os.environ:
+        return
+    server = wandb_server()
+    if not has_key(server):
+        os.environ["WANDB_MODE"] = "offline"
+    elif not is_reachable(server):
+        print(f"W&B: {server.hostname} does not answer; logging offline into {folder}", file=sys.stderr)
+        os.environ["WANDB_MODE"] = "offline"

@@ -11,6 +11,7 @@ from gain_lightning import VOID
 from gain_lightning.attention import label_pairs
 from gain_lightning.metrics import (
     THRESHOLDS,
+    MeanAP,
     PairMean,
     SeedIoU,
     energy_in_mask,
@@ -228,29 +229,41 @@ def test_with_mask_is_true_where_the_mask_shows_the_class(batch):
 # PairMean -------------------------------------------------------------------------------------------------
 
 
-def test_pair_mean_runs_over_pairs_or_over_classes():
-    values, classes = torch.tensor([1.0, 0.0, 0.0, 0.5]), torch.tensor([0, 0, 0, 2])
-    means = []
-    for per_class in (False, True):
-        metric = PairMean(4, per_class=per_class)
-        metric.update(values[:1], classes[:1])
-        metric.update(values[1:], classes[1:])
-        means.append(metric.compute().item())
-    assert means == pytest.approx([1.5 / 4, (1 / 3 + 1 / 2) / 2])
+def test_pair_mean_runs_over_pairs_and_over_classes():
+    metric = PairMean(4)
+    for value, class_idx in [(1.0, 0), (0.0, 0), (0.0, 0), (0.5, 2)]:
+        metric.update(torch.tensor([value]), torch.tensor([class_idx]))
+    means = metric.compute()
+    assert means["over_pairs"].item() == pytest.approx(1.5 / 4)
+    assert means["over_classes"].item() == pytest.approx((1 / 3 + 1 / 2) / 2)
+    np.testing.assert_allclose(means["of_class"], [1 / 3, np.nan, 0.5, np.nan])
+    assert means["num_pairs"].tolist() == [3, 0, 1, 0]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PairMean was called before:UserWarning")
-@pytest.mark.parametrize("per_class", [False, True])
-def test_pair_mean_without_a_pair_is_nan(per_class):
-    metric = PairMean(2, per_class=per_class)
+def test_pair_mean_without_a_pair_is_nan():
+    metric = PairMean(2)
     metric.update(torch.zeros(0), torch.zeros(0, dtype=torch.long))
-    assert math.isnan(metric.compute().item())
+    assert all(math.isnan(metric.compute()[key]) for key in ("over_pairs", "over_classes"))
     metric.update(torch.ones(1), torch.ones(1, dtype=torch.long))
     metric.reset()
-    assert math.isnan(metric.compute().item())
+    assert all(math.isnan(metric.compute()[key]) for key in ("over_pairs", "over_classes"))
 
 
 def test_pair_mean_survives_pickle():
-    metric = PairMean(2, per_class=True)
+    metric = PairMean(2)
     metric.update(torch.tensor([0.25, 0.75]), torch.tensor([0, 1]))
-    assert pickle.loads(pickle.dumps(metric)).compute().item() == 0.5
+    assert pickle.loads(pickle.dumps(metric)).compute()["over_classes"].item() == 0.5
+
+
+# MeanAP ---------------------------------------------------------------------------------------------------
+
+
+def test_mean_ap_by_hand_and_only_over_what_is_shown():
+    metric = MeanAP(3)
+    score = torch.tensor([[0.9, 0.1, 0.2], [0.8, 0.9, 0.2], [0.7, 0.8, 0.2]])
+    metric.update(score, torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0]]))
+    scores = metric.compute()
+    np.testing.assert_allclose(scores["ap"], [(1 + 2 / 3) / 2, 1, np.nan], rtol=1e-6)
+    assert scores["mean_ap"].item() == pytest.approx((5 / 6 + 1) / 2)
+    assert scores["num_images"].tolist() == [2, 2, 0]

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from gain_lightning.studies.comparison import compare
 from gain_lightning.studies.runs import Run, RunError, find_runs, printable, read_run
+from gain_lightning.studies.wandb_runs import fetch_run, is_wandb_run, log_comparison
 
 
 def compare_main(argv: list[str]) -> int:
@@ -23,7 +24,11 @@ def compare_main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="gain compare", description=__doc__.partition(":")[0] + ".")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of a finished run or of a sweep, or a glob in quotes"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of a finished run or of a sweep, a glob in quotes, or a run of W&B: an offline run's folder or "
+        ".wandb file, or entity/project/run",
     )
     parser.add_argument(
         "--out", default="runs/compare", metavar="DIR", help="where to write (default: %(default)s)"
@@ -35,8 +40,15 @@ def compare_main(argv: list[str]) -> int:
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out runs that cannot be read, and say which"
     )
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="gain_lightning",
+        metavar="PROJECT",
+        help="log the report to W&B too (project: %(const)s)",
+    )
     args = parser.parse_args(argv)
-    from gain_lightning.studies import report, tables  # after --help: they import matplotlib
+    from gain_lightning.studies import figures, report, tables  # after --help: they import matplotlib
 
     try:
         out = Path(args.out)
@@ -52,7 +64,9 @@ def compare_main(argv: list[str]) -> int:
         tables.write_table(comparison, out / "table.csv")
         tables.write_latex(comparison, out / "table.tex")
         report.write_report(comparison, out / "report.html")
-        report.write_figures(comparison, out / "figures")
+        figures.write_figures(comparison, out / "figures")
+        if args.wandb:
+            log_comparison(comparison, out, args.wandb)
     except (RunError, OSError) as error:
         _say(f"gain compare: {error}", sys.stderr)
         return 2
@@ -67,7 +81,7 @@ def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[l
         if os.path.realpath(path) == os.path.realpath(out):
             continue
         try:
-            runs.append(read_run(path))
+            runs.append(read_run(fetch_run(path, out / "wandb_runs") if is_wandb_run(path) else path))
         except RunError as error:
             errors.append(str(error))
     if (errors and not skip_broken) or not runs:

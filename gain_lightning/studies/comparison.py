@@ -216,7 +216,8 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
 
 def _text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
-    text, folder = str(run.config.get(key)), run.config.get("run_dir")
+    value, folder = run.config.get(key), run.config.get("run_dir")
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)  # W&B writes 1.0 as 1
     return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text
 
 

@@ -1,24 +1,23 @@
 """A comparison as one HTML page that needs no other file and no network."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import base64
+import hashlib
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
-from gain_lightning import VOID, plotting
-from gain_lightning.studies.comparison import METHODS, Comparison, Difference, Group, is_score
-from gain_lightning.studies.runs import Maps, Run, printable, read_curves, read_maps
-from gain_lightning.studies.tables import short_name, show
+from gain_lightning import plotting
+from gain_lightning.studies.bootstrap import main_set_first
+from gain_lightning.studies.comparison import Comparison, Difference, Group, is_score
+from gain_lightning.studies.examples import example_rows, first_runs
+from gain_lightning.studies.figures import Drawing, curve_figures, study_figures
+from gain_lightning.studies.runs import ImageTable, Run, printable, read_images
+from gain_lightning.studies.tables import method_name, points, short_name, show
 
-NUM_EXAMPLES = 12  # rows of pictures
-_SIDE = 224  # longest side of a picture, pixels
-_ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")  # the first that runs have
-_MAX_POINTS = 400  # of a curve
-_LOSSES = {"train/loss": "L", "train/loss_cl": "L_cl", "train/loss_am": "L_am", "train/loss_ext": "L_ext"}
 _MEANINGS = {  # of the columns
     "test/mean_ap": "Classification: mean over classes of average precision.",
     "test/seed_miou": "Maps cut at 20 % of their maximum: mean IoU over background and classes.",
@@ -26,8 +25,10 @@ _MEANINGS = {  # of the columns
     "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
+    "test/accuracy": "How often an image's decision is right on the test set.",
     "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
 }
+_FURTHER_SET = "How often an image's decision is right on the test set of this name."
 # What the reading says of a metric that clearly rises or falls.
 _WORDS = {
     "test/energy": ("puts more of its attention on the objects", "puts less of its attention on the objects"),
@@ -46,8 +47,9 @@ def write_report(comparison: Comparison, path: Path) -> None:
     Raises:
         RunError: If a run's curves or maps are unreadable.
     """
+    here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(here),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -56,26 +58,53 @@ def write_report(comparison: Comparison, path: Path) -> None:
     environment.filters["method"] = method_name
     environment.filters["points"] = points
     environment.filters["metric"] = short_name
-    names = [method_name(group.name) for group in comparison.groups]
-    examples, note = _examples(comparison.groups)
+    script = (here / "report.js").read_text(encoding="utf-8")
+    tables = {run.path: _main_table(run) for run in first_runs(comparison.groups)}
+    examples, without_maps = example_rows(comparison.groups, tables)
     page = environment.get_template("report.html.j2").render(
-        title=_join(names),
+        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        title=_join([method_name(group.name) for group in comparison.groups]),
         reading=reading(comparison),
         comparison=comparison,
-        columns=[(metric, _MEANINGS.get(metric, "")) for metric in comparison.metrics],
+        judged=_judged(next(iter(tables.values()), None)),
+        columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
         is_score=is_score,
         results=_results(comparison),
         differences=[
             list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))
         ],
-        planes=_both_themes(figures(comparison)),
-        curves=_curves(comparison.groups),
+        planes=_both_themes(study_figures(comparison)),
+        curves=_both_themes(curve_figures(comparison.groups)),
         examples=examples,
-        examples_note=note,
+        without_maps=without_maps,
         colour_bar=plotting.data_uri(plotting.colour_bar()),
         runs=[_provenance(run) for group in comparison.groups for run in group.runs],
     )
-    path.write_text(page, encoding="utf-8", errors="replace")
+    path.write_text(page, encoding="utf-8", errors="replace", newline="\n")  # the script's hash is of these bytes
+
+
+def _main_table(run: Run) -> ImageTable | None:
+    """Scores of every image of the test set, if the run has them."""
+    tables = read_images(run.path)
+    return tables[main_set_first(tables)[0]] if tables else None
+
+
+def _judged(table: ImageTable | None) -> str:
+    """Over how many pairs the map scores run."""
+    judged = ~np.isnan(table.energy) if table is not None else np.zeros((0, 0), bool)
+    if not judged.any():
+        return ""
+    return (
+        f"Maps are judged on {judged.sum():,} (image, class) pairs with masks, "
+        f"in {judged.any(1).sum():,} of {len(judged):,} test images."
+    )
+
+
+def _meaning(metric: str) -> str:
+    is_further_set = metric.startswith("test/") and is_score(metric)
+    return _MEANINGS.get(metric, _FURTHER_SET if is_further_set else "")
 
 
 def reading(comparison: Comparison) -> str:
@@ -88,7 +117,9 @@ def reading(comparison: Comparison) -> str:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
         parts = [_clause(row) for metric in _WORDS for row in rows if row.metric == metric]
         clauses.append(f"{method_name(group.name)} {_join(parts) if parts else 'shares no score with it'}")
-    return f"Against {method_name(first.name)}, {'; '.join(clauses)}."
+    single = all(len(group.runs) == 1 for group in comparison.groups)
+    caveat = " One run each: how far another seed would differ is not known." if single else ""
+    return f"Against {method_name(first.name)}, {'; '.join(clauses)}.{caveat}"
 
 
 def _clause(row: Difference) -> str:
@@ -104,25 +135,6 @@ def _join(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
-def method_name(name: str) -> str:
-    """How a page calls a method."""
-    method, _, num_masked = name.rpartition("_")
-    if method in METHODS and num_masked.isdigit():
-        return f"{METHODS[method]}, {num_masked} masks"
-    return METHODS.get(name, name)
-
-
-def points(delta: float) -> str:
-    """A difference of fractions, in points.
-
-    Example:
-        >>> points(0.0314), points(-0.00001)
-        ('+3.1', '0.0')
-    """
-    text = f"{100 * delta:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text.replace("-", "\N{MINUS SIGN}")
-
-
 def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]]]:
     """Each group with its cells: text, and whether it is the best of its column."""
     best = {}
@@ -133,176 +145,25 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
     for group in comparison.groups:
         stats = [(metric, group.metrics.get(metric)) for metric in comparison.metrics]
         rows.append(
-            (group, [(show(m, stat), stat is not None and stat.mean == best.get(m)) for m, stat in stats])
+            (group, [(show(m, stat), stat is not None and _is_best(stat.mean, best.get(m))) for m, stat in stats])
         )
     return rows
 
 
-class FigureText(NamedTuple):
-    """A figure of a study: what draws it, given ``dark`` and ``kind``, and what it shows in words."""
-
-    name: str
-    draw: Callable[..., bytes]
-    alt: str
+def _is_best(mean: float, best: float | None) -> bool:
+    """Whether a score looks like the best one, to a tenth of a point."""
+    return best is not None and f"{100 * mean:.1f}" == f"{100 * best:.1f}"
 
 
-def figures(comparison: Comparison) -> list[FigureText]:
-    """Maps against classification over runs, and scores against the number of masks where that varies."""
-    found = []
-    attention = next((key for key in _ATTENTION if key in comparison.metrics), None)
-    if attention and "test/mean_ap" in comparison.metrics:
-        points = {
-            method_name(group.name): 100
-            * np.array([[run.metrics[key] for run in group.runs] for key in ("test/mean_ap", attention)])
-            for group in comparison.groups
-            if all(key in run.metrics for run in group.runs for key in ("test/mean_ap", attention))
-        }
-        means = [f"{name} at {x.mean():.1f}, {y.mean():.1f}" for name, (x, y) in points.items()]
-        title, x_label = f"{short_name(attention)} (test, %)", f"{short_name('test/mean_ap')} (test, %)"
-        found.append(
-            FigureText(
-                "accuracy_against_attention",
-                partial(plotting.plane_figure, points, title, x_label),
-                f"{title} against {x_label}, a point a run: {'; '.join(means)}",
-            )
-        )
-    budgets = sorted(
-        {run.summary.get("num_masked") or 0 for group in comparison.groups for run in group.runs}
-    )
-    guided = [run for group in comparison.groups for run in group.runs if not _is_plain(run)]
-    if len({run.summary.get("num_masked") or 0 for run in guided}) > 2:
-        keys = [
-            key for key in (attention, "test/mean_ap", "test/biased_accuracy") if key in comparison.metrics
-        ]
-        lines = {short_name(key): _against_budget(guided, key) for key in keys}
-        ends = [
-            f"{name} from {line[1, 0]:.1f} to {line[1, -1]:.1f}" for name, line in lines.items() if line.size
-        ]
-        found.append(
-            FigureText(
-                "score_against_masks",
-                partial(plotting.curves_figure, lines, "Test scores (%)", "images with masks", dots=True),
-                f"Test scores against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
-            )
-        )
-    return found
-
-
-def write_figures(comparison: Comparison, folder: Path) -> None:
-    """Write the figures as SVG and PNG, on white, for papers."""
-    for figure in figures(comparison):
-        folder.mkdir(parents=True, exist_ok=True)
-        for kind in ("svg", "png"):
-            (folder / f"{figure.name}.{kind}").write_bytes(figure.draw(kind=kind))
-
-
-def _is_plain(run: Run) -> bool:
-    """Whether a run is a classifier without guidance."""
-    return not run.config.get("model.am_weight") and not run.config.get("model.ext_weight")
-
-
-def _against_budget(runs: Sequence[Run], key: str) -> np.ndarray:
-    """Number of masked images, mean, lowest and highest score, ``(4, budgets)``."""
-    scores: dict[int, list[float]] = {}
-    for run in runs:
-        if key in run.metrics:
-            scores.setdefault(run.summary.get("num_masked") or 0, []).append(100 * run.metrics[key])
-    rows = [(budget, np.mean(of), min(of), max(of)) for budget, of in sorted(scores.items())]
-    return np.array(rows).T if rows else np.empty((4, 0))
-
-
-def _both_themes(drawn: Sequence[FigureText]) -> list[dict[str, str]]:
+def _both_themes(drawings: Sequence[Drawing]) -> list[dict[str, str]]:
     return [
         {
-            "light": plotting.data_uri(one.draw(dark=False)),
-            "dark": plotting.data_uri(one.draw(dark=True)),
-            "alt": one.alt,
+            "light": plotting.data_uri(drawing.draw(dark=False)),
+            "dark": plotting.data_uri(drawing.draw(dark=True)),
+            "alt": drawing.alt,
         }
-        for one in drawn
+        for drawing in drawings
     ]
-
-
-def _curves(groups: Sequence[Group]) -> list[dict[str, str]]:
-    """A figure for every validation metric and term of the loss."""
-    curves = [[read_curves(run.path) for run in group.runs] for group in groups]
-    found = dict.fromkeys(column for runs in curves for run in runs for column in run)
-    columns = [column for column in found if column.startswith("val/") and is_score(column)]
-    columns += [
-        column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")
-    ]
-    epochs = [rows[:, 0] for runs in curves for run in runs for rows in run.values()]
-    axis, x_label = (0, "epoch") if any(len(np.unique(epoch)) > 1 for epoch in epochs) else (1, "step")
-    figures = []
-    for column in dict.fromkeys(columns):
-        is_percent = is_score(column)
-        title = f"{short_name(column.replace('val/', 'test/'))} (validation, %)"
-        title = title if is_percent else f"{_LOSSES.get(column, column)} (training)"
-        lines = {
-            method_name(group.name): _line(runs, column, axis, 100 if is_percent else 1)
-            for group, runs in zip(groups, curves, strict=True)
-        }
-        ends = [f"{name} ends at {line[1, -1]:.3g}" for name, line in lines.items() if line.size]
-        if ends:
-            light, dark = (plotting.curves_figure(lines, title, x_label, dark=dark) for dark in (False, True))
-            alt = f"{title} against {x_label}: {', '.join(ends)}"
-            figures.append({"light": plotting.data_uri(light), "dark": plotting.data_uri(dark), "alt": alt})
-    return figures
-
-
-def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: float) -> np.ndarray:
-    """x, mean, lowest, highest over runs, where all that have the column have a value; ``(4, points)``."""
-    series = []
-    for curves in runs:
-        if column in curves:
-            rows = curves[column][np.isfinite(curves[column][:, [axis, 2]]).all(1)]
-            places, inverse = np.unique(rows[:, axis], return_inverse=True)
-            means = scale * np.bincount(inverse, rows[:, 2]) / np.bincount(inverse)
-            series.append(dict(zip(places.tolist(), means.tolist(), strict=True)))
-    common = sorted(set.intersection(*map(set, series))) if series else []
-    if not common:
-        return np.empty((4, 0))
-    common = common[:: len(common) // _MAX_POINTS + 1]
-    values = np.array([[run[x] for x in common] for run in series])
-    return np.stack([common, values.mean(0), values.min(0), values.max(0)])
-
-
-def _examples(groups: Sequence[Group]) -> tuple[list[dict[str, Any]], str]:
-    """Rows of pictures for the pairs that every method's first run has maps of; a note on what is missing."""
-    firsts = [min(group.runs, key=lambda run: (run.seed is None, run.seed or 0)) for group in groups]
-    maps = [read_maps(run.path) for run in firsts]
-    kept = [(method_name(group.name), m) for group, m in zip(groups, maps, strict=True) if m is not None]
-    missing = [run.path for run, m in zip(firsts, maps, strict=True) if m is None]
-    note = f"No maps.npz in {', '.join(missing)}." if missing else ""
-    places = [_pairs(m) for _, m in kept]
-    common = [pair for pair in places[0] if all(pair in other for other in places)] if places else []
-    rows = []
-    for image_id, class_name in common[:NUM_EXAMPLES]:
-        pair = places[0][image_id, class_name]
-        first = kept[0][1]
-        image, mask = (array[first.pair_image[pair]] for array in (first.image, first.mask))
-        shown = np.where(np.isin(mask, (first.pair_class[pair] + 1, VOID)), mask, 0)  # other objects left out
-        truth = plotting.shrink(plotting.colour_mask(shown), _SIDE, smooth=False)
-        pictures = [
-            ("image", f"Test image {image_id}", plotting.shrink(image, _SIDE)),
-            ("ground truth", f"Mask of {class_name}", truth),
-        ]
-        for (name, m), place in zip(kept, places, strict=True):
-            pair = place[image_id, class_name]
-            picture = plotting.overlay(plotting.grey(m.image[m.pair_image[pair]]), _scaled(m.map[pair]))
-            pictures.append((name, f"Attention of {name} for {class_name}", plotting.shrink(picture, _SIDE)))
-        cells = [(caption, alt, plotting.data_uri(picture)) for caption, alt, picture in pictures]
-        rows.append({"id": image_id, "class_name": class_name, "cells": cells})
-    return rows, note
-
-
-def _pairs(maps: Maps) -> dict[tuple[str, str], int]:
-    pairs = zip(maps.ids[maps.pair_image], maps.class_names[maps.pair_class], strict=True)
-    return {(str(image_id), str(class_name)): index for index, (image_id, class_name) in enumerate(pairs)}
-
-
-def _scaled(attention: np.ndarray) -> np.ndarray:
-    """A map by its own maximum, ``(H, W)`` in [0, 1]."""
-    return attention.clip(0) / max(float(attention.max(initial=0)), 1e-7)
 
 
 def _provenance(run: Run) -> dict[str, str]:

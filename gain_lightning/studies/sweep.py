@@ -25,6 +25,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from gain_lightning.files import write_atomically
 from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_file, read_sweep_path
 from gain_lightning.studies.sweep_table import sweep_table, write_trials
 
@@ -405,9 +406,7 @@ def sweep_main(argv: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / "sweep.yaml"
     if not own.is_file():
-        part = folder / "sweep.yaml.part"
-        part.write_text(file.text, encoding="utf-8")
-        os.replace(part, own)
+        write_atomically(own, file.text)
     name = STUDY if args.storage is None else folder.name
     sweep = Sweep(args.storage or str(folder / "journal.log"), folder, name, file=file)
     return run_workers(sweep, args.workers)

@@ -1,12 +1,11 @@
 """What a terminal shows of a sweep, and its ``trials.csv``."""
 
-import csv
-import io
-import os
 import statistics
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
+
+from gain_lightning.files import csv_text, write_atomically
 
 if TYPE_CHECKING:
     from gain_lightning.studies.sweep import Sweep
@@ -64,17 +63,14 @@ def sweep_table(sweep: "Sweep", seconds: float, num_workers: int) -> str:
 def write_trials(sweep: "Sweep") -> None:
     """Write ``trials.csv``: number, state, value and parameters of every trial."""
     keys = [parameter.key for parameter in sweep.file.parameters]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "state", sweep.file.metric or "value", *keys, "error"])
+    header = ["trial", "state", sweep.file.metric or "value", *keys, "error"]
+    rows = []
     for trial in sweep.trials():
         values = values_of(sweep, trial)
         value = trial.value if trial.state == TrialState.COMPLETE and sweep.file.metric else ""
         row = [f"{trial.number:04d}", _STATES[trial.state], value, *(values.get(key, "") for key in keys)]
-        table.writerow([*row, trial.user_attrs.get("error", "")])
-    part = sweep.folder / "trials.csv.part"
-    part.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(part, sweep.folder / "trials.csv")
+        rows.append([*row, trial.user_attrs.get("error", "")])
+    write_atomically(sweep.folder / "trials.csv", csv_text(header, rows))
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,25 @@ def short_name(metric: str) -> str:
     return METRICS.get(metric, metric.partition("/")[2].replace("_", " "))
 
 
+def method_name(name: str) -> str:
+    """How a page calls a method."""
+    method, _, num_masked = name.rpartition("_")
+    if method in METHODS and num_masked.isdigit():
+        return f"{METHODS[method]}, {num_masked} masks"
+    return METHODS.get(name, name)
+
+
+def points(delta: float) -> str:
+    """A difference of fractions, in points.
+
+    Example:
+        >>> points(0.0314), points(-0.00001)
+        ('+3.1', '0.0')
+    """
+    text = f"{100 * delta:+.1f}"
+    return "0.0" if text[1:] == "0.0" else text.replace("-", "\N{MINUS SIGN}")
+
+
 def show(metric: str, stat: Stat | None) -> str:
     """Mean and spread: scores in percent, a threshold or loss as it is.
 

@@ -177,7 +177,7 @@ def test_allow_of_a_key_that_is_not_compared_is_an_error(make_run):
 def test_config_shows_only_keys_that_differ(make_study):
     comparison = compared(make_study(seeds=(0, 1)))  # seeds, run_dir and the logger's folder differ too
 
-    assert comparison.config == [("model.am_weight", ["0.0", "1.0", "1.0"])]
+    assert comparison.config == [("model.am_weight", ["0", "1", "1"])]
 
 
 def test_config_notes_settings_mixed_within_a_method(make_run):
@@ -185,7 +185,7 @@ def test_config_notes_settings_mixed_within_a_method(make_run):
 
     comparison = compared(paths)
 
-    assert comparison.config == [("model.am_weight", ["1.0, 0.1"])]
+    assert comparison.config == [("model.am_weight", ["1, 0.1"])]
     assert "Runs of one method differ in model.am_weight (gain)" in comparison.notes[0]
 
 
@@ -214,9 +214,10 @@ def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
     assert sorted(path.name for path in out.iterdir()) == [
         *("figures", "report.html", "summary.json", "table.csv", "table.tex")
     ]
-    assert sorted(path.name for path in (out / "figures").iterdir()) == [
-        *("accuracy_against_attention.png", "accuracy_against_attention.svg")
-    ]
+    names = ("accuracy_against_attention", "train_loss", "train_loss_am", "train_loss_cl", "val_mean_ap")
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    }
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines()[:-1])) <= 80
     assert text.splitlines()[-1] == f"Report: {out / 'report.html'}"
@@ -323,7 +324,7 @@ def test_copied_run_with_its_old_run_dir_still_compares(make_run, tmp_path):
 
     comparison = compared([str(tmp_path / "elsewhere"), make_run("b", "gain")])
 
-    assert comparison.config == [("model.am_weight", ["0.0", "1.0"])]
+    assert comparison.config == [("model.am_weight", ["0", "1"])]
 
 
 def test_budgets_are_groups_of_their_own(make_run):

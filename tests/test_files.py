@@ -1,0 +1,38 @@
+import contextlib
+import csv
+import io
+import multiprocessing
+
+from gain_lightning.files import csv_text, write_atomically
+
+
+def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("killed here")))
+    with contextlib.suppress(OSError):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def write_often(path, letter):
+    for _ in range(200):
+        write_atomically(path, letter * 10_000)
+
+
+def test_two_processes_write_the_same_file_whole(tmp_path):
+    path = tmp_path / "trials.csv"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_often, args=(path, letter)) for letter in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert path.read_text() in ("a" * 10_000, "b" * 10_000)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_text_is_read_back():
+    rows = [["a, b", 'say "c"'], ["", "line\nbreak"]]
+    assert list(csv.reader(io.StringIO(csv_text(["x", "y"], rows)))) == [["x", "y"], *rows]
