@@ -267,15 +267,23 @@ def _figure(title: str, x_label: str, dark: bool, kind: str) -> Iterator[tuple[F
 
 
 def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
+    """Names above the axes, which make room for as many lines as these need."""
+    longest = max((len(name) for name in names), default=0)
+    columns = max(int(figure.get_figwidth() / (0.45 + 0.07 * longest)), 1)  # inches of a line and of a letter
+    num_lines = -(-len(names) // columns)
+    (axes,) = figure.axes
+    left, bottom, width, _ = axes.get_position().bounds
+    axes.set_position((left, bottom, width, max(0.64 - 0.065 * (num_lines - 1), 0.25)))
     legend = figure.legend(
         handles,
         [name.lstrip("_") for name in names],  # matplotlib hides names that start with it
         loc="upper left",
         bbox_to_anchor=(0.0, 0.92),
-        ncols=min(len(names), 4),
+        ncols=columns,
         frameon=False,
         handlelength=2.4,
         columnspacing=1.2,
+        labelspacing=0.2,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)

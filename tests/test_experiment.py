@@ -99,8 +99,8 @@ def test_per_image_scores_give_the_summary_again(run_dir):
 
 def test_kept_maps_belong_to_the_first_test_images(run_dir):
     with np.load(run_dir / "maps.npz") as maps:
-        assert maps["ids"].tolist() == [f"test_{index:05d}" for index in range(12)]
-        assert maps["image"].shape == (12, 96, 96, 3)
+        assert maps["ids"].tolist() == [f"test_{index:05d}" for index in range(24)]
+        assert maps["image"].shape == (24, 96, 96, 3)
         for image_idx, class_idx in zip(maps["pair_image"], maps["pair_class"], strict=True):
             assert class_idx + 1 in maps["mask"][image_idx]
 

@@ -98,8 +98,8 @@ def resampled_scores(
 ) -> list[dict[str, np.ndarray]]:
     """Every run's scores on the whole sets, then on resampled ones, the same images for all runs.
 
-    Each test set is resampled on its own. ``test/biased_accuracy`` is the mean of the further sets'
-    accuracies.
+    Each test set is resampled on its own. The accuracy of the main one is ``test/accuracy``, that of a further
+    one ``test/<name>``; ``test/biased_accuracy`` is the mean of the further ones.
 
     Args:
         runs: Test sets of each run, with equal names, ids and classes.
@@ -115,11 +115,10 @@ def resampled_scores(
         parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
         for weight in _draws(len(runs[0][name].ids), resamples, seed):
             for part, tables in zip(parts, runs, strict=True):
-                if name == main:
-                    part.append(image_scores(tables[name], weight, judging))
-                else:
-                    correct = is_correct(tables[name], judging)
-                    part.append({f"test/{name}": weight @ correct / weight.sum(1)})
+                correct = is_correct(tables[name], judging)
+                key = "test/accuracy" if name == main else f"test/{name}"
+                values = image_scores(tables[name], weight, judging) if name == main else {}
+                part.append({**values, key: weight @ correct / weight.sum(1)})
         for score, part in zip(scores, parts, strict=True):
             score.update({key: np.concatenate([chunk[key] for chunk in part]) for key in part[0]})
     if further:

@@ -72,9 +72,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
         is_score=is_score,
         results=_results(comparison),
-        differences=[
-            list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))
-        ],
+        differences=_differences(comparison),
         planes=_both_themes(study_figures(comparison)),
         curves=_both_themes(curve_figures(comparison.groups)),
         examples=examples,
@@ -107,19 +105,20 @@ def _meaning(metric: str) -> str:
     return _MEANINGS.get(metric, _FURTHER_SET if is_further_set else "")
 
 
-def reading(comparison: Comparison) -> str:
-    """The result in one sentence: every method against the first, and which differences are clear."""
+def reading(comparison: Comparison) -> list[str]:
+    """The result in words, a sentence a method: against the first, which differences are clear."""
     first, *others = comparison.groups
     if not others:
-        return f"Only {method_name(first.name)} is here, so there is nothing to compare it with."
-    clauses = []
+        return [f"Only {method_name(first.name)} is here, so there is nothing to compare it with."]
+    sentences = []
     for group in others:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
         parts = [_clause(row) for metric in _WORDS for row in rows if row.metric == metric]
-        clauses.append(f"{method_name(group.name)} {_join(parts) if parts else 'shares no score with it'}")
-    single = all(len(group.runs) == 1 for group in comparison.groups)
-    caveat = " One run each: how far another seed would differ is not known." if single else ""
-    return f"Against {method_name(first.name)}, {'; '.join(clauses)}.{caveat}"
+        found = _join(parts) if parts else "shares no score with it"
+        sentences.append(f"Against {method_name(first.name)}, {method_name(group.name)} {found}.")
+    if all(len(group.runs) == 1 for group in comparison.groups):
+        sentences.append("One run each: how far another seed would differ is not known.")
+    return sentences
 
 
 def _clause(row: Difference) -> str:
@@ -133,6 +132,16 @@ def _clause(row: Difference) -> str:
 
 def _join(parts: Sequence[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _differences(comparison: Comparison) -> dict[str, list[list[Difference]]]:
+    """Differences of pairs of methods: those from the first, and the others."""
+    pairs = [list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))]
+    first = comparison.groups[0].name
+    return {
+        "first": [rows for rows in pairs if rows[0].a == first],
+        "others": [rows for rows in pairs if rows[0].a != first],
+    }
 
 
 def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]]]:

@@ -23,7 +23,7 @@ def method_name(name: str) -> str:
     """How a page calls a method."""
     method, _, num_masked = name.rpartition("_")
     if method in METHODS and num_masked.isdigit():
-        return f"{METHODS[method]}, {num_masked} masks"
+        return f"{METHODS[method]} ({num_masked} masks)"
     return METHODS.get(name, name)
 
 
