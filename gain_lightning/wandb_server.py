@@ -1,32 +1,50 @@
 """Whether W&B can be used from here, found out without asking and without waiting."""
 
-import netrc
 import os
 import socket
 import sys
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+NO_KEY = "it has no key (wandb login, or WANDB_API_KEY)"
 
 
-def wandb_server() -> SplitResult:
-    """Address of the W&B server that is configured."""
+def log_in() -> str | None:
+    """Log in with the key of ``WANDB_API_KEY`` or of an earlier ``wandb login``; never asks.
+
+    Returns:
+        None if W&B can be used, else why not.
+
+    Raises:
+        ValueError: If the server refuses the key.
+    """
     import wandb
 
-    return urlsplit(wandb.Settings().base_url)
-
-
-def has_key(server: SplitResult) -> bool:
-    """Whether there is a key for the server, in ``WANDB_API_KEY`` or in the file of ``wandb login``."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(server.hostname or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        if not wandb.login(prompt=False, verify=False):
+            return NO_KEY
+        url = wandb.setup(wandb.Settings(mode="disabled")).settings.base_url
+        if not is_reachable(url):
+            return f"{urlsplit(url).hostname} does not answer"
+        wandb.teardown()
+        wandb.login(prompt=False, verify=True)
+    except wandb.errors.AuthenticationError as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f"W&B refuses the key: {reason}. Expected another one (wandb login --relogin), or WANDB_MODE=offline"
+        ) from error
+    finally:
+        wandb.teardown()  # the next session shall see what is set in the environment by then
+    return None
 
 
-def is_reachable(server: SplitResult) -> bool:
-    """Whether the server answers within three seconds."""
+def is_reachable(url: str) -> bool:
+    """Whether a server, or the proxy to it, answers within three seconds."""
+    server = urlsplit(url)
+    proxy = getproxies().get(server.scheme)
+    if proxy and not proxy_bypass(server.hostname):
+        server = urlsplit(proxy)
     port = server.port or (80 if server.scheme == "http" else 443)
     try:
         socket.create_connection((server.hostname, port), timeout=3).close()
@@ -40,15 +58,15 @@ def prepare_wandb(folder: Path) -> None:
 
     Args:
         folder: A run's, or that of a comparison. Made if it does not exist.
+
+    Raises:
+        ValueError: If the server refuses the key.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
     os.environ.setdefault("WANDB_SILENT", "true")
-    if "WANDB_MODE" in os.environ:
-        return
-    server = wandb_server()
-    if not has_key(server):
+    reason = log_in() if "WANDB_MODE" not in os.environ else None
+    if reason:
         os.environ["WANDB_MODE"] = "offline"
-    elif not is_reachable(server):
-        print(f"W&B: {server.hostname} does not answer; logging offline into {folder}", file=sys.stderr)
-        os.environ["WANDB_MODE"] = "offline"
+    if reason and reason != NO_KEY:
+        print(f"W&B: {reason}; logging offline into {folder}", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,9 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.experiment import print_scores
+from gain_lightning.studies.runs import read_run
 from gain_lightning.studies.sweep_file import read_sweep_path
+from gain_lightning.studies.wandb_runs import fetch_run
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SMALL = [
@@ -232,17 +234,45 @@ def test_two_processes_score_as_one(run_dir, tmp_path):
     assert len(rows(tmp_path / "run" / "per_image.csv")) == (26 + 8 + 8) * 5
 
 
-def test_wandb_without_a_network_goes_on_offline(tmp_path):
+def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path):
     arguments = [*CONFIG, *[word for word in SMALL if "logger" not in word], f"--run_dir={tmp_path / 'run'}"]
     wandb = {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
     environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
     command = [sys.executable, "-m", "gain_lightning", "fit", *arguments]
     result = subprocess.run(
-        command, env={**environment, **wandb}, capture_output=True, text=True, timeout=300
+        command, env={**environment, **wandb}, capture_output=True, text=True, timeout=300, cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
     assert "does not answer; logging offline" in result.stderr
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+
+    records = [json.loads(line) for line in inspect_wandb(file)]
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert (run["run_group"], run["job_type"], run["tags"]) == ("shapes", "gain_ext", ["gain_ext"])
+    configs = [record["config"]["update"] for record in records if record["type"] == "config"]
+    assert [sorted(config) for config in configs if "model" in config and "_wandb" not in config] == [
+        sorted({*yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()), "ckpt_path"})
+    ]  # nested, and once
+    steps = [r["history"]["item"] for r in records if r["type"] == "history"]
+    assert [item["trainer/global_step"] for item in steps if "panels.count" in item] == [2, 4]
+    for path in (tmp_path / "run").rglob("*"):
+        assert not path.is_file() or b"x" * 40 not in path.read_bytes()  # the key
+
+    own = json.loads((tmp_path / "run" / "summary.json").read_text())
+    imported = read_run(fetch_run(str(file), tmp_path / "imported"))
+    scores = {key: value for key, value in own["metrics"].items() if key.startswith("test/") and value is not None}
+    assert {key: v for key, v in imported.metrics.items() if key.startswith("test/")} == pytest.approx(scores)
+    (table,) = file.parent.glob("files/media/table/test/per_class*.json")
+    content = json.loads(table.read_text())
+    assert [[str(cell) for cell in row[:2]] for row in content["data"]] == [
+        [row["class"], row["num_images"]] for row in rows(tmp_path / "run" / "per_class.csv")
+    ]
+
+
+def inspect_wandb(file):
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(run_dir, tmp_path):

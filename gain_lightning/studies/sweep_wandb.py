@@ -6,7 +6,7 @@ import sys
 import yaml
 
 from gain_lightning.studies.sweep_file import SweepError
-from gain_lightning.wandb_server import has_key, is_reachable, wandb_server
+from gain_lightning.wandb_server import log_in
 
 
 def run_on_wandb(text: str, num_agents: int) -> int:
@@ -21,16 +21,12 @@ def run_on_wandb(text: str, num_agents: int) -> int:
 
     Raises:
         SweepError: Without a key or a network.
+        ValueError: If the server refuses the key.
     """
     import wandb
 
-    server = wandb_server()
-    if not has_key(server):
-        raise SweepError("--engine wandb needs a key: wandb login, or WANDB_API_KEY")
-    if not is_reachable(server):
-        raise SweepError(
-            f"--engine wandb: {server.hostname} does not answer; --engine local needs no network"
-        )
+    if reason := log_in():
+        raise SweepError(f"--engine wandb needs the server, and {reason}; --engine local needs none")
     tree = yaml.safe_load(text)
     try:
         sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))

@@ -13,7 +13,7 @@ import yaml
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.studies.comparison import Comparison
 from gain_lightning.studies.runs import RunError
-from gain_lightning.wandb_server import has_key, is_reachable, prepare_wandb, wandb_server
+from gain_lightning.wandb_server import log_in, prepare_wandb
 
 _ON_SERVER = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+")
 _STATES = {"finished": "finished", "running": "running", "killed": "killed", "crashed": "killed"}
@@ -130,11 +130,12 @@ def _read_from_server(name: str) -> tuple[str, dict[str, Any]]:
     """Id and content of a run on the server."""
     import wandb
 
-    server = wandb_server()
-    if not has_key(server):
-        raise RunError(f"{name}: no such folder; as a run on W&B it needs a key: wandb login, or WANDB_API_KEY")
-    if not is_reachable(server):
-        raise RunError(f"{name}: no such folder; as a run on W&B: {server.hostname} does not answer")
+    try:
+        reason = log_in()
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        raise RunError(f"{name}: no such folder, and not to be had from W&B: {reason}")
     try:
         run = wandb.Api(timeout=30).run(name)
         content = {"config": dict(run.config), "summary": dict(run.summary), "history": list(run.scan_history())}

@@ -401,8 +401,7 @@ def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, t
 
     path = sweep_file({"x": {"values": [1, 2]}}, project="gain", entity="us")
     created, started = [], []
-    monkeypatch.setattr(sweep_wandb, "has_key", lambda server: True)
-    monkeypatch.setattr(sweep_wandb, "is_reachable", lambda server: True)
+    monkeypatch.setattr(sweep_wandb, "log_in", lambda: None)
     monkeypatch.setattr(
         wandb, "sweep", lambda tree, entity, project: created.append((tree, entity, project)) or "abc"
     )
@@ -422,6 +421,7 @@ def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, t
 
 def test_wandb_without_a_key_is_an_error_and_no_prompt(sweep_file, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--engine", "wandb"]) == 1
-    assert "--engine wandb needs a key" in capsys.readouterr().err
+    assert "needs the server, and it has no key (wandb login, or WANDB_API_KEY)" in capsys.readouterr().err
