@@ -271,7 +271,8 @@ def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path)
 
 
 def inspect_wandb(file):
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    """Its records; W&B's own process writes the last one a moment after the run has ended."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--follow", str(file)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
