@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -262,6 +263,7 @@ def read_maps(path: str) -> Maps | None:
         raise RunError(f"{name}: unreadable ({error})") from error
 
 
+@lru_cache  # of the few names of test sets, for every row of a table
 def printable(text: str) -> str:
     """The text with ``?`` for what a terminal or a font cannot show."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
