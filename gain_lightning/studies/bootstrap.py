@@ -47,14 +47,16 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
         array([0.833, 1.   ])
     """
     order = np.argsort(-score, kind="stable")
-    positive = np.flatnonzero(present[order])
-    falling = -score[order]
-    end = np.searchsorted(falling, falling[positive], side="right") - 1  # last place with the same score
-    drawn = weight[:, order].cumsum(1)[:, end]
-    gained = weight[:, order[positive]]
-    found = gained.cumsum(1)[:, np.searchsorted(positive, end, side="right") - 1]
+    falling, positive = -score[order], np.flatnonzero(present[order])
+    if not len(positive):
+        return np.full(len(weight), np.nan)
+    # equal scores make one step: sum what is drawn and what is gained up to the last place of each
+    last = np.searchsorted(falling, falling[positive], side="right") - 1
+    ends, first = np.unique(last, return_index=True)
+    drawn = np.add.reduceat(weight[:, order[: ends[-1] + 1]], np.append(0, ends[:-1] + 1), axis=1).cumsum(1)
+    gained = np.add.reduceat(weight[:, order[positive]], first, axis=1)
     with np.errstate(invalid="ignore"):
-        return (gained * found / np.maximum(drawn, 1)).sum(1) / gained.sum(1)
+        return (gained * gained.cumsum(1) / np.maximum(drawn, 1)).sum(1) / gained.sum(1)
 
 
 def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
