@@ -155,6 +155,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
                 f"{a.name} and {b.name} cannot be paired by seed (seeds {seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
+    notes += _repetitions(groups)
     commits = dict.fromkeys(str(run.summary.get("git_commit")) for run in runs)
     if len(commits) > 1:
         notes.append(f"The runs come from different commits: {', '.join(commits)}.")
@@ -212,6 +213,22 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
         mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(values) if len(texts) > 1]
     note = f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."
     return rows, [note] if mixed else []
+
+
+def _repetitions(groups: Sequence[Group]) -> list[str]:
+    """Notes on runs of one seed and equal settings: they should agree."""
+    notes = []
+    for group in groups:
+        for a, b in combinations(group.runs, 2):
+            keys = [key for key in {*a.config, *b.config} if not key.startswith(_IGNORED)]
+            if a.seed is None or a.seed != b.seed or any(_text(a, key) != _text(b, key) for key in keys):
+                continue
+            shared = [key for key in metric_order([group]) if key in a.metrics and key in b.metrics]
+            gaps = {key: abs(a.metrics[key] - b.metrics[key]) for key in shared}
+            widest = max(gaps, key=gaps.__getitem__)
+            found = f"{widest} differs by {gaps[widest]:.4f}" if gaps[widest] else "no difference in any score"
+            notes.append(f"{a.path} and {b.path} have equal settings and seed: {found}.")
+    return notes
 
 
 def _text(run: Run, key: str) -> str:

@@ -318,6 +318,39 @@ def test_comparison_imports_no_torch(make_run, tmp_path):
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
+def test_runs_of_the_same_config_and_seed_have_no_difference(make_run):
+    first, second = make_run("a"), make_run("b")
+
+    comparison = compared([first, second])
+
+    assert comparison.notes == [
+        f"{first} and {second} have equal settings and seed: no difference in any score."
+    ]
+    assert all(stat.std == 0 for stat in comparison.groups[0].metrics.values())
+    assert comparison.config == []
+
+
+def test_runs_of_the_same_config_and_seed_that_differ_are_named(make_run):
+    first, second = make_run("a"), make_run("b", metrics={"test/seed_miou": 0.36})
+    other_seed = make_run("c", seed=1)
+
+    (note, *_) = compared([first, second, other_seed]).notes
+
+    assert note == f"{first} and {second} have equal settings and seed: test/seed_miou differs by 0.0100."
+
+
+def test_equal_runs_under_two_names_differ_by_nothing_and_clearly_so(make_run):
+    paths = [make_run(name, summary={"method": method}) for name, method in (("a", "gradcam"), ("b", "gain"))]
+
+    comparison = compared(paths)
+
+    assert comparison.differences
+    assert all(row.delta == 0 and not row.is_clear for row in comparison.differences)
+    over_images = [row for row in comparison.differences if row.over == "images"]
+    assert over_images
+    assert all(row.ci95 == (0, 0) for row in over_images)
+
+
 def test_copied_run_with_its_old_run_dir_still_compares(make_run, tmp_path):
     path = make_run("a", "gradcam")
     shutil.move(path, tmp_path / "elsewhere")
