@@ -87,7 +87,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def write_summary(comparison: Comparison, path: Path) -> None:
-    """Write ``summary.json``.
+    """Write ``summary.json``; docs/compare.md shows it.
 
     Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, and
     ``differences``, a list of ``{metric, a, b, delta, ci95}`` where ``delta`` is mean b - mean a and ``ci95``
