@@ -1,4 +1,4 @@
-"""The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, and the classification losses.
+"""The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, rivals of Eq. 7, and classification losses.
 
 Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, H W image, h w map.
 Each is a mean over images, so that a batch of N equals N batches of one.
@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gain_lightning import VOID
-from gain_lightning.attention import Pairs
+from gain_lightning.attention import EPS, Pairs
+
+SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
+DARKEST = 1e-4  # a map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite
 
 
 def classification_loss(logits: Tensor, label: Tensor, *, task: str = "multi_label") -> Tensor:
@@ -98,9 +101,15 @@ def attention_mining_loss(
 
 
 def attention_supervision_loss(
-    maps: Tensor, mask: Tensor, pairs: Pairs, *, reduction: str = "mean", num_images: Tensor | None = None
+    maps: Tensor,
+    mask: Tensor,
+    pairs: Pairs,
+    *,
+    loss: str = "l2",
+    reduction: str = "mean",
+    num_images: Tensor | None = None,
 ) -> Tensor:
-    """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class.
+    """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class; or a rival.
 
     Void pixels are left out. So is a pair whose mask shows no pixel of its class: an image's label
     says that the class is there, so such a mask cannot say where. n counts the pairs that remain, and
@@ -108,11 +117,28 @@ def attention_supervision_loss(
 
     Maps smaller than the mask are compared at their own size, with the mask averaged over each cell.
 
+    ================= ========================== ==================================================================
+    ``loss``          of a map A and its mask H  source
+    ================= ========================== ==================================================================
+    ``l2``            mean (A - H)^2             Eq. 7 of the paper
+    ``l1``            mean abs(A - H)            Gao et al., *RES*, KDD 2022; Rao et al., ICCV 2023
+    ``energy``        1 - sum(A H) / sum(A)      Rao et al., *Studying How to Efficiently and Effectively Guide
+                                                 Models with Explanations*, ICCV 2023
+    ``rrr``           mean (1 - H) A^2           Ross et al., *Right for the Right Reasons*, IJCAI 2017, who punish
+                                                 input gradients; of maps, as Rao et al. adapt it
+    ``cross_entropy`` -sum(H log A) / sum(H)     the per-pixel cross-entropy of Rao et al.
+    ================= ========================== ==================================================================
+
+    ``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark,
+    ``cross_entropy`` only the object bright. So masks may be boxes for ``energy`` and ``rrr`` without harm.
+
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, h, w)``.
         mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)`` int64.
         pairs: The P pairs.
-        reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say.
+        loss: Which one.
+        reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say. ``energy`` and
+            ``cross_entropy`` bring their own.
         num_images: Divide the sum over images by this and not by the number of images here that have a
             supervised pair: where a batch is shared out among processes, their mean number.
 
@@ -120,15 +146,18 @@ def attention_supervision_loss(
         Scalar, exactly 0 (with a graph) if no image carries a mask.
 
     Raises:
-        ValueError: If ``reduction`` is neither.
+        ValueError: If ``loss`` or ``reduction`` is unknown.
 
     Example:
         >>> from gain_lightning.attention import label_pairs
-        >>> attention_supervision_loss(
-        ...     torch.tensor([[[[0.5, 0.0, 1.0]]]]), torch.tensor([[[1, 0, 255]]]), label_pairs(torch.ones(1, 1))
-        ... )
+        >>> maps, mask = torch.tensor([[[[0.5, 0.0, 1.0]]]]), torch.tensor([[[1, 0, 255]]])
+        >>> attention_supervision_loss(maps, mask, label_pairs(torch.ones(1, 1)))
         tensor(0.1250)
+        >>> attention_supervision_loss(maps, mask, label_pairs(torch.ones(1, 1)), loss="energy")
+        tensor(0.)
     """
+    if loss not in SUPERVISION_LOSSES:
+        raise ValueError(f"loss is {loss!r}, expected one of {', '.join(SUPERVISION_LOSSES)}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
     pair_mask = mask[pairs.image].unsqueeze(1)  # (P, 1, H, W)
@@ -139,13 +168,26 @@ def attention_supervision_loss(
         valid_share = _pool(valid, maps.shape[2:])
         target = _pool(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
         valid = valid_share
-    error = (valid * (maps - target).square()).flatten(1).sum(1)  # (P,)
-    if reduction == "mean":
-        error = error / valid.flatten(1).sum(1).clamp_min(1e-6)
+    values = _map_losses(loss, maps, target, valid, reduction)
     pairs = Pairs(pairs.image[supervised], pairs.label[supervised], pairs.rank[supervised], pairs.num_images)
     if num_images is None:
         num_images = num_supervised(mask, pairs)
-    return mean_per_image(error[supervised], pairs, num_images)
+    return mean_per_image(values[supervised], pairs, num_images)
+
+
+def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reduction: str) -> Tensor:
+    """The loss of every map, ``(P,)``; all else ``(P, 1, h, w)``."""
+
+    def total(values: Tensor) -> Tensor:
+        return (valid * values).flatten(1).sum(1)
+
+    if loss == "energy":
+        return 1 - total(maps * target) / total(maps).clamp_min(EPS)
+    if loss == "cross_entropy":
+        return -total(target * maps.clamp_min(DARKEST).log()) / total(target).clamp_min(EPS)
+    errors = {"l2": (maps - target).square(), "l1": (maps - target).abs(), "rrr": (1 - target) * maps.square()}
+    error = total(errors[loss])
+    return error / valid.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else error
 
 
 def num_supervised(mask: Tensor, pairs: Pairs) -> Tensor:

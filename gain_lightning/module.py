@@ -25,6 +25,7 @@ from gain_lightning.attention import (
 )
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.losses import (
+    SUPERVISION_LOSSES,
     attention_mining_loss,
     attention_supervision_loss,
     classification_loss,
@@ -43,6 +44,7 @@ CHOICES = {
     "map_score": ("logit", "margin"),
     "am_score": ("probability", "logit"),
     "ext_resolution": ("image", "map"),
+    "ext_loss": SUPERVISION_LOSSES,
     "ext_reduction": ("mean", "sum"),
     "lr_interval": ("epoch", "step"),
 }
@@ -73,6 +75,8 @@ class GAIN(pl.LightningModule):
             others, which also shows evidence against them.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
+        ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
+            :func:`gain_lightning.losses.attention_supervision_loss`. Each wants a weight of its own.
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
         second_order: Let gradients pass through Grad-CAM's channel weights.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
@@ -112,6 +116,7 @@ class GAIN(pl.LightningModule):
         map_score: str = "logit",
         am_score: str = "probability",
         ext_resolution: str = "image",
+        ext_loss: str = "l2",
         ext_reduction: str = "mean",
         second_order: bool = True,
         freeze_batch_norm: bool = False,
@@ -316,7 +321,12 @@ class GAIN(pl.LightningModule):
         # every process has the same share of weak images, but not of supervised ones
         num_images = mean_over_processes(num_supervised(mask, pairs).float()) if is_distributed() else None
         return attention_supervision_loss(
-            attention, mask, pairs, reduction=self.hparams.ext_reduction, num_images=num_images
+            attention,
+            mask,
+            pairs,
+            loss=self.hparams.ext_loss,
+            reduction=self.hparams.ext_reduction,
+            num_images=num_images,
         )
 
     def _map_score(self, logits: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def _class_score(logits, class_idx: int, score: str, task: str) -> float:
     return sigmoid(logits[class_idx])
 
 
-def supervision_loss(maps, mask, label, reduction: str) -> float:
+def supervision_loss(maps, mask, label, reduction: str, loss: str = "l2") -> float:
     """L_e, Eq. 7: mean over an image's classes that its mask shows, then over the images that have one."""
     where = pairs(label)
     images = []
@@ -121,24 +121,34 @@ def supervision_loss(maps, mask, label, reduction: str) -> float:
         errors = []
         for p, (n, c) in enumerate(where):
             if n == image and (mask[n] == c + 1).any():
-                errors.append(_squared_error(maps[p], mask[n], c + 1, reduction))
+                errors.append(_map_loss(maps[p], mask[n], c + 1, reduction, loss))
         if errors:
             images.append(sum(errors) / len(errors))
     return sum(images) / len(images) if images else 0.0
 
 
-def _squared_error(attention, mask, index: int, reduction: str) -> float:
+def _map_loss(attention, mask, index: int, reduction: str, loss: str) -> float:
     """Cells weigh by their share that is not void; the mask is its mean over a cell's valid pixels."""
     height, width = attention.shape
-    error = weights = 0.0
+    error = weights = objects = brightness = inside = log_sum = 0.0
     for i in range(height):
         for j in range(width):
             cell = _cell(mask, i, j, height, width)
             valid = cell[cell != VOID]
-            if len(valid):
-                share = len(valid) / cell.size
-                error += share * (attention[i, j] - (valid == index).sum() / len(valid)) ** 2
-                weights += share
+            if not len(valid):
+                continue
+            share, a, h = len(valid) / cell.size, attention[i, j], (valid == index).sum() / len(valid)
+            distance = {"l2": (a - h) ** 2, "l1": abs(a - h), "rrr": (1 - h) * a * a}.get(loss, 0.0)
+            error += share * distance
+            weights += share
+            objects += share * h
+            brightness += share * a
+            inside += share * a * h
+            log_sum += share * h * math.log(max(a, 1e-4))
+    if loss == "energy":
+        return 1 - inside / max(brightness, 1e-8)
+    if loss == "cross_entropy":
+        return -log_sum / objects
     return error / weights if reduction == "mean" else error
 
 

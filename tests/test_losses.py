@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import reference
 import torch
 
 from gain_lightning import VOID
-from gain_lightning.attention import label_pairs
+from gain_lightning.attention import label_pairs, scale_maps
 from gain_lightning.losses import (
+    SUPERVISION_LOSSES,
     attention_mining_loss,
     attention_supervision_loss,
     classification_loss,
@@ -39,8 +41,8 @@ def random_mask(generator, label, side):
     return mask
 
 
-def oracle_supervision(maps, mask, label, reduction="mean"):
-    return reference.supervision_loss(list(maps[:, 0].numpy()), mask.numpy(), label.numpy(), reduction)
+def oracle_supervision(maps, mask, label, reduction="mean", loss="l2"):
+    return reference.supervision_loss(list(maps[:, 0].numpy()), mask.numpy(), label.numpy(), reduction, loss)
 
 
 # L_cl -----------------------------------------------------------------------------------------------------
@@ -153,13 +155,16 @@ def test_mining_loss_refuses_an_unknown_score():
 # L_e ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("side", "reduction"), list(itertools.product([6, 3, 4], ["mean", "sum"])))
-def test_supervision_loss_equals_the_oracle(generator, label, side, reduction):
+@pytest.mark.parametrize(
+    ("side", "reduction", "name"), list(itertools.product([6, 3, 4], ["mean", "sum"], SUPERVISION_LOSSES))
+)
+def test_supervision_loss_equals_the_oracle(generator, label, side, reduction, name):
     """At the mask's size (6), at a size that divides it (3) and at one that does not (4)."""
     mask = random_mask(generator, label, 6)
     maps = torch.rand(int(label.sum()), 1, side, side, generator=generator, dtype=torch.double)
-    expected = oracle_supervision(maps, mask, label, reduction)
-    loss = attention_supervision_loss(maps, mask, label_pairs(label), reduction=reduction)
+    maps = (maps - 0.2).relu()  # as after Eq. 1's ReLU: some cells are 0
+    expected = oracle_supervision(maps, mask, label, reduction, name)
+    loss = attention_supervision_loss(maps, mask, label_pairs(label), loss=name, reduction=reduction)
     assert float(loss) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
@@ -170,6 +175,47 @@ def test_supervision_loss_is_zero_on_the_mask_and_one_on_its_opposite():
     assert attention_supervision_loss(right, mask, pairs).item() == 0
     assert attention_supervision_loss(1 - right, mask, pairs).item() == pytest.approx(1)
     assert attention_supervision_loss(1 - right, mask, pairs, reduction="sum").item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "perfect", "object_half_dark", "all_bright", "all_zero"),
+    [
+        # of a map of 4 cells, 2 of them the object's
+        ("l2", 0.0, 1 / 16, 0.5, 0.5),
+        ("l1", 0.0, 1 / 8, 0.5, 0.5),
+        ("energy", 0.0, 0.0, 0.5, 1.0),
+        ("rrr", 0.0, 0.0, 0.5, 0.0),
+        ("cross_entropy", 0.0, math.log(2) / 2, 0.0, math.log(1e4)),
+    ],
+)
+def test_supervision_losses_by_hand(name, perfect, object_half_dark, all_bright, all_zero):
+    mask = torch.tensor([[[1, 1], [0, 0]]])
+    cases = [
+        (perfect, [[1.0, 1.0], [0.0, 0.0]]),
+        (object_half_dark, [[1.0, 0.5], [0.0, 0.0]]),
+        (all_bright, [[1.0, 1.0], [1.0, 1.0]]),
+        (all_zero, [[0.0, 0.0], [0.0, 0.0]]),
+    ]
+    pairs = label_pairs(torch.ones(1, 1))
+    for expected, values in cases:
+        loss = attention_supervision_loss(torch.tensor([[values]]), mask, pairs, loss=name)
+        assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SUPERVISION_LOSSES)
+def test_supervision_losses_fall_when_attention_moves_onto_the_object(generator, name):
+    """Down the gradient, in a few steps of positive maps."""
+    mask = torch.zeros(2, 8, 8, dtype=torch.long)
+    mask[:, 2:6, 2:6] = 1
+    strength = torch.rand(2, 1, 8, 8, generator=generator, requires_grad=True)
+    pairs, losses = label_pairs(torch.ones(2, 1)), []
+    for _ in range(20):
+        loss = attention_supervision_loss(scale_maps(strength.relu()), mask, pairs, loss=name)
+        (gradient,) = torch.autograd.grad(loss, strength)
+        assert gradient.isfinite().all()
+        losses.append(loss.item())
+        strength = (strength - 2 * gradient / gradient.norm().clamp_min(1e-9) * 0.05).detach().requires_grad_()
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("side", [6, 3])
@@ -253,6 +299,13 @@ def test_supervision_loss_takes_masks_of_any_integer_type(dtype):
         torch.tensor([[[[0.5, 0.0, 1.0]]]]), mask, label_pairs(torch.ones(1, 1))
     )
     assert loss.item() == 0.125
+
+
+def test_supervision_loss_refuses_an_unknown_loss():
+    with pytest.raises(ValueError, match="loss is 'dice', expected one of l2, l1"):
+        attention_supervision_loss(
+            torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1), label_pairs(torch.ones(1, 1)), loss="dice"
+        )
 
 
 def test_supervision_loss_refuses_an_unknown_reduction():

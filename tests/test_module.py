@@ -168,14 +168,15 @@ def erased_logits_of(module, weak, erased):
 
 
 @pytest.mark.parametrize(
-    ("scaling", "score", "resolution", "reduction", "guidance"),
+    ("scaling", "score", "resolution", "reduction", "guidance", "name"),
     [
-        ("max", "probability", "image", "mean", 1.0),
-        ("minmax", "logit", "map", "sum", 0.5),
-        ("none", "probability", "map", "mean", 1.0),
+        ("max", "probability", "image", "mean", 1.0, "l2"),
+        ("minmax", "logit", "map", "sum", 0.5, "l2"),
+        ("none", "probability", "map", "mean", 1.0, "l2"),
+        ("max", "probability", "image", "mean", 1.0, "energy"),
     ],
 )
-def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolution, reduction, guidance):
+def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolution, reduction, guidance, name):
     weak, masked = batches
     module = make_gain(
         copy.deepcopy(tiny_backbone),
@@ -185,6 +186,7 @@ def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolut
         am_score=score,
         ext_resolution=resolution,
         ext_reduction=reduction,
+        ext_loss=name,
         sigma=0.4,
         omega=8.0,
     )
@@ -199,7 +201,9 @@ def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolut
     masked_maps = maps[len(erased) :]
     if resolution == "image":
         masked_maps = [reference.resize(attention, SIDE, SIDE) for attention in masked_maps]
-    loss_ext = reference.supervision_loss(masked_maps, masked["mask"].numpy(), label[num_weak:], reduction)
+    loss_ext = reference.supervision_loss(
+        masked_maps, masked["mask"].numpy(), label[num_weak:], reduction, name
+    )
     assert terms["loss_cl"] == pytest.approx(loss_cl, rel=1e-4)
     assert terms["loss_am"] == pytest.approx(loss_am, rel=1e-4)
     assert terms["loss_ext"] == pytest.approx(loss_ext, rel=1e-3)
@@ -508,6 +512,7 @@ def test_optimizer_is_adamw_at_one_rate_by_default():
         ("scaling", "sum"),
         ("am_score", "max"),
         ("ext_resolution", "pixel"),
+        ("ext_loss", "dice"),
         ("ext_reduction", "none"),
         ("lr_interval", "batch"),
         ("am_weight", -1.0),
@@ -542,6 +547,7 @@ def test_bad_setting_is_refused_by_its_key(key, value):
         ("scaling", ["max", "minmax", "none"]),
         ("am_score", ["probability", "logit"]),
         ("ext_resolution", ["image", "map"]),
+        ("ext_loss", ["l2", "l1", "energy", "rrr", "cross_entropy"]),
         ("ext_reduction", ["mean", "sum"]),
         ("lr_interval", ["epoch", "step"]),
     ],
