@@ -195,13 +195,13 @@ class ExperimentCLI(LightningCLI):
         """Score the validation set and print the scores."""
         scores = self.trainer.validate(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores, "val")
+            print_scores(scores)
 
     def test(self, model: GAIN, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
         scores = self.trainer.test(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores, "test")
+            print_scores(scores)
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             print(f"run folder: {self.run_dir}")
 
@@ -228,15 +228,19 @@ class _SaveConfig(SaveConfigCallback):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
 
 
-def print_scores(results: list[dict[str, float]], split: str) -> None:
-    """Print a split's scores, one a line, shares in percent; none where nothing could be judged (no mask)."""
-    scores = {key.removeprefix(f"{split}/"): value for result in results for key, value in result.items()}
-    for key in sorted(scores):
+def print_scores(results: list[dict[str, float]]) -> None:
+    """Print scores, one a line, shares in percent; none where nothing could be judged (no mask).
+
+    ``center`` is the map that looks at the centre of every image: what a map has to beat.
+    """
+    scores = {key: value for result in results for key, value in result.items()}
+    for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
+        split, _, name = key.partition("/")
         if math.isnan(scores[key]):
             shown = f"{'none':>8}"
         else:
             shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
-        print(f"{split:>5} {key:<22} {shown}")
+        print(f"{split:>6} {name:<22} {shown}")
 
 
 def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:

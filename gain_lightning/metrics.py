@@ -101,6 +101,26 @@ def seed_iou(maps: Tensor, mask: Tensor, pairs: Pairs, *, threshold: float = 0.2
     return (seed & truth).flatten(1).sum(1) / union.clamp_min(1)
 
 
+def center_gaussian(size: tuple[int, int]) -> Tensor:
+    """The map that looks at the centre of any image, the baseline that a map has to beat.
+
+    Objects are photographed at the centre, so this map scores well without having seen anything (Choe et al.,
+    *Evaluating Weakly Supervised Object Localization Methods Right*, CVPR 2020).
+
+    Args:
+        size: Height and width in pixels.
+
+    Returns:
+        A Gaussian with a quarter of each side as its standard deviation, 1 at the centre, ``(1, 1, H, W)``.
+
+    Example:
+        >>> center_gaussian((1, 3))
+        tensor([[[[0.4111, 1.0000, 0.4111]]]])
+    """
+    rows, columns = (torch.exp(-8 * ((torch.arange(side) + 0.5) / side - 0.5).square()) for side in size)
+    return (rows[:, None] * columns).view(1, 1, *size)
+
+
 class SeedIoU(torchmetrics.Metric):
     """mIoU of seeds over a sweep of thresholds: one confusion matrix over the set, never a mean over images.
 

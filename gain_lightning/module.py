@@ -31,7 +31,15 @@ from gain_lightning.losses import (
     classification_loss,
     num_supervised,
 )
-from gain_lightning.metrics import MeanAP, PairMean, SeedIoU, energy_in_mask, pointing_hit, with_mask
+from gain_lightning.metrics import (
+    MeanAP,
+    PairMean,
+    SeedIoU,
+    center_gaussian,
+    energy_in_mask,
+    pointing_hit,
+    with_mask,
+)
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
@@ -143,14 +151,19 @@ class GAIN(pl.LightningModule):
         self.scored = [class_names.index(name) for name in score_names]
         self.val_metrics = self._new_metrics()
         self.test_metrics = self._new_metrics()
+        self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
         self.accuracies = nn.ModuleList()  # of every test set
         self.train()  # Lightning keeps the modes it finds
 
     def _new_metrics(self) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {"ap": MeanAP(len(self.hparams.class_names), self.scored), **self._new_map_metrics()}
+        )
+
+    def _new_map_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)
         return nn.ModuleDict(
             {
-                "ap": MeanAP(num_classes, self.scored),
                 "seed": SeedIoU(num_classes, score_classes=self.scored),
                 "energy": PairMean(num_classes),
                 "pointing": PairMean(num_classes),
@@ -383,6 +396,10 @@ class GAIN(pl.LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
         outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
+        if dataloader_idx == 0:
+            maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
+            maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
+            self._update_map_scores(self.center_metrics, maps, batch["mask"], outputs["pairs"])
         self.accuracies[dataloader_idx].update(self._is_correct(outputs["probability"], batch["label"]))
         return outputs
 
@@ -398,11 +415,14 @@ class GAIN(pl.LightningModule):
         maps = resize_maps(maps, batch["image"].shape[2:])
         if metrics is not None:
             metrics["ap"].update(probability, label.long())
-            judged = with_mask(batch["mask"], pairs)
-            metrics["energy"].update(energy_in_mask(maps, batch["mask"], pairs)[judged], pairs.label[judged])
-            metrics["pointing"].update(pointing_hit(maps, batch["mask"], pairs)[judged], pairs.label[judged])
-            metrics["seed"].update(scale_maps(maps), batch["mask"], pairs)
+            self._update_map_scores(metrics, maps, batch["mask"], pairs)
         return {"probability": probability, "maps": maps, "pairs": pairs}
+
+    def _update_map_scores(self, metrics: nn.ModuleDict, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
+        judged = with_mask(mask, pairs)
+        metrics["energy"].update(energy_in_mask(maps, mask, pairs)[judged], pairs.label[judged])
+        metrics["pointing"].update(pointing_hit(maps, mask, pairs)[judged], pairs.label[judged])
+        metrics["seed"].update(scale_maps(maps), mask, pairs)
 
     def probability(self, logits: Tensor) -> Tensor:
         """Probability of every class, ``(N, C)``."""
@@ -432,6 +452,7 @@ class GAIN(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
         self.class_scores = self._log_scores("test", self.test_metrics)
+        self._log_scores("center", self.center_metrics)
         first, *others = (metric.compute() for metric in self.accuracies)
         names = list(self.trainer.datamodule.test_sets)[1:]
         if others or self.hparams.task == "single_label" or self.trainer.datamodule.accuracy_class:
@@ -442,30 +463,31 @@ class GAIN(pl.LightningModule):
 
     def _log_scores(self, split: str, metrics: nn.ModuleDict) -> dict[str, list[float]]:
         """Log the scores of a set; returns those of every class, C values each, nan where nothing is judged."""
-        ap, seed, energy, pointing = (metrics[name].compute() for name in ("ap", "seed", "energy", "pointing"))
+        seed, energy, pointing = (metrics[name].compute() for name in ("seed", "energy", "pointing"))
         seed_miou = seed["miou"].float()
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
         is_judged = energy["num_pairs"].sum() > 0
         scores = {
-            "mean_ap": ap["mean_ap"],
             "seed_miou": seed_miou[at_paper],
             "seed_miou_best": seed_miou.max(),
             "seed_threshold_best": thresholds[seed_miou.argmax()].where(is_judged, torch.nan),
             "energy": energy["over_pairs"].float(),
             "pointing": pointing["over_classes"].float(),
         }
-        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
-        for metric in metrics.values():
-            metric.reset()
         of_class = {
-            "num_images": ap["num_images"],
             "num_judged": energy["num_pairs"].long(),
-            "ap": ap["ap"],
             "seed_iou": seed["iou"][at_paper, 1:],
             "energy": energy["of_class"],
             "pointing": pointing["of_class"],
         }
+        if "ap" in metrics:
+            ap = metrics["ap"].compute()
+            scores = {"mean_ap": ap["mean_ap"], **scores}
+            of_class = {"num_images": ap["num_images"], "ap": ap["ap"], **of_class}
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+        for metric in metrics.values():
+            metric.reset()
         return {name: values.tolist() for name, values in of_class.items()}
 
 

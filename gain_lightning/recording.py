@@ -139,7 +139,7 @@ class RunRecord(pl.Callback):
     def _note_scores(self, trainer: pl.Trainer, **changes: Any) -> None:
         metrics = dict(self.summary.get("metrics", {}))
         for key, value in trainer.callback_metrics.items():
-            if key.startswith(("train/", "val/", "test/")):
+            if key.startswith(("train/", "val/", "test/", "center/")):
                 metrics[key] = float(value) if math.isfinite(value) else None
         self._write(trainer, metrics=metrics, **changes)
 

@@ -134,10 +134,11 @@ def test_fit_tells_the_cost_of_a_step_and_short_epochs_log_their_loss(tmp_path, 
 
 
 def test_scores_that_need_masks_say_none_without_them(capsys):
-    print_scores([{"test/energy": float("nan"), "test/mean_ap": 0.5}], "test")
+    print_scores([{"test/energy": float("nan"), "test/mean_ap": 0.5, "center/energy": 0.2}])
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["test", "energy", "none"],
         ["test", "mean_ap", "50.0", "%"],
+        ["center", "energy", "20.0", "%"],
     ]
 
 

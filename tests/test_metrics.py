@@ -14,6 +14,7 @@ from gain_lightning.metrics import (
     MeanAP,
     PairMean,
     SeedIoU,
+    center_gaussian,
     energy_in_mask,
     pointing_hit,
     seed_iou,
@@ -224,6 +225,19 @@ def test_with_mask_is_true_where_the_mask_shows_the_class(batch):
     expected = [bool((mask[n] == c + 1).any()) for n, c in reference.pairs(LABEL)]
     assert with_mask(mask, pairs).tolist() == expected
     assert expected == [True, True, True, True, True, False, False]
+
+
+# Centre Gaussian ------------------------------------------------------------------------------------------
+
+
+def test_center_gaussian_is_one_at_the_centre_and_falls_by_its_deviation():
+    gaussian = center_gaussian((41, 81))[0, 0]
+    assert gaussian.shape == (41, 81)
+    assert gaussian[20, 40] == 1
+    for step in (-1, 1):  # a quarter of a side away: one standard deviation; a whole deviation in both: two
+        assert gaussian[20, 40 + round(step * 81 / 4)].item() == pytest.approx(math.exp(-0.5), abs=0.02)
+        assert gaussian[20 + round(step * 41 / 4), 40].item() == pytest.approx(math.exp(-0.5), abs=0.02)
+    torch.testing.assert_close(gaussian, gaussian.flip(0).flip(1))
 
 
 # PairMean -------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
         is_score=is_score,
         results=_results(comparison),
+        center=_center(comparison),
         differences=_differences(comparison),
         planes=_both_themes(study_figures(comparison)),
         curves=_both_themes(curve_figures(comparison.groups)),
@@ -157,6 +158,13 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
             (group, [(show(m, stat), stat is not None and _is_best(stat.mean, best.get(m))) for m, stat in stats])
         )
     return rows
+
+
+def _center(comparison: Comparison) -> list[str]:
+    """The scores of a map that looks at the centre of every image, in the columns of the results."""
+    metrics = comparison.groups[0].metrics
+    cells = [(key, metrics.get(key.replace("test/", "center/"))) for key in comparison.metrics]
+    return [show(key, stat) for key, stat in cells] if any(stat for _, stat in cells) else []
 
 
 def _is_best(mean: float, best: float | None) -> bool:

@@ -57,7 +57,7 @@ def fetch_run(name: str, folder: Path) -> str:
     metrics = {
         key: value
         for key, value in run["summary"].items()
-        if key.startswith(("train/", "val/", "test/")) and isinstance(value, int | float)
+        if key.startswith(("train/", "val/", "test/", "center/")) and isinstance(value, int | float)
     }
     out = folder / run_id
     config = {key: value for key, value in run["config"].items() if not key.startswith("_")}

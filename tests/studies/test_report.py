@@ -122,6 +122,18 @@ def test_report_shows_scores_in_percent_with_the_best_in_bold(report, make_run):
     assert "yes, coarse" in text
 
 
+def test_report_shows_what_the_centre_of_the_image_scores(report, make_run):
+    metrics = {"center/energy": 0.25, "center/seed_miou": 0.125, "test/seed_threshold_best": 0.3}
+
+    text = report([make_run("a", "gradcam", metrics=metrics), make_run("b", "gain", metrics=metrics)])
+
+    (row,) = re.findall(r"centre of the image</th>(.*?)</tr>", text, re.DOTALL)
+    cells = re.findall(r"<td>([^<]*)</td>", row)
+    columns = re.findall(r'<th scope="col">([^<]*)</th>', text)
+    found = {name.strip("\u00a0\u2191"): cell for name, cell in zip(columns, cells, strict=False)}
+    assert (found["energy"], found["seed mIoU"], found["mAP"]) == ("25.0", "12.5", "-")
+
+
 def test_report_shows_every_image_through_every_method(report, make_study):
     paths = make_study(seeds=(0, 1))
     np.savez(Path(paths[0], "maps.npz"), **map_arrays(ids=("c", "b")))  # gradcam's first seed lacks image a
