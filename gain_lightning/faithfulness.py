@@ -1,0 +1,108 @@
+"""Whether maps speak of the network or only look right: deletion, insertion, and random weights.
+
+A map that was trained towards masks may imitate them without the decision following. Axis letters: P (image,
+class) pairs, C classes, H W image, h w map.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional import spearman_corrcoef
+from torchvision.transforms.functional import gaussian_blur
+
+
+def deletion_and_insertion(
+    predict: Callable[[Tensor], Tensor],
+    image: Tensor,
+    maps: Tensor,
+    label: Tensor,
+    generator: torch.Generator,
+    *,
+    steps: int = 20,
+) -> tuple[Tensor, Tensor]:
+    """Areas under the deletion and insertion curves (Petsiuk et al., *RISE*, BMVC 2018).
+
+    Deletion takes pixels away where the map is highest first, in ``steps`` equal parts, and watches the class's
+    probability; insertion lets them appear in a blurred image. Pixels of equal value go in random order. Pixels
+    that are taken away get 0, the mean colour of normalised images; the blur's deviation is 5 pixels in 224.
+
+    Args:
+        predict: Probabilities ``(P, C)`` of normalised images.
+        image: The image of every pair, normalised, ``(P, 3, H, W)``.
+        maps: Any scores of pixels, ``(P, 1, H, W)``.
+        label: The class of every pair, ``(P,)``.
+        generator: Of the CPU; orders equal pixels.
+        steps: Parts.
+
+    Returns:
+        Deletion, low where the map names what the network needs, and insertion, high where what it names is
+        enough; each ``(P,)``, the mean probability along the curve.
+
+    Example:
+        >>> image = torch.zeros(1, 3, 4, 4)
+        >>> image[:, :, 0, 0] = 1  # all that this network sees
+        >>> areas = deletion_and_insertion(
+        ...     lambda image: image[:, :1, 0, 0], image, image[:, :1], torch.tensor([0]), torch.Generator(), steps=4
+        ... )
+        >>> areas[0]
+        tensor([0.1250])
+    """
+    order = maps.flatten(1) + 1e-9 * torch.rand(maps.flatten(1).shape, generator=generator).to(maps)
+    rank = order.argsort(1, descending=True).argsort(1).view_as(maps)  # 0 for the highest
+    num_pixels = rank[0].numel()
+    sigma = 5 * image.shape[-1] / 224
+    blurred = gaussian_blur(image, 2 * round(2 * sigma) + 1, sigma)
+    curves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for step in range(steps + 1):
+        taken = rank < round(num_pixels * step / steps)
+        for curve, changed in zip(curves, (image * ~taken, torch.where(taken, image, blurred)), strict=True):
+            curve.append(predict(changed).gather(1, label.unsqueeze(1)).squeeze(1))
+    deletion, insertion = (torch.trapezoid(torch.stack(curve), dim=0) / steps for curve in curves)
+    return deletion, insertion
+
+
+def with_random_weights(module: nn.Module, *, part: nn.Module | None = None) -> nn.Module:
+    """A copy whose layers, or those of one ``part``, are as new (Adebayo et al., *Sanity Checks*, NeurIPS 2018).
+
+    Args:
+        module: Stays as it is.
+        part: A submodule of it; None takes all.
+
+    Returns:
+        The copy; it draws from torch's global generator.
+
+    Example:
+        >>> layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> new = with_random_weights(layers, part=layers[1])
+        >>> torch.equal(new[0].weight, layers[0].weight), torch.equal(new[1].weight, layers[1].weight)
+        (True, False)
+    """
+    inside = {name for name, layer in module.named_modules() if part is None or layer in set(part.modules())}
+    new = copy.deepcopy(module)
+    for name, layer in new.named_modules():
+        if name in inside and hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    return new
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's rank correlation of maps, pixel against pixel.
+
+    Args:
+        first: Shape ``(P, 1, h, w)``.
+        second: Same shape.
+
+    Returns:
+        In [-1, 1], ``(P,)``; nan where a map is the same everywhere.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[[[1.0, 2, 3]]]]), torch.tensor([[[[3.0, 2, 1]]]]))
+        tensor([-1.0000])
+    """
+    values = []
+    for a, b in zip(first.flatten(1).float(), second.flatten(1).float(), strict=True):
+        is_flat = a.min() == a.max() or b.min() == b.max()
+        values.append(a.new_tensor(torch.nan) if is_flat else spearman_corrcoef(a, b))
+    return torch.stack(values) if values else first.new_zeros(0)
