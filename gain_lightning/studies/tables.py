@@ -58,7 +58,7 @@ def text_table(comparison: Comparison) -> str:
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
         lines.append(
-            f"{'':20}" + "".join(f"{_cut(METHODS.get(group.name, group.name), 14):>15}" for group in groups)
+            f"{'':20}" + "".join(f"{_end(METHODS.get(group.name, group.name), 14):>15}" for group in groups)
         )
         lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
         for metric in comparison.metrics:
@@ -68,7 +68,7 @@ def text_table(comparison: Comparison) -> str:
     for row in comparison.differences:
         if (row.a, row.b) != previous:
             previous = (row.a, row.b)
-            title = _cut(f"{METHODS.get(row.a, row.a)} -> {METHODS.get(row.b, row.b)}", 32)
+            title = " -> ".join(_end(METHODS.get(name, name), 14) for name in (row.a, row.b))
             lines += ["", f"{title:33}{'points':>6}  95 % interval"]
         interval = f"{100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f}" if row.ci95 else "none"
         sense = "over seeds, coarse" if row.over == "seeds" else ""
@@ -80,6 +80,11 @@ def text_table(comparison: Comparison) -> str:
     for note in comparison.notes:
         lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
     return "\n".join(lines)
+
+
+def _end(name: str, width: int) -> str:
+    """A group's name, whose end tells it from the others: a number of masks, the value of a key."""
+    return name if len(name) <= width else ".." + name[2 - width :]
 
 
 def _cut(text: str, width: int) -> str:
