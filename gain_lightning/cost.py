@@ -13,10 +13,11 @@ class Cost(NamedTuple):
 
     Attributes:
         num_weak, num_masked: Images of both streams.
-        num_erased: Erased images, one for each (image, class) pair; a mean over batches.
+        num_erased: Erased images, one for each (image, class) pair; a mean over batches in which S_am runs.
         fixed_bytes: Weights, their gradients and what the optimizer keeps.
         image_bytes: What one image leaves in memory for the backward pass, in float32 and without
             checkpointing.
+        am_every: S_am runs in every so many steps.
     """
 
     num_weak: int
@@ -24,11 +25,12 @@ class Cost(NamedTuple):
     num_erased: float
     fixed_bytes: int
     image_bytes: int
+    am_every: int = 1
 
     @property
     def plain_steps(self) -> float:
-        """In steps of a plain classifier on the weak stream."""
-        return (self.num_weak + self.num_masked + self.num_erased) / self.num_weak
+        """In steps of a plain classifier on the weak stream, on average."""
+        return (self.num_weak + self.num_masked + self.num_erased / self.am_every) / self.num_weak
 
     @property
     def peak_bytes(self) -> float:
@@ -38,10 +40,12 @@ class Cost(NamedTuple):
     def __str__(self) -> str:
         streams = [f"{self.num_weak} weak"]
         streams += [f"{self.num_masked} masked"] * (self.num_masked > 0)
-        streams += [f"{self.num_erased:.1f} erased"] * (self.num_erased > 0)
+        every = f" (every {self.am_every} steps)" if self.am_every > 1 else ""
+        streams += [f"{self.num_erased:.1f} erased{every}"] * (self.num_erased > 0)
         return (
-            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. Memory about "
-            f"{self.peak_bytes / 2**30:.1f} GiB in float32: {self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
+            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. Memory at least "
+            f"{self.peak_bytes / 2**30:.1f} GiB in float32, buffers of convolutions not counted: "
+            f"{self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
             f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
         )
 
@@ -60,7 +64,7 @@ def expected_cost(
         labels: Of the training images, ``(n, C)`` 0/1, or class indices ``(n,)``.
         batch_size: Images of the weak stream a step and device.
         masked_batch_size: Images of the masked stream a step and device; 0 without one.
-        optimizer: Adam's kind keeps two numbers a weight, momentum one.
+        optimizer: Adam's kind keeps two numbers a weight (AMSGrad three), momentum, Adagrad and RMSprop one each.
 
     Returns:
         The cost with guidance in force.
@@ -71,13 +75,16 @@ def expected_cost(
         per_image = per_image.clamp(max=hparams.max_classes_per_image)
     is_mined, is_supervised = hparams.am_weight > 0, hparams.ext_weight > 0 and masked_batch_size > 0
     weights = sum(parameter.nbytes for parameter in module.backbone.parameters())
-    kept = 2 if "betas" in optimizer.defaults else int(optimizer.defaults.get("momentum", 0) > 0)
+    defaults = optimizer.defaults
+    kept = 2 + bool(defaults.get("amsgrad")) if "betas" in defaults else int(defaults.get("momentum", 0) > 0)
+    kept += isinstance(optimizer, torch.optim.Adagrad | torch.optim.RMSprop) + bool(defaults.get("centered"))
     return Cost(
         num_weak=batch_size,
         num_masked=masked_batch_size if is_supervised else 0,
         num_erased=batch_size * float(per_image.mean()) if is_mined else 0.0,
         fixed_bytes=weights * (2 + kept),
         image_bytes=saved_bytes(module.backbone, hparams.image_size),
+        am_every=hparams.am_every,
     )
 
 
@@ -106,6 +113,7 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
     image = torch.empty(1, 3, image_size, image_size, device="meta").contiguous(
         memory_format=torch.channels_last
     )
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with torch.enable_grad(), hooks, torch.compiler.set_stance("force_eager"):  # nothing is compiled on no device
         functional_call(backbone, weights, (image,))
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)

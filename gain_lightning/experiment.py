@@ -23,7 +23,7 @@ from gain_lightning.files import write_atomically
 from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN
 from gain_lightning.recording import MetricsFile, RunRecord
-from gain_lightning.wandb_server import prepare_wandb
+from gain_lightning.wandb_server import end_wandb, prepare_wandb
 
 
 def run_experiment(argv: list[str]) -> None:
@@ -37,10 +37,14 @@ def run_experiment(argv: list[str]) -> None:
     """
     import gain_lightning.datasets  # noqa: F401, the data modules a config can name
 
+    failed = True
     try:
         _run_cli(argv)
+        failed = False
     except ValueError as error:
         raise type(error)(_innermost(str(error))) from error
+    finally:
+        end_wandb(failed=failed)
 
 
 def _run_cli(argv: list[str]) -> None:
@@ -155,6 +159,7 @@ class ExperimentCLI(LightningCLI):
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
         callbacks = _as_list(config.get("callbacks"))
         self.record = RunRecord(self.run_dir)
+        self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
         kwargs["callbacks"] = [
             *callbacks,
             self.record,

@@ -243,7 +243,8 @@ class GAIN(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step over both streams on the same weights."""
         guidance = self.guidance(self.current_epoch + batch_idx / self.trainer.num_training_batches)
-        mine = (batch_idx + 1) % self.hparams.am_every == 0
+        num_batches = self.current_epoch * self.trainer.num_training_batches + batch_idx  # over all epochs
+        mine = (num_batches + 1) % self.hparams.am_every == 0
         terms = self.losses(batch["weak"], batch.get("masked"), guidance, mine=mine)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
         self.log("train/guidance", guidance)

@@ -86,6 +86,8 @@ class RunRecord(pl.Callback):
         self.summary: dict[str, Any] = {}
         self.started = time.time()
         self.spent_before = 0.0
+        self.test_follows = False  # a training is finished once it is tested
+        self.is_fitted = False  # and the test that follows is not over
         self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
         self.rows: list[dict[str, Any]] = []
         self.kept: list[dict[str, np.ndarray]] = []
@@ -148,8 +150,9 @@ class RunRecord(pl.Callback):
         return {"wall_time_s": round(self.spent_before + time.time() - self.started, 1), **peak_memory()}
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training ended."""
-        self._note_scores(trainer, state=self.outcome, **self._cost())
+        """Training ended; a run that is killed in the test that follows is not finished."""
+        self.is_fitted = self.test_follows and self.outcome == "finished"
+        self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
 
     def on_test_batch_end(
         self,
@@ -169,7 +172,7 @@ class RunRecord(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of a test, per image and in all."""
         # a test never turns a killed training into a finished one
-        self._note_scores(trainer, **({"state": "finished"} if self.test_alone else {}))
+        is_end, self.is_fitted = self.test_alone or self.is_fitted, False
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, self.rows)
@@ -187,17 +190,19 @@ class RunRecord(pl.Callback):
                     logger.log_table("test/per_class", columns, rows)
             save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
         self.rows, self.kept = [], []
+        self._note_scores(trainer, **({"state": "finished"} if is_end else {}))  # last: then all else is there
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Say how the run ended, and keep the traceback."""
-        if not self.summary or (trainer.state.fn != "fit" and not self.test_alone):
+        is_training = trainer.state.fn == "fit" or self.is_fitted
+        if not self.summary or not (is_training or self.test_alone):
             return  # a test that is stopped leaves the run as it was
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
         error = f"{type(exception).__name__}: {exception}"
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
-        if killed and trainer.is_global_zero and trainer.state.fn == "fit":
+        if killed and trainer.is_global_zero and is_training:
             rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'} --ckpt_path last")
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = "".join(traceback.format_exception(exception))

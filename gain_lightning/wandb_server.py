@@ -39,6 +39,13 @@ def log_in() -> str | None:
     return None
 
 
+def end_wandb(*, failed: bool) -> None:
+    """End the run that is logged, if one is: W&B itself only sees that the process ended, not how."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
 def is_reachable(url: str) -> bool:
     """Whether a server, or the proxy to it, answers within three seconds."""
     server = urlsplit(url)

@@ -238,7 +238,8 @@ def test_two_processes_score_as_one(run_dir, tmp_path):
 def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path):
     arguments = [*CONFIG, *[word for word in SMALL if "logger" not in word], f"--run_dir={tmp_path / 'run'}"]
     wandb = {"WANDB_API_KEY": "x" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
+    # another test may have left a service of W&B's in this process
+    environment = {k: v for k, v in os.environ.items() if k not in ("WANDB_MODE", "WANDB_SERVICE")}
     command = [sys.executable, "-m", "gain_lightning", "fit", *arguments]
     result = subprocess.run(
         command, env={**environment, **wandb}, capture_output=True, text=True, timeout=300, cwd=tmp_path
@@ -260,6 +261,7 @@ def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path)
     for path in (tmp_path / "run").rglob("*"):
         assert not path.is_file() or b"x" * 40 not in path.read_bytes()  # the key
 
+    assert records[-1]["exit"]["exit_code"] == 0
     own = json.loads((tmp_path / "run" / "summary.json").read_text())
     imported = read_run(fetch_run(str(file), tmp_path / "imported"))
     scores = {key: value for key, value in own["metrics"].items() if key.startswith("test/") and value is not None}
@@ -271,9 +273,21 @@ def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path)
     ]
 
 
+def test_a_run_that_fails_has_failed_in_wandb_too(tmp_path):
+    arguments = [*CONFIG, *[word for word in SMALL if "logger" not in word], f"--run_dir={tmp_path / 'run'}"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("WANDB_API_KEY", "WANDB_SERVICE")}
+    command = [sys.executable, "-m", "gain_lightning", "fit", *arguments, "--model.optimizer.lr=1e30"]
+    result = subprocess.run(
+        command, env={**environment, "WANDB_MODE": "offline"}, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 1
+    assert "not finite" in result.stderr
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    assert json.loads(inspect_wandb(file)[-1])["exit"]["exit_code"] == 1
+
+
 def inspect_wandb(file):
-    """Its records; W&B's own process writes the last one a moment after the run has ended."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--follow", str(file)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gain_lightning.studies.comparison import compare
-from gain_lightning.studies.runs import Run, RunError, find_runs, printable, read_run
+from gain_lightning.studies.runs import Run, RunError, find_runs, is_pruned, printable, read_run
 from gain_lightning.studies.wandb_runs import fetch_run, is_wandb_run, log_comparison
 
 
@@ -76,12 +76,17 @@ def compare_main(argv: list[str]) -> int:
 
 def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[list[Run], list[str]]:
     """Every run but the comparison's own folder; all that cannot be read are named at once, or left out."""
-    runs, errors = [], []
-    for path in find_runs(patterns):
-        if os.path.realpath(path) == os.path.realpath(out):
-            continue
+    runs, errors, pruned, seen = [], [], [], {os.path.realpath(out)}
+    for name in find_runs(patterns):
         try:
-            runs.append(read_run(fetch_run(path, out / "wandb_runs") if is_wandb_run(path) else path))
+            path = fetch_run(name, out / "wandb_runs") if is_wandb_run(name) else name
+            if os.path.realpath(path) in seen:
+                continue
+            seen.add(os.path.realpath(path))
+            if is_pruned(path):
+                pruned.append(f"{path}: its sweep ended it early")
+            else:
+                runs.append(read_run(path))
         except RunError as error:
             errors.append(str(error))
     if (errors and not skip_broken) or not runs:
@@ -91,7 +96,7 @@ def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[l
             if errors
             else "no run to compare"
         )
-    return runs, [printable(error) for error in errors]
+    return runs, [printable(error) for error in errors + pruned]
 
 
 def _say(text: str, file: TextIO) -> None:

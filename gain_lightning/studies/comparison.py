@@ -37,7 +37,7 @@ _FIXED = (
     "trainer.max_epochs",
 )
 _IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
-_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives
+_TOLERANCE = 0.0005  # between a run's score and what its per_image.csv gives
 
 
 class Stat(NamedTuple):
@@ -224,6 +224,8 @@ def _repetitions(groups: Sequence[Group]) -> list[str]:
             if a.seed is None or a.seed != b.seed or any(_text(a, key) != _text(b, key) for key in keys):
                 continue
             shared = [key for key in metric_order([group]) if key in a.metrics and key in b.metrics]
+            if not shared:
+                continue
             gaps = {key: abs(a.metrics[key] - b.metrics[key]) for key in shared}
             widest = max(gaps, key=gaps.__getitem__)
             found = f"{widest} differs by {gaps[widest]:.4f}" if gaps[widest] else "no difference in any score"

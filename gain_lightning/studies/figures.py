@@ -117,7 +117,8 @@ def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | N
 
 
 def _num_masked(run: Run) -> int:
-    return run.summary.get("num_masked") or 0
+    """Images with masks that the training used."""
+    return (run.summary.get("num_masked") or 0) if run.config.get("model.ext_weight") else 0
 
 
 def _against_budget(runs: Sequence[Run], key: str) -> np.ndarray:
@@ -142,7 +143,8 @@ def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: 
     common = sorted(set.intersection(*map(set, series))) if series else []
     if not common:
         return np.empty((4, 0))
-    common = common[:: len(common) // _MAX_POINTS + 1]
+    places = np.linspace(0, len(common) - 1, min(len(common), _MAX_POINTS)).round().astype(int)
+    common = [common[place] for place in places]  # the first and the last among them
     values = np.array([[run[x] for x in common] for run in series])
     return np.stack([common, values.mean(0), values.min(0), values.max(0)])
 

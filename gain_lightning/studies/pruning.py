@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytorch_lightning as pl
 from optuna.trial import Trial
+from pytorch_lightning.utilities import rank_zero_warn
 
 from gain_lightning.recording import RunRecord
 from gain_lightning.studies.sweep import ENVIRONMENT, open_storage
@@ -25,6 +26,14 @@ class Pruning(pl.Callback):
         self.record = record
         self.storage, self.study, self.trial_id, self.rule = json.loads(trial)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say so if the rule can end nothing."""
+        first, epochs = self.rule["min_iter"], trainer.max_epochs
+        if epochs is not None and 0 < epochs <= first:
+            rank_zero_warn(
+                f"early_terminate.min_iter is {first}, and a training takes {epochs} epochs: no trial ends early"
+            )
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report and ask; every rank stops, or none."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -36,7 +45,9 @@ class Pruning(pl.Callback):
                 f"early_terminate looks at {name!r} after each epoch, but validation gives {known}"
             )
         value = float(trainer.callback_metrics[name])
-        is_over = trainer.is_global_zero and self._is_over(value, trainer.current_epoch + 1)
+        epoch = trainer.current_epoch + 1
+        is_over = trainer.is_global_zero and self._is_over(value, epoch)
+        is_over &= epoch != trainer.max_epochs  # ending the last epoch early would only spare the test
         if trainer.strategy.broadcast(is_over):
             trainer.should_stop = True
             self.record.outcome = "pruned"

@@ -27,14 +27,15 @@ function compare(a, b, sign) {
 
 function sort(table, head) {
   const column = head.cellIndex;
-  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => row.cells[column]);
+  const isData = (row) => row.cells.length === head.parentElement.cells.length; // a pair's heading spans all
+  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter(isData);
   const first = rows.map((row) => text(row, column)).find((cell) => !missing(cell)) ?? "";
   const order = head.getAttribute("aria-sort");
   const ascending = order ? order === "descending" : Number.isNaN(number(first));
   for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   for (const body of table.tBodies) {
-    const sorted = [...body.rows].filter((row) => row.cells[column]);
+    const sorted = [...body.rows].filter(isData);
     sorted.sort((a, b) => compare(text(a, column), text(b, column), ascending ? 1 : -1));
     body.append(...sorted);
   }

@@ -107,6 +107,14 @@ def _trials(path: str) -> list[str]:
     return [trial for trial in trials if os.path.isfile(os.path.join(trial, "summary.json"))]
 
 
+def is_pruned(path: str) -> bool:
+    """Whether a run is a trial that its sweep ended early: nothing is wrong with it, but it has no test."""
+    try:
+        return json.loads(Path(path, "summary.json").read_text(encoding="utf-8")).get("state") == "pruned"
+    except (OSError, ValueError, AttributeError):
+        return False  # read_run says what is wrong
+
+
 def read_run(path: str) -> Run:
     """Read a finished run.
 

@@ -9,16 +9,19 @@ import argparse
 import contextlib
 import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import JournalStorage, RDBStorage
@@ -77,17 +80,21 @@ class Sweep:
             )
         planned = self.file.planned()
         self.num_trials = len(planned)
-        for raw in planned[
-            len(self.study.get_trials(deepcopy=False)) :
-        ]:  # also after a kill in the middle of this
-            self.study.enqueue_trial(raw)
+        there = {_plan(trial) for trial in self.trials()}
+        for plan, raw in enumerate(planned):  # also after a kill in the middle of this, or beside another process
+            if plan not in there:
+                self.study.enqueue_trial(raw, user_attrs={"plan": plan})
+        self.token = _token(folder)
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
         self.stop = threading.Event()
         self.error: str | None = None
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, by number."""
-        return self.study.get_trials(deepcopy=False)[: self.num_trials]
+        """All of them, in the order planned; of those that two processes planned at once, the first."""
+        first: dict[int, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            first.setdefault(_plan(trial), trial)
+        return [first[plan] for plan in sorted(first) if plan < self.num_trials]
 
     def run_folder(self, number: int) -> Path:
         """Of a trial."""
@@ -134,20 +141,24 @@ class Sweep:
             except OSError:
                 lock.close()
                 continue
-            state = self.storage.get_trial(trial._trial_id).state
-            if state == TrialState.WAITING and not self.storage.set_trial_state_values(
-                trial._trial_id, TrialState.RUNNING
-            ):
-                state = TrialState.COMPLETE  # another machine was faster
-            if state.is_finished():
+            fresh = self.storage.get_trial(trial._trial_id)
+            if fresh.state == TrialState.WAITING:
+                is_ours = self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            else:
+                is_ours = fresh.state == TrialState.RUNNING and not self._lives_elsewhere(fresh)
+            if not is_ours:  # another machine was faster
                 lock.close()
                 continue
-            return _Claim(Trial(self.study, trial._trial_id), folder, lock)
+            claimed = Trial(self.study, trial._trial_id)
+            if is_database(self.storage_name):
+                claimed.set_user_attr("alive", time.time())
+                claimed.set_user_attr("folder", self.token)
+            return _Claim(claimed, folder, lock)
         return None
 
     def _lives_elsewhere(self, trial: FrozenTrial) -> bool:
-        """Of a trial without a folder here: whether its machine has shown life lately."""
-        if (self.run_folder(trial.number) / "lock").exists():
+        """Of a trial that runs in a folder which is not here: whether its machine has shown life lately."""
+        if not is_database(self.storage_name) or trial.user_attrs.get("folder") == self.token:
             return False  # the lock says
         seen = trial.user_attrs.get("alive") or (
             trial.datetime_start.timestamp() if trial.datetime_start else 0
@@ -230,7 +241,6 @@ class Sweep:
 
         thread = threading.Thread(target=beat, daemon=True)
         if is_database(self.storage_name):
-            trial.set_user_attr("alive", time.time())
             thread.start()
         try:
             yield
@@ -243,12 +253,13 @@ class Sweep:
             return
         metrics = summary.get("metrics") or {}
         value = metrics.get(self.file.metric) if self.file.metric else 0.0
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and math.isfinite(value):
             self.study.tell(trial, float(value))
             return
-        trial.set_user_attr("error", f"has no {self.file.metric}")
+        is_there = self.file.metric in metrics
+        trial.set_user_attr("error", f"{self.file.metric} is not finite" if is_there else f"has no {self.file.metric}")
         self.study.tell(trial, state=TrialState.FAIL)
-        if self.file.metric not in metrics:  # one that is not finite is there, and null
+        if not is_there:
             known = ", ".join(sorted(metrics)) or "none at all"
             self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number} has: {known}")
 
@@ -291,9 +302,28 @@ def open_storage(storage: str) -> Any:
         ) from error
 
 
+def _plan(trial: FrozenTrial) -> int:
+    """Which of the planned trials this is."""
+    return trial.user_attrs.get("plan", trial.number)
+
+
+def _token(folder: Path) -> str:
+    """What tells the trials' folder from those of other machines; the same for all that share it."""
+    path = folder / "folder_id"
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(uuid.uuid4().hex)
+    while not (token := path.read_text()):  # another process is just writing it
+        time.sleep(0.01)
+    return token
+
+
 def _without_password(storage: str) -> str:
-    head, at, tail = storage.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if at else storage
+    """A storage for messages: of a URL, no user, no password, no query."""
+    if not is_database(storage):
+        return storage
+    url = urlsplit(storage)
+    _, at, host = url.netloc.rpartition("@")
+    return f"{url.scheme}://{'...@' if at else ''}{host}{url.path}"
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -345,9 +375,9 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     if sweep.error:
         raise SweepError(sweep.error)
     print(sweep_table(sweep, time.monotonic() - started, num_workers))
-    print(
-        f"trials: {sweep.folder / 'trials.csv'}; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}"
-    )
+    hint = f"; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}"
+    are_runs = any(sweep.folder.glob("trials/*/config.yaml"))
+    print(f"trials: {sweep.folder / 'trials.csv'}{hint if are_runs else ''}")
     return int(any(trial.state == TrialState.FAIL for trial in sweep.trials()))
 
 
@@ -397,11 +427,11 @@ def sweep_main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.workers < 1:
         raise SweepError(f"--workers is {args.workers}, expected at least 1")
-    file = read_sweep_path(args.file)
     if args.engine == "wandb":
         from gain_lightning.studies.sweep_wandb import run_on_wandb
 
-        return run_on_wandb(file.text, args.workers)
+        return run_on_wandb(args.file, args.workers)
+    file = read_sweep_path(args.file)
     folder = args.out or Path("runs") / args.file.stem
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / "sweep.yaml"

@@ -68,7 +68,7 @@ class Parameter:
     is_int: bool = False
     is_log: bool = False
     normal: tuple[float, float] | None = None
-    q: float = 0.0
+    q: float = 0
 
     def draw(self, rng: np.random.Generator) -> Any:
         """A random raw value."""
@@ -92,9 +92,6 @@ class Parameter:
             return list(range(len(self.values)))
         if self.is_int:
             return list(range(int(self.low), int(self.high) + 1))
-        if self.q and not self.is_log and not self.normal:
-            first, last = math.ceil(self.low / self.q - 1e-9), math.floor(self.high / self.q + 1e-9)
-            return [number * self.q for number in range(first, last + 1)]
         raise SweepError(f"parameters.{self.key}: method grid needs values, int_uniform or q_uniform")
 
     def suggest(self, trial: Any) -> Any:
@@ -116,7 +113,19 @@ class Parameter:
         if self.normal:
             raw = NormalDist(*self.normal).inv_cdf(raw)
             raw = math.exp(raw) if self.is_log else raw
-        return round(raw / self.q) * self.q if self.q else raw
+        if not self.q:
+            return raw
+        value = round(raw / self.q) * self.q
+        return value if isinstance(self.q, int) else float(f"{value:.12g}")  # not 0.6000000000000001
+
+    def as_choice(self) -> "Parameter":
+        """For a grid: what W&B takes of a quantised range, from its lower end on and without its upper end."""
+        if self.values or not self.q or self.is_log or self.normal:
+            return self
+        steps = math.ceil((self.high - self.low) / self.q - 1e-9)
+        points = (self.low + step * self.q for step in range(steps))
+        whole = isinstance(self.q, int)
+        return Parameter(self.key, tuple(int(p) if whole and p % 1 == 0 else float(f"{p:.12g}") for p in points))
 
 
 @dataclass(frozen=True)
@@ -167,18 +176,21 @@ class SweepFile:
         args = [f"--{key}={_word(value)}" for key, value in values.items()]
         words: list[str] = []
         for word in self.command:
-            if word in ("${args}", "${args_no_boolean_flags}"):
+            if word == "${args}":
                 words += args
+            elif word == "${args_no_boolean_flags}":  # a flag is there or not
+                flags = {f"--{key}=true": [f"--{key}"] for key in values} | {f"--{key}=false": [] for key in values}
+                words += [flag for arg in args for flag in flags.get(arg, [arg])]
             elif word == "${args_no_hyphens}":
                 words += [arg.removeprefix("--") for arg in args]
             elif word == "${args_json}":
-                words.append(json.dumps(values))
+                words.append(json.dumps(values, default=str))
             elif word == "${interpreter}":
                 words.append(sys.executable)
             elif word.startswith("${envvar:"):
                 words.append(os.environ.get(word[9:-1], ""))
-            elif word != "${env}":
-                words.append(word)
+            else:
+                words.append("/usr/bin/env" if word == "${env}" else word)
         return [sys.executable, "-m", "gain_lightning", *words[1:]] if words[0] == "gain" else words
 
 
@@ -222,6 +234,12 @@ def _read(text: str) -> SweepFile:
     parameters = tuple(_parameters(tree.get("parameters"), ""))
     if not parameters:
         raise SweepError("parameters is empty, expected what varies")
+    keys = [parameter.key for parameter in parameters]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SweepError(f"parameters.{key} comes twice, flat and nested")
+    if method == "grid":
+        parameters = tuple(parameter.as_choice() for parameter in parameters)
     run_cap = tree.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or isinstance(run_cap, bool) or run_cap < 1):
         raise SweepError(f"run_cap is {run_cap!r}, expected a number of trials")
@@ -240,7 +258,7 @@ def _read(text: str) -> SweepFile:
         name=str(tree.get("name") or ""),
     )
     if method == "grid":
-        for parameter in parameters:
+        for parameter in sweep.parameters:
             parameter.grid()
     return sweep
 
@@ -258,6 +276,8 @@ def _refuse_unknown(tree: Any, known: Iterable[str], prefix: str) -> None:
 
 def _command(tree: dict) -> tuple[str, ...]:
     command = tree.get("command", DEFAULT_COMMAND)
+    if not isinstance(command, str | list | tuple):
+        raise SweepError(f"command is {command!r}, expected words such as [gain, fit, ..., ${{args}}]")
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
     if "${program}" in words and not tree.get("program"):
         raise SweepError(
@@ -275,7 +295,7 @@ def _command(tree: dict) -> tuple[str, ...]:
     for word in words:
         if word.startswith("${") and word not in known and not word.startswith("${envvar:"):
             raise SweepError(f"unknown macro {word} in command, expected one of {', '.join(known)}")
-    if not words:
+    if not any(word != "${env}" for word in words):
         raise SweepError("command is empty")
     return tuple(words)
 
@@ -292,6 +312,8 @@ def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
     for key, number in numbers.items():
         if not isinstance(number, int) or number < (2 if key == "eta" else 1):
             raise SweepError(f"early_terminate.{key} is {number!r}, expected a whole number")
+    if numbers.get("min_iter", 0) >= numbers.get("max_iter", math.inf):
+        raise SweepError(f"early_terminate.min_iter is {numbers['min_iter']}, expected less than max_iter")
     if "min_iter" not in numbers and not {"max_iter", "s"} <= numbers.keys():
         raise SweepError("early_terminate needs min_iter, or max_iter and s")
     eta = numbers.get("eta", 3)
@@ -326,10 +348,19 @@ def _parameter(key: str, entry: dict) -> Parameter:
         if not isinstance(values, list) or not values:
             raise SweepError(f"{where}: {kind} needs value or values")
         probabilities = entry.get("probabilities") or []
-        if probabilities and (len(probabilities) != len(values) or abs(sum(probabilities) - 1) > 1e-6):
-            raise SweepError(f"{where}.probabilities: expected {len(values)} numbers that sum to 1")
+        are_shares = isinstance(probabilities, list) and all(
+            isinstance(share, int | float) and 0 <= share <= 1 for share in probabilities
+        )
+        if probabilities and not (
+            are_shares and len(probabilities) == len(values) and abs(sum(probabilities) - 1) <= 1e-6
+        ):
+            raise SweepError(f"{where}.probabilities: expected {len(values)} numbers of 0 to 1 that sum to 1")
         return Parameter(key, tuple(values), tuple(float(share) for share in probabilities))
+    if "q" in entry and not kind.startswith("q_"):
+        raise SweepError(f"{where}.q: {kind} knows no q, expected distribution q_{kind.removeprefix('int_')}")
     q = _number(entry, "q", where, 1.0) if kind.startswith("q_") else 0.0
+    if isinstance(entry.get("q", 1), int):
+        q = int(q)
     if kind.startswith("q_") and not q > 0:
         raise SweepError(f"{where}.q is {q}, expected a positive number")
     if kind in _NORMALS:
@@ -346,6 +377,11 @@ def _parameter(key: str, entry: dict) -> Parameter:
     if kind == "inv_log_uniform":  # log(1/x) lies between them
         low, high = -high, -low
     if are_exponents:
+        if max(abs(low), abs(high)) > 700:
+            raise SweepError(
+                f"{where}: {kind} takes exponents, and e to the power of {high:g} is too large; "
+                "did you mean log_uniform_values?"
+            )
         low, high = math.exp(low), math.exp(high)
     if is_log and not low > 0:
         raise SweepError(f"{where}.min is {low}, but a logarithm needs a positive number")
@@ -378,7 +414,7 @@ def _number(entry: dict, name: str, where: str, default: float | None = None) ->
 
 def _word(value: Any) -> str:
     """A value as LightningCLI reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def read_sweep_path(path: Path) -> SweepFile:

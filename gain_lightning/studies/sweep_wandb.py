@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -9,25 +10,32 @@ from gain_lightning.studies.sweep_file import SweepError
 from gain_lightning.wandb_server import log_in
 
 
-def run_on_wandb(text: str, num_agents: int) -> int:
+def run_on_wandb(path: Path, num_agents: int) -> int:
     """Create the sweep and run agents until it has ended.
 
     Args:
-        text: The sweep file.
+        path: The sweep file; W&B's server says what it does not understand.
         num_agents: Processes of ``wandb agent``.
 
     Returns:
         Exit status of the first agent that failed, else 0.
 
     Raises:
-        SweepError: Without a key or a network.
+        SweepError: Without a file, a key or a network.
         ValueError: If the server refuses the key.
     """
     import wandb
 
+    if not path.is_file():
+        raise SweepError(f"{path}: no such file")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SweepError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise SweepError(f"{path}: expected keys and values, such as method and parameters")
     if reason := log_in():
         raise SweepError(f"--engine wandb needs the server, and {reason}; --engine local needs none")
-    tree = yaml.safe_load(text)
     try:
         sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))
     except Exception as error:  # wandb raises many kinds, some with a long text

@@ -44,7 +44,8 @@ def fetch_run(name: str, folder: Path) -> str:
         folder: Where the run folder is made.
 
     Returns:
-        The run folder, ``folder/<id of the run>``: ``config.yaml``, ``metrics.csv`` and ``summary.json``.
+        The run folder, ``folder/<id of the run>``, with entity and project before the id of one on the server:
+        ``config.yaml``, ``metrics.csv`` and ``summary.json``.
 
     Raises:
         RunError: If the run cannot be read; the message says why.
@@ -142,4 +143,4 @@ def _read_from_server(name: str) -> tuple[str, dict[str, Any]]:
     except Exception as error:  # wandb raises many kinds, some with a long text
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(f"{name}: W&B does not give it ({reason})") from error
-    return run.id, {**content, "state": _STATES.get(run.state, "failed")}
+    return name.replace("/", "_"), {**content, "state": _STATES.get(run.state, "failed")}

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -76,7 +77,7 @@ def test_a_grid_runs_every_combination_once(sweep_file, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "6 trials: 6 done" in printed
     assert "best score:" in printed
-    assert max(map(len, printed.splitlines())) < 80 or str(tmp_path) in printed
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) < 80
     rows = rows_of(out)
     assert sorted((row["x"], row["y"], float(row["score"])) for row in rows) == [
         (x, y, float(x) ** 2) for x in "123" for y in "ab"
@@ -149,6 +150,16 @@ def test_a_metric_that_never_appears_stops_after_the_first_trial(sweep_file, tmp
     assert main(["sweep", str(path), "--out", str(out)]) == 1
     assert "metric.name is 'val/ap', but trial 0 has: other, score" in capsys.readouterr().err
     assert log_of(out) == ["begin 0000 1", "end 0000 1"]
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", "Infinity"])
+def test_a_metric_that_is_not_finite_is_said(sweep_file, tmp_path, capsys, value):
+    path = sweep_file({"x": {"values": [1, 2]}})
+    script = tmp_path / "trial.py"
+    text = script.read_text().replace('float(args["x"]) ** 2', "7.5")
+    script.write_text(text.replace("json.dumps(summary)", f"json.dumps(summary).replace('7.5', '{value}')"))
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert "score is not finite" in capsys.readouterr().out
 
 
 def test_a_command_that_does_not_exist_is_an_error(sweep_file, tmp_path, capsys):
@@ -226,6 +237,16 @@ def test_a_kill_loses_no_trial_and_runs_none_twice(sweep_file, tmp_path, victim)
     every_trial_once(out, 10)
 
 
+def test_processes_that_start_together_plan_every_trial_once(sweep_file, tmp_path):
+    path = sweep_file({"x": {"values": list(range(40))}})
+    out = tmp_path / "out"
+    drivers = [start(path, out) for _ in range(3)]
+    assert [driver.wait(timeout=120) for driver in drivers] == [0, 0, 0]
+    ended = sorted(line.split()[2] for line in log_of(out) if line.startswith("end"))
+    assert ended == sorted(str(x) for x in range(40))
+    assert len(rows_of(out)) == 40
+
+
 def test_a_worker_joins(sweep_file, tmp_path):
     path = sweep_file({"x": {"values": list(range(6))}, "sleep": {"value": 0.5}})
     out = tmp_path / "out"
@@ -252,13 +273,24 @@ def test_a_trial_of_another_machine_is_left_alone_while_it_lives(sweep_file, tmp
     there = Sweep(url, tmp_path / "there", "s", file=file)
     here = Sweep(url, tmp_path / "here", "s")
     with there._claim() as far:
-        far.trial.set_user_attr("alive", time.time())
         with here._claim() as near:
             assert (far.trial.number, near.trial.number) == (0, 1)
             assert here._claim() is None
         far.trial.set_user_attr("alive", time.time() - 1000)
         with here._claim() as again:
             assert again.trial.number == 0
+        with contextlib.nullcontext(there._claim()) as none:
+            assert none is None  # its old lock is there, but the trial lives here now
+
+
+def test_a_trial_that_another_machine_took_a_moment_ago_is_not_taken(sweep_file, tmp_path, monkeypatch):
+    file = read_sweep_file(sweep_file({"x": {"values": [1]}}).read_text(), where="s")
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    there, here = Sweep(url, tmp_path / "there", "s", file=file), Sweep(url, tmp_path / "here", "s")
+    stale = here.trials()  # seen as waiting
+    with there._claim():
+        monkeypatch.setattr(here, "trials", lambda: stale)
+        assert here._claim() is None
 
 
 def test_values_reach_a_run_as_options(tmp_path):
@@ -296,7 +328,7 @@ def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
         "early_terminate": {"type": "hyperband", "min_iter": 1, "max_iter": 4, "eta": 2},
         "parameters": {"model.optimizer.lr": {"values": [0.003, 0.002, 0.004, 0.0]}},
         "command": [
-            *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=4"),
+            *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=5"),
             *("--data.num_train=64", "--data.num_val=32", "--data.num_test=8", "--data.num_biased=4"),
             *("--data.batch_size=8", "--trainer.accelerator=cpu", "${args}"),
         ],
@@ -393,6 +425,11 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(sweep_fil
     )
     error = capsys.readouterr().err
     assert "postgresql+psycopg2://...@127.0.0.1:1/none: cannot be opened" in error
+    assert "s3cret" not in error
+    query = "postgresql+psycopg2://127.0.0.1:1/none?user=gain&password=s3cret"
+    assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--out", "x", "--storage", query]) == 1
+    error = capsys.readouterr().err
+    assert "postgresql+psycopg2://127.0.0.1:1/none: cannot be opened" in error
     assert "s3cret" not in error
 
 

@@ -55,7 +55,7 @@ command: ["${env}", "${interpreter}", "${program}", "${args}"]
     )
     assert sweep.early_terminate == {"eta": 3, "min_iter": 3, "max_iter": 27}
     assert sweep.words({"epochs": 1, "optimizer.name": "adam"}) == [
-        *(sys.executable, "train.py", "--epochs=1", "--optimizer.name=adam")
+        *("/usr/bin/env", sys.executable, "train.py", "--epochs=1", "--optimizer.name=adam")
     ]
     assert sweep.planned() == [{}] * 7
 
@@ -67,8 +67,8 @@ def test_a_grid_is_every_combination_once():
         where="s.yaml",
     )
     found = {tuple(p.value(raw[p.key]) for p in sweep.parameters if p.key != "c") for raw in sweep.planned()}
-    assert found == {(a, d, e) for a in (1, "x") for d in (2, 3, 4) for e in (0, 0.25, 0.5)}
-    assert len(sweep.planned()) == 18
+    assert found == {(a, d, e) for a in (1, "x") for d in (2, 3, 4) for e in (0, 0.25)}
+    assert len(sweep.planned()) == 12
     assert sweep.words({"a.b": "x", "c": None, "d": {"boat": 9}}) == [
         *(sys.executable, "-m", "gain_lightning", "fit", "--a.b=x", "--c=null", '--d={"boat": 9}')
     ]
@@ -116,8 +116,58 @@ def test_macros_of_the_command():
         "command: ['${env}', nice, '${interpreter}', '${program}', '${args_no_hyphens}', '${args_json}', '${envvar:HOME}']\n"
     )
     words = read_sweep_file(text, where="s").words({"a": 1})
-    assert words[:4] == ["nice", sys.executable, "t.py", "a=1"]
-    assert json.loads(words[4]) == {"a": 1}
+    assert words[:5] == ["/usr/bin/env", "nice", sys.executable, "t.py", "a=1"]
+    assert json.loads(words[5]) == {"a": 1}
+
+
+def test_boolean_flags_are_there_or_not():
+    text = (
+        "method: grid\nparameters: {a: {values: [true, false]}, b: {values: [1]}, c: {values: ['true']}}\n"
+        "command: [run, '${args_no_boolean_flags}']\n"
+    )
+    sweep = read_sweep_file(text, where="s")
+    assert sweep.words({"a": True, "b": 1}) == ["run", "--a", "--b=1"]
+    assert sweep.words({"a": False, "b": 1}) == ["run", "--b=1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        ("{distribution: q_uniform, min: 1, max: 10, q: 4}", [1, 5, 9]),
+        ("{distribution: q_uniform, min: 0, max: 1, q: 0.25}", [0, 0.25, 0.5, 0.75]),
+        ("{distribution: q_uniform, min: 0, max: 0.4, q: 0.1}", [0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_a_grid_over_a_quantised_range_is_that_of_wandb(entry, values):
+    """From the lower end on, without the upper one, as numpy.arange."""
+    text = f"method: grid\nprogram: t\nparameters: {{a: {entry}}}"
+    sweep = read_sweep_file(text, where="s")
+    assert [sweep.parameters[0].value(raw["a"]) for raw in sweep.planned()] == values
+
+
+@pytest.mark.parametrize(("q", "kind"), [("8", int), ("0.2", float)])
+def test_a_whole_q_gives_whole_numbers(q, kind):
+    text = (
+        "method: random\nrun_cap: 200\nprogram: t\n"
+        f"parameters: {{a: {{distribution: q_log_uniform_values, q: {q}, min: 16, max: 64}}}}"
+    )
+    sweep = read_sweep_file(text, where="s")
+    values = {sweep.parameters[0].value(raw["a"]) for raw in sweep.planned()}
+    assert {type(value) for value in values} == {kind}
+    assert all(len(str(value)) <= 4 for value in values)  # not 20.200000000000003
+    assert min(values) >= 16
+    assert max(values) <= 64
+
+
+def test_a_normal_distribution_has_its_deviation():
+    text = (
+        "method: random\nrun_cap: 4000\nprogram: t\n"
+        "parameters: {a: {distribution: normal, mu: 3, sigma: 2}, b: {distribution: log_normal, mu: 1, sigma: 0.5}}"
+    )
+    sweep = read_sweep_file(text, where="s")
+    a, b = (np.array([p.value(raw[p.key]) for raw in sweep.planned()]) for p in sweep.parameters)
+    assert (a.mean(), a.std()) == pytest.approx((3, 2), rel=0.05)
+    assert (np.log(b).mean(), np.log(b).std()) == pytest.approx((1, 0.5), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +194,15 @@ def test_macros_of_the_command():
         ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {min: 3, max: 1}}", "min is 3.0, above max 1.0"),
         ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {distribution: log_uniform_values, min: 0, max: 1}}", "a logarithm needs a positive number"),
         ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {min: x, max: 1}}", "parameters.a.min is 'x', expected a number"),
-        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {values: [1, 2], probabilities: [1]}}", "expected 2 numbers that sum to 1"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {values: [1, 2], probabilities: [1]}}", "expected 2 numbers of 0 to 1 that sum to 1"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {values: [1, 2], probabilities: [-0.5, 1.5]}}", "of 0 to 1 that sum to 1"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {values: [1, 2], probabilities: 0.5}}", "of 0 to 1 that sum to 1"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {distribution: log_uniform, min: 1, max: 1000}}", "did you mean log_uniform_values"),
+        ("method: random\nrun_cap: 1\nprogram: t\nparameters: {a: {min: 0, max: 10, q: 5}}", "parameters.a.q: int_uniform knows no q, expected distribution q_uniform"),
+        ("method: grid\ncommand:\nparameters: {a: {values: [1]}}", "command is None, expected words"),
+        ("method: grid\ncommand: ['${env}']\nparameters: {a: {values: [1]}}", "command is empty"),
+        ("method: grid\nprogram: t\nparameters: {a.b: {values: [1]}, a: {parameters: {b: {values: [2]}}}}", "parameters.a.b comes twice"),
+        ("method: grid\nprogram: t\nmetric: {name: val/x}\nparameters: {a: {values: [1]}}\nearly_terminate: {type: hyperband, min_iter: 9, max_iter: 9}", "min_iter is 9, expected less than max_iter"),
         ("a: [", "not readable as YAML"),
         ("- 1", "expected keys and values"),
     ],
