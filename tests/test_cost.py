@@ -67,6 +67,9 @@ def test_fixed_bytes_are_weights_gradients_and_optimizer_state():
         torch.optim.AdamW(module.parameters()),
         torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
         torch.optim.SGD(module.parameters(), lr=0.1),
+        torch.optim.Adam(module.parameters(), amsgrad=True),
+        torch.optim.RMSprop(module.parameters(), centered=True, momentum=0.9),
+        torch.optim.Adagrad(module.parameters()),
     ):
         cost = expected_cost(module, torch.ones(2, 2), 2, 0, optimizer)
         module.losses(batch(torch.ones(2, 2), masked=False), None, 1.0)["loss"].backward()
@@ -85,6 +88,18 @@ def test_few_classes_an_image_lower_the_forecast():
     cost = expected_cost(module, torch.tensor([[1, 1, 1], [1, 0, 0]]), 4, 0, optimizer)
     assert (cost.num_erased, cost.plain_steps) == (4.0, 2.0)
     assert "4 weak + 4.0 erased images, 2.00 x a plain step" in str(cost)
+
+
+def test_mining_in_some_steps_alone_lowers_the_forecast():
+    module = GAIN(["a", "b"], SIDE, am_weight=1.0, am_every=4)
+    cost = expected_cost(module, torch.ones(2, 2), 4, 0, torch.optim.AdamW(module.parameters()))
+    assert (cost.num_erased, cost.plain_steps) == (8.0, 1.5)  # docs/cost.md: (N + P / k) / N
+    assert "8.0 erased (every 4 steps) images, 1.50 x a plain step" in str(cost)
+
+
+def test_the_forecast_of_compiled_features_compiles_nothing():
+    plain, compiled = (GAIN(["a", "b"], SIDE, compile_features=choice) for choice in (False, True))
+    assert saved_bytes(compiled.backbone, SIDE) == saved_bytes(plain.backbone, SIDE)
 
 
 def test_class_indices_count_as_one_label_each():

@@ -1,5 +1,6 @@
 """The command ``gain fit | validate | test``, in process but through ``main`` as a user calls it."""
 
+import contextlib
 import csv
 import json
 import os
@@ -20,6 +21,7 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.experiment import print_scores
+from gain_lightning.recording import RunRecord
 from gain_lightning.studies.runs import read_run
 from gain_lightning.studies.sweep_file import read_sweep_path
 from gain_lightning.studies.wandb_runs import fetch_run
@@ -128,7 +130,7 @@ def test_fit_tells_the_cost_of_a_step_and_short_epochs_log_their_loss(tmp_path, 
     assert re.search(
         r"A step: 32 weak \+ 8 masked \+ \d+\.\d erased images, \d\.\d\d x a plain step", printed
     )
-    assert "Memory about 0." in printed
+    assert "Memory at least 0." in printed
     losses = [row["train/loss"] for row in rows(tmp_path / "run" / "metrics.csv") if row["train/loss"]]
     assert len(losses) == 2  # two steps an epoch, logged every ten or at the epoch's end
 
@@ -140,6 +142,28 @@ def test_scores_that_need_masks_say_none_without_them(capsys):
         ["test", "mean_ap", "50.0", "%"],
         ["center", "energy", "20.0", "%"],
     ]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_is_stopped_in_its_test_is_not_finished_and_resumes(run_dir, tmp_path, monkeypatch, kind):
+    folder, seen = tmp_path / "run", []
+
+    def stop(record, *args, **kwargs):
+        seen.append(json.loads((folder / "summary.json").read_text())["state"])  # what a kill -9 leaves
+        raise kind
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_test_batch_end", stop)
+        with contextlib.suppress(BaseException):
+            main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder)])
+    assert seen == ["running"]
+    assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
+
+    assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder), "--ckpt_path", "last"]) == 0
+    summary, whole = (json.loads((path / "summary.json").read_text()) for path in (folder, run_dir))
+    assert summary["state"] == "finished"
+    scores = {key: value for key, value in whole["metrics"].items() if key.startswith("test/")}
+    assert {key: summary["metrics"][key] for key in scores} == scores
 
 
 def test_a_run_is_never_overwritten(run_dir, capsys):
@@ -281,7 +305,7 @@ def test_a_run_that_fails_has_failed_in_wandb_too(tmp_path):
         command, env={**environment, "WANDB_MODE": "offline"}, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 1
-    assert "not finite" in result.stderr
+    assert "The last good checkpoint is kept" in result.stderr
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     assert json.loads(inspect_wandb(file)[-1])["exit"]["exit_code"] == 1
 

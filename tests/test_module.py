@@ -991,6 +991,22 @@ def test_sampled_labels_are_uniform_and_seeded():
     assert torch.equal(first, again)
 
 
+def test_mining_every_few_batches_counts_them_over_epochs(tmp_path):
+    """Epochs of 2 batches: counted within each, every third batch would never come."""
+    module, seen = make_shapes_gain(am_weight=0.5, am_every=3), []
+    true_losses = module.losses
+
+    def record(weak, masked, guidance, *, mine):
+        seen.append(mine)
+        return true_losses(weak, masked, guidance, mine=mine)
+
+    module.losses = record
+    make_trainer(tmp_path, max_epochs=6, num_sanity_val_steps=0, limit_val_batches=0).fit(
+        module, datamodule=make_shapes(mask_budget=0)
+    )
+    assert seen == [False, False, True] * 4
+
+
 def test_mining_every_second_batch_doubles_its_weight(tmp_path):
     module = make_shapes_gain(am_weight=0.5, am_every=2)
     seen = []

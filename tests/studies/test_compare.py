@@ -268,6 +268,24 @@ def test_command_names_every_unusable_run(make_run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_command_leaves_out_pruned_trials_and_says_so(make_run, tmp_path):
+    good, pruned = make_run("good"), make_run("pruned", summary={"state": "pruned"})
+
+    assert compare_main([good, pruned, "--out", str(tmp_path / "out")]) == 0
+
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert f"Left out: {pruned}: its sweep ended it early." in text
+
+
+def test_runs_that_repeat_each_other_without_a_common_score_compare(make_run):
+    paths = [make_run("a"), make_run("b")]
+    for path, key in zip(paths, ("test/x", "test/y"), strict=True):
+        content = json.loads(Path(path, "summary.json").read_text())
+        Path(path, "summary.json").write_text(json.dumps({**content, "metrics": {key: 0.5}}))
+
+    assert not [note for note in compared(paths).notes if "equal settings" in note]
+
+
 def test_command_refuses_incomparable_runs(make_run, tmp_path, capsys):
     paths = [make_run("a", "gradcam"), make_run("b", "gain", config={"model.backbone": "resnet50"})]
 

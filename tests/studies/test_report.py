@@ -9,6 +9,7 @@ import pytest
 from fake_runs import VOID, map_arrays, write_csv
 
 from gain_lightning.studies.comparison import Comparison, Difference, Group, Stat, compare
+from gain_lightning.studies.figures import study_figures
 from gain_lightning.studies.report import reading, write_report
 from gain_lightning.studies.runs import read_run
 from gain_lightning.studies.tables import points
@@ -221,6 +222,35 @@ def test_curves_end_at_the_mean_over_seeds(report, make_run):
         Path(path, "metrics.csv").write_text(f"epoch,step,val/mean_ap\n0,9,0.1\n1,19,{last}\n")
 
     assert "GAIN ends at 62.5" in report(paths)
+
+
+def test_long_curves_keep_their_last_point(report, make_run):
+    path = make_run("a")
+    rows = [f"0,{step},{9.0 if step == 999 else 1.0}" for step in range(1000)]
+    Path(path, "metrics.csv").write_text("\n".join(["epoch,step,train/loss", *rows]) + "\n")
+
+    assert "L (training) against step: GAIN ends at 9" in report([path])
+
+
+def test_masks_that_a_training_did_not_use_are_no_masks(make_run):
+    summaries = [("gain", 20), ("gain_ext", 5), ("gain_ext", 10), ("gain_ext", 20)]
+    runs = [
+        read_run(
+            make_run(
+                f"{method}_{masks}",
+                method,
+                config={"model.ext_weight": 10.0 * (method == "gain_ext")},
+                summary={"num_masked": masks},
+                metrics={"test/mean_ap": 0.5 if method == "gain" else 0.9},
+            )
+        )
+        for method, masks in summaries
+    ]
+
+    (drawing,) = [one for one in study_figures(compare(runs)) if one.name == "score_against_masks"]
+
+    assert "images with masks, 0 to 20" in drawing.alt
+    assert "mAP from 50.0 to 90.0" in drawing.alt
 
 
 def test_report_of_a_diverged_run_is_written(report, make_run):

@@ -82,6 +82,11 @@ def test_results_sort_by_a_click_and_by_the_keyboard(open_report):
 def test_differences_sort_within_each_pair_of_methods(open_report):
     page = open_report()
     table = page.locator("[aria-labelledby=differences] table").first
+    table.get_by_role("button", name="metric").click()
+    for body in table.locator("tbody").all():
+        names = [row.locator("th").inner_text() for row in body.locator("tr").all()]
+        assert "→" in names[0]
+        assert names[1:] == sorted(names[1:], key=str.lower)
     table.get_by_role("button", name="difference").click()
     for body in table.locator("tbody").all():
         first, *rows = body.locator("tr").all()

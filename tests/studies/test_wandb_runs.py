@@ -149,6 +149,21 @@ def test_offline_run_compares_with_a_run_folder(offline_run, make_run, tmp_path,
     assert groups[1]["metrics"]["test/mean_ap"]["mean"] == 0.5
 
 
+def test_a_run_that_is_named_twice_counts_once(offline_run, tmp_path):
+    folder = offline_run("r1")
+    (file,) = folder.glob("*.wandb")
+
+    assert compare_main([str(folder), str(file), "--out", str(tmp_path / "out")]) == 0
+
+    (group,) = json.loads((tmp_path / "out" / "summary.json").read_text())["groups"]
+    assert len(group["runs"]) == 1
+
+
+def test_runs_of_two_projects_with_one_id_stay_apart(api, tmp_path):
+    paths = [fetch_run(f"us/{project}/r2", tmp_path) for project in ("boats", "cars")]
+    assert len(set(paths)) == 2
+
+
 def test_comparison_is_logged_offline_beside_its_files(make_study, tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
