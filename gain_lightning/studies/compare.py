@@ -43,7 +43,7 @@ def compare_main(argv: list[str]) -> int:
     parser.add_argument(
         "--wandb",
         nargs="?",
-        const="gain_lightning",
+        const="gain",
         metavar="PROJECT",
         help="log the report to W&B too (project: %(const)s)",
     )
@@ -66,7 +66,7 @@ def compare_main(argv: list[str]) -> int:
         report.write_report(comparison, out / "report.html")
         figures.write_figures(comparison, out / "figures")
         if args.wandb:
-            log_comparison(comparison, out, args.wandb)
+            print(f"W&B: {log_comparison(comparison, out, args.wandb)}")
     except (RunError, OSError) as error:
         _say(f"gain compare: {error}", sys.stderr)
         return 2
@@ -88,7 +88,7 @@ def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[l
             else:
                 runs.append(read_run(path))
         except RunError as error:
-            errors.append(str(error))
+            errors.append(str(error).replace(str(out / "wandb_runs"), f"{name}, as"))
     if (errors and not skip_broken) or not runs:
         hint = "--skip-broken leaves them out" if runs else "none is left"
         raise RunError(

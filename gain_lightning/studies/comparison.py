@@ -112,8 +112,28 @@ def by_key(runs: Sequence[Run], key: str) -> list[Run]:
         near = difflib.get_close_matches(key, known, n=1)
         raise RunError(f"--by {key}: no run has this key" + (f"; did you mean {near[0]}?" if near else ""))
     name = key.rpartition(".")[2]
+    values = {_text(run, key) for run in runs}
+    if len({_short(value) for value in values}) == len(values):  # else the digits tell them apart
+        values = set()
     ordered = sorted(runs, key=lambda run: _in_order(run.config.get(key)))
-    return [replace(run, method=printable(f"{name} {_text(run, key)}")) for run in ordered]
+    return [
+        replace(run, method=printable(f"{name} {text if text in values else _short(text)}"))
+        for run in ordered
+        for text in [_text(run, key)]
+    ]
+
+
+def _short(text: str) -> str:
+    """A number with four digits; other texts as they are.
+
+    Example:
+        >>> _short("0.034639644598918023"), _short("48"), _short("lite0")
+        ('0.03464', '48', 'lite0')
+    """
+    try:
+        return text if len(text) <= 6 else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def _in_order(value: object) -> tuple[bool, float, str]:
@@ -145,6 +165,9 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
     by_name = {name: [run for run in runs if run.method == name] for name in names}
     groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
     config, config_notes = config_differences(groups)
+    others = [other for other, _ in config if by is not None and other != by.replace(".init_args.", ".")]
+    if others:
+        config_notes.append(f"The groups differ in {', '.join(others)} too: a difference may come from there.")
     resampled, image_notes = _resample(runs)
     differences = []
     for a, b in combinations(groups, 2):
@@ -152,7 +175,8 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
         if not pairs:
             seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
             image_notes.append(
-                f"{a.name} and {b.name} cannot be paired by seed (seeds {seeds}): no intervals."
+                f"{METHODS.get(a.name, a.name)} and {METHODS.get(b.name, b.name)} cannot be paired by seed, for they "
+                f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
     notes += _repetitions(groups)
@@ -256,8 +280,12 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
     contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]
-    if any(sorted(content) != sorted(contents[0]) for content in contents):
-        return {}, ["The runs were tested on different images or classes: no intervals over images."]
+    odd = [run.path for run, content in zip(runs, contents, strict=True) if sorted(content) != sorted(contents[0])]
+    if odd:
+        return {}, [
+            f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
+            "no intervals over images."
+        ]
     scored = runs[0].config.get("model.score_classes")
     judging = bootstrap.Judging(
         scored if isinstance(scored, list) else None,

@@ -12,7 +12,7 @@ from gain_lightning.studies.runs import printable
 
 COLUMNS = {  # of the table, and where summary.json has them
     "mAP": "test/mean_ap",
-    "seed": "test/seed_miou_best",
+    "mIoU": "test/seed_miou_best",
     "biased": "test/biased_accuracy",
 }
 STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
@@ -47,7 +47,7 @@ def runs_main(argv: Sequence[str]) -> int:
 def run_folders(root: str) -> Iterator[str]:
     """Folders with a run's summary or config below ``root``, itself included, sorted; not looked into further."""
     for folder, inner, files in os.walk(root):
-        inner.sort()
+        inner[:] = sorted(name for name in inner if name != "wandb_runs")  # what gain compare fetched from W&B
         is_run = "summary.json" in files and "report.html" not in files
         if is_run or ("config.yaml" in files and "checkpoints" in inner):
             inner.clear()

@@ -51,4 +51,9 @@ for (const table of document.querySelectorAll("table")) {
   }
 }
 
+// Paper has no way to open what is folded.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
+
 for (const choice of document.querySelectorAll(".choice")) choice.hidden = false;

@@ -129,6 +129,9 @@ def read_run(path: str) -> Run:
     """
     if not os.path.isdir(path):
         raise RunError(f"{path}: no such folder")
+    is_run = os.path.exists(os.path.join(path, "summary.json"))
+    if not is_run and glob.glob(os.path.join(glob.escape(path), "*/summary.json")):
+        raise RunError(f"{path}: is no run, but holds some: '{os.path.join(path, '*')}' names them")
     summary = _read_mapping(path, "summary.json", json.loads)
     state = summary.get("state")
     if state != "finished":

@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -261,7 +262,7 @@ class Sweep:
         self.study.tell(trial, state=TrialState.FAIL)
         if not is_there:
             known = ", ".join(sorted(metrics)) or "none at all"
-            self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number} has: {known}")
+            self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number:04d} has: {known}")
 
     def _give_up(self, reason: str) -> None:
         self.error = self.error or reason
@@ -335,7 +336,8 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").replace("\r", "\n").split("\n")
+    # a progress bar goes back in its line, or to one above
+    lines = re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", path.read_text(errors="replace"))
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output")[:300]
 
 
@@ -352,6 +354,10 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     started = time.monotonic()
     shown = {trial.number for trial in sweep.trials() if trial.state.is_finished()}
     num_lines = 0
+    if not sys.stdout.isatty():
+        left = sweep.num_trials - len(shown)
+        logs = sweep.folder / "trials" / "*" / "log.txt"
+        print(f"{left} of {sweep.num_trials} trials to run, {num_workers} at a time; their output: {logs}", flush=True)
     for thread in threads:
         thread.start()
     try:

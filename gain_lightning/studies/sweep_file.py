@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,8 +157,8 @@ class SweepFile:
     early_terminate: dict[str, int] = field(default_factory=dict)
     name: str = ""
 
-    def planned(self, seed: int = 0) -> list[dict[str, Any]]:
-        """Raw values of every trial; empty ones for a search that chooses as it goes."""
+    def planned(self) -> list[dict[str, Any]]:
+        """Raw values of every trial, drawn from the file's text; empty ones for a search that chooses as it goes."""
         varied = [parameter for parameter in self.parameters if len(parameter.values) != 1]
         if self.method == "grid":
             grid = [
@@ -168,7 +169,7 @@ class SweepFile:
         assert self.run_cap is not None
         if self.method == "bayes":
             return [{} for _ in range(self.run_cap)]
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(zlib.crc32(self.text.encode()))
         return [{p.key: p.draw(rng) for p in varied} for _ in range(self.run_cap)]
 
     def words(self, values: dict[str, Any]) -> list[str]:
@@ -308,6 +309,8 @@ def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
         raise SweepError(f"early_terminate.type is {tree.get('type')!r}, expected hyperband")
     if not metric:
         raise SweepError("metric.name is missing: early_terminate has to know what to look at")
+    if metric.startswith(("test/", "center/")):
+        raise SweepError(f"metric.name is {metric!r}, but early_terminate looks after each epoch: expected val/...")
     numbers = {key: tree[key] for key in ("min_iter", "max_iter", "s", "eta") if key in tree}
     for key, number in numbers.items():
         if not isinstance(number, int) or number < (2 if key == "eta" else 1):

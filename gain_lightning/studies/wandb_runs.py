@@ -69,13 +69,16 @@ def fetch_run(name: str, folder: Path) -> str:
     return str(out)
 
 
-def log_comparison(comparison: Comparison, folder: Path, project: str) -> None:
+def log_comparison(comparison: Comparison, folder: Path, project: str) -> str:
     """Log a written comparison as a W&B run: report, table of means, figures. Offline without key or network.
 
     Args:
         comparison: What was compared.
         folder: Where its files are; those of W&B are put beside them.
         project: Of W&B.
+
+    Returns:
+        Where the run is.
     """
     prepare_wandb(folder)
     import wandb
@@ -90,6 +93,7 @@ def log_comparison(comparison: Comparison, folder: Path, project: str) -> None:
     pictures = {path.stem: wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))}
     with wandb.init(project=project, job_type="compare", name=folder.name, dir=folder, config={"runs": runs}) as run:
         run.log({"report": wandb.Html(str(folder / "report.html")), "table": table, **pictures})
+        return run.url or f"offline, in {Path(run.dir).parent}"
 
 
 def _metrics_table(history: Iterable[dict[str, Any]]) -> str:

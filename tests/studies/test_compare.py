@@ -130,7 +130,7 @@ def test_tests_on_different_images_have_no_interval(make_run):
     comparison = compared(paths)
 
     assert {row.ci95 for row in comparison.differences} == {None}
-    assert "different images" in comparison.notes[0]
+    assert "other images or classes were tested" in comparison.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -266,6 +266,26 @@ def test_command_names_every_unusable_run(make_run, tmp_path, capsys):
     assert f"{missing}: no such folder" in error
     assert good not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_groups_by_a_key_say_what_else_differs_and_have_short_names(make_run):
+    numbers = {"a": (0.034639644598918023, 1), "b": (0.5, 5)}
+    runs = [
+        read_run(make_run(name, config={"model.am_weight": weight, "trainer.max_epochs": 5, "model.omega": omega}))
+        for name, (weight, omega) in numbers.items()
+    ]
+
+    comparison = compare(runs, by="model.am_weight")
+
+    assert [group.name for group in comparison.groups] == ["am_weight 0.03464", "am_weight 0.5"]
+    assert "The groups differ in model.omega too: a difference may come from there." in comparison.notes
+
+
+def test_folder_of_runs_is_told_from_a_run(make_run, tmp_path, capsys):
+    make_run("a")
+
+    assert compare_main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 2
+    assert f"is no run, but holds some: '{tmp_path / 'runs' / '*'}' names them" in capsys.readouterr().err
 
 
 def test_command_leaves_out_pruned_trials_and_says_so(make_run, tmp_path):

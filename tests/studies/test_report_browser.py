@@ -136,6 +136,15 @@ def test_page_is_never_wider_than_the_screen(open_report, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_paper_shows_every_column_and_what_is_folded(open_report):
+    page = open_report(viewport={"width": 690, "height": 1000})  # A4 between its margins
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("details:not([open])").count() == 0
+    for box in page.locator(".scroll").all():
+        assert box.evaluate("box => box.scrollWidth") <= 690
+
+
 def test_names_are_text_and_nothing_else(open_report):
     page = open_report()
     assert "broken" not in page.title()

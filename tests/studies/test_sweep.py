@@ -17,7 +17,7 @@ import yaml
 
 from gain_lightning.cli import main
 from gain_lightning.studies import sweep_wandb
-from gain_lightning.studies.sweep import Sweep
+from gain_lightning.studies.sweep import Sweep, _last_line
 from gain_lightning.studies.sweep_file import read_sweep_file
 
 # A trial: notes that it began and that it ended, and leaves the summary of a run.
@@ -144,11 +144,18 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(sweep_file, tmp_path, 
     ]
 
 
+def test_the_last_line_of_a_log_is_no_progress_bar(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("\rEpoch 0: 50%|###  | 1/2\n\rValidation: 100%|####| 2/2\x1b[Again fit: error: lr is negative\n")
+    assert _last_line(log).endswith("gain fit: error: lr is negative")
+    assert "%" not in _last_line(log)
+
+
 def test_a_metric_that_never_appears_stops_after_the_first_trial(sweep_file, tmp_path, capsys):
     path = sweep_file({"x": {"values": [1, 2, 3]}}, metric={"name": "val/ap", "goal": "maximize"})
     out = tmp_path / "out"
     assert main(["sweep", str(path), "--out", str(out)]) == 1
-    assert "metric.name is 'val/ap', but trial 0 has: other, score" in capsys.readouterr().err
+    assert "metric.name is 'val/ap', but trial 0000 has: other, score" in capsys.readouterr().err
     assert log_of(out) == ["begin 0000 1", "end 0000 1"]
 
 

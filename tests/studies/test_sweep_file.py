@@ -203,6 +203,7 @@ def test_a_normal_distribution_has_its_deviation():
         ("method: grid\ncommand: ['${env}']\nparameters: {a: {values: [1]}}", "command is empty"),
         ("method: grid\nprogram: t\nparameters: {a.b: {values: [1]}, a: {parameters: {b: {values: [2]}}}}", "parameters.a.b comes twice"),
         ("method: grid\nprogram: t\nmetric: {name: val/x}\nparameters: {a: {values: [1]}}\nearly_terminate: {type: hyperband, min_iter: 9, max_iter: 9}", "min_iter is 9, expected less than max_iter"),
+        ("method: grid\nprogram: t\nmetric: {name: test/x}\nparameters: {a: {values: [1]}}\nearly_terminate: {type: hyperband, min_iter: 1}", "metric.name is 'test/x', but early_terminate looks after each epoch"),
         ("a: [", "not readable as YAML"),
         ("- 1", "expected keys and values"),
     ],
