@@ -21,6 +21,7 @@ def log_in() -> str | None:
     """
     import wandb
 
+    wandb.teardown()  # a session of before has seen another environment
     try:
         if not wandb.login(prompt=False, verify=False):
             return NO_KEY
@@ -71,7 +72,9 @@ def prepare_wandb(folder: Path) -> None:
     """
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
     os.environ.setdefault("WANDB_SILENT", "true")
-    reason = log_in() if "WANDB_MODE" not in os.environ else None
+    # an agent of a sweep is online, and its session is shared with ours
+    is_settled = "WANDB_MODE" in os.environ or "WANDB_SWEEP_ID" in os.environ
+    reason = None if is_settled else log_in()
     if reason:
         os.environ["WANDB_MODE"] = "offline"
     if reason and reason != NO_KEY:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from gain_lightning import wandb_server
 from gain_lightning.wandb_server import NO_KEY, is_reachable, log_in, prepare_wandb
 
 KEY = "0123456789" * 4
@@ -102,6 +103,13 @@ def test_what_the_user_set_is_left_alone(environment, tmp_path):
     environment.setenv("WANDB_BASE_URL", NOWHERE)
     prepare_wandb(tmp_path / "run")
     assert os.environ["WANDB_MODE"] == "disabled"
+
+
+def test_a_trial_of_an_agent_keeps_the_agents_session(environment, tmp_path):
+    environment.setenv("WANDB_SWEEP_ID", "abc")
+    environment.setattr(wandb_server, "log_in", lambda: pytest.fail("logs in"))
+    prepare_wandb(tmp_path / "run")
+    assert "WANDB_MODE" not in os.environ
 
 
 def test_a_server_behind_a_proxy_is_reachable(server, environment):
