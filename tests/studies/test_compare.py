@@ -48,7 +48,7 @@ def test_differences_are_later_minus_earlier(make_study):
     }
     means = {group.name: group.metrics["test/energy"].mean for group in comparison.groups}
     row = difference(comparison, "test/energy", "gradcam", "gain_ext")
-    assert row.delta == means["gain_ext"] - means["gradcam"]
+    assert row.delta == pytest.approx(means["gain_ext"] - means["gradcam"])
     assert row.over == "images"
     assert row.ci95[0] < row.delta < row.ci95[1]
     assert row.is_clear
@@ -266,6 +266,18 @@ def test_command_names_every_unusable_run(make_run, tmp_path, capsys):
     assert f"{missing}: no such folder" in error
     assert good not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_difference_lies_within_its_own_interval(make_run):
+    """Even where the scores of single images were rounded, and the summary says a little more."""
+    paths = [make_run("a", "gradcam"), make_run("b", "gradcam")]
+    content = json.loads(Path(paths[1], "summary.json").read_text())
+    content["metrics"]["test/mean_ap"] += 0.0049
+    Path(paths[1], "summary.json").write_text(json.dumps({**content, "method": "gain"}))
+
+    (row,) = [row for row in compared(paths).differences if row.metric == "test/mean_ap"]
+
+    assert (row.delta, row.ci95) == (0, (0, 0))
 
 
 def test_groups_by_a_key_say_what_else_differs_and_have_short_names(make_run):
