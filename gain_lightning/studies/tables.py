@@ -34,8 +34,13 @@ def points(delta: float) -> str:
         >>> points(0.0314), points(-0.00001)
         ('+3.1', '0.0')
     """
+    return _points(delta).replace("-", "\N{MINUS SIGN}")
+
+
+def _points(delta: float) -> str:
+    """As :func:`points`, in letters that every terminal has."""
     text = f"{100 * delta:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text.replace("-", "\N{MINUS SIGN}")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def show(metric: str, stat: Stat | None) -> str:
@@ -70,12 +75,12 @@ def text_table(comparison: Comparison) -> str:
             previous = (row.a, row.b)
             title = " -> ".join(_end(METHODS.get(name, name), 14) for name in (row.a, row.b))
             lines += ["", f"{title:33}{'points':>6}  95 % interval"]
-        interval = f"{100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f}" if row.ci95 else "none"
+        interval = f"{_points(row.ci95[0])} to {_points(row.ci95[1])}" if row.ci95 else "none"
         sense = "over seeds, coarse" if row.over == "seeds" else ""
         if row.over == "images":
             sense = f"over images, {'excludes' if row.is_clear else 'includes'} 0"
         lines.append(
-            f"  {_cut(short_name(row.metric), 29):29}{100 * row.delta:+8.1f}  {interval:15} {sense}".rstrip()
+            f"  {_cut(short_name(row.metric), 29):29}{_points(row.delta):>8}  {interval:15} {sense}".rstrip()
         )
     for note in comparison.notes:
         lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
