@@ -146,7 +146,9 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(sweep_file, tmp_path, 
 
 def test_the_last_line_of_a_log_is_no_progress_bar(tmp_path):
     log = tmp_path / "log.txt"
-    log.write_text("\rEpoch 0: 50%|###  | 1/2\n\rValidation: 100%|####| 2/2\x1b[Again fit: error: lr is negative\n")
+    log.write_text(
+        "\rEpoch 0: 50%|###  | 1/2\n\rValidation: 100%|####| 2/2\x1b[Again fit: error: lr is negative\n"
+    )
     assert _last_line(log).endswith("gain fit: error: lr is negative")
     assert "%" not in _last_line(log)
 
@@ -434,7 +436,19 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(sweep_fil
     assert "postgresql+psycopg2://...@127.0.0.1:1/none: cannot be opened" in error
     assert "s3cret" not in error
     query = "postgresql+psycopg2://127.0.0.1:1/none?user=gain&password=s3cret"
-    assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--out", "x", "--storage", query]) == 1
+    assert (
+        main(
+            [
+                "sweep",
+                str(sweep_file({"x": {"values": [1]}})),
+                "--out",
+                str(tmp_path / "q"),
+                "--storage",
+                query,
+            ]
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert "postgresql+psycopg2://127.0.0.1:1/none: cannot be opened" in error
     assert "s3cret" not in error
