@@ -44,7 +44,9 @@ def check_maps_main(argv: list[str]) -> int:
         "gain check-maps", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument("--seed", type=int, default=0, help="draws random weights and orders (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="draws random weights and orders (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     for run in args.runs:
         maps = read_maps(run)
@@ -80,7 +82,9 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
             "classifier": with_random_weights(model, part=model.backbone.classifier),
             "all": with_random_weights(model),
         }
-    correlation = {name: rank_correlation(attention, _attend(m, image, label)[0]) for name, m in others.items()}
+    correlation = {
+        name: rank_correlation(attention, _attend(m, image, label)[0]) for name, m in others.items()
+    }
 
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
     mask = torch.from_numpy(maps.mask)[pairs.image] == pairs.label.view(-1, 1, 1) + 1

@@ -114,6 +114,10 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
         memory_format=torch.channels_last
     )
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with torch.enable_grad(), hooks, torch.compiler.set_stance("force_eager"):  # nothing is compiled on no device
+    with (
+        torch.enable_grad(),
+        hooks,
+        torch.compiler.set_stance("force_eager"),
+    ):  # nothing is compiled on no device
         functional_call(backbone, weights, (image,))
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)

@@ -12,31 +12,42 @@ from gain_lightning import VOID
 from gain_lightning.attention import EPS, Pairs
 
 SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
-DARKEST = 1e-4  # a map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite
+DARKEST = (
+    1e-4  # a map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite
+)
 
 
-def classification_loss(logits: Tensor, label: Tensor, *, task: str = "multi_label") -> Tensor:
+def classification_loss(
+    logits: Tensor, label: Tensor, *, task: str = "multi_label", reduction: str = "sum"
+) -> Tensor:
     """L_cl: multi-label soft margin loss as in the paper, or cross-entropy for single labels.
 
     Args:
         logits: Shape ``(N, C)``.
         label: 1 where the class is present, else 0, shape ``(N, C)``.
         task: ``multi_label`` or ``single_label``.
+        reduction: Over the classes of ``multi_label``: ``sum``, as Caffe's sigmoid cross-entropy loss, or ``mean``,
+            as torch's ``multilabel_soft_margin_loss``. The paper does not say. L_am and L_e do not shrink with
+            the number of classes, so beside a ``mean`` the weights that suit them do.
 
     Returns:
         Scalar, mean over images.
 
     Raises:
-        ValueError: If ``task`` is neither.
+        ValueError: If ``task`` or ``reduction`` is unknown.
 
     Example:
         >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+        tensor(1.3863)
+        >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), reduction="mean")
         tensor(0.6931)
     """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction is {reduction!r}, expected 'sum' or 'mean'")
     logits = _at_least_float32(logits)
     label = label.to(logits.dtype)
     if task == "multi_label":
-        return F.multilabel_soft_margin_loss(logits, label)
+        return F.multilabel_soft_margin_loss(logits, label) * (logits.shape[1] if reduction == "sum" else 1)
     if task == "single_label":
         return F.cross_entropy(logits, label.argmax(1))  # exactly one label each
     raise ValueError(f"task is {task!r}, expected 'multi_label' or 'single_label'")
@@ -185,7 +196,11 @@ def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reductio
         return 1 - total(maps * target) / total(maps).clamp_min(EPS)
     if loss == "cross_entropy":
         return -total(target * maps.clamp_min(DARKEST).log()) / total(target).clamp_min(EPS)
-    errors = {"l2": (maps - target).square(), "l1": (maps - target).abs(), "rrr": (1 - target) * maps.square()}
+    errors = {
+        "l2": (maps - target).square(),
+        "l1": (maps - target).abs(),
+        "rrr": (1 - target) * maps.square(),
+    }
     error = total(errors[loss])
     return error / valid.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else error
 

@@ -50,6 +50,7 @@ CHOICES = {
     "task": ("multi_label", "single_label"),
     "scaling": ("max", "minmax", "none"),
     "map_score": ("logit", "margin"),
+    "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),
     "ext_resolution": ("image", "map"),
     "ext_loss": SUPERVISION_LOSSES,
@@ -72,6 +73,8 @@ class GAIN(pl.LightningModule):
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
         output_stride: Input pixels per map cell; null keeps the backbone's own.
         task: ``multi_label`` (soft margin loss) or ``single_label`` (cross-entropy).
+        cl_reduction: ``sum`` or ``mean`` over classes in L_cl of many labels. Beside a sum, the two weights below mean
+            the same whatever the number of classes.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
@@ -114,6 +117,7 @@ class GAIN(pl.LightningModule):
         weights: str = "none",
         output_stride: int | None = None,
         task: str = "multi_label",
+        cl_reduction: str = "sum",
         am_weight: float = 0.0,
         ext_weight: float = 0.0,
         warmup_epochs: int = 0,
@@ -277,8 +281,11 @@ class GAIN(pl.LightningModule):
 
         features = self._features(image, again=kept_batch_norm_statistics)  # (N, K, h, w)
         logits = self.backbone.head(features)  # (N, C)
-        terms = {"loss_cl": classification_loss(logits[:num_weak], label[:num_weak], task=self.hparams.task)}
-        loss = terms["loss_cl"]
+        hparams = self.hparams
+        loss = classification_loss(
+            logits[:num_weak], label[:num_weak], task=hparams.task, reduction=hparams.cl_reduction
+        )
+        terms = {"loss_cl": loss}
         if am_weight or len(streams) > 1:
             pairs = label_pairs(torch.cat([self._mined(label[:num_weak], am_weight), label[num_weak:]]))
             score = self._map_score(logits)

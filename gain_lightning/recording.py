@@ -190,7 +190,9 @@ class RunRecord(pl.Callback):
                     logger.log_table("test/per_class", columns, rows)
             save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
         self.rows, self.kept = [], []
-        self._note_scores(trainer, **({"state": "finished"} if is_end else {}))  # last: then all else is there
+        self._note_scores(
+            trainer, **({"state": "finished"} if is_end else {})
+        )  # last: then all else is there
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -250,7 +252,9 @@ def class_table(
         >>> class_table(["boat"], {"num_images": [3], "ap": [0.5], "energy": [math.nan]})
         (['class', 'num_images', 'ap', 'energy'], [['boat', 3, 0.5, None]])
     """
-    shown = ([None if math.isnan(value) else round(value, 6) for value in values] for values in scores.values())
+    shown = (
+        [None if math.isnan(value) else round(value, 6) for value in values] for values in scores.values()
+    )
     return ["class", *scores], [list(row) for row in zip(class_names, *shown, strict=True)]
 
 

@@ -77,7 +77,7 @@ def softmax(values) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def classification_loss(logits, label, task: str) -> float:
+def classification_loss(logits, label, task: str, reduction: str = "sum") -> float:
     """L_cl."""
     total = 0.0
     for scores, present in zip(logits, label, strict=True):
@@ -87,7 +87,7 @@ def classification_loss(logits, label, task: str) -> float:
             terms = [
                 -math.log(sigmoid(s) if y else 1 - sigmoid(s)) for s, y in zip(scores, present, strict=True)
             ]
-            total += sum(terms) / len(terms)
+            total += sum(terms) / (len(terms) if reduction == "mean" else 1)
     return total / len(logits)
 
 

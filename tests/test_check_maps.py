@@ -50,7 +50,9 @@ def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeyp
     model, maps = load_model(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     assert check_maps(model, maps, 0)["rank_correlation"]["all"] < 0.9
     monkeypatch.setattr("gain_lightning.check_maps.with_random_weights", lambda module, part=None: module)
-    assert check_maps(model, maps, 0)["rank_correlation"] == pytest.approx({"classifier": 1, "all": 1}, abs=1e-5)
+    assert check_maps(model, maps, 0)["rank_correlation"] == pytest.approx(
+        {"classifier": 1, "all": 1}, abs=1e-5
+    )
 
 
 def test_without_masks_the_mask_has_no_score(run_dir):

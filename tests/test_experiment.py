@@ -288,7 +288,9 @@ def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path)
     assert records[-1]["exit"]["exit_code"] == 0
     own = json.loads((tmp_path / "run" / "summary.json").read_text())
     imported = read_run(fetch_run(str(file), tmp_path / "imported"))
-    scores = {key: value for key, value in own["metrics"].items() if key.startswith("test/") and value is not None}
+    scores = {
+        key: value for key, value in own["metrics"].items() if key.startswith("test/") and value is not None
+    }
     assert {key: v for key, v in imported.metrics.items() if key.startswith("test/")} == pytest.approx(scores)
     (table,) = file.parent.glob("files/media/table/test/per_class*.json")
     content = json.loads(table.read_text())

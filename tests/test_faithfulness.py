@@ -59,13 +59,14 @@ def test_random_weights_are_new_in_the_part_alone_and_the_module_stays(tiny_back
     changed = {name for name in before if not torch.equal(before[name], new[name])}
     own = {id(value) for value in tiny_backbone.classifier.parameters()}
     assert changed == {name for name, value in tiny_backbone.named_parameters() if id(value) in own}
-    assert all(
-        not torch.equal(value, all_new[name]) for name, value in before.items() if value.ndim > 1
-    )
+    assert all(not torch.equal(value, all_new[name]) for name, value in before.items() if value.ndim > 1)
 
 
 def test_rank_correlation_equals_scipy_and_is_nan_of_a_flat_map(generator):
-    a, b = torch.rand(3, 1, 5, 4, generator=generator), torch.rand(3, 1, 5, 4, generator=generator).round(decimals=1)
+    a, b = (
+        torch.rand(3, 1, 5, 4, generator=generator),
+        torch.rand(3, 1, 5, 4, generator=generator).round(decimals=1),
+    )
     b[2] = 0
     found = rank_correlation(a, b)
     expected = [spearmanr(x.flatten(), y.flatten()).statistic for x, y in zip(a[:2], b[:2], strict=True)]

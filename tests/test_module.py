@@ -100,7 +100,7 @@ def test_gain_without_weights_is_a_plain_classifier(batches, task):
     """Loss, gradients, BatchNorm statistics and the parameters after the step, to the bit."""
     weak, masked = batches
     weak["label"][1:] = torch.tensor([[0, 1, 0], [0, 0, 1]])
-    module = make_gain(task=task)
+    module = make_gain(task=task, cl_reduction="mean")
     plain = copy.deepcopy(module.backbone)
     configured = module.configure_optimizers()
     optimizer = torch.optim.AdamW(plain.parameters())
@@ -176,7 +176,9 @@ def erased_logits_of(module, weak, erased):
         ("max", "probability", "image", "mean", 1.0, "energy"),
     ],
 )
-def test_losses_equal_the_oracle(tiny_backbone, batches, scaling, score, resolution, reduction, guidance, name):
+def test_losses_equal_the_oracle(
+    tiny_backbone, batches, scaling, score, resolution, reduction, guidance, name
+):
     weak, masked = batches
     module = make_gain(
         copy.deepcopy(tiny_backbone),

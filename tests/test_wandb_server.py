@@ -67,7 +67,9 @@ def test_a_known_key_logs_in(server, environment):
 
 def test_a_key_of_an_earlier_login_counts_with_its_port(server, environment, tmp_path):
     environment.setenv("WANDB_BASE_URL", server)
-    (tmp_path / "netrc").write_text(f"machine {server.removeprefix('http://')}\n login user\n password {KEY}\n")
+    (tmp_path / "netrc").write_text(
+        f"machine {server.removeprefix('http://')}\n login user\n password {KEY}\n"
+    )
     (tmp_path / "netrc").chmod(0o600)
     assert log_in() is None
 

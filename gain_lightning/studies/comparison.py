@@ -167,7 +167,9 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
     config, config_notes = config_differences(groups)
     others = [other for other, _ in config if by is not None and other != by.replace(".init_args.", ".")]
     if others:
-        config_notes.append(f"The groups differ in {', '.join(others)} too: a difference may come from there.")
+        config_notes.append(
+            f"The groups differ in {', '.join(others)} too: a difference may come from there."
+        )
     resampled, image_notes = _resample(runs)
     differences = []
     for a, b in combinations(groups, 2):
@@ -252,7 +254,9 @@ def _repetitions(groups: Sequence[Group]) -> list[str]:
                 continue
             gaps = {key: abs(a.metrics[key] - b.metrics[key]) for key in shared}
             widest = max(gaps, key=gaps.__getitem__)
-            found = f"{widest} differs by {gaps[widest]:.4f}" if gaps[widest] else "no difference in any score"
+            found = (
+                f"{widest} differs by {gaps[widest]:.4f}" if gaps[widest] else "no difference in any score"
+            )
             notes.append(f"{a.path} and {b.path} have equal settings and seed: {found}.")
     return notes
 
@@ -260,7 +264,9 @@ def _repetitions(groups: Sequence[Group]) -> list[str]:
 def _text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
     value, folder = run.config.get(key), run.config.get("run_dir")
-    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)  # W&B writes 1.0 as 1
+    text = str(
+        int(value) if isinstance(value, float) and value.is_integer() else value
+    )  # W&B writes 1.0 as 1
     return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text
 
 
@@ -280,7 +286,11 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
     contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]
-    odd = [run.path for run, content in zip(runs, contents, strict=True) if sorted(content) != sorted(contents[0])]
+    odd = [
+        run.path
+        for run, content in zip(runs, contents, strict=True)
+        if sorted(content) != sorted(contents[0])
+    ]
     if odd:
         return {}, [
             f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
@@ -329,7 +339,9 @@ def _group_differences(
             deltas = [resampled[y.path][metric][1:] - resampled[x.path][metric][1:] for x, y in pairs]
             ci95, over = bootstrap.interval(np.mean(deltas, 0)), "images"
             # of the same scores as the interval: those of older runs were rounded on their way into the file
-            delta = float(np.mean([resampled[y.path][metric][0] - resampled[x.path][metric][0] for x, y in pairs]))
+            delta = float(
+                np.mean([resampled[y.path][metric][0] - resampled[x.path][metric][0] for x, y in pairs])
+            )
         else:
             deltas = [y.metrics[metric] - x.metrics[metric] for x, y in pairs]
             ci95, over = bootstrap.seed_interval(deltas), "seeds"

@@ -74,7 +74,11 @@ def example_rows(
         image_id, class_name = pair
         image, mask = (array[first.pair_image[places[pair]]] for array in (first.image, first.mask))
         tiles = [
-            Tile("image", f"Test image {image_id}", plotting.data_uri(plotting.shrink(image, _SIDE), lossy=True)),
+            Tile(
+                "image",
+                f"Test image {image_id}",
+                plotting.data_uri(plotting.shrink(image, _SIDE), lossy=True),
+            ),
             _truth(mask, first.pair_class[places[pair]] + 1, class_name),
         ]
         tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
@@ -114,7 +118,10 @@ def _map_tile(name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[P
     if not highest:
         caption, alt = f"{name}, all zero", f"{alt}: zero everywhere"
     elif pair in energies:
-        caption, alt = f"{name}, {100 * energies[pair]:.0f} %", f"{alt}: {100 * energies[pair]:.0f} % on the object"
+        caption, alt = (
+            f"{name}, {100 * energies[pair]:.0f} %",
+            f"{alt}: {100 * energies[pair]:.0f} % on the object",
+        )
     return Tile(caption, alt, plotting.data_uri(plotting.shrink(picture, _SIDE), lossy=True))
 
 

@@ -47,7 +47,9 @@ def runs_main(argv: Sequence[str]) -> int:
 def run_folders(root: str) -> Iterator[str]:
     """Folders with a run's summary or config below ``root``, itself included, sorted; not looked into further."""
     for folder, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if name != "wandb_runs")  # what gain compare fetched from W&B
+        inner[:] = sorted(
+            name for name in inner if name != "wandb_runs"
+        )  # what gain compare fetched from W&B
         is_run = "summary.json" in files and "report.html" not in files
         if is_run or ("config.yaml" in files and "checkpoints" in inner):
             inner.clear()

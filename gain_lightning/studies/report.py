@@ -81,7 +81,9 @@ def write_report(comparison: Comparison, path: Path) -> None:
         colour_bar=plotting.data_uri(plotting.colour_bar()),
         runs=[_provenance(run) for group in comparison.groups for run in group.runs],
     )
-    path.write_text(page, encoding="utf-8", errors="replace", newline="\n")  # the script's hash is of these bytes
+    path.write_text(
+        page, encoding="utf-8", errors="replace", newline="\n"
+    )  # the script's hash is of these bytes
 
 
 def _main_table(run: Run) -> ImageTable | None:
@@ -155,7 +157,10 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
     for group in comparison.groups:
         stats = [(metric, group.metrics.get(metric)) for metric in comparison.metrics]
         rows.append(
-            (group, [(show(m, stat), stat is not None and _is_best(stat.mean, best.get(m))) for m, stat in stats])
+            (
+                group,
+                [(show(m, stat), stat is not None and _is_best(stat.mean, best.get(m))) for m, stat in stats],
+            )
         )
     return rows
 

@@ -82,7 +82,9 @@ class Sweep:
         planned = self.file.planned()
         self.num_trials = len(planned)
         there = {_plan(trial) for trial in self.trials()}
-        for plan, raw in enumerate(planned):  # also after a kill in the middle of this, or beside another process
+        for plan, raw in enumerate(
+            planned
+        ):  # also after a kill in the middle of this, or beside another process
             if plan not in there:
                 self.study.enqueue_trial(raw, user_attrs={"plan": plan})
         self.token = _token(folder)
@@ -258,7 +260,9 @@ class Sweep:
             self.study.tell(trial, float(value))
             return
         is_there = self.file.metric in metrics
-        trial.set_user_attr("error", f"{self.file.metric} is not finite" if is_there else f"has no {self.file.metric}")
+        trial.set_user_attr(
+            "error", f"{self.file.metric} is not finite" if is_there else f"has no {self.file.metric}"
+        )
         self.study.tell(trial, state=TrialState.FAIL)
         if not is_there:
             known = ", ".join(sorted(metrics)) or "none at all"
@@ -357,7 +361,10 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     if not sys.stdout.isatty():
         left = sweep.num_trials - len(shown)
         logs = sweep.folder / "trials" / "*" / "log.txt"
-        print(f"{left} of {sweep.num_trials} trials to run, {num_workers} at a time; their output: {logs}", flush=True)
+        print(
+            f"{left} of {sweep.num_trials} trials to run, {num_workers} at a time; their output: {logs}",
+            flush=True,
+        )
     for thread in threads:
         thread.start()
     try:

@@ -126,7 +126,9 @@ class Parameter:
         steps = math.ceil((self.high - self.low) / self.q - 1e-9)
         points = (self.low + step * self.q for step in range(steps))
         whole = isinstance(self.q, int)
-        return Parameter(self.key, tuple(int(p) if whole and p % 1 == 0 else float(f"{p:.12g}") for p in points))
+        return Parameter(
+            self.key, tuple(int(p) if whole and p % 1 == 0 else float(f"{p:.12g}") for p in points)
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ class SweepFile:
             if word == "${args}":
                 words += args
             elif word == "${args_no_boolean_flags}":  # a flag is there or not
-                flags = {f"--{key}=true": [f"--{key}"] for key in values} | {f"--{key}=false": [] for key in values}
+                flags = {f"--{key}=true": [f"--{key}"] for key in values} | {
+                    f"--{key}=false": [] for key in values
+                }
                 words += [flag for arg in args for flag in flags.get(arg, [arg])]
             elif word == "${args_no_hyphens}":
                 words += [arg.removeprefix("--") for arg in args]
@@ -310,7 +314,9 @@ def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
     if not metric:
         raise SweepError("metric.name is missing: early_terminate has to know what to look at")
     if metric.startswith(("test/", "center/")):
-        raise SweepError(f"metric.name is {metric!r}, but early_terminate looks after each epoch: expected val/...")
+        raise SweepError(
+            f"metric.name is {metric!r}, but early_terminate looks after each epoch: expected val/..."
+        )
     numbers = {key: tree[key] for key in ("min_iter", "max_iter", "s", "eta") if key in tree}
     for key, number in numbers.items():
         if not isinstance(number, int) or number < (2 if key == "eta" else 1):

@@ -91,7 +91,9 @@ def log_comparison(comparison: Comparison, folder: Path, project: str) -> str:
     ]
     table = wandb.Table(columns=["group", "metric", "mean", "std", "n"], data=means)
     pictures = {path.stem: wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))}
-    with wandb.init(project=project, job_type="compare", name=folder.name, dir=folder, config={"runs": runs}) as run:
+    with wandb.init(
+        project=project, job_type="compare", name=folder.name, dir=folder, config={"runs": runs}
+    ) as run:
         run.log({"report": wandb.Html(str(folder / "report.html")), "table": table, **pictures})
         return run.url or f"offline, in {Path(run.dir).parent}"
 
@@ -143,7 +145,11 @@ def _read_from_server(name: str) -> tuple[str, dict[str, Any]]:
         raise RunError(f"{name}: no such folder, and not to be had from W&B: {reason}")
     try:
         run = wandb.Api(timeout=30).run(name)
-        content = {"config": dict(run.config), "summary": dict(run.summary), "history": list(run.scan_history())}
+        content = {
+            "config": dict(run.config),
+            "summary": dict(run.summary),
+            "history": list(run.scan_history()),
+        }
     except Exception as error:  # wandb raises many kinds, some with a long text
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(f"{name}: W&B does not give it ({reason})") from error

@@ -117,7 +117,11 @@ def test_resampled_scores_start_with_the_score_itself():
     )
 
     assert {key: len(values) for key, values in scores.items()} == dict.fromkeys(
-        [f"test/{name}" for name in ("mean_ap", "energy", "pointing", "accuracy", "further", "biased_accuracy")], 31
+        [
+            f"test/{name}"
+            for name in ("mean_ap", "energy", "pointing", "accuracy", "further", "biased_accuracy")
+        ],
+        31,
     )
     assert scores["test/accuracy"][0] == is_correct(table, Judging()).mean()
     assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.energy))

@@ -283,7 +283,9 @@ def test_a_difference_lies_within_its_own_interval(make_run):
 def test_groups_by_a_key_say_what_else_differs_and_have_short_names(make_run):
     numbers = {"a": (0.034639644598918023, 1), "b": (0.5, 5)}
     runs = [
-        read_run(make_run(name, config={"model.am_weight": weight, "trainer.max_epochs": 5, "model.omega": omega}))
+        read_run(
+            make_run(name, config={"model.am_weight": weight, "trainer.max_epochs": 5, "model.omega": omega})
+        )
         for name, (weight, omega) in numbers.items()
     ]
 

@@ -57,7 +57,11 @@ class FakeApi:
         if run_id == "none":
             raise ValueError(f"Could not find run <Run {name}>\nand much more")
         return types.SimpleNamespace(
-            id=run_id, state="finished", config=dict(CONFIG), summary=SCORES, scan_history=lambda: iter(HISTORY)
+            id=run_id,
+            state="finished",
+            config=dict(CONFIG),
+            summary=SCORES,
+            scan_history=lambda: iter(HISTORY),
         )
 
 
