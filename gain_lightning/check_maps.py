@@ -18,7 +18,7 @@ from gain_lightning.studies.runs import Maps, RunError, read_maps
 
 DESCRIPTION = """\
 Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
-  deletion    mean probability of a class while its pixels are taken away, brightest of the map first: low is good
+  deletion    mean probability (or amount) of a class while its pixels go, brightest of the map first: low is good
   insertion   the same while they appear in a blurred image: high is good
   random weights  rank correlation of maps with those of random weights: near 0 is good, near 1 the map
               does not depend on what the network has learnt
@@ -116,7 +116,7 @@ def _areas(model: GAIN, image: Tensor, maps: Tensor, pairs: Pairs, generator: to
 
     @torch.no_grad()
     def predict(image: Tensor) -> Tensor:
-        return model.probability(model(image))
+        return model.scores(model(image))
 
     parts = zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True)
     return torch.cat([torch.stack(deletion_and_insertion(predict, *part, generator)) for part in parts], 1)

@@ -61,7 +61,7 @@ def expected_cost(
 
     Args:
         module: A :class:`gain_lightning.GAIN`.
-        labels: Of the training images, ``(n, C)`` 0/1, or class indices ``(n,)``.
+        labels: Of the training images, ``(n, C)``, 0 where a class is absent, or class indices ``(n,)``.
         batch_size: Images of the weak stream a step and device.
         masked_batch_size: Images of the masked stream a step and device; 0 without one.
         optimizer: Adam's kind keeps two numbers a weight (AMSGrad three), momentum, Adagrad and RMSprop one each.
@@ -70,7 +70,7 @@ def expected_cost(
         The cost with guidance in force.
     """
     hparams = module.hparams
-    per_image = torch.ones(len(labels)) if labels.ndim == 1 else labels.sum(1).float()
+    per_image = torch.ones(len(labels)) if labels.ndim == 1 else (labels > 0).sum(1).float()
     if hparams.max_classes_per_image:
         per_image = per_image.clamp(max=hparams.max_classes_per_image)
     is_mined, is_supervised = hparams.am_weight > 0, hparams.ext_weight > 0 and masked_batch_size > 0

@@ -95,16 +95,19 @@ def summary_text(root: Path, listings: dict[str, Listing]) -> str:
     total = sum(map(len, listings.values()))
     if not total:
         return f"{root}: no picture"
-    per_picture = np.concatenate([listing.labels.sum(1) for listing in listings.values()])
+    labels = np.concatenate([listing.labels for listing in listings.values()])
+    per_picture = (labels > 0).sum(1)
     kind = (
         "single-label"
         if (per_picture == 1).all()
         else f"multi-label, {per_picture.mean():.2f} labels a picture"
     )
+    if _are_amounts(listings):
+        kind = f"amounts from {labels.min():g} to {labels.max():g}, mean {labels.mean():.3g}"
     class_names = next(iter(listings.values())).class_names
     rows = [["class", *listings]]
     rows += [
-        [name, *(str(int(listing.labels[:, idx].sum())) for listing in listings.values())]
+        [name, *(str(int((listing.labels[:, idx] > 0).sum())) for listing in listings.values())]
         for idx, name in enumerate(class_names)
     ]
     rows.append(
@@ -126,6 +129,10 @@ def summary_text(root: Path, listings: dict[str, Listing]) -> str:
     return "\n".join([f"{root}: {total} pictures, {len(class_names)} classes, {kind}", *lines])
 
 
+def _are_amounts(listings: dict[str, Listing]) -> bool:
+    return any((listing.labels > 1).any() or (listing.labels % 1 > 0).any() for listing in listings.values())
+
+
 def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
     """What is no problem, but may not be meant."""
     found: list[str] = []
@@ -133,7 +140,9 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
         return found
     first = next(iter(listings.values()))
     names = list(first.class_names)
-    if (np.concatenate([listing.labels.sum(1) for listing in listings.values()]) == 1).all():
+    if _are_amounts(listings):
+        found.append("labels are amounts: train with --model.task regression")
+    elif (np.concatenate([listing.labels.sum(1) for listing in listings.values()]) == 1).all():
         found.append("one label each: train with --model.task single_label")
     if "train" in listings:
         counts = listings["train"].labels.sum(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gain_lightning import VOID
 from gain_lightning.attention import EPS, Pairs
 
+TASKS = ("multi_label", "single_label", "regression")
 SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
 DARKEST = (
     1e-4  # a map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite
@@ -20,15 +21,16 @@ DARKEST = (
 def classification_loss(
     logits: Tensor, label: Tensor, *, task: str = "multi_label", reduction: str = "sum"
 ) -> Tensor:
-    """L_cl: multi-label soft margin loss as in the paper, or cross-entropy for single labels.
+    """L_cl: multi-label soft margin loss as in the paper; cross-entropy for single labels, squared error of amounts.
 
     Args:
         logits: Shape ``(N, C)``.
-        label: 1 where the class is present, else 0, shape ``(N, C)``.
-        task: ``multi_label`` or ``single_label``.
-        reduction: Over the classes of ``multi_label``: ``sum``, as Caffe's sigmoid cross-entropy loss, or ``mean``,
-            as torch's ``multilabel_soft_margin_loss``. The paper does not say. L_am and L_e do not shrink with
-            the number of classes, so beside a ``mean`` the weights that suit them do.
+        label: 1 where the class is present, else 0; or of ``regression`` its amount, in the unit of the logits;
+            shape ``(N, C)``.
+        task: ``multi_label``, ``single_label`` or ``regression``.
+        reduction: Over the classes of ``multi_label`` and ``regression``: ``sum``, as Caffe's sigmoid cross-entropy
+            loss, or ``mean``, as torch's ``multilabel_soft_margin_loss``. The paper does not say. L_am and L_e do not
+            shrink with the number of classes, so beside a ``mean`` the weights that suit them do.
 
     Returns:
         Scalar, mean over images.
@@ -50,7 +52,9 @@ def classification_loss(
         return F.multilabel_soft_margin_loss(logits, label) * (logits.shape[1] if reduction == "sum" else 1)
     if task == "single_label":
         return F.cross_entropy(logits, label.argmax(1))  # exactly one label each
-    raise ValueError(f"task is {task!r}, expected 'multi_label' or 'single_label'")
+    if task == "regression":
+        return F.mse_loss(logits, label) * (logits.shape[1] if reduction == "sum" else 1)
+    raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
 
 
 def mean_per_image(values: Tensor, pairs: Pairs, num_images: Tensor | int) -> Tensor:
@@ -86,9 +90,10 @@ def attention_mining_loss(
         erased_logits: The network's logits on each pair's erased image, shape ``(P, C)``.
         pairs: The P pairs.
         score: s^c as a ``probability`` (sigmoid; or, single-label, what a softmax says above chance, 1/C: it
-            cannot say "none", so asking for less would be asking for another class; both are bounded below
-            by 0) or as a ``logit`` (Eq. 5 to the letter; without a lower bound).
-        task: ``multi_label`` or ``single_label``.
+            cannot say "none", so asking for less would be asking for another class; or, regression, the amount
+            that is still seen; all are bounded below by 0) or as a ``logit`` (Eq. 5 to the letter; without a
+            lower bound).
+        task: ``multi_label``, ``single_label`` or ``regression``.
 
     Returns:
         Scalar.
@@ -105,10 +110,16 @@ def attention_mining_loss(
         raise ValueError(f"score is {score!r}, expected 'probability' or 'logit'")
     scores = _at_least_float32(erased_logits)
     if score == "probability":
-        chance = 1 / scores.shape[1]
-        scores = (scores.softmax(1) - chance).relu() if task == "single_label" else scores.sigmoid()
+        scores = _left(scores, task)
     scores = scores.gather(1, pairs.label.unsqueeze(1)).squeeze(1)  # (P,)
     return mean_per_image(scores, pairs, pairs.num_images)
+
+
+def _left(logits: Tensor, task: str) -> Tensor:
+    """What an erased image still says of each class, at least 0."""
+    if task == "single_label":
+        return (logits.softmax(1) - 1 / logits.shape[1]).relu()
+    return logits.relu() if task == "regression" else logits.sigmoid()
 
 
 def attention_supervision_loss(

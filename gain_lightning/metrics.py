@@ -7,7 +7,7 @@ is judged for a class that the image's label names. Void pixels never count.
 import torch
 import torchmetrics
 from torch import Tensor
-from torchmetrics.classification import MultilabelAveragePrecision
+from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning import VOID
@@ -186,7 +186,7 @@ class SeedIoU(torchmetrics.Metric):
         return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
 
 
-class MeanAP(MultilabelAveragePrecision):
+class MeanAP(torchmetrics.Metric):
     """Average precision of every class, and its mean over those that the set shows.
 
     Args:
@@ -198,15 +198,55 @@ class MeanAP(MultilabelAveragePrecision):
         ``num_images`` ``(C,)``, how many show each class.
     """
 
+    # torchmetrics' own MultilabelAveragePrecision refuses a single class
+    full_state_update = False
+    higher_is_better = True
+
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
-        super().__init__(num_classes, average=None)
+        super().__init__()
         self.scored = list(range(num_classes)) if score_classes is None else score_classes
+        self.add_state("score", [], dist_reduce_fx="cat")
+        self.add_state("target", [], dist_reduce_fx="cat")
+
+    def update(self, score: Tensor, target: Tensor) -> None:
+        """Add scores and labels 0/1 of a batch, both ``(N, C)``."""
+        self.score.append(score)
+        self.target.append(target.long())
 
     def compute(self) -> dict[str, Tensor]:
         """Average precision of each class, and the mean."""
-        num_images = (dim_zero_cat(self.target) > 0).sum(0)
-        ap = super().compute().masked_fill(num_images == 0, torch.nan)
+        score, target = dim_zero_cat(self.score), dim_zero_cat(self.target)
+        num_images = target.sum(0)
+        ap = torch.stack(
+            [binary_average_precision(*column) for column in zip(score.T, target.T, strict=True)]
+        )
+        ap = ap.masked_fill(num_images == 0, torch.nan)
         return {"ap": ap, "mean_ap": ap[self.scored].nanmean(), "num_images": num_images}
+
+
+class MeanAE(torchmetrics.MeanAbsoluteError):
+    """Mean absolute error of every class's amount, and its mean over classes.
+
+    Args:
+        num_classes: C.
+        score_classes: Class indices that the mean runs over; None takes all.
+
+    Returns of ``compute``:
+        ``of_class`` ``(C,)`` and ``mae``, in the labels' unit; ``num_images`` ``(C,)``, how many were judged.
+    """
+
+    def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
+        super().__init__(num_outputs=num_classes)
+        self.scored = list(range(num_classes)) if score_classes is None else score_classes
+
+    def compute(self) -> dict[str, Tensor]:
+        """The errors."""
+        of_class = super().compute()
+        return {
+            "of_class": of_class,
+            "mae": of_class[self.scored].mean(),
+            "num_images": self.total.expand(self.num_outputs),
+        }
 
 
 class PairMean(torchmetrics.Metric):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torchmetrics
@@ -26,12 +27,14 @@ from gain_lightning.attention import (
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
+    TASKS,
     attention_mining_loss,
     attention_supervision_loss,
     classification_loss,
     num_supervised,
 )
 from gain_lightning.metrics import (
+    MeanAE,
     MeanAP,
     PairMean,
     SeedIoU,
@@ -47,7 +50,7 @@ INFERENCE_MODE = (
 )
 SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
 CHOICES = {
-    "task": ("multi_label", "single_label"),
+    "task": TASKS,
     "scaling": ("max", "minmax", "none"),
     "map_score": ("logit", "margin"),
     "cl_reduction": ("sum", "mean"),
@@ -72,9 +75,10 @@ class GAIN(pl.LightningModule):
         backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
         output_stride: Input pixels per map cell; null keeps the backbone's own.
-        task: ``multi_label`` (soft margin loss) or ``single_label`` (cross-entropy).
-        cl_reduction: ``sum`` or ``mean`` over classes in L_cl of many labels. Beside a sum, the two weights below mean
-            the same whatever the number of classes.
+        task: ``multi_label`` (soft margin loss), ``single_label`` (cross-entropy) or ``regression`` (squared error):
+            then labels are amounts from 0 on, a count or a size, and a class is present where its amount is above 0.
+        cl_reduction: ``sum`` or ``mean`` over classes in L_cl, but of single labels. Beside a sum, the two weights
+            below mean the same whatever the number of classes.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
@@ -153,16 +157,22 @@ class GAIN(pl.LightningModule):
             self.backbone.features.compile(dynamic=True)  # the number of erased images changes
         score_names = class_names if score_classes is None else score_classes
         self.scored = [class_names.index(name) for name in score_names]
+        if task == "regression":  # unit of the logits: the mean amount of each class where it is present
+            self.register_buffer("amount_unit", torch.ones(num_classes))
         self.val_metrics = self._new_metrics()
         self.test_metrics = self._new_metrics()
         self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
-        self.accuracies = nn.ModuleList()  # of every test set
+        self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
         self.train()  # Lightning keeps the modes it finds
 
     def _new_metrics(self) -> nn.ModuleDict:
-        return nn.ModuleDict(
-            {"ap": MeanAP(len(self.hparams.class_names), self.scored), **self._new_map_metrics()}
+        num_classes = len(self.hparams.class_names)
+        decision = (
+            {"mae": MeanAE(num_classes, self.scored)}
+            if self.hparams.task == "regression"
+            else {"ap": MeanAP(num_classes, self.scored)}
         )
+        return nn.ModuleDict({**decision, **self._new_map_metrics()})
 
     def _new_map_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)
@@ -192,9 +202,14 @@ class GAIN(pl.LightningModule):
         """Refuse inference mode, and a GAIN_ext without masks, before any step."""
         if stage != "predict" and self.trainer.validate_loop.inference_mode:
             raise RuntimeError(INFERENCE_MODE)
+        self._check_amounts(self.trainer.datamodule)
         if self.hparams.task == "single_label":
             self._check_single_labels(self.trainer.datamodule)
         labels = getattr(getattr(self.trainer.datamodule, "train_set", None), "labels", None)
+        if stage == "fit" and self.hparams.task == "regression" and labels is not None:
+            labels = torch.as_tensor(labels, dtype=torch.float32)
+            count = (labels > 0).sum(0)
+            self.amount_unit.copy_(torch.where(count > 0, labels.sum(0) / count.clamp_min(1), 1))
         if stage == "fit" and self.hparams.task == "multi_label" and labels is not None:
             if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
                 rank_zero_warn(
@@ -214,13 +229,25 @@ class GAIN(pl.LightningModule):
                     "masks and data.mask_budget > 0, or boxes and data.supervision box, or model.ext_weight 0"
                 )
 
+    def _check_amounts(self, data: Any) -> None:
+        """Refuse amounts where the task wants classes, and amounts below 0."""
+        is_regression = self.hparams.task == "regression"
+        for name, images in _image_sets(data).items():
+            labels = np.asarray(getattr(images, "labels", None) if images is not None else ())
+            if labels.ndim != 2:
+                continue
+            fits = labels >= 0 if is_regression else (labels == 0) | (labels == 1)
+            if not fits.all():  # nan fits neither
+                row, class_idx = np.argwhere(~fits)[0]
+                expected = "amounts from 0 on" if is_regression else "0 or 1, or model.task regression"
+                raise ValueError(
+                    f"{name}: image {images.ids[row]} has {labels[row, class_idx]:g} for "
+                    f"{self.hparams.class_names[class_idx]}, expected {expected}"
+                )
+
     def _check_single_labels(self, data: Any) -> None:
         """Refuse images of any set in use that have no label or several."""
-        sets = {"training": getattr(data, "train_set", None), "validation": getattr(data, "val_set", None)}
-        sets |= {
-            f"test set {name}": images for name, images in (getattr(data, "test_sets", None) or {}).items()
-        }
-        for name, images in sets.items():
+        for name, images in _image_sets(data).items():
             labels = getattr(images, "labels", None)
             wrong = [] if labels is None or labels.ndim == 1 else (labels.sum(1) != 1).nonzero()[0]
             if len(wrong):
@@ -282,8 +309,9 @@ class GAIN(pl.LightningModule):
         features = self._features(image, again=kept_batch_norm_statistics)  # (N, K, h, w)
         logits = self.backbone.head(features)  # (N, C)
         hparams = self.hparams
+        target = label / self.amount_unit if hparams.task == "regression" else label
         loss = classification_loss(
-            logits[:num_weak], label[:num_weak], task=hparams.task, reduction=hparams.cl_reduction
+            logits[:num_weak], target[:num_weak], task=hparams.task, reduction=hparams.cl_reduction
         )
         terms = {"loss_cl": loss}
         if am_weight or len(streams) > 1:
@@ -408,23 +436,26 @@ class GAIN(pl.LightningModule):
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
             self._update_map_scores(self.center_metrics, maps, batch["mask"], outputs["pairs"])
-        self.accuracies[dataloader_idx].update(self._is_correct(outputs["probability"], batch["label"]))
+        self.decisions[dataloader_idx].update(self._judged(outputs["score"], batch["label"]))
         return outputs
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Probability ``(N, C)`` of a batch of pictures."""
-        return {"probability": self.probability(self(batch["image"]))}
+        """Scores ``(N, C)`` of a batch of pictures."""
+        return {"score": self.scores(self(batch["image"]))}
 
     def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
-        """Outputs for callbacks: probability (N, C), raw maps (P, 1, H, W), pairs; metrics are updated."""
+        """Outputs for callbacks: score (N, C), raw maps (P, 1, H, W), pairs; metrics are updated."""
         label = self._multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
-        probability = self.probability(logits)
+        score = self.scores(logits)
         maps = resize_maps(maps, batch["image"].shape[2:])
         if metrics is not None:
-            metrics["ap"].update(probability, label.long())
+            if "mae" in metrics:
+                metrics["mae"].update(score, label)
+            else:
+                metrics["ap"].update(score, label.long())
             self._update_map_scores(metrics, maps, batch["mask"], pairs)
-        return {"probability": probability, "maps": maps, "pairs": pairs}
+        return {"score": score, "maps": maps, "pairs": pairs}
 
     def _update_map_scores(self, metrics: nn.ModuleDict, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
         judged = with_mask(mask, pairs)
@@ -432,16 +463,21 @@ class GAIN(pl.LightningModule):
         metrics["pointing"].update(pointing_hit(maps, mask, pairs)[judged], pairs.label[judged])
         metrics["seed"].update(scale_maps(maps), mask, pairs)
 
-    def probability(self, logits: Tensor) -> Tensor:
-        """Probability of every class, ``(N, C)``."""
-        return logits.float().softmax(1) if self.hparams.task == "single_label" else logits.float().sigmoid()
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
+        logits = logits.float()
+        if self.hparams.task == "regression":
+            return logits * self.amount_unit
+        return logits.softmax(1) if self.hparams.task == "single_label" else logits.sigmoid()
 
-    def _is_correct(self, probability: Tensor, label: Tensor) -> Tensor:
-        """Whether each image's decision is right, ``(N,)``: on the data's accuracy class, else on the label."""
+    def _judged(self, score: Tensor, label: Tensor) -> Tensor:
+        """Each image's error, ``(N,)``; or whether its decision is right: on the data's accuracy class, else on all."""
         label = self._multi_hot(label)
+        if self.hparams.task == "regression":
+            return (score - label).abs()[:, self.scored].mean(1)
         if self.hparams.task == "single_label":
-            return (probability.argmax(1) == label.argmax(1)).float()
-        decision = (probability > 0.5).float()
+            return (score.argmax(1) == label.argmax(1)).float()
+        decision = (score > 0.5).float()
         name = self.trainer.datamodule.accuracy_class
         if name is None:
             return (decision == label).all(1).float()
@@ -453,16 +489,19 @@ class GAIN(pl.LightningModule):
         self._log_scores("val", self.val_metrics)
 
     def on_test_epoch_start(self) -> None:
-        """One accuracy for every test set."""
+        """One accuracy, or error, for every test set."""
         metrics = [torchmetrics.MeanMetric() for _ in self.trainer.datamodule.test_sets]
-        self.accuracies = nn.ModuleList(metrics).to(self.device)
+        self.decisions = nn.ModuleList(metrics).to(self.device)
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
         self.class_scores = self._log_scores("test", self.test_metrics)
         self._log_scores("center", self.center_metrics)
-        first, *others = (metric.compute() for metric in self.accuracies)
+        first, *others = (metric.compute() for metric in self.decisions)
         names = list(self.trainer.datamodule.test_sets)[1:]
+        if self.hparams.task == "regression":
+            self.log_dict({f"test/{name}_mae": value for name, value in zip(names, others, strict=True)})
+            return
         if others or self.hparams.task == "single_label" or self.trainer.datamodule.accuracy_class:
             self.log("test/accuracy", first)  # of many labels at once it says little
         self.log_dict({f"test/{name}": value for name, value in zip(names, others, strict=True)})
@@ -493,10 +532,25 @@ class GAIN(pl.LightningModule):
             ap = metrics["ap"].compute()
             scores = {"mean_ap": ap["mean_ap"], **scores}
             of_class = {"num_images": ap["num_images"], "ap": ap["ap"], **of_class}
+        if "mae" in metrics:
+            mae = metrics["mae"].compute()
+            scores = {"mae": mae["mae"], **scores}
+            of_class = {"num_images": mae["num_images"], "mae": mae["of_class"], **of_class}
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         for metric in metrics.values():
             metric.reset()
-        return {name: values.tolist() for name, values in of_class.items()}
+        # torchmetrics makes a number of the one value of a single class
+        return {name: values.reshape(-1).tolist() for name, values in of_class.items()}
+
+
+def _image_sets(data: Any) -> dict[str, Any]:
+    """The sets of a data module in use, by what they are for."""
+    test_sets = getattr(data, "test_sets", None) or {}
+    return {
+        "training": getattr(data, "train_set", None),
+        "validation": getattr(data, "val_set", None),
+        **{f"test set {name}": images for name, images in test_sets.items()},
+    }
 
 
 def is_distributed() -> bool:

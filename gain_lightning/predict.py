@@ -23,7 +23,7 @@ DESCRIPTION = """\
 Classify every picture below --images and map the attention of its classes. Writes, for picture a/b.jpg:
   OUT/a/b_CLASS.npy   the map at the picture's size, (H, W) float32, divided by its maximum
   OUT/a/b_CLASS.png   the map over the picture
-and OUT/predictions.csv: every class's probability, whether it was mapped, and the map's maximum before scaling.
+and OUT/predictions.csv: every class's probability (or amount), whether it was mapped, the map's maximum before scaling.
 """
 
 
@@ -51,7 +51,7 @@ def predict_main(argv: list[str]) -> int:
         "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="probability from which a class is found"
+        "--threshold", type=float, default=0.5, help="probability (or amount) from which a class is found"
     )
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
@@ -173,8 +173,8 @@ class _Writer(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        probability = outputs["probability"]
-        maps, pairs = self._map(pl_module, batch["image"], probability)
+        scores = outputs["score"]
+        maps, pairs = self._map(pl_module, batch["image"], scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
         for n, path in enumerate(batch["id"]):
             if batch["error"][n]:
@@ -186,19 +186,19 @@ class _Writer(pl.Callback):
             for class_idx, name in enumerate(pl_module.hparams.class_names):
                 p = mapped.get(class_idx)
                 strength = "" if p is None else f"{float(maximum[p]):.6g}"
-                score = f"{float(probability[n, class_idx]):.6g}"
+                score = f"{float(scores[n, class_idx]):.6g}"
                 self.rows.append([str(relative), name, score, str(int(p is not None)), strength])
                 if p is not None:
                     self._write_map(relative, name, picture, maps[p : p + 1])
 
-    def _map(self, model: GAIN, image: Tensor, probability: Tensor) -> tuple[Tensor, Pairs]:
+    def _map(self, model: GAIN, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
         if self.classes:
-            wanted = torch.zeros_like(probability)
+            wanted = torch.zeros_like(scores)
             wanted[:, [model.hparams.class_names.index(name) for name in self.classes]] = 1
         else:
-            found = probability >= self.threshold
-            likeliest = torch.nn.functional.one_hot(probability.argmax(1), probability.shape[1])
+            found = scores >= self.threshold
+            likeliest = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
             wanted = torch.where(found.any(1, keepdim=True), found, likeliest.bool())
         _, maps, pairs = model.attend(image, wanted)
         return maps, pairs
@@ -213,5 +213,6 @@ class _Writer(pl.Callback):
         self.num_maps += 1
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        header = ["picture", "class", "probability", "mapped", "map_max"]
+        score = "amount" if pl_module.hparams.task == "regression" else "probability"
+        header = ["picture", "class", score, "mapped", "map_max"]
         write_atomically(self.out / "predictions.csv", csv_text(header, self.rows))

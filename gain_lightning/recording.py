@@ -165,7 +165,10 @@ class RunRecord(pl.Callback):
     ) -> None:
         """Note every image's scores, and keep the first images' maps."""
         name = list(trainer.datamodule.test_sets)[dataloader_idx]
-        self.rows += per_image_rows(name, batch, outputs, pl_module.hparams.class_names)
+        hparams = pl_module.hparams
+        self.rows += per_image_rows(
+            name, batch, outputs, hparams.class_names, with_amounts=hparams.task == "regression"
+        )
         if dataloader_idx == 0 and sum(len(kept["ids"]) for kept in self.kept) < NUM_KEPT_MAPS:
             self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
 
@@ -211,7 +214,9 @@ class RunRecord(pl.Callback):
             write_atomically(self.run_dir / "error.txt", text)
 
 
-def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]) -> list[dict[str, Any]]:
+def per_image_rows(
+    name: str, batch: dict, outputs: dict, class_names: list[str], *, with_amounts: bool = False
+) -> list[dict[str, Any]]:
     """One row a (image, class): the score, and where the image's mask shows the class, the map's scores."""
     maps, pairs, mask = outputs["maps"], outputs["pairs"], batch["mask"]
     judged = with_mask(mask, pairs)
@@ -228,14 +233,16 @@ def per_image_rows(name: str, batch: dict, outputs: dict, class_names: list[str]
     }
     present = {(int(image), int(label)) for image, label in zip(pairs.image, pairs.label, strict=True)}
     empty = dict.fromkeys(values, "")
-    probability = outputs["probability"].cpu().numpy()
+    score = outputs["score"].cpu().numpy()
+    amount = batch["label"].cpu().numpy() if with_amounts else None
     return [
         {
             "set": name,
             "id": image_id,
             "class": class_name,
             "present": int((n, c) in present),
-            "score": f"{probability[n, c]:.9g}",  # as many digits as float32 has: scores near 1 stay apart
+            "score": f"{score[n, c]:.9g}",  # as many digits as float32 has: scores near 1 stay apart
+            **({} if amount is None else {"amount": f"{amount[n, c]:.9g}"}),
             **of_pair.get((n, c), empty),
         }
         for n, image_id in enumerate(batch["id"])

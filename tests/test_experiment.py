@@ -618,3 +618,33 @@ def test_single_label_folder_trains_and_is_scored(tmp_path, capsys):
     metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
     assert metrics["test/accuracy"] == 1
     assert metrics["test/seed_miou"] is None  # there are no masks to judge maps by
+
+
+def test_one_class_alone_is_trained_and_tested(tmp_path):
+    """Such as defect or none; torchmetrics makes a plain number of one class's scores."""
+    (tmp_path / "images").mkdir()
+    lines = ["filename,classes,split"]
+    for index in range(12):
+        Image.fromarray(np.full((16, 16, 3), 20 * index, np.uint8)).save(tmp_path / "images" / f"{index}.png")
+        split = ("train", "val", "test")[max(0, index - 9)]
+        lines.append(f"{index}.png,{'defect' if index % 2 else ''},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    run_dir = tmp_path / "run"
+    arguments = [
+        *(
+            "fit",
+            "--data=FolderDataModule",
+            f"--data.root={tmp_path}",
+            "--data.image_size=32",
+            f"--run_dir={run_dir}",
+        ),
+        *(
+            "--data.batch_size=4",
+            "--data.num_workers=0",
+            "--trainer.max_epochs=1",
+            "--trainer.accelerator=cpu",
+        ),
+    ]
+    assert main(arguments) == 0
+    rows = list(csv.DictReader((run_dir / "per_class.csv").open()))
+    assert [(row["class"], row["num_images"]) for row in rows] == [("defect", "1")]

@@ -44,7 +44,7 @@ def _batch():
     mask = torch.tensor([[[1, 1], [0, 255]], [[0, 0], [0, 0]]])
     maps = torch.tensor([[[[4.0, 0.0], [4.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
     outputs = {
-        "probability": torch.tensor([[0.9, 0.2], [0.1, 0.6]]),
+        "score": torch.tensor([[0.9, 0.2], [0.1, 0.6]]),
         "maps": maps,
         "pairs": label_pairs(label),
     }

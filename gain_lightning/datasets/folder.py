@@ -4,7 +4,8 @@
 
     DIR/
       images/...            the pictures, in folders as you like
-      labels.csv            filename,classes[,split]   one row a picture; ; between classes, none is a negative
+      labels.csv            filename,classes[,split]   one row a picture; ; between classes, none is a negative;
+                            boat=3 is an amount, for task regression
       classes.txt           optional: class names, one a line; class c of a mask is line c
       masks/...png          optional: class indices, named like the picture (images/a/b.jpg: masks/a/b.png)
       masks/CLASS/...png    or one folder a class (images/a/b.jpg: masks/CLASS/a/b.png), anything but 0 is the class
@@ -74,11 +75,12 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
         problems.append(Problem(rows[0].file, 0, "names no class: every picture is a negative"))
     if len(class_names) >= VOID and ((root / "masks").is_dir() or (root / "boxes.csv").is_file()):
         raise ValueError(f"{root}: {len(class_names)} classes, but with masks or boxes at most {VOID - 1}")
-    labels = np.zeros((len(rows), len(class_names)), np.uint8)
+    is_amount = any(amount != 1 for entry in rows for amount in entry.classes.values())
+    labels = np.zeros((len(rows), len(class_names)), np.float32 if is_amount else np.uint8)
     for row, entry in enumerate(rows):
-        for name in entry.classes:
+        for name, amount in entry.classes.items():
             if name in class_idx:
-                labels[row, class_idx[name]] = 1
+                labels[row, class_idx[name]] = amount
             else:
                 what = f"unknown class {name!r} of {entry.filename}, expected one of {', '.join(class_names)}"
                 problems.append(Problem(entry.file, entry.line, what))
@@ -114,7 +116,7 @@ class _Row(NamedTuple):
     file: Path
     line: int
     filename: str
-    classes: list[str]
+    classes: dict[str, float]
     split: str
 
 
@@ -166,14 +168,20 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
     rows: dict[str, _Row] = {}
     for line, cells in _read_table(path, _LABEL_COLUMNS, problems):
         filename = _filename(cells["filename"])
-        classes = [name.strip() for name in cells["classes"].split(";") if name.strip()]
+        entries = [name.strip() for name in cells["classes"].split(";") if name.strip()]
+        amounts = [_amount(entry) for entry in entries]
+        classes = dict(amounts)
         if not stays_inside(cells["filename"]):
             problems.append(Problem(path, line, f"filename {cells['filename']!r} leaves the data folder"))
         elif filename in rows:
             what = f"{filename} is a duplicate of line {rows[filename].line}"
             problems.append(Problem(path, line, what))
         else:
-            if len(set(classes)) < len(classes):
+            for name, amount in amounts:
+                if not 0 <= amount < np.inf:
+                    what = f"{filename} has {amount:g} of {name}, expected an amount from 0 on"
+                    problems.append(Problem(path, line, what))
+            if len(classes) < len(amounts):
                 problems.append(Problem(path, line, f"{filename} names a class twice, a duplicate"))
             if "split" in cells and not cells["split"]:
                 problems.append(
@@ -192,6 +200,20 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
     return list(rows.values())
 
 
+def _amount(entry: str) -> tuple[str, float]:
+    """A class and how much of it; 1 where no number is given.
+
+    Example:
+        >>> _amount("boat=2.5"), _amount("a=b")
+        (('boat', 2.5), ('a=b', 1))
+    """
+    name, separator, amount = entry.rpartition("=")
+    try:
+        return (name.strip(), float(amount)) if separator else (entry, 1)
+    except ValueError:
+        return entry, 1
+
+
 def _read_class_folders(root: Path, problems: list[Problem]) -> list[_Row]:
     rows = []
     for path in list_pictures(root / "images"):
@@ -199,7 +221,7 @@ def _read_class_folders(root: Path, problems: list[Problem]) -> list[_Row]:
         if "/" not in filename:
             problems.append(Problem(path, 0, "lies in no class's folder, and there is no labels.csv"))
         else:
-            rows.append(_Row(path, 0, filename, [filename.split("/")[0]], ""))
+            rows.append(_Row(path, 0, filename, {filename.split("/")[0]: 1}, ""))
     if not rows and not problems:
         raise FileNotFoundError(f"{root / 'images'}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
     return rows
@@ -329,7 +351,7 @@ def _find_masks(
 
 
 class FolderDataModule(TwoStreamDataModule):
-    """Your own pictures, multi-label or single-label, laid out as data/README.md says.
+    """Your own pictures with one label, many, or amounts, laid out as data/README.md says.
 
     The splits ``train`` and ``val`` of ``labels.csv`` are what they say; every other split is a test set,
     ``test`` the first. Without a column ``split``, ``val_fraction`` of the pictures are drawn for ``val``.

@@ -18,7 +18,7 @@ class Listing:
         root: The folder.
         class_names: Names of the C classes.
         ids: Name of each picture, ``(n,)`` str.
-        labels: 1 where a class is present, ``(n, C)`` uint8.
+        labels: 1 where a class is present, ``(n, C)`` uint8; or its amount, float32.
         image_pattern: Path of a picture below ``root``, with ``{id}``.
         mask_pattern: Path of a mask, with ``{id}`` or ``{stem}`` (the id without its suffix); with
             ``{class_name}`` a mask holds one class alone (0 background, anything else the class).

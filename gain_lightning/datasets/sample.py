@@ -16,7 +16,7 @@ class Sample(TypedDict):
 
     Attributes:
         image: RGB picture, ``(3, H, W)`` uint8. The module normalises it on the device.
-        label: 1 where the class is present, else 0, ``(C,)`` float32.
+        label: 1 where the class is present, else 0; or its amount, for a regression; ``(C,)`` float32.
         mask: 0 background, 1..C class, 255 void, ``(H, W)`` uint8; all void when the image has no mask.
         id: Name of the image, unique in its data set.
     """

@@ -1,7 +1,7 @@
 """Shapes: made data sets whose bias is known, for a CPU and without files.
 
-Two scenes: boats that are always on water in training (``shapes_boat.py``), and a camera whose two
-orientations always lie on their own ground (``shapes_camera.py``).
+Three scenes: boats that are always on water in training (``shapes_boat.py``), a camera whose two orientations always
+lie on their own ground (``shapes_camera.py``), and boats to count, with a buoy for every boat (``shapes_count.py``).
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from gain_lightning.datasets import shapes_boat, shapes_camera
+from gain_lightning.datasets import shapes_boat, shapes_camera, shapes_count
 from gain_lightning.datasets.boxes import paint_boxes
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.sample import Sample, keep_classes, make_sample
 from gain_lightning.datasets.shapes_picture import SIZE
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
 
-SCENES = {"boat": shapes_boat, "camera": shapes_camera}
+SCENES = {"boat": shapes_boat, "camera": shapes_camera, "count": shapes_count}
 TEST_SETS = {
     "boat": ("test", "boat_without_water", "water_without_boat"),
     "camera": ("test", "other_grounds"),
+    "count": ("test",),
 }
 
 
@@ -27,7 +28,7 @@ class Shapes(Dataset):
     """Pictures of a split, made once and kept in memory (37 kB each).
 
     Args:
-        scene: ``boat`` or ``camera``.
+        scene: ``boat``, ``camera`` or ``count``.
         split: See ``draw_picture`` of the scene.
         indices: Which pictures, e.g. ``range(2400)``.
         seed, bias: See ``draw_picture`` of the scene.
@@ -85,11 +86,12 @@ class ShapesDataModule(TwoStreamDataModule):
     """Shapes with its biased training set and its test sets.
 
     Args:
-        scene: ``boat`` or ``camera``.
+        scene: ``boat``, ``camera`` or ``count``.
         num_train: Training pictures.
         num_val: Validation pictures, biased like the training's.
-        num_test: Pictures of the first test set: boats and water independent; cameras biased like the training's.
-        num_biased: Pictures of each further test set, which turns the bias round.
+        num_test: Pictures of the first test set: boats and water, or boats and buoys, independent; cameras biased like
+            the training's.
+        num_biased: Pictures of each further test set, which turns the bias round; ``count`` has none.
         bias: Share of the biased pictures that keep the scene's rule.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
         batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation: See

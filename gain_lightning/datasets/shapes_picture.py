@@ -16,7 +16,7 @@ class Picture:
 
     Attributes:
         image: ``(96, 96, 3)`` uint8.
-        label: 1 where the class is present, ``(C,)`` uint8.
+        label: 1 where the class is present, or the amount of it, ``(C,)`` uint8.
         mask: 0 background, 1..C class, ``(96, 96)`` uint8.
         boxes: Around each object, what another hides of it included.
         ground: Name of the background that the training set ties to a class, or ``""``.

@@ -60,7 +60,7 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
 
 
 def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
-    """Mean AP, energy and pointing of the main test set.
+    """Mean AP or error, energy and pointing of the main test set.
 
     Args:
         table: Of N images and C classes.
@@ -68,8 +68,9 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
         judging: Names the classes that mean AP runs over.
 
     Returns:
-        ``test/mean_ap``, the mean over classes; ``test/energy``, over judged pairs; ``test/pointing``, over
-        classes of each class's mean; each ``(R,)``, nan where nothing can be judged.
+        ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known;
+        ``test/energy``, over judged pairs; ``test/pointing``, over classes of each class's mean; each ``(R,)``,
+        nan where nothing can be judged.
     """
     classes = [
         i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored
@@ -82,7 +83,14 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
             "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
             "test/energy": (weight @ energy.sum(1)) / (weight @ num_energy.sum(1)),
             "test/pointing": _nanmean((weight @ pointing) / (weight @ num_pointing)),
+            "test/mae": weight @ absolute_error(table, judging) / weight.sum(1),
         }
+
+
+def absolute_error(table: ImageTable, judging: Judging) -> np.ndarray:
+    """Each image's absolute error, mean over the scored classes, ``(N,)``; nan where amounts are not known."""
+    columns = [judging.scored is None or name in judging.scored for name in table.class_names]
+    return np.abs(table.score - table.amount)[:, columns].mean(1)
 
 
 def is_correct(table: ImageTable, judging: Judging) -> np.ndarray:
@@ -119,7 +127,11 @@ def resampled_scores(
             for part, tables in zip(parts, runs, strict=True):
                 correct = is_correct(tables[name], judging)
                 key = "test/accuracy" if name == main else f"test/{name}"
-                values = image_scores(tables[name], weight, judging) if name == main else {}
+                values = (
+                    image_scores(tables[name], weight, judging)
+                    if name == main
+                    else {f"{key}_mae": weight @ absolute_error(tables[name], judging) / weight.sum(1)}
+                )
                 part.append({**values, key: weight @ correct / weight.sum(1)})
         for score, part in zip(scores, parts, strict=True):
             score.update({key: np.concatenate([chunk[key] for chunk in part]) for key in part[0]})

@@ -15,6 +15,7 @@ from gain_lightning.studies.runs import Run, RunError, printable, read_images
 METHODS = {"gradcam": "Grad-CAM", "gain": "GAIN", "gain_ext": "GAIN_ext"}  # in the order of every table
 METRICS = {  # short names, in the order of every table; accuracies of further test sets follow
     "test/mean_ap": "mAP",
+    "test/mae": "MAE",
     "test/seed_miou": "seed mIoU",
     "test/seed_miou_best": "best seed mIoU",
     "test/seed_threshold_best": "best threshold",
@@ -327,7 +328,9 @@ def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
 def _group_differences(
     a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
 ) -> Iterator[Difference]:
-    for metric in filter(is_score, metric_order([a, b])):
+    for metric in metric_order([a, b]):
+        if not (is_score(metric) or is_error(metric)):
+            continue
         if metric not in a.metrics or metric not in b.metrics:
             continue
         runs = [run for pair in pairs for run in pair]
@@ -356,5 +359,11 @@ def metric_order(groups: Sequence[Group]) -> list[str]:
 
 
 def is_score(metric: str) -> bool:
-    """Whether a metric is a fraction of 1 of which more is better: not a threshold or a loss."""
-    return not metric.split("/")[-1].startswith(("loss", "seed_threshold"))
+    """Whether a metric is a fraction of 1 of which more is better: not an error, a threshold or a loss."""
+    return not is_error(metric) and not metric.split("/")[-1].startswith(("loss", "seed_threshold"))
+
+
+def is_error(metric: str) -> bool:
+    """Whether a metric is an error in the labels' unit, of which less is better."""
+    name = metric.split("/")[-1]
+    return name == "mae" or name.endswith("_mae")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning import plotting
-from gain_lightning.studies.comparison import Comparison, Group, is_score
+from gain_lightning.studies.comparison import Comparison, Group, is_error, is_score
 from gain_lightning.studies.runs import Run, read_curves
 from gain_lightning.studies.tables import method_name, short_name
 
@@ -59,7 +59,9 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
     """
     curves = [[read_curves(run.path) for run in group.runs] for group in groups]
     found = dict.fromkeys(column for runs in curves for run in runs for column in run)
-    columns = [column for column in found if column.startswith("val/") and is_score(column)]
+    columns = [
+        column for column in found if column.startswith("val/") and (is_score(column) or is_error(column))
+    ]
     columns += [
         column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")
     ]
@@ -68,8 +70,8 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
     figures = []
     for column in dict.fromkeys(columns):
         is_percent = is_score(column)
-        title = f"{short_name(column.replace('val/', 'test/'))} (validation, %)"
-        title = title if is_percent else f"{_LOSSES.get(column, column)} (training)"
+        title = f"{short_name(column.replace('val/', 'test/'))} (validation{', %' if is_percent else ''})"
+        title = title if column.startswith("val/") else f"{_LOSSES.get(column, column)} (training)"
         lines = {
             method_name(group.name): _line(runs, column, axis, 100 if is_percent else 1)
             for group, runs in zip(groups, curves, strict=True)

@@ -12,14 +12,15 @@ from markupsafe import Markup
 
 from gain_lightning import plotting
 from gain_lightning.studies.bootstrap import main_set_first
-from gain_lightning.studies.comparison import Comparison, Difference, Group, is_score
+from gain_lightning.studies.comparison import Comparison, Difference, Group, is_error, is_score
 from gain_lightning.studies.examples import example_rows, first_runs
 from gain_lightning.studies.figures import Drawing, curve_figures, study_figures
 from gain_lightning.studies.runs import ImageTable, Run, printable, read_images
-from gain_lightning.studies.tables import method_name, points, short_name, show
+from gain_lightning.studies.tables import change, method_name, points, short_name, show
 
 _MEANINGS = {  # of the columns
     "test/mean_ap": "Classification: mean over classes of average precision.",
+    "test/mae": "Regression: mean absolute error, in the labels' unit.",
     "test/seed_miou": "Maps cut at 20 % of their maximum: mean IoU over background and classes.",
     "test/seed_miou_best": "The same at the threshold that suits the run best.",
     "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
@@ -33,6 +34,7 @@ _FURTHER_SET = "How often an image's decision is right on the test set of this n
 _WORDS = {
     "test/energy": ("puts more of its attention on the objects", "puts less of its attention on the objects"),
     "test/mean_ap": ("classifies better", "classifies worse"),
+    "test/mae": ("errs more", "errs less"),
     "test/biased_accuracy": ("is right more often", "is right less often"),
 }
 
@@ -57,6 +59,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     )
     environment.filters["method"] = method_name
     environment.filters["points"] = points
+    environment.filters["change"] = _change
     environment.filters["metric"] = short_name
     script = (here / "report.js").read_text(encoding="utf-8")
     tables = {run.path: _main_table(run) for run in first_runs(comparison.groups)}
@@ -71,6 +74,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         judged=_judged(next(iter(tables.values()), None)),
         columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
         is_score=is_score,
+        is_error=is_error,
         results=_results(comparison),
         center=_center(comparison),
         differences=_differences(comparison),
@@ -104,7 +108,7 @@ def _judged(table: ImageTable | None) -> str:
 
 
 def _meaning(metric: str) -> str:
-    is_further_set = metric.startswith("test/") and is_score(metric)
+    is_further_set = metric.startswith("test/") and is_score(metric)  # an error's name says it
     return _MEANINGS.get(metric, _FURTHER_SET if is_further_set else "")
 
 
@@ -125,12 +129,17 @@ def reading(comparison: Comparison) -> list[str]:
 
 
 def _clause(row: Difference) -> str:
-    name, change = short_name(row.metric), f"{points(row.delta)} points"
+    unit = "" if is_error(row.metric) else " points"
+    name, by = short_name(row.metric), f"{_change(row.delta, row.metric)}{unit}"
     if row.over != "images":
-        return f"changes {name} by {change}, without an interval over images"
+        return f"changes {name} by {by}, without an interval over images"
     if not row.is_clear:
-        return f"shows no clear change in {name} ({change})"
-    return f"{_WORDS[row.metric][row.delta < 0]} ({name} {change})"
+        return f"shows no clear change in {name} ({by})"
+    return f"{_WORDS[row.metric][row.delta < 0]} ({name} {by})"
+
+
+def _change(delta: float, metric: str) -> str:
+    return change(metric, delta).replace("-", "\N{MINUS SIGN}")
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -150,9 +159,10 @@ def _differences(comparison: Comparison) -> dict[str, list[list[Difference]]]:
 def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]]]:
     """Each group with its cells: text, and whether it is the best of its column."""
     best = {}
-    for metric in filter(is_score, comparison.metrics):
+    for metric in comparison.metrics:
         means = [group.metrics[metric].mean for group in comparison.groups if metric in group.metrics]
-        best[metric] = max(means) if len(means) > 1 else None
+        if len(means) > 1 and (is_score(metric) or is_error(metric)):
+            best[metric] = min(means) if is_error(metric) else max(means)
     rows = []
     for group in comparison.groups:
         stats = [(metric, group.metrics.get(metric)) for metric in comparison.metrics]

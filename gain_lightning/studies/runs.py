@@ -52,7 +52,8 @@ class Run:
 class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
 
-    ``energy`` and ``pointing`` are nan where a class is absent or without mask.
+    ``energy`` and ``pointing`` are nan where a class is absent or without mask, ``amount`` where the task is no
+    regression.
     """
 
     ids: list[str]
@@ -61,6 +62,7 @@ class ImageTable(NamedTuple):
     score: np.ndarray
     energy: np.ndarray
     pointing: np.ndarray
+    amount: np.ndarray
 
 
 class Maps(NamedTuple):
@@ -191,6 +193,7 @@ def read_images(path: str) -> dict[str, ImageTable]:
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
     for number, cells in rows:
         set_name, image_id, class_name, *rest = (cells[header.index(column)] for column in COLUMNS)
+        rest.append(cells[header.index("amount")] if "amount" in header else "")
         values = [_number(cell, name, number) for cell in rest]
         if values[0] not in (0, 1) or np.isnan(values[1]):
             raise RunError(

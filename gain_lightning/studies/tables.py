@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.studies.comparison import METHODS, METRICS, Comparison, Stat, is_score
+from gain_lightning.studies.comparison import METHODS, METRICS, Comparison, Stat, is_error, is_score
 
 
 def short_name(metric: str) -> str:
@@ -34,17 +34,22 @@ def points(delta: float) -> str:
         >>> points(0.0314), points(-0.00001)
         ('+3.1', '0.0')
     """
-    return _points(delta).replace("-", "\N{MINUS SIGN}")
+    return change("", delta).replace("-", "\N{MINUS SIGN}")
 
 
-def _points(delta: float) -> str:
-    """As :func:`points`, in letters that every terminal has."""
-    text = f"{100 * delta:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text
+def change(metric: str, delta: float) -> str:
+    """A difference of a metric, in letters that every terminal has: of scores in points, of an error in its unit.
+
+    Example:
+        >>> change("test/energy", -0.0314), change("test/mae", 0.0314)
+        ('-3.1', '+0.03')
+    """
+    text = f"{delta:+.2f}" if is_error(metric) else f"{100 * delta:+.1f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def show(metric: str, stat: Stat | None) -> str:
-    """Mean and spread: scores in percent, a threshold or loss as it is.
+    """Mean and spread: scores in percent, an error, threshold or loss as it is.
 
     Example:
         >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
@@ -59,7 +64,9 @@ def show(metric: str, stat: Stat | None) -> str:
 
 def text_table(comparison: Comparison) -> str:
     """The comparison as text, at most 80 columns wide."""
-    lines = ["Percent, mean ± standard deviation over runs"]
+    has_error = any(is_error(metric) for metric in comparison.metrics)
+    unit = "; MAE in the labels' unit" if has_error else ""
+    lines = [f"Percent, mean ± standard deviation over runs{unit}"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
         lines.append(
@@ -75,12 +82,12 @@ def text_table(comparison: Comparison) -> str:
             previous = (row.a, row.b)
             title = " -> ".join(_end(METHODS.get(name, name), 14) for name in (row.a, row.b))
             lines += ["", f"{title:33}{'points':>6}  95 % interval"]
-        interval = f"{_points(row.ci95[0])} to {_points(row.ci95[1])}" if row.ci95 else "none"
+        interval = " to ".join(change(row.metric, end) for end in row.ci95) if row.ci95 else "none"
         sense = "over seeds, coarse" if row.over == "seeds" else ""
         if row.over == "images":
             sense = f"over images, {'excludes' if row.is_clear else 'includes'} 0"
         lines.append(
-            f"  {_cut(short_name(row.metric), 29):29}{_points(row.delta):>8}  {interval:15} {sense}".rstrip()
+            f"  {_cut(short_name(row.metric), 29):29}{change(row.metric, row.delta):>8}  {interval:15} {sense}".rstrip()
         )
     for note in comparison.notes:
         lines += ["", *textwrap.wrap(f"Note: {note}", 80)]

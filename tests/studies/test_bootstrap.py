@@ -22,7 +22,8 @@ def make_table(num_images: int, num_classes: int = 2, seed: int = 0) -> ImageTab
     energy = np.where(present, rng.random(shape), np.nan)
     pointing = np.where(present, rng.random(shape) < 0.6, np.nan)
     names = [f"class_{i}" for i in range(num_classes)]
-    return ImageTable([f"{i:05}" for i in range(num_images)], names, present, score, energy, pointing)
+    amount = np.where(present, 1 + rng.random(shape), 0)
+    return ImageTable([f"{i:05}" for i in range(num_images)], names, present, score, energy, pointing, amount)
 
 
 def repeat(table: ImageTable, weight: np.ndarray) -> ImageTable:
@@ -104,7 +105,7 @@ def test_image_scores_pass_over_a_class_that_a_resample_lacks():
 def test_is_correct_follows_the_decision_rule(judging, expected):
     present = np.array([[False, True], [True, False]])
     score = np.array([[0.6, 0.7], [0.9, 0.8]])
-    table = ImageTable(["a", "b"], ["class_0", "class_1"], present, score, score, score)
+    table = ImageTable(["a", "b"], ["class_0", "class_1"], present, score, score, score, score)
 
     assert is_correct(table, judging).tolist() == expected
 
@@ -156,7 +157,7 @@ def test_interval_of_a_paired_difference_is_the_normal_one_on_a_large_set():
     common = rng.random((num_images, 1))
     values = [common, common + rng.normal(0.1, 0.2, (num_images, 1))]
     ids = [str(n) for n in range(num_images)]
-    runs = [{"test": ImageTable(ids, ["boat"], ones == 1, ones, value, ones)} for value in values]
+    runs = [{"test": ImageTable(ids, ["boat"], ones == 1, ones, value, ones, ones)} for value in values]
 
     a, b = resampled_scores(runs, Judging())
     low, high = interval(b["test/energy"][1:] - a["test/energy"][1:])

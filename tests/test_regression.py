@@ -1,0 +1,251 @@
+"""Task regression: labels are amounts, maps and masks are of what is counted."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import reference
+import torch
+from PIL import Image
+
+from gain_lightning.attention import erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
+from gain_lightning.cli import main
+from gain_lightning.datasets import ShapesDataModule
+from gain_lightning.datasets.shapes_count import MOST, SPLITS, draw_picture
+from gain_lightning.losses import attention_mining_loss, classification_loss
+from gain_lightning.metrics import MeanAE
+from gain_lightning.module import GAIN
+from gain_lightning.studies.comparison import compare
+from gain_lightning.studies.runs import read_run
+
+# Losses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_loss_of_amounts_is_the_squared_error(generator, reduction):
+    value, amount = torch.randn(2, 5, 3, generator=generator)
+    loss = classification_loss(value, amount, task="regression", reduction=reduction)
+    squares = [
+        [(v - a) ** 2 for v, a in zip(*rows, strict=True)]
+        for rows in zip(value.tolist(), amount.tolist(), strict=True)
+    ]
+    per_image = [sum(row) / (3 if reduction == "mean" else 1) for row in squares]
+    assert loss.item() == pytest.approx(sum(per_image) / 5, rel=1e-5)
+
+
+def test_mining_loss_of_amounts_is_what_is_still_seen():
+    """By hand: of image 0's classes 0.5 and nothing are left, of the one class of image 1 there are 2."""
+    erased = torch.tensor([[0.5, 9.0], [9.0, -1.0], [9.0, 2.0]])
+    pairs = label_pairs(torch.tensor([[3.0, 1.0], [0.0, 4.0]]))
+    assert attention_mining_loss(erased, pairs, task="regression").item() == pytest.approx(
+        ((0.5 + 0) / 2 + 2) / 2
+    )
+
+
+def test_error_of_amounts_against_loops(generator):
+    score, amount = torch.rand(2, 7, 3, generator=generator)
+    metric = MeanAE(3, [0, 2])
+    for rows in (slice(0, 4), slice(4, 7)):
+        metric.update(score[rows], amount[rows])
+    got = metric.compute()
+    of_class = [
+        np.mean([abs(s - a) for s, a in zip(score[:, c].tolist(), amount[:, c].tolist(), strict=True)])
+        for c in range(3)
+    ]
+    assert got["of_class"].tolist() == pytest.approx(of_class)
+    assert got["mae"].item() == pytest.approx((of_class[0] + of_class[2]) / 2)
+    assert got["num_images"].tolist() == [7, 7, 7]
+
+
+# The module -----------------------------------------------------------------------------------------------
+
+
+def make_module(**settings):
+    torch.manual_seed(0)
+    return GAIN(["boat", "buoy"], 32, task="regression", **settings)
+
+
+@pytest.fixture
+def batch(generator):
+    label = torch.tensor([[2.0, 0.0], [4.0, 1.5], [0.0, 0.0]])
+    mask = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    mask[0, 4:12, 4:12], mask[1, 20:30, 2:9], mask[1, :6, :6] = 1, 1, 2
+    return {
+        "image": torch.randn(3, 3, 32, 32, generator=generator),
+        "label": label,
+        "mask": mask,
+        "id": ["a", "b", "c"],
+    }
+
+
+def test_terms_of_a_step_by_hand(batch):
+    """Amounts in the unit of their class for L_cl and L_am; maps of the classes whose amount is above 0."""
+    module = make_module(am_weight=0.5, ext_weight=2.0, freeze_batch_norm=True).train()
+    module.amount_unit.copy_(torch.tensor([3.0, 1.5]))
+    terms = module.losses(batch, batch, 1.0)
+
+    backbone = module.backbone
+    features = backbone.features(batch["image"])
+    logits = backbone.head(features)
+    target = batch["label"] / torch.tensor([3.0, 1.5])
+    pairs = label_pairs(torch.tensor([[1, 0], [1, 1], [0, 0]]))
+    maps = scale_maps(grad_cam(features, logits, pairs))
+    erased = backbone(erase(batch["image"][pairs.image], soft_mask(resize_maps(maps, (32, 32)))))
+    left = [max(erased[p, c].item(), 0) for p, c in enumerate(pairs.label.tolist())]
+    large = resize_maps(maps, (32, 32))[:, 0].detach().numpy()
+    loss_ext = reference.supervision_loss(
+        list(large), batch["mask"].numpy(), batch["label"].numpy() > 0, "mean", "l2"
+    )
+    expected = {
+        "loss_cl": (logits - target).square().sum().item() / 3,
+        "loss_am": (left[0] + (left[1] + left[2]) / 2) / 3,
+        "loss_ext": loss_ext,
+    }
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value, rel=1e-4), name
+    total = expected["loss_cl"] + 0.5 * expected["loss_am"] + 2 * expected["loss_ext"]
+    assert terms["loss"].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_scores_are_in_the_labels_unit(batch):
+    module = make_module().eval()
+    module.amount_unit.copy_(torch.tensor([3.0, 1.5]))
+    logits = module(batch["image"])
+    assert torch.equal(module.scores(logits), logits * torch.tensor([[3.0, 1.5]]))
+
+
+# The count scene ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_label_counts_the_boats_that_mask_and_boxes_show(split):
+    from scipy.ndimage import label as components
+
+    for index in range(40):
+        picture = draw_picture(index, split)
+        count = int(picture.label[0])
+        assert 1 <= count <= MOST
+        assert len(picture.boxes.class_idx) == count
+        assert components(picture.mask)[1] <= count  # bodies may touch
+
+
+def count_buoys(picture) -> int:
+    from scipy.ndimage import label as components
+
+    image = picture.image.astype(int)
+    return components((image[..., 0] > 200) & (image[..., 2] < 90))[1]
+
+
+def test_training_has_a_buoy_for_every_boat_and_the_test_set_has_not():
+    train, test = ([draw_picture(index, split) for index in range(60)] for split in ("train", "test"))
+    assert all(count_buoys(picture) == picture.label[0] for picture in train)
+    boats, buoys = np.array([(picture.label[0], count_buoys(picture)) for picture in test]).T
+    assert abs(np.corrcoef(boats, buoys)[0, 1]) < 0.35
+
+
+# Whole runs -----------------------------------------------------------------------------------------------
+
+
+def train(tmp_path, name, *arguments):
+    run_dir = tmp_path / name
+    small = ["--data.num_train=64", "--data.num_val=16", "--data.num_test=40", "--data.batch_size=16"]
+    status = main(
+        [
+            *(
+                "fit",
+                "--config=experiments/count/gain_ext.yaml",
+                "--trainer.logger=false",
+                f"--run_dir={run_dir}",
+            ),
+            *(
+                "--trainer.max_epochs=2",
+                "--model.warmup_epochs=1",
+                "--trainer.accelerator=cpu",
+                *small,
+                *arguments,
+            ),
+        ]
+    )
+    return status, run_dir
+
+
+def test_a_run_reports_the_error_in_the_labels_unit(tmp_path, capsys):
+    """The unit is the mean amount of the training; MAE against per_image.csv; and the comparison resamples it."""
+    runs = [
+        train(tmp_path, "ext")[1],
+        train(tmp_path, "base", "--model.am_weight=0", "--model.ext_weight=0")[1],
+    ]
+    data = ShapesDataModule(scene="count", num_train=64, num_val=1, num_test=40)
+    data.setup("fit")
+    state = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    assert state["amount_unit"].item() == pytest.approx(data.train_set.labels.mean())
+    rows = list(csv.DictReader((runs[0] / "per_image.csv").open()))
+    assert [float(row["amount"]) for row in rows] == [
+        draw_picture(index, "test").label[0] for index in range(40)
+    ]
+    error = np.mean([abs(float(row["score"]) - float(row["amount"])) for row in rows])
+    metrics = json.loads((runs[0] / "summary.json").read_text())["metrics"]
+    assert metrics["test/mae"] == pytest.approx(error, rel=1e-5)
+    assert "test/mean_ap" not in metrics
+
+    comparison = compare([read_run(str(run)) for run in runs])
+    row = next(row for row in comparison.differences if row.metric == "test/mae")
+    assert row.over == "images"
+    assert row.ci95[0] <= row.delta <= row.ci95[1]
+    capsys.readouterr()
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "report")]) == 0
+    text = capsys.readouterr().out
+    assert "MAE in the labels' unit" in text
+    assert "MAE\N{NO-BREAK SPACE}↓" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", ["multi_label", "single_label"])
+def test_amounts_are_refused_by_other_tasks(tmp_path, capsys, task):
+    status, _ = train(tmp_path, "run", f"--model.task={task}")
+    assert status == 1
+    error = capsys.readouterr().err
+    assert re.search(
+        r"training: image train_0000\d has \d for boat, expected 0 or 1, or model.task regression", error
+    )
+
+
+def write_folder(root, amounts):
+    (root / "images").mkdir(parents=True)
+    lines = ["filename,classes,split"]
+    for index, amount in enumerate(amounts):
+        Image.fromarray(np.full((16, 16, 3), 20 * index, np.uint8)).save(root / "images" / f"{index}.png")
+        lines.append(f"{index}.png,{amount},{'val' if index % 3 == 0 else 'train'}")
+    (root / "labels.csv").write_text("\n".join(lines))
+
+
+def test_amounts_of_your_own_pictures(tmp_path, capsys):
+    write_folder(tmp_path / "data", ["boat=3", "boat=1.5;buoy=2", "", "boat", "buoy=4", "boat=2"])
+    assert main(["data", "check", str(tmp_path / "data")]) == 0
+    text = capsys.readouterr().out
+    assert "amounts from 0 to 4" in text
+    assert "train with --model.task regression" in text
+    arguments = [
+        *("fit", "--data=FolderDataModule", f"--data.root={tmp_path / 'data'}", "--data.image_size=32"),
+        *(
+            "--data.batch_size=2",
+            "--data.num_workers=0",
+            "--trainer.max_epochs=1",
+            "--trainer.accelerator=cpu",
+        ),
+        *("--model.task=regression", f"--run_dir={tmp_path / 'run'}"),
+    ]
+    assert main(arguments) == 0
+    rows = list(csv.DictReader((tmp_path / "run" / "per_image.csv").open()))
+    found = {(row["id"], row["class"]): float(row["amount"]) for row in rows}
+    assert found == {("0.png", "boat"): 3, ("0.png", "buoy"): 0, ("3.png", "boat"): 1, ("3.png", "buoy"): 0}
+
+
+def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
+    write_folder(tmp_path, ["boat=-1", "boat=2", "boat=nan", "boat=1"])
+    assert main(["data", "check", str(tmp_path)]) == 1
+    text = "".join(capsys.readouterr())
+    assert "labels.csv:2" in text
+    assert "0.png has -1 of boat, expected an amount from 0 on" in text
+    assert "2.png has nan of boat" in text
