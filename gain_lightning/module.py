@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ CHOICES = {
     "map_score": ("logit", "margin"),
     "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),
+    "am_gradient": ("all", "maps"),
     "ext_resolution": ("image", "map"),
     "ext_loss": SUPERVISION_LOSSES,
     "ext_reduction": ("mean", "sum"),
@@ -89,6 +91,8 @@ class GAIN(pl.LightningModule):
         map_score: Score that maps are of, Eq. 1: the ``logit``, or, single-label only, its ``margin`` over the
             others, which also shows evidence against them.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
+        am_gradient: What L_am moves: ``all`` of the network, also as the judge of erased images; or ``maps``: it
+            reaches the network through what is erased alone, so none can learn to deny what an erased image shows.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
             :func:`gain_lightning.losses.attention_supervision_loss`. Each wants a weight of its own.
@@ -131,6 +135,7 @@ class GAIN(pl.LightningModule):
         scaling: str = "max",
         map_score: str = "logit",
         am_score: str = "probability",
+        am_gradient: str = "all",
         ext_resolution: str = "image",
         ext_loss: str = "l2",
         ext_reduction: str = "mean",
@@ -358,8 +363,9 @@ class GAIN(pl.LightningModule):
         if not len(erased):
             erased_logits = erased.new_zeros(0, len(hparams.class_names))
         else:
-            with frozen_batch_norm(self.backbone):
-                erased_logits = self.backbone.head(self._features(erased, again=frozen_batch_norm))
+            judge = partial(frozen_batch_norm, weights=hparams.am_gradient == "maps")
+            with judge(self.backbone):
+                erased_logits = self.backbone.head(self._features(erased, again=judge))
         return attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)
 
     def _supervision_loss(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -585,16 +591,24 @@ def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def frozen_batch_norm(module: nn.Module) -> Iterator[None]:
-    """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored."""
+def frozen_batch_norm(module: nn.Module, *, weights: bool = False) -> Iterator[None]:
+    """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored.
+
+    With ``weights``, what is computed here gives the module's parameters no gradient either.
+    """
     layers = [layer for layer in batch_norm_layers(module) if layer.training]
+    held = [parameter for parameter in module.parameters() if weights and parameter.requires_grad]
     for layer in layers:
         layer.eval()
+    for parameter in held:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
         for layer in layers:
             layer.train()
+        for parameter in held:
+            parameter.requires_grad_(True)
 
 
 def _check(hparams: Any) -> None:

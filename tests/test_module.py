@@ -11,10 +11,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from gain_lightning import VOID
-from gain_lightning.attention import grad_cam, label_pairs, sample_labels
+from gain_lightning.attention import (
+    erase,
+    grad_cam,
+    label_pairs,
+    resize_maps,
+    sample_labels,
+    scale_maps,
+    soft_mask,
+)
 from gain_lightning.backbones import Backbone
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes_boat import CLASSES, draw_picture
+from gain_lightning.losses import attention_mining_loss
 from gain_lightning.module import GAIN, frozen_batch_norm
 
 SIDE = 32
@@ -1041,3 +1050,51 @@ def test_mining_every_second_batch_doubles_its_weight(tmp_path):
 def test_levers_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_gain(**settings)
+
+
+# What L_am moves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_gradient_of_the_maps_alone_is_that_of_a_judge_with_weights_of_its_own(batches, checkpointed):
+    """The oracle erases by the module's maps and asks a copy of its network."""
+    weak, _ = batches
+    settings = {"am_weight": 1.0, "second_order": True, "freeze_batch_norm": True}
+    module = make_gain(am_gradient="maps", checkpoint_features=checkpointed, **settings).train()
+    plain = make_gain(**settings).train()
+    judge = copy.deepcopy(plain.backbone).eval()
+    terms = module.losses(weak, None, 1.0)
+    (terms["loss"] - terms["loss_cl"]).backward()
+
+    features = plain.backbone.features(weak["image"])
+    pairs = label_pairs(weak["label"])
+    maps = grad_cam(features, plain.backbone.head(features), pairs, second_order=True)
+    mask = soft_mask(resize_maps(scale_maps(maps), (SIDE, SIDE)))
+    logits = judge(erase(weak["image"][pairs.image], mask))
+    attention_mining_loss(logits, pairs).backward()
+    for (name, ours), theirs in zip(
+        module.backbone.named_parameters(), plain.backbone.parameters(), strict=True
+    ):
+        assert ours.requires_grad
+        torch.testing.assert_close(
+            torch.zeros_like(ours) if ours.grad is None else ours.grad,
+            torch.zeros_like(ours) if theirs.grad is None else theirs.grad,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
+    assert any(
+        parameter.grad is not None and parameter.grad.any() for parameter in module.backbone.parameters()
+    )
+
+
+def test_the_gradient_of_the_maps_alone_differs_from_all(batches):
+    weak, _ = batches
+
+    def gradient(am_gradient):
+        module = make_gain(am_weight=1.0, am_gradient=am_gradient, freeze_batch_norm=True).train()
+        terms = module.losses(weak, None, 1.0)
+        (terms["loss"] - terms["loss_cl"]).backward()
+        return module.backbone.classifier.weight.grad, terms["loss_am"].item()
+
+    (ours, our_loss), (theirs, their_loss) = gradient("maps"), gradient("all")
+    assert our_loss == their_loss
+    assert not torch.allclose(ours, theirs)

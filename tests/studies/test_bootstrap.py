@@ -76,6 +76,8 @@ def test_image_scores_equal_loops_on_resampled_images():
         ]
         assert got["test/mean_ap"][r] == pytest.approx(np.mean(precisions))
         assert got["test/energy"][r] == pytest.approx(np.nanmean(drawn.energy))
+        errors = [abs(drawn.score[:, c] - drawn.amount[:, c]).mean() for c in (0, 2)]
+        assert got["test/mae"][r] == pytest.approx(np.mean(errors))
         assert got["test/pointing"][r] == pytest.approx(
             np.mean([np.nanmean(drawn.pointing[:, c]) for c in range(3)])
         )
@@ -120,7 +122,10 @@ def test_resampled_scores_start_with_the_score_itself():
     assert {key: len(values) for key, values in scores.items()} == dict.fromkeys(
         [
             f"test/{name}"
-            for name in ("mean_ap", "energy", "pointing", "accuracy", "further", "biased_accuracy")
+            for name in (
+                *("mean_ap", "mae", "energy", "pointing", "accuracy"),
+                *("further", "further_mae", "biased_accuracy"),
+            )
         ],
         31,
     )
