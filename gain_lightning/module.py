@@ -212,6 +212,12 @@ class GAIN(pl.LightningModule):
             self._check_single_labels(self.trainer.datamodule)
         labels = getattr(getattr(self.trainer.datamodule, "train_set", None), "labels", None)
         if stage == "fit" and self.hparams.task == "regression" and labels is not None:
+            augmentation = getattr(self.trainer.datamodule, "augmentation", None)
+            if augmentation is not None and augmentation.scale[1] > 1:
+                raise ValueError(
+                    f"data.augmentation.scale is {list(augmentation.scale)}, which cuts parts away, and amounts with "
+                    "them: expected at most 1 with model.task regression (and 1, 1 where amounts are sizes)"
+                )
             labels = torch.as_tensor(labels, dtype=torch.float32)
             count = (labels > 0).sum(0)
             self.amount_unit.copy_(torch.where(count > 0, labels.sum(0) / count.clamp_min(1), 1))

@@ -242,6 +242,16 @@ def test_amounts_of_your_own_pictures(tmp_path, capsys):
     assert found == {("0.png", "boat"): 3, ("0.png", "buoy"): 0, ("3.png", "boat"): 1, ("3.png", "buoy"): 0}
 
 
+def test_pictures_are_not_cut_where_amounts_count(tmp_path, capsys):
+    write_folder(tmp_path / "data", ["boat=3", "boat=2", "boat=1", "boat=2"])
+    arguments = [
+        *("fit", "--data=FolderDataModule", f"--data.root={tmp_path / 'data'}", "--model.task=regression"),
+        *("--data.batch_size=1", "--data.augmentation.scale=[0.8,1.25]", f"--run_dir={tmp_path / 'run'}"),
+    ]
+    assert main(arguments) == 1
+    assert "data.augmentation.scale is [0.8, 1.25], which cuts parts away" in capsys.readouterr().err
+
+
 def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
     write_folder(tmp_path, ["boat=-1", "boat=2", "boat=nan", "boat=1"])
     assert main(["data", "check", str(tmp_path)]) == 1
