@@ -15,6 +15,7 @@ _HOMES = {
     "Backbone": "backbones",
     "build_backbone": "backbones",
     "GAIN": "module",
+    "FolderDataModule": "datasets",
     "ShapesDataModule": "datasets",
     "VOC12DataModule": "datasets",
     "attention": "",
