@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs/demo
 SEED ?= 0
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 # A method that has its test scores is not trained again; one that was interrupted goes on.
 demo: .venv/installed
@@ -22,6 +22,10 @@ test: .venv/installed-test
 
 lint: .venv/installed-test
 	$(BIN)/ruff check gain_lightning tests benchmarks data
+
+# The pages as a site, docs/_build/docs/index.html; a link that leads nowhere is an error.
+docs: .venv/installed-test
+	$(BIN)/sphinx-build -q -W -c docs . docs/_build
 
 # Time and memory beside others, in under ten minutes; with GAIN_VOC_ROOT also of the loaders.
 bench: .venv/installed-test

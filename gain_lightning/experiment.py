@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -144,7 +145,9 @@ class ExperimentCLI(LightningCLI):
         if "LOCAL_RANK" not in os.environ:  # the other ranks of a run inherit the first one's choice
             files = [str(path) for path in config.get("config") or []]
             name = Path(files[-1]).stem if files else "run"
-            os.environ["GAIN_RUN_DIR"] = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            stem = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+            os.environ["GAIN_RUN_DIR"] = next(name for name in names if not Path(name).exists())
         if "GAIN_RUN_DIR" not in os.environ:
             raise ValueError(
                 "several processes were started at once: expected --run_dir, so that they agree on it"

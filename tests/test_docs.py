@@ -59,3 +59,28 @@ def test_method_page_names_functions_and_arguments_that_exist():
     table = text.split("## What the paper leaves open")[1].split("## What a map")[0]
     for name in re.findall(r"^\| [^|]+ \| `(\w+)`", table, flags=re.MULTILINE):
         assert name in arguments
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    """Links between pages, their headings and pictures, and every docstring that the API page shows."""
+    sphinx = pytest.importorskip("sphinx.cmd.build")
+    assert (
+        sphinx.main(["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), str(ROOT), str(tmp_path / "site")])
+        == 0
+    )
+    assert "grad_cam" in (tmp_path / "site" / "docs" / "api.html").read_text()
+
+
+def test_the_notebook_runs(tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
+    ours = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+    theirs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output.output_type for output in ours] == [output.output_type for output in theirs]
+
+
+def test_every_public_module_has_its_place_on_the_api_page():
+    text = (ROOT / "docs" / "api.md").read_text()
+    for name in ("attention", "losses", "metrics", "module", "backbones", "datasets.folder"):
+        assert f".. automodule:: gain_lightning.{name}\n" in text

@@ -648,3 +648,16 @@ def test_one_class_alone_is_trained_and_tested(tmp_path):
     assert main(arguments) == 0
     rows = list(csv.DictReader((run_dir / "per_class.csv").open()))
     assert [(row["class"], row["num_images"]) for row in rows] == [("defect", "1")]
+
+
+def test_two_runs_begun_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
+    monkeypatch.setattr("gain_lightning.experiment.time.strftime", lambda form: "20260101-000000")
+    config = str(Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml")
+    for _ in range(2):
+        assert main(["fit", "--config", config, *SMALL, "--trainer.logger=false"]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "gradcam-20260101-000000",
+        "gradcam-20260101-000000-2",
+    ]
