@@ -4,10 +4,8 @@ A page's commands run in its order in one folder that has experiments/, VOCdevki
 Trainings get a tiny network and a batch or two; they are tests of the words, not of what is learned.
 """
 
-import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
