@@ -1,0 +1,310 @@
+"""``gain seeds score``: how good localisation cues, activation maps or pseudo-masks are, wherever they come from."""
+
+import argparse
+import io
+import json
+import pickle
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gain_lightning import VOID
+from gain_lightning.datasets.images import read_mask
+from gain_lightning.files import write_atomically
+from gain_lightning.metrics import THRESHOLDS
+
+DESCRIPTION = """\
+Score cues against masks. CUES is one of
+  FILE.npz   image name -> (h, w) cues: 0 background, 1..C class, 255 none (SEC's published ones are 41 x 41)
+  DIR        of gain seeds; or of maps NAME.npy with {keys, cam, high_res}; or of pseudo-masks NAME.png
+Masks are sampled at the centres of the cues' cells; maps and pseudo-masks are judged at full size.
+"""
+VOC_NAMES = "voc"
+
+
+def score_seeds_main(argv: list[str]) -> int:
+    """Run ``gain seeds score``.
+
+    Args:
+        argv: The words after ``score``.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FileNotFoundError: If there are no cues or no masks.
+        ValueError: If cues and masks do not fit each other; it names the image.
+    """
+    parser = argparse.ArgumentParser(
+        "gain seeds score",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("cues", type=Path, metavar="CUES")
+    parser.add_argument(
+        "--masks", type=Path, required=True, help="folder of masks, NAME.png of class indices"
+    )
+    parser.add_argument(
+        "--class_names", help="file with a class a line, or voc (default: those of gain seeds, else numbers)"
+    )
+    parser.add_argument(
+        "--mean_over", nargs="+", help="classes that the mean runs over (default: all that occur)"
+    )
+    parser.add_argument("--json", type=Path, help="write the scores to this file too")
+    args = parser.parse_args(argv)
+    names = class_names(args.class_names, args.cues)
+    result = score_seeds(args.cues, args.masks, names, args.mean_over)
+    print(table(result))
+    if args.json:
+        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def class_names(given: str | None, cues: Path) -> list[str] | None:
+    """Names of the classes from 1 on; None where nobody says them."""
+    if given == VOC_NAMES:
+        from gain_lightning.datasets.voc12 import CLASSES
+
+        return list(CLASSES)
+    if given is not None:
+        return Path(given).read_text(encoding="utf-8-sig").split("\n")[: -1 or None]
+    provenance = cues / "provenance.json"
+    return json.loads(provenance.read_text())["class_names"] if provenance.is_file() else None
+
+
+def score_seeds(
+    cues: Path, masks: Path, names: list[str] | None = None, mean_over: list[str] | None = None
+) -> dict[str, Any]:
+    """Score cues, maps or pseudo-masks.
+
+    Args:
+        cues: See :data:`DESCRIPTION`.
+        masks: Folder of masks, ``NAME.png``.
+        names: Of classes 1, 2, ...; None calls them by their number.
+        mean_over: Names of the classes that the mean runs over; None takes all that masks or cues show.
+
+    Returns:
+        ``num_images``; ``classes``, by name ``precision``, ``recall``, ``iou`` and ``coverage`` (the share of the
+        class's pixels that carry any cue), ``background`` first, null where there is nothing to divide by; ``mean``
+        of the chosen classes; and with maps ``thresholds``, the mean IoU (background included) at each.
+
+    Raises:
+        FileNotFoundError: If there are no cues or no masks.
+        ValueError: If a cue and its mask do not fit; it names the image.
+    """
+    sweep: dict[float, np.ndarray] = {}
+    if cues.suffix == ".npz" or (cues / "cues.npz").is_file():
+        counts, num_images = _count(_cue_pairs(cues, masks))
+        maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
+    else:
+        maps = sorted(cues.rglob("*.npy"))
+        counts, num_images = (None, 0) if maps else _count(_mask_pairs(cues, masks))
+    if maps:
+        root = cues / "maps" if (cues / "maps").is_dir() else cues
+        sweep, num_mapped = _sweep(maps, root, masks)
+        if counts is None:
+            best = max(sweep, key=lambda threshold: _miou(sweep[threshold], None))
+            counts, num_images = sweep[best], num_mapped
+    shown = counts[1] + counts[2] > 0
+    labels = ["background", *(names or [f"class {index}" for index in range(1, len(shown))])]
+    if len(labels) < len(shown) and shown[len(labels) :].any():
+        raise ValueError(
+            f"{cues}: a cue or mask is of class {np.flatnonzero(shown).max()}, but there are {len(labels) - 1}"
+        )
+    unknown = [name for name in mean_over or [] if name not in labels]
+    if unknown:
+        raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
+    chosen = [labels.index(name) for name in mean_over] if mean_over else np.flatnonzero(shown)[1:].tolist()
+    scores = _scores(counts)
+    result: dict[str, Any] = {
+        "num_images": num_images,
+        "classes": {
+            labels[index]: {key: _plain(values[index]) for key, values in scores.items()}
+            for index in np.flatnonzero(shown)
+        },
+        "mean": {
+            key: _plain(np.nanmean(values[chosen])) if chosen else None for key, values in scores.items()
+        },
+        "mean_over": [labels[index] for index in chosen],
+    }
+    if sweep:
+        result["thresholds"] = {
+            str(threshold): _miou(count, [0, *chosen]) for threshold, count in sweep.items()
+        }
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as text, in percent, at most 80 columns wide."""
+
+    def row(name: str, scores: dict[str, float | None]) -> str:
+        cells = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
+        return f"{name[:24]:24}" + "".join(f"{cell:>11}" for cell in cells)
+
+    lines = [
+        f"{result['num_images']} images, percent",
+        f"{'':24}" + "".join(f"{key:>11}" for key in result["mean"]),
+    ]
+    lines += [row(name, scores) for name, scores in result["classes"].items()]
+    lines.append(row(f"mean of {len(result['mean_over'])} classes", result["mean"]))
+    if "thresholds" in result:
+        sweep = {float(key): value for key, value in result["thresholds"].items()}
+        best = max(sweep, key=lambda threshold: sweep[threshold])
+        lines.append(
+            f"maps: mIoU with background {100 * sweep[0.2]:.1f} at threshold 0.2, "
+            f"best {100 * sweep[best]:.1f} at {best:g}"
+        )
+    return "\n".join(lines)
+
+
+def _cue_pairs(cues: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    path = cues if cues.suffix == ".npz" else cues / "cues.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            cue = arrays[name]
+            if cue.ndim != 2 or cue.dtype != np.uint8:
+                raise ValueError(f"{path}: {name} is {cue.dtype} {cue.shape}, expected cues (h, w) uint8")
+            mask = _mask_of(name, masks)
+            if mask is not None:
+                rows, columns = (
+                    (2 * np.arange(n) + 1) * side // (2 * n)
+                    for n, side in zip(cue.shape, mask.shape, strict=True)
+                )
+                yield cue, mask[rows][:, columns]
+
+
+def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder}: no cues here, expected cues.npz, maps *.npy or pseudo-masks *.png"
+        )
+    for path in paths:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        mask = _mask_of(name, masks)
+        if mask is not None:
+            found = read_mask(path)
+            if found.shape != mask.shape:
+                raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
+            yield found, mask
+
+
+def _mask_of(name: str, masks: Path) -> np.ndarray | None:
+    path = masks / f"{name}.png"
+    return read_mask(path) if path.is_file() else None
+
+
+def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, int]:
+    """Pixels right, claimed, true and true under any cue, of every index, ``(4, 255)``; and the number of images."""
+    counts, num_images = np.zeros((4, VOID), np.int64), 0
+    for cue, mask in pairs:
+        valid = mask != VOID
+        cue, mask = cue[valid], mask[valid]
+        counts[0] += np.bincount(mask[cue == mask], minlength=VOID)[:VOID]
+        counts[1] += np.bincount(cue[cue != VOID], minlength=VOID)[:VOID]
+        counts[2] += np.bincount(mask, minlength=VOID)[:VOID]
+        counts[3] += np.bincount(mask[cue != VOID], minlength=VOID)[:VOID]
+        num_images += 1
+    if not num_images:
+        raise ValueError("no image has both a cue and a mask: expected masks NAME.png of the cues' images")
+    return counts, num_images
+
+
+def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    right, claimed, true, covered = counts
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "precision": right / claimed,
+            "recall": right / true,
+            "iou": right / (claimed + true - right),
+            "coverage": covered / true,
+        }
+
+
+def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.ndarray], int]:
+    """Counts at every threshold, of the strongest class above it, background elsewhere."""
+    counts = {threshold: np.zeros((4, VOID), np.int64) for threshold in THRESHOLDS}
+    num_images = 0
+    for path in paths:
+        mask = _mask_of(path.relative_to(root).with_suffix("").as_posix(), masks)
+        if mask is None:
+            continue
+        keys, maps = read_maps(path)
+        if maps.shape[1:] != mask.shape:
+            raise ValueError(f"{path}: maps of {maps.shape[1:]} pixels, expected {mask.shape} of its mask")
+        strongest = maps.max(0) if len(maps) else np.zeros(mask.shape)
+        classes = (keys + 1)[maps.argmax(0)] if len(maps) else np.zeros(mask.shape, np.int64)
+        for threshold, count in counts.items():
+            found = np.where(strongest > threshold, classes, 0)
+            count += _count([(found, mask)])[0]
+        num_images += 1
+    if not num_images:
+        raise ValueError(f"{root}: no map has a mask NAME.png in {masks}")
+    return counts, num_images
+
+
+def _miou(counts: np.ndarray, chosen: list[int] | None) -> float:
+    iou = _scores(counts)["iou"]
+    return float(np.nanmean(iou if chosen is None else iou[chosen]))
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
+
+    Args:
+        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W); arrays or
+            tensors.
+
+    Returns:
+        Classes ``(n,)`` int64, and maps ``(n, H, W)`` float32.
+
+    Raises:
+        ValueError: If the file is broken, holds other things, or names any code but that of arrays and tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            shape, _, dtype = (
+                np.lib.format.read_array_header_1_0(file)
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0(file)
+            )
+            if shape != () or dtype != np.dtype(object):
+                raise ValueError(f"holds an array {dtype} {shape}")
+            content = _ArraysOnly(file).load()
+        content = content.item() if isinstance(content, np.ndarray) else content
+        keys, maps = (np.asarray(content[key]) for key in ("keys", "high_res"))
+        if maps.ndim != 3 or keys.shape != maps.shape[:1] or (keys < 0).any():
+            raise ValueError(f"keys {keys.shape} and high_res {maps.shape} do not fit together")
+        return keys.astype(np.int64), maps.astype(np.float32)
+    except Exception as error:  # whatever a foreign file makes a reader raise
+        raise ValueError(
+            f"{path}: expected a dict with keys (n,) and high_res (n, H, W) ({error})"
+        ) from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Knows how arrays and tensors are made, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few names that such files need."""
+        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric"):
+            if name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
+                return super().find_class(module, name)
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return torch._utils._rebuild_tensor_v2
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda data: torch.load(io.BytesIO(data), weights_only=True)
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        raise ValueError(f"names {module}.{name}, which is neither array nor tensor")

@@ -1,0 +1,149 @@
+"""From attention maps to localisation cues, the seeds that SEC grows (section 4.1 of the paper).
+
+Axis letters: N images, P (image, class) pairs, n classes of one image, h w map.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gain_lightning import VOID
+from gain_lightning.attention import Pairs, resize_maps, scale_maps
+from gain_lightning.module import GAIN
+
+CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels
+THRESHOLD = 0.2  # of the paper: 20 % of a map's maximum
+BACKGROUND_SHARE = 0.1  # of an image's pixels, those of least gradient, as SEC has it
+
+
+def attention_maps(
+    model: GAIN, image: Tensor, label: Tensor, *, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> tuple[Tensor, Pairs]:
+    """Attention maps of images seen at several sizes, and as in a mirror: their sum, each then divided by its maximum.
+
+    Args:
+        model: In evaluation mode.
+        image: Pictures, shape ``(N, 3, H, W)`` uint8.
+        label: 1 for every class to map, shape ``(N, C)``.
+        scales: Factors on the pictures' size.
+        flip: Add the maps of the mirrored pictures.
+
+    Returns:
+        Maps in [0, 1], ``(P, 1, H, W)``, and their pairs.
+    """
+    size, total, pairs = image.shape[2:], None, None
+    for scale in scales:
+        seen = image if scale == 1 else _resized(image, scale)
+        for is_mirrored in (False, True)[: 1 + flip]:
+            normalised = model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
+            _, maps, pairs = model.attend(normalised, label)
+            maps = resize_maps(maps.flip(3) if is_mirrored else maps, size)
+            total = maps if total is None else total + maps
+    return scale_maps(total), pairs
+
+
+def _resized(image: Tensor, scale: float) -> Tensor:
+    size = [max(round(scale * side), 1) for side in image.shape[2:]]
+    resized = torch.nn.functional.interpolate(image.float(), size, mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def gradient_saliency(model: GAIN, image: Tensor, label: Tensor) -> Tensor:
+    """How much each pixel moves the scores of an image's classes (Simonyan et al., 2014), as SEC finds background.
+
+    Args:
+        model: In evaluation mode.
+        image: Pictures, shape ``(N, 3, H, W)`` uint8.
+        label: 1 for every class, shape ``(N, C)``.
+
+    Returns:
+        Largest absolute gradient over the colours, median of 3 x 3 pixels, ``(N, H, W)``.
+    """
+    with torch.enable_grad():
+        normalised = model.backbone.normalize(image).requires_grad_()
+        score = (model(normalised) * label).sum()
+        (gradient,) = torch.autograd.grad(score, normalised)
+    saliency = gradient.abs().amax(1, keepdim=True)
+    around = torch.nn.functional.unfold(torch.nn.functional.pad(saliency, (1, 1, 1, 1), mode="replicate"), 3)
+    return around.median(1).values.view(len(image), *image.shape[2:])
+
+
+def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
+    """Background where no class is attended to: every map below ``threshold``; ``(n, h, w)`` to ``(h, w)`` bool."""
+    return (maps < threshold).all(0)
+
+
+def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.ndarray:
+    """Background as the ``share`` of pixels of least saliency.
+
+    Args:
+        saliency: Shape ``(h, w)``.
+        share: Between 0 and 1.
+
+    Returns:
+        ``(h, w)`` bool.
+
+    Example:
+        >>> least_salient(np.array([[0.3, 0.1], [0.9, 0.5]]), 0.25).tolist()
+        [[False, True], [False, False]]
+    """
+    count = round(share * saliency.size)
+    chosen = np.zeros(saliency.size, bool)
+    chosen[np.argsort(saliency, axis=None, kind="stable")[:count]] = True
+    return chosen.reshape(saliency.shape)
+
+
+def make_cues(
+    maps: np.ndarray, classes: Sequence[int], background: np.ndarray, *, threshold: float = THRESHOLD
+) -> np.ndarray:
+    """Cues of one image: each class where its map exceeds the threshold, background where there is no class.
+
+    Where classes meet, the one of the smaller region wins, as in SEC.
+
+    Args:
+        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        classes: Their indices, from 0.
+        background: Shape ``(h, w)`` bool.
+        threshold: Share of a map's maximum.
+
+    Returns:
+        0 background, c + 1 class c, 255 no cue, ``(h, w)`` uint8.
+
+    Example:
+        >>> maps = np.array([[[0.9, 0.9, 0.1, 0.0]], [[0.0, 0.5, 0.1, 0.0]]])
+        >>> make_cues(maps, [7, 11], maps.max(0) < 0.05).tolist()
+        [[8, 12, 255, 0]]
+    """
+    cues = np.where(background, 0, VOID).astype(np.uint8)
+    regions = maps > threshold
+    for index in np.argsort(-regions.sum((1, 2)), kind="stable"):
+        cues[regions[index]] = classes[index] + 1
+    return cues
+
+
+def pseudo_mask(
+    maps: np.ndarray, classes: Sequence[int], background: np.ndarray, *, threshold: float
+) -> np.ndarray:
+    """A mask to train on: the class of the strongest map above the threshold, background, and 255 where unsure.
+
+    Args:
+        maps: In [0, 1], shape ``(n, H, W)``.
+        classes: Their indices, from 0.
+        background: Shape ``(H, W)`` bool.
+        threshold: Share of a map's maximum.
+
+    Returns:
+        ``(H, W)`` uint8.
+
+    Example:
+        >>> maps = np.array([[[0.9, 0.6, 0.1, 0.0]], [[0.0, 0.5, 0.1, 0.0]]])
+        >>> pseudo_mask(maps, [7, 11], maps.max(0) < 0.05, threshold=0.2).tolist()
+        [[8, 8, 255, 0]]
+    """
+    mask = np.where(background, 0, VOID).astype(np.uint8)
+    if len(maps):
+        found = maps.max(0) > threshold
+        mask[found] = (np.asarray(classes, np.uint8) + 1)[maps.argmax(0)][found]
+    return mask
