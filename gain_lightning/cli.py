@@ -14,6 +14,8 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
   test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
   predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
   check-maps  are they honest?   gain check-maps RUN
+  seeds     of a segmentation:   gain seeds RUN --out DIR
+            judge any cues:      gain seeds score DIR --masks DIR
   runs      list them:           gain runs runs/
   compare   report on runs:      gain compare RUN... --out DIR
   sweep     many runs:           gain sweep FILE --workers 2
@@ -24,7 +26,7 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = ("fit", "validate", "test", "predict", "check-maps", "runs", "compare", "sweep", "data")
+VERBS = ("fit", "validate", "test", "predict", "check-maps", "seeds", "runs", "compare", "sweep", "data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,6 +101,10 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.check_maps import check_maps_main
 
         return check_maps_main(argv[1:])
+    if argv[0] == "seeds":
+        from gain_lightning.segmentation.export_seeds import seeds_main
+
+        return seeds_main(argv[1:])
     from gain_lightning.experiment import run_experiment
 
     run_experiment(argv)

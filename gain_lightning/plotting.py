@@ -71,13 +71,19 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
         >>> colour_mask(np.array([[0, 1, 255]], np.uint8)).tolist()
         [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
     """
+    palette = voc_palette()
+    palette[VOID] = _VOID_COLOUR
+    return palette[mask]
+
+
+def voc_palette() -> np.ndarray:
+    """The colours of PASCAL VOC's masks by index, ``(256, 3)`` uint8."""
     index = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
     for bit in range(8):  # three bits of the index at a time, one for each of red, green and blue
         for channel in range(3):
             palette[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    palette[VOID] = _VOID_COLOUR
-    return palette[mask]
+    return palette
 
 
 def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:

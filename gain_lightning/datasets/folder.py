@@ -417,6 +417,10 @@ class FolderDataModule(TwoStreamDataModule):
             raise ValueError(f"{self.root / 'labels.csv'}: no picture of split {split!r}, only of {names}")
         return self.contents.listing.take(rows)
 
+    def image_set(self, split: str | None = None) -> ImageSet:
+        """Pictures of a split (None: train) with their labels, without masks."""
+        return ImageSet(self._listing(split or "train"), image_size=self.image_size, supervision="none")
+
     def setup(self, stage: str) -> None:
         """Open the sets that ``stage`` needs."""
         if stage == "fit":

@@ -40,6 +40,8 @@ class ImageSet(Dataset):
         self.listing = listing
         self.ids = listing.ids
         self.labels = listing.labels
+        self.class_names = tuple(listing.class_names)
+        self.sizes = listing.size  # height and width of the files, (n, 2)
         self.image_size = image_size
         self.supervision = supervision
         self.box_dilation = box_dilation

@@ -60,6 +60,8 @@ class Shapes(Dataset):
         self.ids = [f"{split}_{index:05d}" for index in indices]
         self.pictures = [SCENES[scene].draw_picture(index, split, seed=seed, bias=bias) for index in indices]
         self.labels = np.stack([picture.label for picture in self.pictures])
+        self.class_names = SCENES[scene].CLASSES
+        self.sizes = np.full((len(self.ids), 2), SIZE)
         self.supervision = supervision
         self.box_dilation = box_dilation
         self.kept = kept
@@ -151,6 +153,19 @@ class ShapesDataModule(TwoStreamDataModule):
                 self.scene, split, range(count), seed=self.data_seed, bias=self.bias, supervision=supervision
             )
         return self.made[split]
+
+    def image_set(self, split: str | None = None) -> Shapes:
+        """Pictures of a split (None: train) with their labels, without masks."""
+        split = split or "train"
+        sizes = {"train": "num_train", "val": "num_val", TEST_SETS[self.scene][0]: "num_test"}
+        if split not in (*sizes, *TEST_SETS[self.scene]):
+            raise ValueError(
+                f"split is {split!r}, expected one of train, val, {', '.join(TEST_SETS[self.scene])}"
+            )
+        count = self.sizes[sizes.get(split, "num_biased")]
+        return Shapes(
+            self.scene, split, range(count), seed=self.data_seed, bias=self.bias, supervision="none"
+        )
 
     def setup(self, stage: str) -> None:
         """Make the pictures that ``stage`` needs."""

@@ -77,6 +77,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
         num_workers: Loader processes.
 
+    A leaf's ``image_set(split)`` gives a split's pictures with their labels alone.
+
     Attributes:
         class_names: Names of the C classes, by index.
         image_size: Height and width of a batch's images, pixels.

@@ -241,6 +241,18 @@ class VOC12DataModule(TwoStreamDataModule):
         self.accuracy_class = accuracy_class
         self.val_set: ImageSet | None = None
 
+    def image_set(self, split: str | None = None) -> ImageSet:
+        """Images of a list (None: ``train_split``) with their labels, without masks.
+
+        Raises:
+            ValueError: Of ``test``, whose labels nobody has.
+        """
+        if split == "test":
+            raise ValueError("split is 'test', expected a list whose images have labels")
+        listing, problems = read_voc(self.root, split or self.train_split, self.mask_folder)
+        stop_at(problems, self.root)
+        return ImageSet(listing, image_size=self.image_size, supervision="none")
+
     def setup(self, stage: str) -> None:
         """Read the lists and labels that ``stage`` needs."""
         if stage == "predict":

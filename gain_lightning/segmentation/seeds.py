@@ -71,8 +71,22 @@ def gradient_saliency(model: GAIN, image: Tensor, label: Tensor) -> Tensor:
 
 
 def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """Background where no class is attended to: every map below ``threshold``; ``(n, h, w)`` to ``(h, w)`` bool."""
-    return (maps < threshold).all(0)
+    """Background where no class is attended to: every map below ``threshold``.
+
+    Nowhere, if a map is 0 throughout: the class is there, so this says nothing of where it is not.
+
+    Args:
+        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        threshold: Share of a map's maximum.
+
+    Returns:
+        ``(h, w)`` bool.
+
+    Example:
+        >>> low_attention(np.array([[[0.0, 1.0]]]), 0.05).tolist()
+        [[True, False]]
+    """
+    return (maps < threshold).all(0) & maps.any((1, 2)).all()
 
 
 def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.ndarray:

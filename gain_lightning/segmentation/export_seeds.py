@@ -1,0 +1,314 @@
+"""``gain seeds``: localisation cues, maps and pseudo-masks of a run's images, from its attention."""
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from gain_lightning.attention import resize_maps, scale_maps
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_mask
+from gain_lightning.datasets.sample import collate
+from gain_lightning.files import write_atomically
+from gain_lightning.plotting import voc_palette
+from gain_lightning.predict import load_model
+from gain_lightning.recording import git_commit
+from gain_lightning.segmentation.seeds import (
+    BACKGROUND_SHARE,
+    CUE_SIZE,
+    THRESHOLD,
+    attention_maps,
+    gradient_saliency,
+    least_salient,
+    low_attention,
+    make_cues,
+    pseudo_mask,
+)
+
+DESCRIPTION = """\
+Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
+  cues.npz, cues/NAME.png    41 x 41: 0 background, 1..C class, 255 no cue
+  localization_cues.pickle   the same as SEC's own trainers read it, with input_list.txt
+  maps/NAME.npy              {keys, cam, high_res}: maps as others exchange them
+  masks/NAME.png             pseudo-masks at the image's size, 255 where unsure
+  provenance.json            where all this comes from
+The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
+"""
+_BACKGROUND_VALUES = {"attention": 0.05, "gradient": BACKGROUND_SHARE, "saliency": 0.06}
+
+
+def seeds_main(argv: list[str]) -> int:
+    """Run ``gain seeds`` or ``gain seeds score``.
+
+    Args:
+        argv: The words after ``seeds``.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
+    """
+    if argv[:1] == ["score"]:
+        from gain_lightning.segmentation.score_seeds import score_seeds_main
+
+        return score_seeds_main(argv[1:])
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "gain seeds", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the seeds")
+    parser.add_argument("--data", help="where the data lie (default: as in the run)")
+    parser.add_argument("--split", help="which images (default: the run's training images)")
+    parser.add_argument(
+        "--scales", type=float, nargs="+", default=[1.0], help="sizes to look at (default: 1)"
+    )
+    parser.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="share of a map's maximum (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--background",
+        choices=_BACKGROUND_VALUES,
+        default="attention",
+        help="where no class is attended to; or the least gradient of the scores, as SEC; or low in saliency maps",
+    )
+    parser.add_argument(
+        "--background_value",
+        type=float,
+        help="attention below this share of the maximum (0.05), this share of the pixels (0.1), "
+        "saliency below this share of 255 (0.06)",
+    )
+    parser.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args(argv)
+    _check(args)
+    export_seeds(args)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.background == "saliency") != (args.saliency is not None):
+        raise ValueError("--background saliency and --saliency DIR belong together: expected both or none")
+    if args.background_value is None:
+        args.background_value = _BACKGROUND_VALUES[args.background]
+    for name in ("threshold", "background_value"):
+        if not 0 <= getattr(args, name) <= 1:
+            raise ValueError(f"--{name} is {getattr(args, name)}, expected a share between 0 and 1")
+    if not all(0 < scale < float("inf") for scale in args.scales):
+        raise ValueError(f"--scales are {args.scales}, expected positive factors")
+
+
+def export_seeds(args: argparse.Namespace) -> None:
+    """Map the images and write the seeds; see :data:`DESCRIPTION`."""
+    checkpoint = args.run / "checkpoints" / "last.ckpt"
+    model = load_model(checkpoint).eval().to(args.device)
+    images = run_images(args.run, args.data, args.split)
+    if images.class_names != tuple(model.hparams.class_names):
+        raise ValueError(
+            f"{args.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
+        )
+    names = [file_name(str(image_id)) for image_id in images.ids]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two images are called {twice}: their seeds would have the same files")
+    provenance = _begin(args, checkpoint, list(images.class_names), len(images))
+    rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
+    if len(rows) < len(names):
+        print(f"{len(names) - len(rows)} of {len(names)} images are done already")
+    loader = DataLoader(Subset(images, rows), args.batch_size, collate_fn=collate)
+    done = 0
+    for batch in loader:
+        image, label = batch["image"].to(args.device), batch["label"].to(args.device)
+        maps, pairs = attention_maps(model, image, label, scales=args.scales, flip=args.flip)
+        saliency = (
+            gradient_saliency(model, image, label) if args.background == "gradient" else [None] * len(image)
+        )
+        for n in range(len(image)):
+            row = rows[done]
+            mine = pairs.image == n
+            _write(
+                args,
+                names[row],
+                maps[mine],
+                pairs.label[mine].cpu().numpy(),
+                tuple(images.sizes[row]),
+                _background(args, names[row], saliency[n]),
+            )
+            done += 1
+    _finish(args, names, images.labels, provenance)
+
+
+def run_images(run: Path, root: str | None, split: str | None) -> Dataset:
+    """Pictures of a run's data with their labels, without masks and as they are.
+
+    Args:
+        run: The run's folder.
+        root: Where the data lie now; None keeps the run's ``data.root``.
+        split: Which list; None takes the run's training images.
+
+    Returns:
+        A data set with ``ids``, ``labels``, ``sizes`` and ``class_names``.
+
+    Raises:
+        FileNotFoundError: If the run has no config.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run}: has no config.yaml, expected the folder of a run")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    module, _, name = config["class_path"].rpartition(".")
+    settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
+    settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})
+    data = getattr(importlib.import_module(module or "gain_lightning.datasets"), name)(**settings)
+    return data.image_set(split)
+
+
+def file_name(image_id: str) -> str:
+    """What an image's files are called, without ending.
+
+    Example:
+        >>> file_name("cats/1.jpg"), file_name("2007_000032")
+        ('cats/1', '2007_000032')
+    """
+    path = PurePosixPath(image_id)
+    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else image_id
+
+
+def _begin(
+    args: argparse.Namespace, checkpoint: Path, class_names: list[str], num_images: int
+) -> dict[str, Any]:
+    """What the seeds come from; refuses a folder whose seeds come from elsewhere."""
+    options = {key: getattr(args, key) for key in ("split", "scales", "flip", "threshold", "background")}
+    options |= {"background_value": args.background_value}
+    provenance = {
+        "state": "running",
+        "run": args.run.resolve().name,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        **options,
+        "cue_size": CUE_SIZE,
+        "num_images": num_images,
+        "class_names": class_names,
+        "git_commit": git_commit(),
+    }
+    path = args.out / "provenance.json"
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        fixed = [key for key in provenance if key not in ("state", "git_commit", "run")]
+        for key in fixed:
+            if earlier.get(key) != provenance[key]:
+                raise ValueError(
+                    f"{args.out} holds seeds of {key} {earlier.get(key)}, expected {provenance[key]}: "
+                    "choose another --out"
+                )
+    write_atomically(path, json.dumps(provenance, indent=1) + "\n")
+    return provenance
+
+
+def _background(
+    args: argparse.Namespace, name: str, saliency: Tensor | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What finds the background of an image's maps (n, h, w), at their size."""
+    if args.background == "attention":
+        return lambda maps: low_attention(maps, args.background_value)
+    if args.background == "gradient":
+        values = saliency.cpu().numpy()
+        return lambda maps: least_salient(_resized(values, maps.shape[1:]), args.background_value)
+    path = args.saliency / f"{name}.png"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no saliency map of image {name}")
+    values = np.array(Image.open(path).convert("L"), np.float32) / 255
+    return lambda maps: _resized(values, maps.shape[1:]) < args.background_value
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    is_smaller = size[0] < values.shape[0]
+    return cv2.resize(
+        values.astype(np.float32),
+        size[::-1],
+        interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR,
+    )
+
+
+def _write(
+    args: argparse.Namespace,
+    name: str,
+    maps: Tensor,
+    classes: np.ndarray,
+    size: tuple[int, int],
+    background: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Maps, pseudo-mask and, last, the cues of one image; each file whole or not there."""
+
+    def at(height: int, width: int) -> np.ndarray:
+        return scale_maps(resize_maps(maps, (height, width)))[:, 0].cpu().numpy()
+
+    high_res, small = at(*size), at(CUE_SIZE, CUE_SIZE)
+    content = {"keys": classes, "cam": at(-(-size[0] // 4), -(-size[1] // 4)), "high_res": high_res}
+    path = args.out / "maps" / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".part").open("wb") as file:
+        np.save(file, content, allow_pickle=True)
+    os.replace(path.with_suffix(".part"), path)
+    threshold = args.threshold
+    mask = pseudo_mask(high_res, classes, background(high_res), threshold=threshold)
+    save_indexed(args.out / "masks" / f"{name}.png", mask)
+    cues = make_cues(small, classes.tolist(), background(small), threshold=threshold)
+    save_indexed(args.out / "cues" / f"{name}.png", cues)
+
+
+def save_indexed(path: Path, mask: np.ndarray) -> None:
+    """Write class indices as a PNG with VOC's palette; a kill leaves no half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(mask).convert("P")
+    picture.putpalette(voc_palette().tobytes())
+    part = path.with_suffix(".part")
+    picture.save(part, format="PNG")
+    os.replace(part, path)
+
+
+def _finish(
+    args: argparse.Namespace, names: list[str], labels: np.ndarray, provenance: dict[str, Any]
+) -> None:
+    """All cues in one file, SEC's pickle, and which labels have no cue."""
+    cues = {name: read_mask(args.out / "cues" / f"{name}.png") for name in names}
+    part = args.out / "part.npz"
+    np.savez_compressed(part, **cues)
+    os.replace(part, args.out / "cues.npz")
+    sec: dict[str, np.ndarray] = {}
+    without = []
+    for row, (name, cue) in enumerate(cues.items()):
+        classes = np.flatnonzero(labels[row]) + 1
+        y, x = np.nonzero(cue != 255)
+        sec[f"{row}_labels"], sec[f"{row}_cues"] = classes, np.stack([cue[y, x].astype(np.int64), y, x])
+        missing = [provenance["class_names"][c - 1] for c in classes if not (cue == c).any()]
+        if missing:
+            without.append([name, *missing])
+    with (args.out / "part.pickle").open("wb") as file:
+        pickle.dump(sec, file, protocol=2)  # SEC's trainers run on Python 2
+    os.replace(args.out / "part.pickle", args.out / "localization_cues.pickle")
+    write_atomically(
+        args.out / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(names))
+    )
+    provenance |= {"state": "finished", "without_cue": without}
+    write_atomically(args.out / "provenance.json", json.dumps(provenance, indent=1) + "\n")
+    print(f"{len(names)} images: {args.out}")
+    if without:
+        listed = "; ".join(f"{name} ({', '.join(missing)})" for name, *missing in without[:3])
+        print(
+            f"{len(without)} images have no cue of a labelled class: {listed}{'; ...' if len(without) > 3 else ''}"
+        )
