@@ -1,0 +1,100 @@
+"""DeepLab-LargeFOV (Chen et al., ICLR 2015), the network that SEC trains: any backbone, then a wide dilated head."""
+
+import torch
+from torch import Tensor, nn
+
+from gain_lightning.backbones import Backbone, build_backbone
+
+FIELD = 96  # dilation of the head times the stride of the map, pixels: 12 x 8 as published
+WIDTHS = {"vgg16": 1024}  # of the head's two hidden layers
+OTHER_WIDTH = 256
+
+
+def build_largefov(
+    name: str, num_classes: int, *, weights: str = "none", output_stride: int | None = None
+) -> Backbone:
+    """Build the network: images to a score map with one channel a class, and the background first.
+
+    With ``vgg16`` it is the published one, for 321 x 321 pixels and a map of 41 x 41: pools of 3 pixels, the last two
+    without stride, conv5 dilated by 2, then 1024 channels by a 3 x 3 convolution dilated by 12 and by a 1 x 1 one, with
+    dropout. Where the backbone's weights have the fully connected layers of VGG, every 4th of their units and every
+    3rd of fc6's pixels start the two, as in the authors' reduced model.
+
+    Args:
+        name: A backbone, see :func:`gain_lightning.backbones.build_backbone`.
+        num_classes: C, without the background.
+        weights: Of the backbone: ``none``, ``default``, or a path.
+        output_stride: Pixels per cell of the map; vgg16 has 8.
+
+    Returns:
+        ``features`` and ``head`` as of every backbone; ``head`` gives scores ``(N, 1 + C, h, w)``.
+
+    Raises:
+        ValueError: As :func:`gain_lightning.backbones.build_backbone`.
+
+    Example:
+        >>> net = build_largefov("tiny_cnn", 5)
+        >>> net(torch.zeros(2, 3, 96, 96)).shape
+        torch.Size([2, 6, 12, 12])
+    """
+    if name == "vgg16":
+        if output_stride not in (None, 8):
+            raise ValueError(f"output_stride is {output_stride}, but the map of vgg16 is at stride 8 here")
+        base = build_backbone(name, num_classes, weights=weights)
+        stride, before = 8, [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)]
+        _make_dense(base.features)
+    else:
+        base = build_backbone(name, num_classes, weights=weights, output_stride=output_stride)
+        stride, before = _stride(base.features), []
+    channels, width = _channels(base.features), WIDTHS.get(name, OTHER_WIDTH)
+    dilation = max(round(FIELD / stride), 1)
+    fc6 = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
+    fc7 = nn.Conv2d(width, width, 1)
+    fc8 = nn.Conv2d(width, 1 + num_classes, 1)
+    nn.init.normal_(fc8.weight, std=0.01)
+    nn.init.zeros_(fc8.bias)
+    if name == "vgg16" and weights != "none":
+        _decimate(base.head, fc6, fc7)
+    head = nn.Sequential(*before, fc6, nn.ReLU(), nn.Dropout(0.5), fc7, nn.ReLU(), nn.Dropout(0.5), fc8)
+    normalization = tuple(statistic.flatten().tolist() for statistic in (base.mean, base.std))
+    return Backbone(base.features, head, fc8, normalization).to(memory_format=torch.channels_last)
+
+
+def _make_dense(features: nn.Sequential) -> None:
+    """VGG16's pools as DeepLab has them: of 3 pixels, the fourth without stride, and what follows it dilated."""
+    num_pools = 0
+    for place, layer in enumerate(features):
+        if isinstance(layer, nn.MaxPool2d):
+            num_pools += 1
+            features[place] = (
+                nn.MaxPool2d(3, 2, 1, ceil_mode=True) if num_pools < 4 else nn.MaxPool2d(3, 1, 1)
+            )
+        elif isinstance(layer, nn.Conv2d) and num_pools == 4:
+            layer.dilation = layer.padding = (2, 2)
+
+
+def _decimate(head: nn.Sequential, fc6: nn.Conv2d, fc7: nn.Conv2d) -> None:
+    """Start the two layers by a part of VGG's fully connected ones."""
+    first, second = [layer for layer in head if isinstance(layer, nn.Linear)][:2]
+    with torch.no_grad():
+        fc6.weight.copy_(first.weight.view(4096, 512, 7, 7)[::4, :, ::3, ::3])
+        fc6.bias.copy_(first.bias[::4])
+        fc7.weight.copy_(second.weight[::4, ::4, None, None])
+        fc7.bias.copy_(second.bias[::4])
+
+
+def _probe(features: nn.Module) -> Tensor:
+    """The map of a picture of 128 x 128 pixels."""
+    was_training = features.training
+    with torch.no_grad():
+        maps = features.eval()(torch.zeros(1, 3, 128, 128))
+    features.train(was_training)
+    return maps
+
+
+def _channels(features: nn.Module) -> int:
+    return _probe(features).shape[1]
+
+
+def _stride(features: nn.Module) -> int:
+    return round(128 / _probe(features).shape[2])
