@@ -10,8 +10,8 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from gain_lightning.cost import expected_cost
+from gain_lightning.image_record import keep_maps
 from gain_lightning.plotting import overlay, panel_grid
-from gain_lightning.recording import keep_maps
 
 
 class FiniteGuard(pl.Callback):

@@ -21,8 +21,9 @@ from pytorch_lightning.loggers import WandbLogger
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
+from gain_lightning.image_record import ImageRecord
 from gain_lightning.memory import keep_freed_memory
-from gain_lightning.module import GAIN
+from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
 from gain_lightning.wandb_server import end_wandb, prepare_wandb
 
@@ -165,6 +166,7 @@ class ExperimentCLI(LightningCLI):
         self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
         kwargs["callbacks"] = [
             *callbacks,
+            ImageRecord(self.run_dir),
             self.record,
             *_pruning_callbacks(self.record),
             FiniteGuard(),
@@ -237,7 +239,7 @@ class _SaveConfig(SaveConfigCallback):
 
 
 def print_scores(results: list[dict[str, float]]) -> None:
-    """Print scores, one a line, shares in percent; none where nothing could be judged (no mask).
+    """Print scores, one a line, shares in percent, errors as they are; none where nothing could be judged (no mask).
 
     ``center`` is the map that looks at the centre of every image: what a map has to beat.
     """
@@ -247,7 +249,8 @@ def print_scores(results: list[dict[str, float]]) -> None:
         if math.isnan(scores[key]):
             shown = f"{'none':>8}"
         else:
-            shown = f"{scores[key]:8.2f}" if "threshold" in key else f"{100 * scores[key]:6.1f} %"
+            is_share = "threshold" not in key and not name.endswith("mae")
+            shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
         print(f"{split:>6} {name:<22} {shown}")
 
 
@@ -267,11 +270,6 @@ def _as_list(value: Any) -> list:
 
 def _is_wandb(logger: Any) -> bool:
     return str(logger.get("class_path", "")).endswith("WandbLogger")
-
-
-def method_name(am_weight: float, ext_weight: float) -> str:
-    """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
-    return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"
 
 
 def wandb_labels(config: Any) -> dict[str, Any]:

@@ -170,6 +170,11 @@ class GAIN(pl.LightningModule):
         self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
         self.train()  # Lightning keeps the modes it finds
 
+    @property
+    def method(self) -> str:
+        """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
+        return method_name(self.hparams.am_weight, self.hparams.ext_weight)
+
     def _new_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)
         decision = (
@@ -553,6 +558,16 @@ class GAIN(pl.LightningModule):
             metric.reset()
         # torchmetrics makes a number of the one value of a single class
         return {name: values.reshape(-1).tolist() for name, values in of_class.items()}
+
+
+def method_name(am_weight: float, ext_weight: float) -> str:
+    """What the two weights make of :class:`GAIN`.
+
+    Example:
+        >>> method_name(0, 0), method_name(1, 0), method_name(1, 10)
+        ('gradcam', 'gain', 'gain_ext')
+    """
+    return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"
 
 
 def _image_sets(data: Any) -> dict[str, Any]:

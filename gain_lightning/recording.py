@@ -1,4 +1,4 @@
-"""What a run leaves in its folder besides checkpoints: metrics, per-image scores, maps, summary."""
+"""What a run says of itself in its folder: metrics while it trains, and its summary."""
 
 import csv
 import json
@@ -13,22 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor
 
-from gain_lightning.attention import Pairs, scale_maps
 from gain_lightning.files import csv_text, write_atomically
-from gain_lightning.metrics import energy_in_mask, pointing_hit, seed_iou, with_mask
-from gain_lightning.module import SEED_THRESHOLD
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
-NUM_KEPT_MAPS = 32  # test images whose maps are kept; a report shows those that change most
 
 
 class MetricsFile(CSVLogger):
@@ -74,7 +68,7 @@ class _ContinuedWriter(ExperimentWriter):
 
 
 class RunRecord(pl.Callback):
-    """Writes ``summary.json`` and ``masked_ids.txt``; after a test ``per_image.csv``, ``per_class.csv``, ``maps.npz``.
+    """Writes ``summary.json`` and ``masked_ids.txt``. Comes after the callbacks whose files a finished run has.
 
     Args:
         run_dir: The run folder.
@@ -89,8 +83,6 @@ class RunRecord(pl.Callback):
         self.test_follows = False  # a training is finished once it is tested
         self.is_fitted = False  # and the test that follows is not over
         self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
-        self.rows: list[dict[str, Any]] = []
-        self.kept: list[dict[str, np.ndarray]] = []
 
     def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
         self.summary.update(changes)
@@ -105,14 +97,13 @@ class RunRecord(pl.Callback):
         earlier = json.loads(path.read_text()) if path.is_file() else {}
         if stage != "fit":  # keep what the training left
             self.summary = self.summary or earlier
-        hparams, data = pl_module.hparams, trainer.datamodule
-        method = "gain_ext" if hparams.ext_weight else "gain" if hparams.am_weight else "gradcam"
+        data = trainer.datamodule
         self.test_alone = stage == "test" and not self.summary
         if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
             (self.run_dir / "error.txt").unlink(missing_ok=True)
             facts = {
-                "method": method,
+                "method": pl_module.method,
                 "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),
                 "accuracy_class": data.accuracy_class,
                 "num_masked": len(data.masked_ids),
@@ -154,48 +145,11 @@ class RunRecord(pl.Callback):
         self.is_fitted = self.test_follows and self.outcome == "finished"
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: dict,
-        batch: dict,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Note every image's scores, and keep the first images' maps."""
-        name = list(trainer.datamodule.test_sets)[dataloader_idx]
-        hparams = pl_module.hparams
-        self.rows += per_image_rows(
-            name, batch, outputs, hparams.class_names, with_amounts=hparams.task == "regression"
-        )
-        if dataloader_idx == 0 and sum(len(kept["ids"]) for kept in self.kept) < NUM_KEPT_MAPS:
-            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
-
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The scores of a test, per image and in all."""
+        """The scores of a test; the last of its files, so that then all else is there."""
         # a test never turns a killed training into a finished one
         is_end, self.is_fitted = self.test_alone or self.is_fitted, False
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, self.rows)
-            # the loader pads the ranks' shares with images that another rank has too
-            self.rows = list(
-                {(row["set"], row["id"], row["class"]): row for rows in gathered for row in rows}.values()
-            )
-        if trainer.is_global_zero and self.rows:
-            text = csv_text(self.rows[0], (row.values() for row in self.rows))
-            write_atomically(self.run_dir / "per_image.csv", text)
-            columns, rows = class_table(pl_module.hparams.class_names, pl_module.class_scores)
-            write_atomically(self.run_dir / "per_class.csv", csv_text(columns, rows))
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_table("test/per_class", columns, rows)
-            save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
-        self.rows, self.kept = [], []
-        self._note_scores(
-            trainer, **({"state": "finished"} if is_end else {})
-        )  # last: then all else is there
+        self._note_scores(trainer, **({"state": "finished"} if is_end else {}))
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -212,99 +166,6 @@ class RunRecord(pl.Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = "".join(traceback.format_exception(exception))
             write_atomically(self.run_dir / "error.txt", text)
-
-
-def per_image_rows(
-    name: str, batch: dict, outputs: dict, class_names: list[str], *, with_amounts: bool = False
-) -> list[dict[str, Any]]:
-    """One row a (image, class): the score, and where the image's mask shows the class, the map's scores."""
-    maps, pairs, mask = outputs["maps"], outputs["pairs"], batch["mask"]
-    judged = with_mask(mask, pairs)
-    values = {
-        "energy": energy_in_mask(maps, mask, pairs),
-        "pointing": pointing_hit(maps, mask, pairs),
-        "iou": seed_iou(scale_maps(maps), mask, pairs, threshold=SEED_THRESHOLD),
-    }
-    of_pair = {
-        (int(pairs.image[p]), int(pairs.label[p])): {
-            key: round(float(value[p]), 6) for key, value in values.items()
-        }
-        for p in judged.nonzero().flatten().tolist()
-    }
-    present = {(int(image), int(label)) for image, label in zip(pairs.image, pairs.label, strict=True)}
-    empty = dict.fromkeys(values, "")
-    score = outputs["score"].cpu().numpy()
-    amount = batch["label"].cpu().numpy() if with_amounts else None
-    return [
-        {
-            "set": name,
-            "id": image_id,
-            "class": class_name,
-            "present": int((n, c) in present),
-            "score": f"{score[n, c]:.9g}",  # as many digits as float32 has: scores near 1 stay apart
-            **({} if amount is None else {"amount": f"{amount[n, c]:.9g}"}),
-            **of_pair.get((n, c), empty),
-        }
-        for n, image_id in enumerate(batch["id"])
-        for c, class_name in enumerate(class_names)
-    ]
-
-
-def class_table(
-    class_names: list[str], scores: dict[str, list[float]]
-) -> tuple[list[str], list[list[str | float | None]]]:
-    """Header and a row a class; None where nothing could be judged.
-
-    Example:
-        >>> class_table(["boat"], {"num_images": [3], "ap": [0.5], "energy": [math.nan]})
-        (['class', 'num_images', 'ap', 'energy'], [['boat', 3, 0.5, None]])
-    """
-    shown = (
-        [None if math.isnan(value) else round(value, 6) for value in values] for values in scores.values()
-    )
-    return ["class", *scores], [list(row) for row in zip(class_names, *shown, strict=True)]
-
-
-def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
-    """Images, masks, scaled maps and their maxima before scaling, of a batch, as arrays."""
-    pairs: Pairs = outputs["pairs"]
-    return {
-        "ids": list(batch["id"]),
-        "image": image.permute(0, 2, 3, 1).cpu().numpy(),
-        "mask": batch["mask"].cpu().numpy(),
-        "pair_image": pairs.image.cpu().numpy(),
-        "pair_class": pairs.label.cpu().numpy(),
-        "map": scale_maps(outputs["maps"]).squeeze(1).cpu().numpy().astype(np.float16),
-        "map_max": outputs["maps"].flatten(1).amax(1).cpu().numpy()
-        if len(pairs.image)
-        else np.zeros(0, np.float32),
-    }
-
-
-def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) -> None:
-    """Write the first ``NUM_KEPT_MAPS`` of the kept images to one ``.npz``, without half a file ever."""
-    offsets = np.cumsum([0, *(len(batch["ids"]) for batch in kept)])
-    pair_image = np.concatenate(
-        [batch["pair_image"] + offset for batch, offset in zip(kept, offsets, strict=False)]
-    )
-    first = pair_image < NUM_KEPT_MAPS
-    arrays = {
-        key: np.concatenate([batch[key] for batch in kept])
-        for key in ("image", "mask", "pair_class", "map", "map_max")
-    }
-    part = path.with_name("part_" + path.name)
-    np.savez_compressed(
-        part,
-        ids=np.array([image_id for batch in kept for image_id in batch["ids"]][:NUM_KEPT_MAPS]),
-        image=arrays["image"][:NUM_KEPT_MAPS],
-        mask=arrays["mask"][:NUM_KEPT_MAPS],
-        pair_image=pair_image[first],
-        pair_class=arrays["pair_class"][first],
-        map=arrays["map"][first],
-        map_max=arrays["map_max"][first],
-        class_names=np.array(class_names),
-    )
-    os.replace(part, path)
 
 
 def git_commit() -> str | None:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from gain_lightning.attention import label_pairs
 from gain_lightning.callbacks import FiniteGuard, log_to_wandb, panel_rows
-from gain_lightning.recording import keep_maps
+from gain_lightning.image_record import keep_maps
 
 
 class Trainer:

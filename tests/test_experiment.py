@@ -72,7 +72,7 @@ def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
         "water_without_boat",
     }
     assert {f"test/{key}" for key in keys | {"biased_accuracy"}} <= set(summary["metrics"])
-    assert yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["ext_weight"] == 10.0
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["ext_weight"] == 50.0
     assert len((run_dir / "masked_ids.txt").read_text().split()) == 2
     assert (run_dir / "checkpoints" / "last.ckpt").is_file()
     assert sorted(path.name for path in (run_dir / "panels").iterdir()) == ["epoch_000.png", "epoch_001.png"]
@@ -528,7 +528,11 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     assert words[1:4] == ["-m", "gain_lightning", "fit"]
     monkeypatch.chdir(EXPERIMENTS.parent)
     quick = ["--trainer.fast_dev_run=1", "--model.warmup_epochs=0", "--trainer.enable_progress_bar=false"]
-    assert main([*words[3:], *SMALL[:4], *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
+    small = SMALL[:4]
+    if any("voc12" in word for word in words):
+        small = [f"--data.root={make_voc(tmp_path)}", "--data.batch_size=2", "--model.weights=none"]
+        small += ["--data.mask_budget=2"] if any("mask_budget" in word for word in words) else []
+    assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
 @pytest.mark.parametrize("path", _experiments(), ids=lambda path: str(path.relative_to(EXPERIMENTS)))

@@ -259,3 +259,14 @@ def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
     assert "labels.csv:2" in text
     assert "0.png has -1 of boat, expected an amount from 0 on" in text
     assert "2.png has nan of boat" in text
+
+
+def test_errors_are_printed_in_their_unit_and_shares_in_percent(capsys):
+    from gain_lightning.experiment import print_scores
+
+    print_scores([{"test/mae": 0.146, "test/far_mae": 12.5, "test/energy": 0.5}])
+    assert [line.split()[1:] for line in capsys.readouterr().out.splitlines()] == [
+        ["energy", "50.0", "%"],
+        ["far_mae", "12.5"],
+        ["mae", "0.146"],
+    ]
