@@ -1,0 +1,208 @@
+"""Images with localisation cues for training, and with whole masks for scoring: what SEC needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gain_lightning import VOID
+from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.sample import collate
+from gain_lightning.datasets.shapes import Shapes
+from gain_lightning.datasets.streams import StreamSampler, TwoStreamDataModule, run_seed
+from gain_lightning.segmentation.export_seeds import file_name
+
+
+class CueDataModule(pl.LightningDataModule):
+    """Localisation cues beside the images and labels of another data module.
+
+    A training batch has ``image``, ``label``, ``cues`` ``(N, h, w)`` int64 and ``id``. A batch of validation or test is
+    one image at the network's size with, beside it, ``picture`` ``(H, W, 3)`` uint8 and ``mask`` ``(H, W)`` uint8 at
+    the size of its file, for segmentations are judged there.
+
+    Args:
+        cues: ``cues.npz`` of ``gain seeds``, or its folder, or cues of others in that layout.
+        images: Where the images come from; its ``image_size`` is that of the network.
+        split: Which images the cues are of; null takes the training images.
+        batch_size: Images a step and device; 15 in SEC.
+        num_workers: Loader processes.
+
+    Raises:
+        FileNotFoundError: If there is no such file of cues.
+        ValueError: If an image has no cues, or cues name a class that there is not.
+    """
+
+    accuracy_class = None
+
+    def __init__(
+        self,
+        *,
+        cues: str,
+        images: TwoStreamDataModule,
+        split: str | None = None,
+        batch_size: int = 15,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size is {batch_size}, expected at least 1")
+        path = Path(cues)
+        self.cues = path / "cues.npz" if path.is_dir() else path
+        if not self.cues.is_file():
+            raise FileNotFoundError(f"data.cues {cues}: no such file, expected cues.npz of gain seeds")
+        self.images = images
+        self.class_names = images.class_names
+        self.image_size = images.image_size
+        self.split = split
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.masked_ids: list[str] = []
+        self.test_sets: dict[str, Dataset] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the cues, and open the sets that ``stage`` needs."""
+        if stage == "fit":
+            self.train_set = WithCues(
+                self.images.image_set(self.split), read_cues(self.cues, len(self.class_names))
+            )
+        if stage in ("fit", "validate"):
+            self.images.setup("validate")
+            self.val_set = FullSize(self.images.val_set)
+        if stage == "test":
+            self.images.setup("test")
+            name, first = next(iter(self.images.test_sets.items()))
+            self.test_sets = {name: FullSize(first)}
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled, a pass over the images an epoch."""
+        size = len(self.train_set)
+        ranks = (
+            {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
+        )
+        sampler = StreamSampler(size, per_epoch=size, seed=run_seed(), **ranks)
+        return DataLoader(
+            self.train_set,
+            self.batch_size,
+            sampler=sampler,
+            collate_fn=collate_cues,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """One image a batch, in order."""
+        return self._one_by_one(self.val_set)
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """One image a batch, in order, of the first test set."""
+        return [self._one_by_one(dataset) for dataset in self.test_sets.values()]
+
+    def _one_by_one(self, dataset: Dataset) -> DataLoader:
+        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
+
+
+def read_cues(path: Path, num_classes: int) -> dict[str, np.ndarray]:
+    """Cues by image name.
+
+    Args:
+        path: ``.npz``, image name to ``(h, w)`` uint8: 0 background, 1..C class, 255 no cue.
+        num_classes: C.
+
+    Raises:
+        ValueError: If cues are of several sizes, or name a class that there is not.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        cues = {name: arrays[name] for name in arrays.files}
+    if not cues:
+        raise ValueError(f"{path}: holds no cues")
+    shape = next(iter(cues.values())).shape
+    for name, cue in cues.items():
+        if cue.dtype != np.uint8 or cue.ndim != 2 or cue.shape != shape:
+            raise ValueError(
+                f"{path}: {name} is {cue.dtype} {cue.shape}, expected uint8 {shape} as the others"
+            )
+        highest = int(cue[cue != VOID].max(initial=0))
+        if highest > num_classes:
+            raise ValueError(f"{path}: {name} has a cue of class {highest}, but there are {num_classes}")
+    return cues
+
+
+class WithCues(Dataset):
+    """Samples of a data set, each with its cues in place of a mask.
+
+    Args:
+        images: Gives samples, and has ``ids`` and ``labels``.
+        cues: By image name, see :func:`gain_lightning.segmentation.export_seeds.file_name`.
+
+    Raises:
+        ValueError: If an image has no cues.
+    """
+
+    def __init__(self, images: Dataset, cues: Mapping[str, np.ndarray]) -> None:
+        names = [file_name(str(image_id)) for image_id in images.ids]
+        missing = [name for name in names if name not in cues]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(names)} training images have no cues, the first {missing[0]}: expected cues "
+                "of these images, or data.split to name the list that they are of"
+            )
+        self.images = images
+        self.cues = [cues[name] for name in names]
+        self.labels = images.labels
+        self.ids = images.ids
+
+    def __len__(self) -> int:
+        return len(self.cues)
+
+    def __getitem__(self, draw: Any) -> dict[str, Any]:
+        index = getattr(draw, "index", draw)
+        return {**self.images[draw], "cues": torch.from_numpy(self.cues[index])}
+
+
+def collate_cues(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack samples with cues."""
+    return {**collate(samples), "cues": torch.stack([sample["cues"] for sample in samples]).long()}
+
+
+class FullSize(Dataset):
+    """One image a batch, with its picture and mask at the size of their files.
+
+    Args:
+        images: An :class:`~gain_lightning.datasets.image_set.ImageSet` with masks, or
+            :class:`~gain_lightning.datasets.shapes.Shapes`, whose pictures have one size.
+    """
+
+    def __init__(self, images: Dataset) -> None:
+        self.images = images
+        self.ids = images.ids
+        self.labels = images.labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.images[index]
+        picture, mask = sample["image"].permute(1, 2, 0), sample["mask"]
+        if not isinstance(self.images, Shapes):
+            listing = self.images.listing
+            picture = torch.from_numpy(read_image(listing.image_path(index)))
+            mask = _whole_mask(listing.mask(index, tuple(listing.size[index])), picture)
+        return {
+            "image": sample["image"][None],
+            "label": sample["label"][None],
+            "picture": picture.contiguous(),
+            "mask": mask,
+            "id": [sample["id"]],
+        }
+
+
+def _whole_mask(mask: np.ndarray | None, picture: Tensor) -> Tensor:
+    """A mask as a tensor; all void where there is none."""
+    if mask is None:
+        return torch.full(picture.shape[:2], VOID, dtype=torch.uint8)
+    return torch.from_numpy(np.ascontiguousarray(mask))
