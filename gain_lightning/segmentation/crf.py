@@ -55,8 +55,8 @@ def dense_crf(
     Example:
         >>> log_probs = torch.tensor([[0.6, 0.4], [0.4, 0.6]]).log().view(1, 2, 1, 2)
         >>> image = torch.zeros(1, 1, 2, 3, dtype=torch.uint8)  # two pixels of one colour
-        >>> dense_crf(log_probs, image)[0, 0, 0].tolist()
-        [0.5, 0.5]
+        >>> dense_crf(log_probs, image)[0, 0, 0]  # each pulls the other to its side
+        tensor([0.6042, 0.3958])
     """
     _check(log_probs, image, present, backend)
     log_probs = log_probs.detach().float().clamp_min(_LOWEST)
