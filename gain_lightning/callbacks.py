@@ -24,7 +24,8 @@ class FiniteGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
     ) -> None:
         """Remember whose step it is."""
-        self.ids = [image_id for stream in batch.values() for image_id in stream["id"]]
+        streams = [batch] if "id" in batch else batch.values()
+        self.ids = [image_id for stream in streams for image_id in stream["id"]]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the loss."""

@@ -50,9 +50,15 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
+    model, data = GAIN, TwoStreamDataModule
+    if trains_on_cues(argv):
+        from gain_lightning.segmentation.cue_data import CueDataModule
+        from gain_lightning.segmentation.module import SEC
+
+        model, data = SEC, CueDataModule
     ExperimentCLI(
-        GAIN,
-        TwoStreamDataModule,
+        model,
+        data,
         subclass_mode_data=True,
         args=argv,
         parser_class=_Parser,
@@ -66,6 +72,29 @@ def _run_cli(argv: list[str]) -> None:
             "num_sanity_val_steps": 0,
         },
     )
+
+
+def trains_on_cues(argv: list[str]) -> bool:
+    """Whether the last of the configs and options that name the data names ``CueDataModule``: then SEC is trained.
+
+    Example:
+        >>> trains_on_cues(["fit", "--data=CueDataModule"]), trains_on_cues(["fit", "--data", "ShapesDataModule"])
+        (True, False)
+    """
+    named = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        key, separator, value = word.partition("=")
+        value = value if separator else following
+        if key in ("--config", "-c") and Path(value).is_file():
+            try:
+                config = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue  # the parser says what is wrong with it
+            data = config.get("data") if isinstance(config, dict) else None
+            named = str(data.get("class_path", named)) if isinstance(data, dict) else named
+        elif key in ("--data", "--data.class_path"):
+            named = value
+    return named.rpartition(".")[2] == "CueDataModule"
 
 
 class ExperimentCLI(LightningCLI):
@@ -166,12 +195,10 @@ class ExperimentCLI(LightningCLI):
         self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
         kwargs["callbacks"] = [
             *callbacks,
-            ImageRecord(self.run_dir),
+            *_records(self.model, self.run_dir),
             self.record,
             *_pruning_callbacks(self.record),
             FiniteGuard(),
-            CostForecast(),
-            AttentionPanels(self.run_dir),
             LearningRateMonitor(),
         ]
         own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
@@ -254,6 +281,15 @@ def print_scores(results: list[dict[str, float]]) -> None:
         print(f"{split:>6} {name:<22} {shown}")
 
 
+def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:
+    """What is written and drawn of a model's own."""
+    if isinstance(model, GAIN):
+        return [ImageRecord(run_dir), CostForecast(), AttentionPanels(run_dir)]
+    from gain_lightning.segmentation.record import SegmentationRecord
+
+    return [SegmentationRecord(run_dir)]
+
+
 def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
     if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
         return []
@@ -277,7 +313,8 @@ def wandb_labels(config: Any) -> dict[str, Any]:
     files = [Path(str(path)) for path in config.get("config") or []]
     trial = os.environ.get("GAIN_TRIAL_DIR")
     sweep = Path(trial).parent.parent.name if trial else None
-    method = method_name(config["model"]["am_weight"], config["model"]["ext_weight"])
+    weights = [config["model"].get(key) for key in ("am_weight", "ext_weight")]
+    method = "sec" if None in weights else method_name(*weights)
     group = sweep or (files[-1].resolve().parent.name if files else None)
     return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
 

@@ -1,5 +1,6 @@
 """Images with localisation cues for training, and with whole masks for scoring: what SEC needs."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ class CueDataModule(pl.LightningDataModule):
         batch_size: Images a step and device; 15 in SEC.
         num_workers: Loader processes.
 
+    Attributes:
+        cue_method: Method of the run that the cues come from, ``cues`` where nobody says it.
+
     Raises:
         FileNotFoundError: If there is no such file of cues.
         ValueError: If an image has no cues, or cues name a class that there is not.
@@ -55,6 +59,9 @@ class CueDataModule(pl.LightningDataModule):
         self.cues = path / "cues.npz" if path.is_dir() else path
         if not self.cues.is_file():
             raise FileNotFoundError(f"data.cues {cues}: no such file, expected cues.npz of gain seeds")
+        provenance = self.cues.with_name("provenance.json")
+        known = json.loads(provenance.read_text()) if provenance.is_file() else {}
+        self.cue_method = str(known.get("method") or "cues")
         self.images = images
         self.class_names = images.class_names
         self.image_size = images.image_size

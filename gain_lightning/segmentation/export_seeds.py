@@ -198,6 +198,7 @@ def _begin(
     provenance = {
         "state": "running",
         "run": args.run.resolve().name,
+        "method": _method(args.run),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         **options,
         "cue_size": CUE_SIZE,
@@ -208,7 +209,7 @@ def _begin(
     path = args.out / "provenance.json"
     if path.is_file():
         earlier = json.loads(path.read_text())
-        fixed = [key for key in provenance if key not in ("state", "git_commit", "run")]
+        fixed = [key for key in provenance if key not in ("state", "git_commit", "run", "method")]
         for key in fixed:
             if earlier.get(key) != provenance[key]:
                 raise ValueError(
@@ -217,6 +218,16 @@ def _begin(
                 )
     write_atomically(path, json.dumps(provenance, indent=1) + "\n")
     return provenance
+
+
+def _method(run: Path) -> str | None:
+    """What the run says it is, with its number of masks."""
+    path = run / "summary.json"
+    summary = json.loads(path.read_text()) if path.is_file() else {}
+    method = summary.get("method")
+    return (
+        f"{method}_{summary['num_masked']}" if method == "gain_ext" and summary.get("num_masked") else method
+    )
 
 
 def _background(

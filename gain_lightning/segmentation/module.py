@@ -1,0 +1,216 @@
+"""SEC: a segmentation network trained on localisation cues (Kolesnikov & Lampert, ECCV 2016)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from gain_lightning import VOID
+from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.segmentation.largefov import build_largefov
+from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
+
+TEST_FLOOR = 1e-5  # of a probability before the CRF at full size, as in SEC
+
+
+class SEC(pl.LightningModule):
+    """DeepLab-LargeFOV trained by ``L = L_seed + L_expand + L_constrain`` on image labels and cues alone.
+
+    Args:
+        class_names: Names of the C classes, from the data module.
+        image_size: Side of the training images in pixels, from the data module; 321 in SEC.
+        backbone: See :func:`gain_lightning.segmentation.largefov.build_largefov`; ``vgg16`` is the published network.
+        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
+        output_stride: Input pixels per cell of the score map; null keeps the backbone's own.
+        seed_weight: Of L_seed.
+        expand_weight: Of L_expand.
+        constrain_weight: Of L_constrain; 0 saves the CRF.
+        crf_shrink: What the CRF's widths in pixels are divided by in training.
+        crf_classes: Classes that the CRF infers in training: ``all``, as in SEC, or those ``present``, which is faster.
+        test_crf: Score the test with a dense CRF too, at the images' own size.
+        score_classes: Names of the classes that mean IoU runs over, beside the background; null takes all.
+        optimizer: Called with the parameter groups.
+        lr_scheduler: Called with the optimizer; null keeps the rate.
+        lr_interval: Step the scheduler every ``epoch`` or ``step``.
+        new_layer_lr_scale: Learning rate of the last layer, relative to the others'.
+
+    Raises:
+        ValueError: If an argument is out of range or names what does not exist.
+    """
+
+    def __init__(
+        self,
+        class_names: list[str],
+        image_size: int,
+        backbone: str = "vgg16",
+        weights: str = "none",
+        output_stride: int | None = None,
+        seed_weight: float = 1.0,
+        expand_weight: float = 1.0,
+        constrain_weight: float = 1.0,
+        crf_shrink: float = 12.0,
+        crf_classes: str = "all",
+        test_crf: bool = True,
+        score_classes: list[str] | None = None,
+        optimizer: Callable[[Iterable], Optimizer] = torch.optim.SGD,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        lr_interval: str = "step",
+        new_layer_lr_scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        _check(self.hparams)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        num_classes = len(class_names)
+        self.backbone = build_largefov(backbone, num_classes, weights=weights, output_stride=output_stride)
+        names = class_names if score_classes is None else score_classes
+        self.scored = [0, *(class_names.index(name) + 1 for name in names)]
+        self.val_confusion = _confusion(num_classes)
+        self.test_confusion = _confusion(num_classes)
+        self.crf_confusion = _confusion(num_classes)
+        self.train()  # Lightning keeps the modes it finds
+
+    @property
+    def method(self) -> str:
+        """``sec_``, and the method of the run that the cues come from where that is known."""
+        return f"sec_{self.trainer.datamodule.cue_method}"
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores ``(N, 1 + C, h, w)`` of normalised images ``(N, 3, H, W)``, the background first."""
+        return self.backbone(image)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise the pictures on the device; ``raw`` keeps them as they were."""
+        return {**batch, "raw": batch["image"], "image": self.backbone.normalize(batch["image"])}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """One step."""
+        terms = self.losses(batch)
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
+        return terms["loss"]
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Every term of the loss, of scores brought to the cues' size.
+
+        Args:
+            batch: ``image`` normalised, ``raw`` ``(N, 3, H, W)`` uint8, ``label`` ``(N, C)``, ``cues`` ``(N, h, w)``.
+
+        Returns:
+            ``loss``, ``loss_seed``, ``loss_expand``, and ``loss_constrain`` unless its weight is 0.
+        """
+        hparams, size = self.hparams, batch["cues"].shape[1:]
+        scores = self(batch["image"])
+        if scores.shape[2:] != size:
+            scores = interpolate(scores, size, mode="bilinear")
+        log_probs = log_probabilities(scores)
+        terms = {
+            "loss_seed": seeding_loss(log_probs, batch["cues"]),
+            "loss_expand": expansion_loss(log_probs, batch["label"]),
+        }
+        loss = hparams.seed_weight * terms["loss_seed"] + hparams.expand_weight * terms["loss_expand"]
+        if hparams.constrain_weight:
+            small = interpolate(batch["raw"].float(), size, mode="bilinear", antialias=True)
+            small = small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            present = None
+            if hparams.crf_classes == "present":
+                present = torch.nn.functional.pad(batch["label"] > 0, (1, 0), value=True)
+            smooth = dense_crf(log_probs, small, Kernels(shrink=hparams.crf_shrink), present=present)
+            terms["loss_constrain"] = constrain_loss(log_probs, smooth)
+            loss = loss + hparams.constrain_weight * terms["loss_constrain"]
+        return {"loss": loss, **terms}
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer with two parameter groups: the network and its last layer."""
+        new = list(self.backbone.classifier.parameters())
+        known = {id(parameter) for parameter in new}
+        old = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        optimizer = self.optimizer([{"params": old}, {"params": new}])
+        optimizer.param_groups[1]["lr"] *= self.hparams.new_layer_lr_scale
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.hparams.lr_interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # Validation and test ----------------------------------------------------------------------------------
+
+    def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Scores of an image at a size.
+
+        Args:
+            image: Normalised, shape ``(N, 3, H, W)``.
+            size: Height and width.
+
+        Returns:
+            Shape ``(N, 1 + C, height, width)``.
+        """
+        return interpolate(self(image), tuple(size), mode="bilinear")
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score one image at the size of its file."""
+        scores = self.segment(batch["image"], batch["mask"].shape)
+        self.val_confusion.update(scores.argmax(1)[0], batch["mask"].long())
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Score one image at the size of its file, without and with a dense CRF."""
+        mask = batch["mask"].long()
+        scores = self.segment(batch["image"], mask.shape)
+        outputs = {"segmentation": scores.argmax(1)[0]}
+        self.test_confusion.update(outputs["segmentation"], mask)
+        if self.hparams.test_crf:
+            log_probs = log_probabilities(scores, floor=TEST_FLOOR)
+            marginals = dense_crf(log_probs, batch["picture"][None], backend="auto")
+            outputs["segmentation_crf"] = marginals.argmax(1)[0]
+            self.crf_confusion.update(outputs["segmentation_crf"], mask)
+        return outputs
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation's mean IoU."""
+        self.log("val/miou", self._miou(self.val_confusion)[0])
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test's mean IoU."""
+        miou, iou = self._miou(self.test_confusion)
+        self.class_scores = {"iou": iou.tolist()}
+        self.log("test/miou", miou)
+        if self.hparams.test_crf:
+            miou, iou = self._miou(self.crf_confusion)
+            self.class_scores["iou_crf"] = iou.tolist()
+            self.log("test/miou_crf", miou)
+
+    def _miou(self, confusion: MulticlassConfusionMatrix) -> tuple[Tensor, Tensor]:
+        """Mean over the scored classes, and IoU of every class ``(1 + C,)``, nan where there is nothing of it."""
+        counts = confusion.compute().double()
+        confusion.reset()
+        right = counts.diagonal()
+        iou = right / (counts.sum(0) + counts.sum(1) - right)
+        return iou[self.scored].nanmean().float(), iou
+
+
+def _confusion(num_classes: int) -> MulticlassConfusionMatrix:
+    return MulticlassConfusionMatrix(1 + num_classes, ignore_index=VOID)
+
+
+def _check(hparams: Any) -> None:
+    """Refuse settings out of range, naming the key."""
+    choices = {"crf_classes": ("all", "present"), "lr_interval": ("epoch", "step")}
+    for key, known in choices.items():
+        if hparams[key] not in known:
+            raise ValueError(f"model.{key} is {hparams[key]!r}, expected one of {', '.join(known)}")
+    for key in ("seed_weight", "expand_weight", "constrain_weight"):
+        if not 0 <= hparams[key] < float("inf"):
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
+    for key in ("crf_shrink", "new_layer_lr_scale"):
+        if not 0 < hparams[key] < float("inf"):
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
+    unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
+    if unknown:
+        raise ValueError(
+            f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
+        )

@@ -1,0 +1,217 @@
+"""SEC: its step and scores by hand, and the way from a classifier to a segmentation by commands."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from fake_voc import make_voc
+from torch.nn.functional import interpolate
+
+from gain_lightning import VOID
+from gain_lightning.cli import main
+from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
+from gain_lightning.experiment import trains_on_cues
+from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.segmentation.cue_data import CueDataModule, FullSize, read_cues
+from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
+from gain_lightning.segmentation.module import SEC
+
+# The module -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    return SEC(["a", "b"], 32, backbone="tiny_cnn", crf_shrink=3.0).eval()
+
+
+@pytest.fixture
+def batch(generator):
+    raw = torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    cues = torch.full((2, 7, 7), VOID)
+    cues[0, :3], cues[0, 4:], cues[1, 2:5, 2:5] = 1, 0, 2
+    return {"image": raw, "label": torch.tensor([[1.0, 0.0], [1.0, 1.0]]), "cues": cues, "id": ["x", "y"]}
+
+
+@pytest.mark.parametrize("classes", ["all", "present"])
+def test_terms_of_a_step_by_hand(module, batch, classes):
+    """Scores at the cues' size, the picture shrunk to it for the CRF."""
+    module.hparams.crf_classes = classes
+    module.hparams.seed_weight, module.hparams.expand_weight, module.hparams.constrain_weight = 1.0, 0.5, 2.0
+    got = module.losses(module.on_after_batch_transfer(batch, 0))
+    scores = module.backbone(module.backbone.normalize(batch["image"]))
+    log_probs = log_probabilities(interpolate(scores, (7, 7), mode="bilinear"))
+    small = (
+        interpolate(batch["image"].float(), (7, 7), mode="bilinear", antialias=True).round().to(torch.uint8)
+    )
+    present = None if classes == "all" else torch.tensor([[True, True, False], [True, True, True]])
+    smooth = dense_crf(log_probs, small.permute(0, 2, 3, 1), Kernels(shrink=3.0), present=present)
+    expected = {
+        "loss_seed": seeding_loss(log_probs, batch["cues"]),
+        "loss_expand": expansion_loss(log_probs, batch["label"]),
+        "loss_constrain": constrain_loss(log_probs, smooth),
+    }
+    for name, term in expected.items():
+        torch.testing.assert_close(got[name], term)
+    total = expected["loss_seed"] + 0.5 * expected["loss_expand"] + 2 * expected["loss_constrain"]
+    torch.testing.assert_close(got["loss"], total)
+
+
+def test_without_the_constraint_there_is_no_crf(module, batch, monkeypatch):
+    module.hparams.constrain_weight = 0.0
+    monkeypatch.setattr("gain_lightning.segmentation.module.dense_crf", None)
+    assert sorted(module.losses(module.on_after_batch_transfer(batch, 0))) == [
+        "loss",
+        "loss_expand",
+        "loss_seed",
+    ]
+
+
+def test_miou_by_hand(module):
+    """A class that is neither there nor found is left out of the mean; void never counts."""
+    truth = torch.tensor([[0, 0, 1, VOID]])
+    module.val_confusion.update(torch.tensor([[0, 1, 1, 2]]), truth)
+    miou, iou = module._miou(module.val_confusion)
+    assert iou.tolist()[:2] == [0.5, 0.5]
+    assert iou[2].isnan()
+    assert miou.item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crf_classes": "some"}, "model.crf_classes is 'some', expected one of all, present"),
+        ({"seed_weight": -1.0}, "model.seed_weight is -1.0, expected a number of at least 0"),
+        ({"crf_shrink": 0.0}, "model.crf_shrink is 0.0, expected a positive number"),
+        ({"score_classes": ["c"]}, "model.score_classes names 'c', expected names among a, b"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SEC(["a", "b"], 32, backbone="tiny_cnn", **settings)
+
+
+# Data -----------------------------------------------------------------------------------------------------
+
+
+def test_cues_stand_beside_the_images_they_are_of(tmp_path):
+    data = ShapesDataModule(num_train=6, num_val=2, num_test=3)
+    cues = {f"train_{n:05d}": np.full((5, 5), n % 3, np.uint8) for n in range(6)}
+    np.savez(tmp_path / "cues.npz", **cues)
+    module = CueDataModule(cues=str(tmp_path), images=data, batch_size=4, num_workers=0)
+    module.setup("fit")
+    seen = {}
+    for batch in module.train_dataloader():
+        for image_id, cue, image in zip(batch["id"], batch["cues"], batch["image"], strict=True):
+            seen[image_id] = int(cue[0, 0])
+            index = int(image_id[-5:])
+            assert torch.equal(image, data.image_set()[index]["image"])
+    assert seen == {name: int(cue[0, 0]) for name, cue in cues.items()}
+
+
+def test_whole_masks_have_the_size_of_their_files(tmp_path):
+    data = VOC12DataModule(root=str(make_voc(tmp_path)), image_size=32, num_workers=0)
+    data.setup("test")
+    sample = FullSize(data.test_sets["val"])[1]
+    assert sample["image"].shape == (1, 3, 32, 32)
+    assert sample["picture"].shape == (48, 60, 3)
+    assert sample["mask"].shape == (48, 60)
+    assert (sample["mask"] == VOID).any()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "holds no cues"),
+        (
+            {"a": np.zeros((2, 2), np.uint8), "b": np.zeros((3, 2), np.uint8)},
+            r"b is uint8 \(3, 2\), expected uint8",
+        ),
+        ({"a": np.zeros((2, 2))}, "a is float64"),
+        ({"a": np.full((2, 2), 9, np.uint8)}, "a has a cue of class 9, but there are 5"),
+    ],
+)
+def test_unfit_cues_are_named(tmp_path, arrays, message):
+    np.savez(tmp_path / "c.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        read_cues(tmp_path / "c.npz", 5)
+
+
+def test_images_without_cues_are_named(tmp_path):
+    np.savez(tmp_path / "c.npz", train_00001=np.zeros((2, 2), np.uint8))
+    images = ShapesDataModule(num_train=3)
+    module = CueDataModule(cues=str(tmp_path / "c.npz"), images=images)
+    with pytest.raises(ValueError, match=r"2 of 3 training images have no cues, the first train_00000"):
+        module.setup("fit")
+
+
+# The command ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_trained_follows_from_the_data(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {class_path: gain_lightning.segmentation.cue_data.CueDataModule}")
+    assert trains_on_cues(["fit", "--config", str(path)])
+    assert trains_on_cues(["fit", f"--config={path}", "--model.lr", "3"])
+    assert not trains_on_cues(["fit", "--config", str(path), "--data", "ShapesDataModule"])
+    assert not trains_on_cues(["fit", "--config", str(tmp_path / "none.yaml")])
+
+
+def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
+    """Train, make seeds, train SEC on them, score it again, resume it."""
+    root, run, seeds, sec = (tmp_path / name for name in ("", "run", "seeds", "sec"))
+    make_voc(root)
+    quiet = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+    fit = [
+        "fit",
+        "--data=VOC12DataModule",
+        f"--data.root={root}",
+        "--data.image_size=32",
+        "--data.batch_size=4",
+    ]
+    assert main([*fit, "--data.num_workers=0", "--trainer.max_epochs=1", *quiet, f"--run_dir={run}"]) == 0
+    assert main(["seeds", str(run), "--out", str(seeds), "--device=cpu"]) == 0
+    config = {
+        "model": {"backbone": "tiny_cnn", "score_classes": ["cat", "dog", "person"]},
+        "data": {
+            "class_path": "CueDataModule",
+            "init_args": {
+                "cues": str(seeds),
+                "images": {
+                    "class_path": "VOC12DataModule",
+                    "init_args": {"root": str(root), "image_size": 32, "num_workers": 0},
+                },
+                "batch_size": 4,
+                "num_workers": 0,
+            },
+        },
+        "trainer": {"max_epochs": 2},
+    }
+    (tmp_path / "sec.yaml").write_text(json.dumps(config))
+    assert main(["fit", "--config", str(tmp_path / "sec.yaml"), *quiet, f"--run_dir={sec}"]) == 0
+    summary = json.loads((sec / "summary.json").read_text())
+    assert (summary["state"], summary["method"]) == ("finished", "sec_gradcam")
+    metrics = summary["metrics"]
+    assert {"train/loss_seed", "train/loss_expand", "train/loss_constrain", "val/miou"} <= metrics.keys()
+    rows = {row["class"]: row for row in csv.DictReader((sec / "per_class.csv").open())}
+    scored = [rows[name]["iou_crf"] for name in ("background", "cat", "dog", "person")]
+    assert metrics["test/miou_crf"] == pytest.approx(np.mean([float(iou) for iou in scored if iou]), abs=1e-5)
+    assert len(list((sec / "segmentations").glob("*.png"))) == 4
+
+    capsys.readouterr()
+    assert main(["test", "--config", str(sec / "config.yaml"), "--ckpt_path=last", *quiet]) == 0
+    assert "miou_crf" in capsys.readouterr().out
+    again = json.loads((sec / "summary.json").read_text())["metrics"]
+    assert again["test/miou"] == pytest.approx(metrics["test/miou"], abs=1e-6)
+    resumed = [
+        "fit",
+        "--config",
+        str(sec / "config.yaml"),
+        "--ckpt_path=last",
+        "--trainer.max_epochs=3",
+        *quiet,
+    ]
+    assert main(resumed) == 0
+    assert json.loads((sec / "summary.json").read_text())["state"] == "finished"
