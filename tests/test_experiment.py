@@ -539,11 +539,23 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
 def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     config = yaml.safe_load(path.read_text())
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
-    arguments += [
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
-        "--model.warmup_epochs=0",
-    ]
+    arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    if config["data"]["class_path"] == "CueDataModule":
+        root = make_voc(tmp_path)
+        ids = (root / "ImageSets" / "Segmentation" / "train_aug.txt").read_text().split()
+        np.savez(
+            tmp_path / "cues.npz",
+            **{name: np.full((41, 41), 8 * (row % 2), np.uint8) for row, name in enumerate(ids)},
+        )
+        arguments += [
+            f"--data.cues={tmp_path / 'cues.npz'}",
+            f"--data.images.root={root}",
+            "--data.batch_size=2",
+            "--data.num_workers=0",
+            "--model.weights=none",
+        ]
+    else:
+        arguments += ["--model.warmup_epochs=0"]
     if config["data"]["class_path"] == "VOC12DataModule":
         root = make_voc(tmp_path)
         arguments += [
@@ -568,7 +580,7 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
             "--data.num_workers=0",
             "--model.weights=none",
         ]
-    else:
+    elif config["data"]["class_path"] == "ShapesDataModule":
         arguments += SMALL[:4]
     assert main(["fit", "--config", str(path), *arguments]) == 0
 
