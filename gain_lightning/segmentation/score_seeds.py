@@ -90,7 +90,8 @@ def score_seeds(
     Returns:
         ``num_images``; ``classes``, by name ``precision``, ``recall``, ``iou`` and ``coverage`` (the share of the
         class's pixels that carry any cue), ``background`` first, null where there is nothing to divide by; ``mean``
-        of the chosen classes; and with maps ``thresholds``, the mean IoU (background included) at each.
+        of the chosen classes; and with maps ``thresholds``, at each the mean IoU (background
+        included), precision and recall of maps cut there.
 
     Raises:
         FileNotFoundError: If there are no cues or no masks.
@@ -126,14 +127,13 @@ def score_seeds(
             labels[index]: {key: _plain(values[index]) for key, values in scores.items()}
             for index in np.flatnonzero(shown)
         },
-        "mean": {
-            key: _plain(np.nanmean(values[chosen])) if chosen else None for key, values in scores.items()
-        },
+        "mean": _mean(scores, chosen),
         "mean_over": [labels[index] for index in chosen],
     }
     if sweep:
         result["thresholds"] = {
-            str(threshold): _miou(count, [0, *chosen]) for threshold, count in sweep.items()
+            str(threshold): {"miou": _miou(count, [0, *chosen]), **_mean(_scores(count), chosen)}
+            for threshold, count in sweep.items()
         }
     return result
 
@@ -152,7 +152,7 @@ def table(result: dict[str, Any]) -> str:
     lines += [row(name, scores) for name, scores in result["classes"].items()]
     lines.append(row(f"mean of {len(result['mean_over'])} classes", result["mean"]))
     if "thresholds" in result:
-        sweep = {float(key): value for key, value in result["thresholds"].items()}
+        sweep = {float(key): value["miou"] for key, value in result["thresholds"].items()}
         best = max(sweep, key=lambda threshold: sweep[threshold])
         lines.append(
             f"maps: mIoU with background {100 * sweep[0.2]:.1f} at threshold 0.2, "
@@ -252,6 +252,13 @@ def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.n
 def _miou(counts: np.ndarray, chosen: list[int] | None) -> float:
     iou = _scores(counts)["iou"]
     return float(np.nanmean(iou if chosen is None else iou[chosen]))
+
+
+def _mean(scores: dict[str, np.ndarray], chosen: list[int]) -> dict[str, float | None]:
+    return {
+        key: None if np.isnan(values[chosen]).all() else _plain(np.nanmean(values[chosen]))
+        for key, values in scores.items()
+    }
 
 
 def _plain(value: float) -> float | None:

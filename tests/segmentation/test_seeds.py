@@ -277,8 +277,11 @@ def test_maps_of_others_are_scored_at_every_threshold(tmp_path):
     )
     result = score_seeds(tmp_path / "maps", tmp_path / "masks", ["cat", "dog"])
     # at 0.2: background 1/1, cat 2/3, dog 0/1; at 0.05 pixel 0 is a cat too
-    assert result["thresholds"]["0.2"] == pytest.approx((1 + 2 / 3 + 0) / 3)
-    assert result["thresholds"]["0.05"] == pytest.approx((0 + 2 / 4 + 0) / 3)
+    at = result["thresholds"]
+    assert at["0.2"]["miou"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert at["0.05"]["miou"] == pytest.approx((0 + 2 / 4 + 0) / 3)
+    # nothing is called a dog, so only the cats have a precision
+    assert (at["0.2"]["precision"], at["0.2"]["recall"]) == pytest.approx((2 / 3, 1 / 2), abs=1e-6)
 
 
 class Harmful:
