@@ -21,7 +21,7 @@ def test_links_lead_to_files(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_name_verbs_and_files_that_exist(page):
     text = page.read_text().replace("$method", "gain_ext")
-    for verb in re.findall(r"^ *gain (\w+)", text, flags=re.MULTILINE):
+    for verb in re.findall(r"^ *gain ([\w-]+)", text, flags=re.MULTILINE):
         assert verb in VERBS
     for config in re.findall(r"--config (experiments/\S+)", text):
         assert (ROOT / config).is_file()
