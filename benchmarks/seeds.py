@@ -1,0 +1,85 @@
+"""Attention maps of a set of images, beside plain forward passes over the same ones.
+
+    python benchmarks/seeds.py --run RUN --split val --json seeds.json
+
+Both decode the images of a run's data anew. Maps are those that `gain seeds` makes, at one scale unless told, from one
+pass through the features and back through the head; `files` is the whole of `gain seeds`, its files included.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from gain_lightning.datasets.sample import collate
+from gain_lightning.predict import load_model
+from gain_lightning.segmentation.export_seeds import run_images, seeds_main
+from gain_lightning.segmentation.seeds import attention_maps
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", help="where the data lie, unless as in the run")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--scales", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    model = load_model(args.run / "checkpoints" / "last.ckpt").eval().to(args.device)
+    images = run_images(args.run, args.data, args.split)
+    seconds: dict[str, list[float]] = {"forward": [], "maps": [], "files": []}
+    for _ in range(args.rounds):  # in turns: the machine may be shared
+        for name, times in seconds.items():
+            started = time.perf_counter()
+            if name == "files":
+                with tempfile.TemporaryDirectory() as folder:
+                    options = ["--split", args.split, "--device", args.device, "--out", f"{folder}/seeds"]
+                    options += ["--scales", *map(str, args.scales), *(["--flip"] if args.flip else [])]
+                    options += ["--data", args.data] if args.data else []
+                    seeds_main([str(args.run), *options])
+            else:
+                run(model, images, args, is_plain=name == "forward")
+            times.append(time.perf_counter() - started)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    result = {
+        "num_images": len(images),
+        "passes": len(args.scales) * (1 + args.flip),
+        **{f"seconds_{name}": value for name, value in medians.items()},
+        **{f"{name} / forward": medians[name] / medians["forward"] for name in ("maps", "files")},
+    }
+    print(
+        f"{len(images)} images: forward {medians['forward']:.1f} s, maps {result['maps / forward']:.2f} x, "
+        f"with their files {result['files / forward']:.2f} x"
+    )
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def run(
+    model: torch.nn.Module, images: torch.utils.data.Dataset, args: argparse.Namespace, *, is_plain: bool
+) -> None:
+    """One pass over the images."""
+    for batch in DataLoader(images, 16, collate_fn=collate):
+        image = batch["image"].to(args.device)
+        if is_plain:
+            with torch.no_grad():
+                model(model.backbone.normalize(image))
+        else:
+            attention_maps(model, image, batch["label"].to(args.device), scales=args.scales, flip=args.flip)
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
