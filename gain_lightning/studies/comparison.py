@@ -90,15 +90,16 @@ class Comparison:
 
 
 def by_budget(runs: Sequence[Run]) -> list[Run]:
-    """The runs, GAIN_ext's called after their number of masked images where these differ, fewest first."""
-    budgets = {run.summary.get("num_masked") for run in runs if run.method == "gain_ext"}
-    if len(budgets) < 2:
-        return list(runs)
+    """The runs, GAIN_ext's called after their number of masked images where it is known, fewest first."""
     others = [run for run in runs if run.method != "gain_ext"]
-    ours = sorted(
-        (run for run in runs if run.method == "gain_ext"), key=lambda run: run.summary.get("num_masked") or 0
-    )
-    return others + [replace(run, method=f"gain_ext_{run.summary.get('num_masked')}") for run in ours]
+    ours = sorted((run for run in runs if run.method == "gain_ext"), key=_num_masked)
+    return others + [
+        replace(run, method=f"gain_ext_{_num_masked(run)}") if _num_masked(run) else run for run in ours
+    ]
+
+
+def _num_masked(run: Run) -> int:
+    return run.summary.get("num_masked") or 0
 
 
 def by_key(runs: Sequence[Run], key: str) -> list[Run]:
