@@ -27,6 +27,11 @@ def method_name(name: str) -> str:
     return METHODS.get(name, name)
 
 
+def _plain_name(name: str) -> str:
+    """The same where there is little room: ``GAIN_ext 48``."""
+    return method_name(name).replace(" (", " ").removesuffix(" masks)")
+
+
 def points(delta: float) -> str:
     """A difference of fractions, in points.
 
@@ -70,7 +75,7 @@ def text_table(comparison: Comparison) -> str:
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
         lines.append(
-            f"{'':20}" + "".join(f"{_end(METHODS.get(group.name, group.name), 14):>15}" for group in groups)
+            f"{'':20}" + "".join(f"{_end(_plain_name(group.name), 14):>15}" for group in groups)
         )
         lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
         for metric in comparison.metrics:
@@ -80,7 +85,7 @@ def text_table(comparison: Comparison) -> str:
     for row in comparison.differences:
         if (row.a, row.b) != previous:
             previous = (row.a, row.b)
-            title = " -> ".join(_end(METHODS.get(name, name), 14) for name in (row.a, row.b))
+            title = " -> ".join(_end(_plain_name(name), 14) for name in (row.a, row.b))
             lines += ["", f"{title:33}{'points':>6}  95 % interval"]
         interval = " to ".join(change(row.metric, end) for end in row.ci95) if row.ci95 else "none"
         sense = "over seeds, coarse" if row.over == "seeds" else ""
@@ -143,7 +148,7 @@ def write_latex(comparison: Comparison, path: Path) -> None:
     ]
     for group in comparison.groups:
         cells = [show(metric, group.metrics.get(metric)).replace("±", r"$\pm$") for metric in metrics]
-        name = _tex(METHODS.get(group.name, group.name))
+        name = _tex(method_name(group.name))
         lines.append(" & ".join([name, str(len(group.runs)), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
