@@ -23,9 +23,9 @@ test: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff check gain_lightning tests benchmarks data
 
-# The pages as a site, docs/_build/docs/index.html; a link that leads nowhere is an error.
+# The pages as a site, docs/_build/html/docs/index.html; a link that leads nowhere is an error.
 docs: .venv/installed-test
-	$(BIN)/sphinx-build -q -W -c docs . docs/_build
+	$(BIN)/sphinx-build -q -W -c docs . docs/_build/html
 
 # Time and memory beside others, in under ten minutes; with GAIN_VOC_ROOT also of the loaders.
 bench: .venv/installed-test

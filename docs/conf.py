@@ -1,4 +1,4 @@
-"""Sphinx: `make docs` builds docs/_build/docs/index.html from every page of the repository.
+"""Sphinx: `make docs` builds docs/_build/html/docs/index.html from every page of the repository.
 
 The source folder is the repository's root, so that links between pages are those of the files.
 """
