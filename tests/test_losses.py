@@ -90,8 +90,8 @@ def test_classification_loss_is_finite_for_a_sure_and_wrong_logit(task):
 
 
 def test_classification_loss_refuses_an_unknown_task():
-    with pytest.raises(ValueError, match=r"'regression'.*'multi_label' or 'single_label'"):
-        classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), task="regression")
+    with pytest.raises(ValueError, match=r"'ranking'.*multi_label, single_label, regression"):
+        classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), task="ranking")
 
 
 # The mean of Eq. 5 and 7 ----------------------------------------------------------------------------------

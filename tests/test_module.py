@@ -519,7 +519,7 @@ def test_optimizer_is_adamw_at_one_rate_by_default():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("task", "regression"),
+        ("task", "ranking"),
         ("scaling", "sum"),
         ("am_score", "max"),
         ("ext_resolution", "pixel"),

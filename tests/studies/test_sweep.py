@@ -189,7 +189,6 @@ def start(path, out, *options):
     return subprocess.Popen(
         [*command, str(path), "--out", str(out)] if "worker" not in options else [*command, str(out)],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
 
 
