@@ -62,8 +62,7 @@ class Sweep:
         self.name = name
         self.storage = open_storage(storage)
         names = {study.study_name for study in self.storage.get_all_studies()}
-        is_new = name not in names
-        if is_new and file is None:
+        if file is None and name not in names:
             raise SweepError(
                 f"{_without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}"
             )
@@ -71,9 +70,13 @@ class Sweep:
         self.study = optuna.create_study(
             storage=self.storage, study_name=name, directions=directions, load_if_exists=True
         )
-        if is_new:
-            assert file is not None
+        if file is not None and "sweep" not in self.study.user_attrs:  # new, or its maker is not that far yet
             self.study.set_user_attr("sweep", file.text)
+        if "sweep" not in self.study.user_attrs:
+            raise SweepError(
+                f"{_without_password(storage)}: sweep {name!r} has no parameters yet, expected the ones that"
+                " gain sweep FILE writes when it starts"
+            )
         self.file = read_sweep_file(self.study.user_attrs["sweep"], where=str(folder / "sweep.yaml"))
         if file is not None and file.text != self.file.text:
             raise SweepError(

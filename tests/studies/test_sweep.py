@@ -12,13 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 
 from gain_lightning.cli import main
 from gain_lightning.studies import sweep_wandb
 from gain_lightning.studies.sweep import Sweep, _last_line
-from gain_lightning.studies.sweep_file import read_sweep_file
+from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
 
 # A trial: notes that it began and that it ended, and leaves the summary of a run.
 TRIAL = """
@@ -253,6 +254,17 @@ def test_processes_that_start_together_plan_every_trial_once(sweep_file, tmp_pat
     ended = sorted(line.split()[2] for line in log_of(out) if line.startswith("end"))
     assert ended == sorted(str(x) for x in range(40))
     assert len(rows_of(out)) == 40
+
+
+def test_a_study_whose_maker_stopped_before_its_parameters(sweep_file, tmp_path):
+    """Also what a second process sees of a first one that made the study a moment ago."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(storage=url, study_name="s", directions=["maximize"])
+    with pytest.raises(SweepError, match="'s' has no parameters yet"):
+        Sweep(url, tmp_path / "out", "s")
+    file = read_sweep_file(sweep_file({"x": {"values": [1, 2, 3]}}).read_text(), where="s")
+    assert len(Sweep(url, tmp_path / "out", "s", file=file).trials()) == 3
+    assert Sweep(url, tmp_path / "out", "s").file.text == file.text
 
 
 def test_a_worker_joins(sweep_file, tmp_path):
