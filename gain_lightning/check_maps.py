@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gain_lightning.attention import Pairs, label_pairs, resize_maps, scale_maps
+from gain_lightning.checkpoints import load_classifier
 from gain_lightning.faithfulness import deletion_and_insertion, rank_correlation, with_random_weights
 from gain_lightning.files import write_atomically
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.module import GAIN
-from gain_lightning.predict import load_model
 from gain_lightning.studies.runs import Maps, RunError, read_maps
 
 DESCRIPTION = """\
@@ -52,7 +52,7 @@ def check_maps_main(argv: list[str]) -> int:
         maps = read_maps(run)
         if maps is None or not len(maps.pair_image):
             raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
-        model = load_model(Path(run) / "checkpoints" / "last.ckpt").eval()
+        model = load_classifier(Path(run) / "checkpoints" / "last.ckpt").eval()
         result = check_maps(model, maps, args.seed)
         write_atomically(Path(run) / "map_checks.json", json.dumps(result, indent=1) + "\n")
         print(_table(run, result))

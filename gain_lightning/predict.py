@@ -1,8 +1,9 @@
-"""``gain predict``: classify a folder of pictures and draw where the network looks."""
+"""``gain predict``: what a checkpoint says of a folder of pictures, and where a classifier looks."""
 
 import argparse
+import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,26 @@ from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.attention import Pairs, resize_maps, scale_maps
 from gain_lightning.callbacks import save_png
+from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
 from gain_lightning.datasets.transforms import resize
+from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
+from gain_lightning.segmentation.predict import SegmentationWriter
 
 DESCRIPTION = """\
-Classify every picture below --images and map the attention of its classes. Writes, for picture a/b.jpg:
+Of a classifier: classify every picture below --images and map the attention of its classes. Writes, for a/b.jpg:
   OUT/a/b_CLASS.npy   the map at the picture's size, (H, W) float32, divided by its maximum
   OUT/a/b_CLASS.png   the map over the picture
 and OUT/predictions.csv: every class's probability (or amount), whether it was mapped, the map's maximum before scaling.
+
+Of a segmentation network (SEC): OUT/a/b.png, the class of every pixel in VOC's palette, after a dense CRF.
 """
+# Options that only one kind of checkpoint takes, with their defaults.
+_OF_CLASSIFIER = {"classes": None, "threshold": 0.5}
+_OF_SEGMENTATION = {"no_crf": False, "crf_workers": None, "voc_submission": False}
 
 
 def predict_main(argv: list[str]) -> int:
@@ -47,24 +56,49 @@ def predict_main(argv: list[str]) -> int:
     parser.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
     parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
     parser.add_argument("--out", required=True, type=Path, help="folder for the maps")
-    parser.add_argument(
-        "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
-    )
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="probability (or amount) from which a class is found"
-    )
+    parser.add_argument("--list", type=Path, help="file of names, one a line: these pictures alone")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
+    group = parser.add_argument_group("of a classifier")
+    group.add_argument(
+        "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
+    )
+    group.add_argument(
+        "--threshold", type=float, help="probability (or amount) from which a class is found (default: 0.5)"
+    )
+    group = parser.add_argument_group("of a segmentation network")
+    group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
+    group.add_argument("--crf_workers", type=int, help="processes (default: one a core)")
+    group.add_argument(
+        "--voc_submission",
+        "--voc-submission",
+        action="store_true",
+        default=None,
+        help="pack OUT/results.tgz as VOC 2012's server takes it (comp6)",
+    )
     args = parser.parse_args(argv)
 
     model = load_model(args.ckpt_path)
-    unknown = [name for name in args.classes or [] if name not in model.hparams.class_names]
-    if unknown:
-        raise ValueError(
-            f"--classes {unknown[0]}: expected names among {', '.join(model.hparams.class_names)}"
+    names = list(model.hparams.class_names)
+    pictures = Pictures(args.images, model.hparams.image_size, args.out, args.list)
+    writer: MapWriter | SegmentationWriter
+    if isinstance(model, GAIN):
+        _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
+        unknown = [name for name in args.classes or [] if name not in names]
+        if unknown:
+            raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")
+        writer = MapWriter(args.images, args.out, args.classes, args.threshold)
+    else:
+        _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
+        if args.voc_submission and tuple(names) != CLASSES:
+            raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
+        num_workers = (os.cpu_count() or 1) if args.crf_workers is None else args.crf_workers
+        writer = SegmentationWriter(
+            args.images,
+            args.out,
+            crf_workers=None if args.no_crf else num_workers,
+            voc_submission=args.voc_submission,
         )
-    pictures = Pictures(args.images, model.hparams.image_size, args.out)
-    writer = _Writer(args.images, args.out, args.classes, args.threshold)
     trainer = pl.Trainer(
         accelerator=args.accelerator,
         devices=1,
@@ -74,37 +108,21 @@ def predict_main(argv: list[str]) -> int:
         enable_model_summary=False,
     )
     trainer.predict(model, DataLoader(pictures, args.batch_size), return_predictions=False)
-    print(f"{len(pictures) - len(writer.errors)} pictures, {writer.num_maps} maps: {args.out}")
+    print(f"{len(pictures) - len(writer.errors)} pictures, {writer.made()}: {args.out}")
     if writer.errors:
         listed = "\n  ".join(writer.errors)
         raise ValueError(f"{len(writer.errors)} of {len(pictures)} pictures were left out:\n  {listed}")
     return 0
 
 
-def load_model(ckpt_path: Path) -> GAIN:
-    """The model of a checkpoint, its settings included.
-
-    Args:
-        ckpt_path: A checkpoint that ``gain fit`` wrote.
-
-    Returns:
-        The model on the CPU; no weights are downloaded.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of ours; checkpoints with code in them are refused.
-    """
-    if not ckpt_path.is_file():
-        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
-    try:
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
-        hparams, state = dict(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
-        model = GAIN(**{**hparams, "weights": "none"})
-        model.load_state_dict(state)
-    except Exception as error:  # whatever the reader trips over, the file is unfit
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({reason})") from error
-    return model
+def _settle(args: argparse.Namespace, own: dict[str, Any], others: dict[str, Any], kind: str) -> None:
+    """Fill in defaults; refuse options that this kind of checkpoint does not take."""
+    for name in others:
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name}: --ckpt_path {args.ckpt_path} is of {kind}, which does not take it")
+    for name, default in own.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
 
 
 class Pictures(Dataset):
@@ -114,13 +132,16 @@ class Pictures(Dataset):
         folder: Searched with all its folders.
         image_size: Side that the network was trained at, pixels.
         out: Left out, should it lie below the folder.
+        listed: File of names, one a line, with or without ending: these pictures alone, as in VOC's lists.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no picture in it.
+        FileNotFoundError: If there is no such folder or list, no picture, or not every one that is listed.
         ValueError: If two pictures would write to the same files.
     """
 
-    def __init__(self, folder: Path, image_size: int, out: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, image_size: int, out: Path | None = None, listed: Path | None = None
+    ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--images {folder}: no such folder")
         found = (
@@ -140,6 +161,8 @@ class Pictures(Dataset):
                 raise ValueError(
                     f"{other} and {path} have the same name, expected one: their maps would collide"
                 )
+        if listed is not None:
+            self.paths = _listed(listed, {str(path.relative_to(folder)): path for path in self.paths})
         self.image_size = image_size
 
     def __len__(self) -> int:
@@ -155,14 +178,43 @@ class Pictures(Dataset):
         return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(path), "error": error}
 
 
-class _Writer(pl.Callback):
-    """Writes each picture's maps as soon as they are there, and the table at the end."""
+def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
+    if not listing.is_file():
+        raise FileNotFoundError(f"--list {listing}: no such file")
+    by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
+    names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise FileNotFoundError(
+            f"--list {listing}: {len(missing)} of {len(names)} pictures are not there, the first {missing[0]}"
+        )
+    if not names:
+        raise ValueError(f"--list {listing}: is empty")
+    return [by_name[name] for name in names]
+
+
+class MapWriter(pl.Callback):
+    """Writes each picture's maps as soon as they are there, and the table at the end.
+
+    Args:
+        images: Folder that the pictures' names are relative to.
+        out: Folder for the maps.
+        classes: Names of those to map; None maps those found, else the likeliest.
+        threshold: Score from which a class is found.
+
+    Attributes:
+        errors: What is wrong with pictures that could not be read.
+    """
 
     def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
         self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
         self.num_maps = 0
         self.rows: list[list[str]] = []
         self.errors: list[str] = []
+
+    def made(self) -> str:
+        """What was written, in words."""
+        return f"{self.num_maps} maps"
 
     def on_predict_batch_end(
         self,

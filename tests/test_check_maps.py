@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gain_lightning.check_maps import check_maps
+from gain_lightning.checkpoints import load_classifier
 from gain_lightning.cli import main
-from gain_lightning.predict import load_model
 from gain_lightning.studies.runs import read_maps
 
 
@@ -39,7 +39,7 @@ def test_command_writes_what_it_prints(run_dir, capsys):
 
 
 def test_same_seed_gives_the_same_checks_and_leaves_the_global_draw_alone(run_dir):
-    model, maps = load_model(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
+    model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     state = torch.get_rng_state()
     assert check_maps(model, maps, 1) == check_maps(model, maps, 1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -47,7 +47,7 @@ def test_same_seed_gives_the_same_checks_and_leaves_the_global_draw_alone(run_di
 
 def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeypatch):
     """Were random weights not random, the correlation would be 1."""
-    model, maps = load_model(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
+    model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     assert check_maps(model, maps, 0)["rank_correlation"]["all"] < 0.9
     monkeypatch.setattr("gain_lightning.check_maps.with_random_weights", lambda module, part=None: module)
     assert check_maps(model, maps, 0)["rank_correlation"] == pytest.approx(
@@ -56,7 +56,7 @@ def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeyp
 
 
 def test_without_masks_the_mask_has_no_score(run_dir):
-    model, maps = load_model(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
+    model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     result = check_maps(model, maps._replace(mask=np.full_like(maps.mask, 255)), 0)
     assert result["deletion"]["mask"] is None
     assert result["deletion"]["attention"] is not None

@@ -51,7 +51,8 @@ SMALL_DATA = {
 def commands(page: Path) -> list[str]:
     """The lines of a page's shell blocks that are commands, loops taken apart."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.DOTALL)
-    lines = [line.strip().removeprefix("srun ") for block in blocks for line in block.splitlines()]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()  # a line that goes on is one
+    lines = [line.strip().removeprefix("srun ") for line in lines]
     return [line for line in lines if line and not line.startswith(("#", "for ", "done"))]
 
 
@@ -66,7 +67,8 @@ def sub(line: str, **names: str) -> list[str]:
 def folder(tmp_path, monkeypatch):
     """Where the commands run."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    make_voc(tmp_path)
+    lists = make_voc(tmp_path) / "ImageSets" / "Segmentation"
+    (lists / "test.txt").write_text((lists / "val.txt").read_text())
     for name in ("boat_without_water", "water_without_boat"):
         write_pictures(tmp_path / "data" / name, ["boat" if name.startswith("boat") else ""] * 2)
     write_pictures(tmp_path / "DIR", ["cat", "dog", "cat;dog", "", "dog", "cat"] * 3, masks=True)

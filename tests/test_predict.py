@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.checkpoints import load_model
 from gain_lightning.cli import main
 from gain_lightning.module import GAIN
-from gain_lightning.predict import Pictures, load_model
+from gain_lightning.predict import Pictures
 
 CLASSES = ["red thing", "green/thing", "blue"]
 

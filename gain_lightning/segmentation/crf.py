@@ -67,8 +67,8 @@ def dense_crf(
     log_probs = log_probs.detach().float()
     marginals = torch.zeros_like(log_probs)
     chosen = [slice(None) if present is None else present[n] for n in range(len(log_probs))]
-    parts = [_bounded(log_probs[n, chosen[n]]) for n in range(len(log_probs))]
-    if _resolve(backend) == "torch":
+    parts = [bounded(log_probs[n, chosen[n]]) for n in range(len(log_probs))]
+    if resolve_backend(backend) == "torch":
         with torch.autocast(log_probs.device.type, enabled=False):
             for n, part in enumerate(parts):
                 marginals[n, chosen[n]] = _mean_field(part, image[n], kernels)
@@ -106,13 +106,13 @@ def _check(log_probs: Tensor, image: Tensor, present: Tensor | None, backend: st
         raise ValueError("log_probs holds nan or infinity, expected logarithms of probabilities")
 
 
-def _bounded(log_probs: Tensor) -> Tensor:
+def bounded(log_probs: Tensor) -> Tensor:
     """Relative to the likeliest of the classes, which is all that counts, and finite."""
     log_probs = log_probs.clamp_min(-1e6)
     return (log_probs - log_probs.amax(0)).clamp_min(_LOWEST)
 
 
-def _resolve(backend: str) -> str:
+def resolve_backend(backend: str) -> str:
     """The backend to use; says once that it is the slow one."""
     if backend != "auto":
         return backend

@@ -34,3 +34,8 @@ def lattice_crf(log_probs: np.ndarray, image: np.ndarray, *, kernels: Kernels) -
         compat=kernels.bilateral_weight,
     )
     return np.array(crf.inference(kernels.iterations), np.float32).reshape(num_classes, height, width)
+
+
+def lattice_labels(log_probs: np.ndarray, image: np.ndarray, kernels: Kernels) -> np.ndarray:
+    """Likeliest class of every pixel, ``(H, W)`` uint8; arguments as above."""
+    return lattice_crf(log_probs, image, kernels=kernels).argmax(0).astype(np.uint8)

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from gain_lightning.attention import resize_maps, scale_maps
+from gain_lightning.checkpoints import load_classifier
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_mask
 from gain_lightning.datasets.sample import collate
 from gain_lightning.files import write_atomically
 from gain_lightning.plotting import voc_palette
-from gain_lightning.predict import load_model
 from gain_lightning.recording import git_commit
 from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
@@ -116,7 +116,7 @@ def _check(args: argparse.Namespace) -> None:
 def export_seeds(args: argparse.Namespace) -> None:
     """Map the images and write the seeds; see :data:`DESCRIPTION`."""
     checkpoint = args.run / "checkpoints" / "last.ckpt"
-    model = load_model(checkpoint).eval().to(args.device)
+    model = load_classifier(checkpoint).eval().to(args.device)
     images = run_images(args.run, args.data, args.split)
     if images.class_names != tuple(model.hparams.class_names):
         raise ValueError(

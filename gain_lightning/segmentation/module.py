@@ -1,8 +1,10 @@
 """SEC: a segmentation network trained on localisation cues (Kolesnikov & Lampert, ECCV 2016)."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from gain_lightning import VOID
 from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 
@@ -34,6 +37,8 @@ class SEC(pl.LightningModule):
         crf_shrink: What the CRF's widths in pixels are divided by in training.
         crf_classes: Classes that the CRF infers in training: ``all``, as in SEC, or those ``present``, which is faster.
         test_crf: Score the test with a dense CRF too, at the images' own size.
+        crf_workers: Processes that share these CRFs out; 0 stays in this one. See
+            :class:`gain_lightning.segmentation.crf_pool.CrfPool`.
         score_classes: Names of the classes that mean IoU runs over, beside the background; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
@@ -57,6 +62,7 @@ class SEC(pl.LightningModule):
         crf_shrink: float = 12.0,
         crf_classes: str = "all",
         test_crf: bool = True,
+        crf_workers: int = 0,
         score_classes: list[str] | None = None,
         optimizer: Callable[[Iterable], Optimizer] = torch.optim.SGD,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -157,18 +163,32 @@ class SEC(pl.LightningModule):
         scores = self.segment(batch["image"], batch["mask"].shape)
         self.val_confusion.update(scores.argmax(1)[0], batch["mask"].long())
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score one image at the size of its file, without and with a dense CRF."""
+    def on_test_start(self) -> None:
+        """Processes for the CRFs, and nothing waited for."""
+        self.crf_pool = CrfPool(self.hparams.crf_workers)
+        self.crf_results: list[tuple[Future[np.ndarray], Tensor]] = []
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Score one image at the size of its file, without and with a dense CRF, which may come later."""
         mask = batch["mask"].long()
         scores = self.segment(batch["image"], mask.shape)
         outputs = {"segmentation": scores.argmax(1)[0]}
         self.test_confusion.update(outputs["segmentation"], mask)
         if self.hparams.test_crf:
-            log_probs = log_probabilities(scores, floor=TEST_FLOOR)
-            marginals = dense_crf(log_probs, batch["picture"][None], backend="auto")
-            outputs["segmentation_crf"] = marginals.argmax(1)[0]
-            self.crf_confusion.update(outputs["segmentation_crf"], mask)
+            log_probs = log_probabilities(scores, floor=TEST_FLOOR)[0]
+            outputs["segmentation_crf"] = self.crf_pool.submit(log_probs, batch["picture"])
+            self.crf_results.append((outputs["segmentation_crf"], mask))
+            while self.crf_results and self.crf_results[0][0].done():
+                self._score_crf()
         return outputs
+
+    def _score_crf(self) -> None:
+        segmentation, mask = self.crf_results.pop(0)
+        self.crf_confusion.update(torch.from_numpy(segmentation.result()).long().to(mask.device), mask)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
+        return self(batch["image"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's mean IoU."""
@@ -176,6 +196,9 @@ class SEC(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test's mean IoU."""
+        while self.crf_results:
+            self._score_crf()
+        self.crf_pool.close()
         miou, iou = self._miou(self.test_confusion)
         self.class_scores = {"iou": iou.tolist()}
         self.log("test/miou", miou)
@@ -209,6 +232,8 @@ def _check(hparams: Any) -> None:
     for key in ("crf_shrink", "new_layer_lr_scale"):
         if not 0 < hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
+    if hparams.crf_workers < 0:
+        raise ValueError(f"model.crf_workers is {hparams.crf_workers}, expected at least 0")
     unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
     if unknown:
         raise ValueError(

@@ -36,8 +36,10 @@ class SegmentationRecord(pl.Callback):
         """Draw an image."""
         if batch_idx >= NUM_PICTURES or not trainer.is_global_zero:
             return
-        masks = [batch["mask"], outputs["segmentation"], outputs.get("segmentation_crf")]
-        painted = [colour_mask(mask.cpu().numpy().astype(np.uint8)) for mask in masks if mask is not None]
+        masks = [batch["mask"].cpu().numpy(), outputs["segmentation"].cpu().numpy()]
+        if "segmentation_crf" in outputs:
+            masks.append(outputs["segmentation_crf"].result())
+        painted = [colour_mask(mask.astype(np.uint8)) for mask in masks]
         path = self.run_dir / "segmentations" / f"{Path(batch['id'][0]).stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_png(path, np.concatenate([batch["picture"].cpu().numpy(), *painted], axis=1))

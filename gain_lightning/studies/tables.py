@@ -74,9 +74,7 @@ def text_table(comparison: Comparison) -> str:
     lines = [f"Percent, mean ± standard deviation over runs{unit}"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
-        lines.append(
-            f"{'':20}" + "".join(f"{_end(_plain_name(group.name), 14):>15}" for group in groups)
-        )
+        lines.append(f"{'':20}" + "".join(f"{_end(_plain_name(group.name), 14):>15}" for group in groups))
         lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
         for metric in comparison.metrics:
             cells = [show(metric, group.metrics.get(metric)) for group in groups]

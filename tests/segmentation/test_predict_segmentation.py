@@ -1,0 +1,138 @@
+"""`gain predict` of a segmentation network, and the processes of its dense CRF."""
+
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gain_lightning.cli import main
+from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.segmentation.crf import dense_crf
+from gain_lightning.segmentation.crf_pool import CrfPool
+from gain_lightning.segmentation.module import SEC
+
+# Processes of the CRF -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_pool_segments_as_the_crf_does(generator, num_workers):
+    """Pictures of several sizes, more of them than may be on their way at once."""
+    sizes = [(9, 12), (10, 8), (7, 7), (9, 9), (6, 11), (8, 8), (12, 5)]
+    log_probs = [torch.randn(3, *size, generator=generator).log_softmax(0) for size in sizes]
+    images = [torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8) for size in sizes]
+    with CrfPool(num_workers) as pool:
+        got = [pool.submit(*pair) for pair in zip(log_probs, images, strict=True)]
+        for result, scores, image in zip(got, log_probs, images, strict=True):
+            expected = dense_crf(scores[None], image[None], backend="auto")[0].argmax(0).numpy()
+            assert result.result().dtype == np.uint8
+            np.testing.assert_array_equal(result.result(), expected)
+
+
+def test_a_pool_without_processes_below_zero():
+    with pytest.raises(ValueError, match="num_workers is -1"):
+        CrfPool(-1)
+
+
+# The command ----------------------------------------------------------------------------------------------
+
+
+def save(path, class_names):
+    torch.manual_seed(0)
+    model = SEC(list(class_names), 32, backbone="tiny_cnn")
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    return model.eval()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name, size in [("one.jpg", (40, 30)), ("two.jpg", (20, 64)), ("below/three.png", (32, 32))]:
+        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(tmp_path, pictures, *more):
+    paths = [f"--images={pictures}", f"--ckpt_path={tmp_path / 'm.ckpt'}", f"--out={tmp_path / 'out'}"]
+    return main(["predict", *paths, "--accelerator=cpu", *more])
+
+
+def test_segmentations_are_palette_pngs_of_the_pictures_size(tmp_path, pictures):
+    """By hand: resize, normalise with mean and deviation 0.5, score, enlarge, take the likeliest."""
+    model = save(tmp_path / "m.ckpt", ["a", "b"])
+    assert predict(tmp_path, pictures, "--no_crf") == 0
+    with Image.open(tmp_path / "out" / "below" / "three.png") as written:
+        assert written.mode == "P"
+        assert written.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+        got = np.array(written)
+    raw = torch.from_numpy(np.array(Image.open(pictures / "below" / "three.png"))).permute(2, 0, 1)[None]
+    scores = torch.nn.functional.interpolate(model(raw.float() / 127.5 - 1), (32, 32), mode="bilinear")
+    np.testing.assert_array_equal(got, scores[0].argmax(0).numpy())
+    assert np.array(Image.open(tmp_path / "out" / "one.png")).shape == (30, 40)
+    assert np.array(Image.open(tmp_path / "out" / "two.png")).shape == (64, 20)
+
+
+def test_the_crf_is_the_default(tmp_path, pictures):
+    model = save(tmp_path / "m.ckpt", ["a", "b"])
+    assert predict(tmp_path, pictures, "--crf_workers=0") == 0
+    picture = torch.from_numpy(np.array(Image.open(pictures / "below" / "three.png")))
+    raw = picture.permute(2, 0, 1)[None].float() / 127.5 - 1
+    probs = torch.nn.functional.interpolate(model(raw), (32, 32), mode="bilinear").softmax(1)
+    expected = dense_crf((probs + 1e-5).log().log_softmax(1), picture[None], backend="auto")[0].argmax(0)
+    got = np.array(Image.open(tmp_path / "out" / "below" / "three.png"))
+    assert (got == expected.numpy()).mean() > 0.99
+
+
+def test_a_submission_is_packed_as_the_server_takes_it(tmp_path, pictures, capsys):
+    save(tmp_path / "m.ckpt", CLASSES)
+    (tmp_path / "test.txt").write_text("two\none\n")
+    folder = tmp_path / "out" / "results" / "VOC2012" / "Segmentation" / "comp6_test_cls"
+    folder.mkdir(parents=True)
+    (folder / "old.png").write_bytes(b"of another run")
+    options = ["--no_crf", "--voc-submission", f"--list={tmp_path / 'test.txt'}"]
+    assert predict(tmp_path, pictures, *options) == 0
+    with tarfile.open(tmp_path / "out" / "results.tgz") as archive:
+        names = sorted(archive.getnames())
+    assert names == [f"results/VOC2012/Segmentation/comp6_test_cls/{name}.png" for name in ("one", "two")]
+    assert "2 segmentations, packed in" in capsys.readouterr().out
+
+
+def test_a_submission_is_not_packed_with_a_picture_missing(tmp_path, pictures, capsys):
+    save(tmp_path / "m.ckpt", CLASSES)
+    (pictures / "one.jpg").write_bytes(b"broken")
+    assert predict(tmp_path, pictures, "--no_crf", "--voc_submission") == 1
+    assert "1 of 3 pictures were left out" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.tgz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--voc_submission"], "the checkpoint's classes are ['a', 'b'], expected VOC's 20"),
+        (["--classes", "a"], "is of a segmentation network, which does not take it"),
+        (["--threshold", "0.5"], "--threshold: --ckpt_path"),
+        (["--list=none.txt"], "--list none.txt: no such file"),
+    ],
+)
+def test_unfit_options_are_named(tmp_path, pictures, capsys, options, message):
+    save(tmp_path / "m.ckpt", ["a", "b"])
+    assert predict(tmp_path, pictures, *options) == 1
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path).glob("out/**/*.png"))
+
+
+def test_a_listed_picture_that_is_not_there_is_named(tmp_path, pictures, capsys):
+    save(tmp_path / "m.ckpt", ["a", "b"])
+    (tmp_path / "l.txt").write_text("one\nfour\nfive\n")
+    assert predict(tmp_path, pictures, f"--list={tmp_path / 'l.txt'}") == 1
+    assert "2 of 3 pictures are not there, the first four" in capsys.readouterr().err
+
+
+def test_a_segmentation_network_has_no_maps_to_export(tmp_path, capsys):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    save(tmp_path / "run" / "checkpoints" / "last.ckpt", ["a", "b"])
+    assert main(["seeds", str(tmp_path / "run"), f"--out={tmp_path / 'o'}", "--device=cpu"]) == 1
+    assert "is of a segmentation network (SEC), expected a classifier's" in capsys.readouterr().err
