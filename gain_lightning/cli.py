@@ -16,6 +16,7 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
   check-maps  are they honest?   gain check-maps RUN
   seeds     of a segmentation:   gain seeds RUN --out DIR
             judge any cues:      gain seeds score DIR --masks DIR
+  reproduce the paper's section 4: gain reproduce section4 --root VOCdevkit
   runs      list them:           gain runs runs/
   compare   report on runs:      gain compare RUN... --out DIR
   sweep     many runs:           gain sweep FILE --workers 2
@@ -26,7 +27,19 @@ usage: gain VERB [options]        (gain VERB --help lists a verb's options)
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = ("fit", "validate", "test", "predict", "check-maps", "seeds", "runs", "compare", "sweep", "data")
+VERBS = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "check-maps",
+    "seeds",
+    "reproduce",
+    "runs",
+    "compare",
+    "sweep",
+    "data",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,6 +101,10 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.studies.sweep import sweep_main
 
         return sweep_main(argv[1:])
+    if argv[0] == "reproduce":
+        from gain_lightning.segmentation.section4 import reproduce_main
+
+        return reproduce_main(argv[1:])
     if argv[0] == "data":
         from gain_lightning.data import data_main
 

@@ -28,6 +28,7 @@ ELSEWHERE = {  # commands that need what is not here, and who tests them
     "postgresql+psycopg2://": "tests/studies/test_sweep.py starts a server",
     "--engine wandb": "tests/studies/test_sweep.py has a stand-in of W&B's server",
     "wandb sync": "W&B's own",
+    "gain reproduce section4": "tests/segmentation/test_section4.py, on small configs",
     "prepare_voc12.py": "tests/test_prepare_voc12.py",
     "gain sweep worker /shared": "joins as the line without /shared does",
 }

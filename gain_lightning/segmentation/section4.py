@@ -1,0 +1,250 @@
+"""``gain reproduce section4``: from image labels to the paper's segmentation tables, one stage after another."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from gain_lightning.datasets.voc12 import find_root
+from gain_lightning.files import csv_text, write_atomically
+
+DESCRIPTION = """\
+Section 4 of the paper: for every method and seed, train a classifier, turn its
+attention into cues, train SEC on them, and score that on VOC's val without and
+with a dense CRF. Each stage is a command of `gain`, printed as it begins; what
+is done is skipped, what was interrupted goes on. Writes, into --out:
+  METHOD-SEED/{classifier,seeds,sec}, METHOD-SEED/seeds.json, METHOD-SEED/log.txt
+  table.txt, table.csv    all scores, beside the paper's
+"""
+FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
+SUBSET = ("gradcam", "gain", "gain_ext_63", "gain_ext_313")
+# Table 1, val, with CRF; of GAIN_ext also Table 3. SEC is trained on the cues of a classifier without guidance.
+PAPER = {
+    "gradcam": 50.7,
+    "gain": 55.3,
+    "gain_ext_200": 58.3,
+    "gain_ext_400": 59.4,
+    "gain_ext_900": 60.2,
+    "gain_ext_1464": 60.5,
+}
+COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
+
+
+def reproduce_main(argv: list[str]) -> int:
+    """Run ``gain reproduce``.
+
+    Args:
+        argv: The words after ``reproduce``.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FileNotFoundError: If the data, the experiments' configs or a file of cues is missing.
+        ValueError: If a method is unknown.
+        RuntimeError: If a stage fails; it names the log.
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "gain reproduce", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
+    )
+    parser.add_argument("what", choices=["section4"])
+    parser.add_argument("--root", default="VOCdevkit", help="where VOC 2012 lies (default: VOCdevkit)")
+    parser.add_argument("--subset", action="store_true", help="the small configs for a CPU, lite0_subset/")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        help="gradcam, gain, gain_ext_N with N masks "
+        f"(default: {' '.join(FULL)}; with --subset {' '.join(SUBSET)})",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the runs (default: 0)")
+    parser.add_argument("--cues", type=Path, help="train SEC on these published cues too, as method sec")
+    parser.add_argument("--out", type=Path, default=Path("runs/section4"), help="default: runs/section4")
+    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of the configs")
+    args = parser.parse_args(argv)
+    root = find_root(args.root)
+    folder = args.experiments / "voc12"
+    if args.subset:
+        folder = folder / "lite0_subset"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: no such folder, expected the configs of a checkout: start there, or --experiments"
+        )
+    if args.cues is not None and not args.cues.is_file():
+        raise FileNotFoundError(f"--cues {args.cues}: no such file")
+    methods = args.methods or list(SUBSET if args.subset else FULL)
+    for name in methods:
+        if not re.fullmatch(r"gradcam|gain|gain_ext_[1-9]\d*", name):
+            raise ValueError(f"--methods {name}: expected gradcam, gain or gain_ext_N with N masks")
+    chains = [
+        Chain(method, seed, args.out / f"{method}-{seed}", root, folder, args.subset, args.cues)
+        for seed in args.seeds
+        for method in ([] if args.cues is None else ["sec"]) + methods
+    ]
+    for chain in chains:
+        chain.run()
+        text, cells = tables(chains, args.subset)
+        write_atomically(args.out / "table.txt", text + "\n")
+        write_atomically(args.out / "table.csv", csv_text(cells[0], cells[1:]))
+    print(text)
+    return 0
+
+
+@dataclass
+class Chain:
+    """The stages of one method with one seed.
+
+    Args:
+        method: ``gradcam``, ``gain``, ``gain_ext_N``, or ``sec`` for published cues.
+        seed: Of the runs.
+        folder: For all that it writes.
+        root: The folder ``VOC2012``.
+        configs: Folder of the configs.
+        is_subset: Whether these are the small ones.
+        cues: File of published cues.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    root: Path
+    configs: Path
+    is_subset: bool
+    cues: Path | None
+    scores: dict[str, float | None] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Do what is not done yet, and read the scores."""
+        classifier, seeds, sec = (self.folder / name for name in ("classifier", "seeds", "sec"))
+        published = self.method == "sec"
+        if not published:
+            self._fit(classifier, self._classifier_words())
+            if _read(seeds / "provenance.json").get("state") != "finished":
+                views = [] if self.is_subset else ["--scales", "0.5", "1", "1.5", "2", "--flip"]
+                self._do("seeds", str(classifier), "--out", str(seeds), *views)
+        cues = self.cues if published else seeds
+        score = self.folder / "seeds.json"
+        if not score.is_file():
+            masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
+            self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
+        self._fit(sec, [*self._sec_words(), f"--data.cues={cues}"])
+        first = _read(classifier / "summary.json").get("metrics", {})
+        last = _read(sec / "summary.json")["metrics"]
+        cue = _read(score)["mean"]
+        values = (
+            first.get("test/mean_ap"),
+            first.get("test/seed_miou_best"),
+            cue["precision"],
+            cue["recall"],
+            last["test/miou"],
+            last.get("test/miou_crf"),
+        )
+        self.scores = dict(zip(COLUMNS, values, strict=True))
+
+    def _classifier_words(self) -> list[str]:
+        name, _, budget = self.method.rpartition("_")
+        name, budget = (name, budget) if budget.isdigit() else (self.method, "0")
+        return [
+            *("--config", str(self.configs / f"{name}.yaml"), f"--data.root={self.root}"),
+            f"--data.mask_budget={budget}",
+        ]
+
+    def _sec_words(self) -> list[str]:
+        config = self.configs / ("sec.yaml" if self.is_subset else "sec_cues.yaml")
+        return ["--config", str(config), f"--data.images.root={self.root}"]
+
+    def _mean_over(self) -> list[str]:
+        """The classes of which the config of SEC takes the mean."""
+        config = yaml.safe_load(Path(self._sec_words()[1]).read_text(encoding="utf-8"))
+        names = config["model"].get("score_classes")
+        return ["--mean_over", *names] if names else []
+
+    def _fit(self, run_dir: Path, words: list[str]) -> None:
+        summary = _read(run_dir / "summary.json")
+        tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
+        if summary.get("state") == "finished" and tested:
+            return
+        resume = ["--ckpt_path=last"] if (run_dir / "checkpoints" / "last.ckpt").is_file() else []
+        options = ["--seed_everything", str(self.seed), "--run_dir", str(run_dir), "--trainer.logger=false"]
+        self._do("fit", *words, *options, "--trainer.enable_progress_bar=false", *resume)
+
+    def _do(self, *words: str) -> None:
+        """A command of ``gain`` in a process of its own, its output in the log."""
+        print(f"gain {' '.join(words)}", flush=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log, start = self.folder / "log.txt", time.monotonic()
+        with log.open("a") as file:
+            status = subprocess.run(
+                [sys.executable, "-m", "gain_lightning", *words],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"},
+                check=False,
+            ).returncode
+        if status:
+            last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+            raise RuntimeError(f"{words[0]} of {self.folder} failed ({''.join(last)}); all of it: {log}")
+        print(f"  {(time.monotonic() - start) / 60:.1f} min", flush=True)
+
+
+def tables(chains: list[Chain], is_subset: bool) -> tuple[str, list[list[Any]]]:
+    """The scores that are there, as text of at most 80 columns and as the rows of a CSV, header first.
+
+    Args:
+        chains: Those that ran have scores.
+        is_subset: Whether the paper's numbers stand for other data.
+    """
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    for chain in chains:
+        if chain.scores:
+            rows.setdefault(chain.method, []).append(chain.scores)
+    paper = [] if is_subset else ["paper"]
+    heads = (
+        ["", "mean", "seed", "cue", "cue", "SEC", "SEC", *paper],
+        ["", "AP", "mIoU", "prec.", "recall", "mIoU", "+CRF", *([""] * len(paper))],
+    )
+    lines = [f"{head[0]:18}" + "".join(f"{cell:>8}" for cell in head[1:]) for head in heads]
+    cells: list[list[Any]] = [["method", "runs", *COLUMNS, "paper's mIoU CRF"]]
+    for method, scores in rows.items():
+        values = [_mean_of(scores, column) for column in COLUMNS]
+        shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+        theirs = PAPER.get(method)
+        shown += ["-" if theirs is None else f"{theirs:.1f}"] * len(paper)
+        lines.append(f"{method:18}" + "".join(f"{cell:>8}" for cell in shown))
+        cells.append([method, len(scores), *values, "" if is_subset or theirs is None else theirs / 100])
+        if len(scores) > 1:
+            spread = [_spread_of(scores, column) for column in COLUMNS]
+            marks = ["-" if value is None else f"±{100 * value:.1f}" for value in spread]
+            lines.append(f"  {len(scores)} seeds".ljust(18) + "".join(f"{cell:>8}" for cell in marks))
+    num_classes = 8 if is_subset else 20
+    lines.append(f"percent; mIoU on val, {num_classes} classes and background; cues on training images")
+    if is_subset:
+        lines.append("of the subset: no number here compares with the paper's")
+    return "\n".join(lines), cells
+
+
+def _known(scores: list[dict[str, float | None]], column: str) -> list[float]:
+    return [value for score in scores if (value := score[column]) is not None]
+
+
+def _mean_of(scores: list[dict[str, float | None]], column: str) -> float | None:
+    known = _known(scores, column)
+    return mean(known) if known else None
+
+
+def _spread_of(scores: list[dict[str, float | None]], column: str) -> float | None:
+    known = _known(scores, column)
+    return stdev(known) if len(known) > 1 else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,126 @@
+"""`gain reproduce section4`: every stage in its turn, once."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+from fake_voc import make_voc
+
+from gain_lightning.cli import main
+from gain_lightning.segmentation.section4 import Chain, tables
+
+TRAINER = {"max_epochs": 1, "accelerator": "cpu"}
+
+
+@pytest.fixture
+def configs(tmp_path):
+    """Stand-ins of the small configs, of a tiny network."""
+    folder = tmp_path / "experiments" / "voc12" / "lite0_subset"
+    folder.mkdir(parents=True)
+    images = {"root": "", "image_size": 32, "num_workers": 0}
+    streams = {**images, "batch_size": 4, "masked_batch_size": 1}
+    config = {
+        "model": {"am_weight": 1.0, "ext_weight": 1.0},
+        "data": {"class_path": "VOC12DataModule", "init_args": streams},
+        "trainer": TRAINER,
+    }
+    (folder / "gain_ext.yaml").write_text(yaml.safe_dump(config))
+    of_images = {"class_path": "VOC12DataModule", "init_args": images}
+    cues = {"cues": "", "images": of_images, "batch_size": 4, "num_workers": 0}
+    config = {
+        "model": {"backbone": "tiny_cnn", "score_classes": ["cat", "dog"], "constrain_weight": 0},
+        "data": {"class_path": "CueDataModule", "init_args": cues},
+        "trainer": TRAINER,
+    }
+    (folder / "sec.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path / "experiments"
+
+
+def reproduce(tmp_path, *more):
+    paths = [f"--root={tmp_path}", f"--out={tmp_path / 'out'}", f"--experiments={tmp_path / 'experiments'}"]
+    return main(["reproduce", "section4", "--subset", *paths, *more])
+
+
+def begun(text):
+    """The verbs of the commands that were run."""
+    return [line.split()[1] for line in text.splitlines() if line.startswith("gain ")]
+
+
+def test_stages_run_in_turn_and_once(tmp_path, configs, capfd):
+    root = make_voc(tmp_path)
+    out = tmp_path / "out"
+    folder = out / "gain_ext_3-0"
+    method = ["--methods", "gain_ext_3"]
+    assert reproduce(tmp_path, *method) == 0
+    assert begun(capfd.readouterr().out) == ["fit", "seeds", "seeds", "fit"]
+    classifier, sec = (
+        json.loads((folder / name / "summary.json").read_text()) for name in ("classifier", "sec")
+    )
+    assert classifier["num_masked"] == 3
+    assert sec["method"] == "sec_gain_ext_3"
+    (row,) = csv.DictReader((out / "table.csv").open())
+    assert float(row["mIoU CRF"]) == sec["metrics"]["test/miou_crf"]
+    assert float(row["mean AP"]) == classifier["metrics"]["test/mean_ap"]
+    cues = json.loads((folder / "seeds.json").read_text())
+    assert cues["mean_over"] == ["cat", "dog"]
+    assert float(row["cue recall"]) == cues["mean"]["recall"]
+    assert all(len(line) <= 79 for line in (out / "table.txt").read_text().splitlines())
+
+    (folder / "sec" / "summary.json").unlink()  # killed while it was scored
+    ids = (root / "ImageSets" / "Segmentation" / "train_aug.txt").read_text().split()
+    np.savez(tmp_path / "published.npz", **{name: np.zeros((41, 41), np.uint8) for name in ids})
+    assert reproduce(tmp_path, *method, f"--cues={tmp_path / 'published.npz'}") == 0
+    text = capfd.readouterr().out
+    assert begun(text) == ["seeds", "fit", "fit"]  # of published cues, then what was left
+    assert text.count("--ckpt_path=last") == 1
+    rows = {row["method"]: row for row in csv.DictReader((out / "table.csv").open())}
+    assert rows["sec"]["mean AP"] == ""
+    assert 0 <= float(rows["sec"]["mIoU"]) < 1
+    assert rows["gain_ext_3"] == row
+
+    assert reproduce(tmp_path, *method) == 0  # nothing is left to do
+    assert begun(capfd.readouterr().out) == []
+
+
+def test_a_stage_that_fails_is_named(tmp_path, configs, capfd):
+    make_voc(tmp_path)
+    (configs / "voc12" / "lite0_subset" / "gradcam.yaml").write_text("model: {backbone: resnet9000}")
+    assert reproduce(tmp_path, "--methods", "gradcam") == 1
+    error = capfd.readouterr().err
+    assert "fit of" in error
+    assert "log.txt" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "gain_ext"], "--methods gain_ext: expected gradcam, gain or gain_ext_N"),
+        (["--cues", "none.npz"], "--cues none.npz: no such file"),
+        (["--experiments", "nowhere"], "nowhere/voc12/lite0_subset: no such folder"),
+        (["--root", "nowhere"], "no VOC 2012 here"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_runs(tmp_path, configs, capfd, options, message):
+    make_voc(tmp_path)
+    assert reproduce(tmp_path, *options) == 1
+    captured = capfd.readouterr()
+    assert message in captured.err
+    assert begun(captured.out) == []
+
+
+def test_table_by_hand(tmp_path):
+    """Two seeds have a mean and a sample deviation; the paper's number stands beside the full size alone."""
+    chains = [Chain("gain", seed, tmp_path, tmp_path, tmp_path, False, None) for seed in (0, 1)]
+    columns = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
+    for chain, value in zip(chains, (0.5, 0.6), strict=True):
+        chain.scores = dict.fromkeys(columns, value)
+    text, cells = tables(chains, False)
+    row = next(line for line in text.splitlines() if line.startswith("gain"))
+    assert row.split() == ["gain", *["55.0"] * 6, "55.3"]
+    assert "  2 seeds" in text
+    assert text.count("±7.1") == 6
+    assert cells[1][:2] == ["gain", 2]
+    assert cells[1][2:] == pytest.approx([0.55] * 6 + [0.553])
+    assert "55.3" not in tables(chains, True)[0]
