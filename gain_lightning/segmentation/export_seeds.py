@@ -18,10 +18,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_mask
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image, read_mask
 from gain_lightning.datasets.sample import collate
+from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import write_atomically
 from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
@@ -36,6 +38,7 @@ from gain_lightning.segmentation.seeds import (
     make_cues,
     pseudo_mask,
 )
+from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
 
 DESCRIPTION = """\
 Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
@@ -43,6 +46,7 @@ Map every image of a run's training set and turn the maps into seeds of a segmen
   localization_cues.pickle   the same as SEC's own trainers read it, with input_list.txt
   maps/NAME.npy              {keys, cam, high_res}: maps as others exchange them
   masks/NAME.png             pseudo-masks at the image's size, 255 where unsure
+  pictures/NAME.png          of the first images: image, truth, cues, pseudo-mask
   provenance.json            where all this comes from
 The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
 """
@@ -150,7 +154,24 @@ def export_seeds(args: argparse.Namespace) -> None:
                 _background(args, names[row], saliency[n]),
             )
             done += 1
+    for row, name in enumerate(names[:NUM_STRIPS]):
+        _draw(args.out, name, images, row)
     _finish(args, names, images.labels, provenance)
+
+
+def _draw(out: Path, name: str, images: Dataset, row: int) -> None:
+    """Image, truth where it is known, cues and pseudo-mask side by side."""
+    mask = read_mask(out / "masks" / f"{name}.png")
+    if isinstance(images, Shapes):
+        picture, truth = images[row]["image"].permute(1, 2, 0).numpy(), None
+    else:
+        picture = read_image(images.listing.image_path(row))
+        truth = images.listing.mask(row, mask.shape)
+    truth = np.full(mask.shape, VOID, np.uint8) if truth is None else truth
+    cues = cv2.resize(
+        read_mask(out / "cues" / f"{name}.png"), mask.shape[::-1], interpolation=cv2.INTER_NEAREST
+    )
+    save_strip(out / "pictures" / f"{name}.png", picture, [truth, cues, mask])
 
 
 def run_images(run: Path, root: str | None, split: str | None) -> Dataset:

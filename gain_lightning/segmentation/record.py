@@ -6,12 +6,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from gain_lightning.callbacks import save_png
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.image_record import class_table
-from gain_lightning.plotting import colour_mask
-
-NUM_PICTURES = 16
+from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
 
 
 class SegmentationRecord(pl.Callback):
@@ -34,15 +31,13 @@ class SegmentationRecord(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw an image."""
-        if batch_idx >= NUM_PICTURES or not trainer.is_global_zero:
+        if batch_idx >= NUM_STRIPS or not trainer.is_global_zero:
             return
         masks = [batch["mask"].cpu().numpy(), outputs["segmentation"].cpu().numpy()]
         if "segmentation_crf" in outputs:
             masks.append(outputs["segmentation_crf"].result())
-        painted = [colour_mask(mask.astype(np.uint8)) for mask in masks]
-        path = self.run_dir / "segmentations" / f"{Path(batch['id'][0]).stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_png(path, np.concatenate([batch["picture"].cpu().numpy(), *painted], axis=1))
+        path = self.run_dir / "segmentations" / f"{Path(batch['id'][0]).with_suffix('')}.png"
+        save_strip(path, batch["picture"].cpu().numpy(), [mask.astype(np.uint8) for mask in masks])
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of every class."""

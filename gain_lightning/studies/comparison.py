@@ -12,7 +12,15 @@ import numpy as np
 from gain_lightning.studies import bootstrap
 from gain_lightning.studies.runs import Run, RunError, printable, read_images
 
-METHODS = {"gradcam": "Grad-CAM", "gain": "GAIN", "gain_ext": "GAIN_ext"}  # in the order of every table
+METHODS = {  # in the order of every table
+    "gradcam": "Grad-CAM",
+    "gain": "GAIN",
+    "gain_ext": "GAIN_ext",
+    "sec_cues": "SEC on published cues",
+    "sec_gradcam": "SEC on Grad-CAM",
+    "sec_gain": "SEC on GAIN",
+    "sec_gain_ext": "SEC on GAIN_ext",
+}
 METRICS = {  # short names, in the order of every table; accuracies of further test sets follow
     "test/mean_ap": "mAP",
     "test/mae": "MAE",
@@ -21,6 +29,8 @@ METRICS = {  # short names, in the order of every table; accuracies of further t
     "test/seed_threshold_best": "best threshold",
     "test/energy": "energy",
     "test/pointing": "pointing",
+    "test/miou": "mIoU",
+    "test/miou_crf": "mIoU CRF",
 }
 # Comparable runs agree on all of the data but these, and on the keys below.
 _FREE_DATA = (
@@ -32,6 +42,7 @@ _FREE_DATA = (
     "mask_folder",
     "supervision",
     "box_dilation",
+    "cues",
 )
 _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
@@ -96,6 +107,20 @@ def by_budget(runs: Sequence[Run]) -> list[Run]:
     return others + [
         replace(run, method=f"gain_ext_{_num_masked(run)}") if _num_masked(run) else run for run in ours
     ]
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    """Where a method stands in a table: as in :data:`METHODS`, fewer masks first, unknown ones last."""
+    method, _, num_masked = name.rpartition("_")
+    known = list(METHODS)
+    if method in METHODS and num_masked.isdigit():
+        return known.index(method), int(num_masked), ""
+    return (known.index(name), 0, "") if name in METHODS else (len(known), 0, name)
+
+
+def _given(runs: Sequence[Run]) -> list[str]:
+    """The runs' methods, in the runs' order."""
+    return list(dict.fromkeys(run.method for run in runs))
 
 
 def _num_masked(run: Run) -> int:
@@ -163,7 +188,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
     """
     notes = check_comparable(runs, allow, by)
     runs = by_budget(runs) if by is None else by_key(runs, by)
-    names = [*METHODS, *dict.fromkeys(run.method for run in runs if run.method not in METHODS)]
+    names = sorted({*METHODS, *(run.method for run in runs)}, key=_place) if by is None else _given(runs)
     by_name = {name: [run for run in runs if run.method == name] for name in names}
     groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
     config, config_notes = config_differences(groups)

@@ -16,6 +16,7 @@ from gain_lightning.studies.comparison import Comparison, Difference, Group, is_
 from gain_lightning.studies.examples import example_rows, first_runs
 from gain_lightning.studies.figures import Drawing, curve_figures, study_figures
 from gain_lightning.studies.runs import ImageTable, Run, printable, read_images
+from gain_lightning.studies.segmentations import cue_rows, segmentation_rows
 from gain_lightning.studies.tables import change, method_name, points, short_name, show
 
 _MEANINGS = {  # of the columns
@@ -26,6 +27,8 @@ _MEANINGS = {  # of the columns
     "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
+    "test/miou": "Segmentations: mean IoU over background and classes.",
+    "test/miou_crf": "The same after a dense CRF at the images' own size.",
     "test/accuracy": "How often an image's decision is right on the test set.",
     "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
 }
@@ -63,6 +66,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     environment.filters["metric"] = short_name
     script = (here / "report.js").read_text(encoding="utf-8")
     tables = {run.path: _main_table(run) for run in first_runs(comparison.groups)}
+    segments = [any("test/miou" in run.metrics for run in group.runs) for group in comparison.groups]
     examples, without_maps = example_rows(comparison.groups, tables)
     page = environment.get_template("report.html.j2").render(
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
@@ -81,7 +85,10 @@ def write_report(comparison: Comparison, path: Path) -> None:
         planes=_both_themes(study_figures(comparison)),
         curves=_both_themes(curve_figures(comparison.groups)),
         examples=examples,
-        without_maps=without_maps,
+        without_maps=[] if all(segments) else without_maps,
+        maps_expected=not all(segments),
+        segmentations=segmentation_rows(comparison.groups),
+        cues=cue_rows(comparison.groups),
         colour_bar=plotting.data_uri(plotting.colour_bar()),
         runs=[_provenance(run) for group in comparison.groups for run in group.runs],
     )

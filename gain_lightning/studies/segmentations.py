@@ -1,0 +1,87 @@
+"""What SEC was trained on and what it segments: the same images through every method's first run."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gain_lightning import plotting
+from gain_lightning.segmentation.strips import read_strip
+from gain_lightning.studies.comparison import Group
+from gain_lightning.studies.examples import Row, Tile, first_runs
+from gain_lightning.studies.runs import Run, RunError
+from gain_lightning.studies.tables import method_name
+
+NUM_ROWS = 8
+_SIDE = 224  # longest side of a picture, pixels
+
+
+def segmentation_rows(groups: Sequence[Group]) -> list[Row]:
+    """Image, truth, and every method's segmentation, after the CRF where there is one.
+
+    Args:
+        groups: The methods; those that do not segment are left out.
+
+    Returns:
+        Rows of images that all of them drew, at most ``NUM_ROWS``.
+
+    Raises:
+        RunError: If a picture is unreadable.
+    """
+    return _rows(groups, lambda run: Path(run.path) / "segmentations", {-1: "segmentation"})
+
+
+def cue_rows(groups: Sequence[Group]) -> list[Row]:
+    """Image, truth, and the cues and pseudo-masks that every method was trained on.
+
+    Args:
+        groups: The methods; those whose seeds are not there any more are left out.
+
+    Returns:
+        Rows of images that all of them drew, at most ``NUM_ROWS``.
+
+    Raises:
+        RunError: If a picture is unreadable.
+    """
+    return _rows(
+        groups, lambda run: Path(str(run.config.get("data.cues"))) / "pictures", {2: "cues", 3: "pseudo-mask"}
+    )
+
+
+def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: dict[int, str]) -> list[Row]:
+    """Rows of strips of equal pictures: image, truth, and those that ``parts`` names."""
+    folders = {
+        method_name(group.name): folder(run)
+        for group, run in zip(groups, first_runs(groups), strict=True)
+        if folder(run).is_dir()
+    }
+    if not folders:
+        return []
+    names = set.intersection(
+        *({str(path.relative_to(at)) for path in at.rglob("*.png")} for at in folders.values())
+    )
+    rows = []
+    for name in sorted(names)[:NUM_ROWS]:
+        strips = {method: _strip(at / name) for method, at in folders.items()}
+        image_id = str(Path(name).with_suffix(""))
+        image, truth = next(iter(strips.values()))[:2]
+        tiles = [Tile("image", f"Image {image_id}", _uri(image, lossy=True)), _tile("ground truth", truth)]
+        for method, strip in strips.items():
+            tiles += [_tile(f"{method}, {what}", strip[part]) for part, what in parts.items()]
+        rows.append(Row(image_id, "", "", tiles))
+    return rows
+
+
+def _strip(path: Path) -> list[np.ndarray]:
+    try:
+        return read_strip(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
+def _tile(caption: str, picture: np.ndarray) -> Tile:
+    return Tile(caption, caption, _uri(picture, lossy=False))
+
+
+def _uri(picture: np.ndarray, *, lossy: bool) -> str:
+    return plotting.data_uri(plotting.shrink(picture, _SIDE, smooth=lossy), lossy=lossy)
