@@ -16,10 +16,10 @@ METHODS = {  # in the order of every table
     "gradcam": "Grad-CAM",
     "gain": "GAIN",
     "gain_ext": "GAIN_ext",
-    "sec_cues": "SEC on published cues",
-    "sec_gradcam": "SEC on Grad-CAM",
-    "sec_gain": "SEC on GAIN",
-    "sec_gain_ext": "SEC on GAIN_ext",
+    "sec_cues": "SEC: cues",
+    "sec_gradcam": "SEC: Grad-CAM",
+    "sec_gain": "SEC: GAIN",
+    "sec_gain_ext": "SEC: GAIN_ext",
 }
 METRICS = {  # short names, in the order of every table; accuracies of further test sets follow
     "test/mean_ap": "mAP",

@@ -1,0 +1,75 @@
+"""Pictures of SEC runs in a report."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from gain_lightning.cli import main
+from gain_lightning.plotting import colour_mask
+from gain_lightning.segmentation.strips import read_strip, save_strip
+
+
+@pytest.fixture
+def picture(generator):
+    return np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+
+
+def test_a_strip_comes_back_as_its_pictures(tmp_path, picture):
+    masks = [np.full((6, 8), value, np.uint8) for value in (1, 255)]
+    save_strip(tmp_path / "a" / "s.png", picture, masks)
+    strip = read_strip(tmp_path / "a" / "s.png")
+    np.testing.assert_array_equal(strip[0], picture)
+    for got, mask in zip(strip[1:], masks, strict=True):
+        np.testing.assert_array_equal(got, colour_mask(mask))
+
+
+def test_another_picture_is_no_strip(tmp_path):
+    (tmp_path / "s.png").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"s\.png: not a strip"):
+        read_strip(tmp_path / "s.png")
+
+
+def sec_run(folder, method, seed, picture, *, miou, cues):
+    """A finished run of SEC that drew images a, b and one of its own; its seeds drew c."""
+    folder.mkdir(parents=True)
+    metrics = {"test/miou": miou, "test/miou_crf": miou + 0.05}
+    summary = {"state": "finished", "method": method, "seed": seed, "metrics": metrics}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    config = {
+        "model": {"backbone": "tiny_cnn"},
+        "data": {"class_path": "CueDataModule", "init_args": {"cues": str(cues)}},
+        "seed_everything": seed,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    empty = np.zeros((6, 8), np.uint8)
+    for name in ("a", "b", method):
+        save_strip(folder / "segmentations" / f"{name}.png", picture, [empty] * 3)
+    save_strip(cues / "pictures" / "c.png", picture, [empty] * 3)
+    return str(folder)
+
+
+def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
+    methods = ["sec_gain_ext_313", "sec_gain_ext_63", "sec_gradcam"]
+    runs = [
+        sec_run(tmp_path / name, name, 0, picture, miou=miou, cues=tmp_path / f"cues_{name}")
+        for name, miou in zip(methods, (0.5, 0.45, 0.4), strict=True)
+    ]
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    header = next(line for line in text.splitlines() if "SEC: Grad-CAM" in line)
+    assert header.index("SEC: Grad-CAM") < header.index(".. GAIN_ext 63")
+    assert "mIoU CRF" in text
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("SEC: GAIN_ext (63 masks), segmentation") == 2 * 2  # of a and b: caption and text
+    assert page.count("SEC: Grad-CAM, pseudo-mask") == 2
+    assert "<code>sec_gradcam</code></figcaption>" not in page
+    assert "No maps.npz" not in page
+
+
+def test_a_broken_picture_is_named(tmp_path, picture, capsys):
+    run = sec_run(tmp_path / "run", "sec_gain", 0, picture, miou=0.4, cues=tmp_path / "cues")
+    (tmp_path / "run" / "segmentations" / "a.png").write_bytes(b"no")
+    assert main(["compare", run, "--out", str(tmp_path / "out")]) == 2
+    assert "a.png: not a strip of pictures" in capsys.readouterr().err
