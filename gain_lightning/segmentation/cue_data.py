@@ -16,6 +16,7 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.datasets.streams import StreamSampler, TwoStreamDataModule, run_seed
+from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.export_seeds import file_name
 
 
@@ -27,7 +28,8 @@ class CueDataModule(pl.LightningDataModule):
     the size of its file, for segmentations are judged there.
 
     Args:
-        cues: ``cues.npz`` of ``gain seeds``, or its folder, or cues of others in that layout.
+        cues: ``cues.npz`` of ``gain seeds``, or its folder, or cues of others, see
+            :func:`gain_lightning.segmentation.cue_files.read_cues`.
         images: Where the images come from; its ``image_size`` is that of the network.
         split: Which images the cues are of; null takes the training images.
         batch_size: Images a step and device; 15 in SEC.
@@ -111,32 +113,6 @@ class CueDataModule(pl.LightningDataModule):
 
     def _one_by_one(self, dataset: Dataset) -> DataLoader:
         return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
-
-
-def read_cues(path: Path, num_classes: int) -> dict[str, np.ndarray]:
-    """Cues by image name.
-
-    Args:
-        path: ``.npz``, image name to ``(h, w)`` uint8: 0 background, 1..C class, 255 no cue.
-        num_classes: C.
-
-    Raises:
-        ValueError: If cues are of several sizes, or name a class that there is not.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        cues = {name: arrays[name] for name in arrays.files}
-    if not cues:
-        raise ValueError(f"{path}: holds no cues")
-    shape = next(iter(cues.values())).shape
-    for name, cue in cues.items():
-        if cue.dtype != np.uint8 or cue.ndim != 2 or cue.shape != shape:
-            raise ValueError(
-                f"{path}: {name} is {cue.dtype} {cue.shape}, expected uint8 {shape} as the others"
-            )
-        highest = int(cue[cue != VOID].max(initial=0))
-        if highest > num_classes:
-            raise ValueError(f"{path}: {name} has a cue of class {highest}, but there are {num_classes}")
-    return cues
 
 
 class WithCues(Dataset):

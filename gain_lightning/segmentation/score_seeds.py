@@ -1,24 +1,23 @@
 """``gain seeds score``: how good localisation cues, activation maps or pseudo-masks are, wherever they come from."""
 
 import argparse
-import io
 import json
-import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gain_lightning import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.files import write_atomically
 from gain_lightning.metrics import THRESHOLDS
+from gain_lightning.segmentation.cue_files import SUFFIXES, read_cues, read_maps
 
 DESCRIPTION = """\
 Score cues against masks. CUES is one of
   FILE.npz   image name -> (h, w) cues: 0 background, 1..C class, 255 none (SEC's published ones are 41 x 41)
+  FILE.pickle  localization_cues.pickle of SEC's authors, with their input_list.txt beside it
   DIR        of gain seeds; or of maps NAME.npy with {keys, cam, high_res}; or of pseudo-masks NAME.png
 Masks are sampled at the centres of the cues' cells; maps and pseudo-masks are judged at full size.
 """
@@ -98,7 +97,7 @@ def score_seeds(
         ValueError: If a cue and its mask do not fit; it names the image.
     """
     sweep: dict[float, np.ndarray] = {}
-    if cues.suffix == ".npz" or (cues / "cues.npz").is_file():
+    if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
         counts, num_images = _count(_cue_pairs(cues, masks))
         maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
     else:
@@ -162,21 +161,14 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _cue_pairs(cues: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    path = cues if cues.suffix == ".npz" else cues / "cues.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            cue = arrays[name]
-            if cue.ndim != 2 or cue.dtype != np.uint8:
-                raise ValueError(f"{path}: {name} is {cue.dtype} {cue.shape}, expected cues (h, w) uint8")
-            mask = _mask_of(name, masks)
-            if mask is not None:
-                rows, columns = (
-                    (2 * np.arange(n) + 1) * side // (2 * n)
-                    for n, side in zip(cue.shape, mask.shape, strict=True)
-                )
-                yield cue, mask[rows][:, columns]
+    for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues).items():
+        mask = _mask_of(name, masks)
+        if mask is not None:
+            rows, columns = (
+                (2 * np.arange(n) + 1) * side // (2 * n)
+                for n, side in zip(cue.shape, mask.shape, strict=True)
+            )
+            yield cue, mask[rows][:, columns]
 
 
 def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -263,55 +255,3 @@ def _mean(scores: dict[str, np.ndarray], chosen: list[int]) -> dict[str, float |
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
-
-
-def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
-
-    Args:
-        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W); arrays or
-            tensors.
-
-    Returns:
-        Classes ``(n,)`` int64, and maps ``(n, H, W)`` float32.
-
-    Raises:
-        ValueError: If the file is broken, holds other things, or names any code but that of arrays and tensors.
-    """
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            shape, _, dtype = (
-                np.lib.format.read_array_header_1_0(file)
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0(file)
-            )
-            if shape != () or dtype != np.dtype(object):
-                raise ValueError(f"holds an array {dtype} {shape}")
-            content = _ArraysOnly(file).load()
-        content = content.item() if isinstance(content, np.ndarray) else content
-        keys, maps = (np.asarray(content[key]) for key in ("keys", "high_res"))
-        if maps.ndim != 3 or keys.shape != maps.shape[:1] or (keys < 0).any():
-            raise ValueError(f"keys {keys.shape} and high_res {maps.shape} do not fit together")
-        return keys.astype(np.int64), maps.astype(np.float32)
-    except Exception as error:  # whatever a foreign file makes a reader raise
-        raise ValueError(
-            f"{path}: expected a dict with keys (n,) and high_res (n, H, W) ({error})"
-        ) from error
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Knows how arrays and tensors are made, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few names that such files need."""
-        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric"):
-            if name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
-                return super().find_class(module, name)
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return torch._utils._rebuild_tensor_v2
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return lambda data: torch.load(io.BytesIO(data), weights_only=True)
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict
-        raise ValueError(f"names {module}.{name}, which is neither array nor tensor")

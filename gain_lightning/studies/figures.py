@@ -14,7 +14,10 @@ from gain_lightning.studies.tables import method_name, short_name
 
 _ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")  # the first that runs have
 _MAX_POINTS = 400  # of a curve
-_LOSSES = {"train/loss": "L", "train/loss_cl": "L_cl", "train/loss_am": "L_am", "train/loss_ext": "L_ext"}
+_LOSSES = {
+    "train/loss": "L",
+    **{f"train/loss_{name}": f"L_{name}" for name in ("cl", "am", "ext", "seed", "expand", "constrain")},
+}
 
 
 class Drawing(NamedTuple):

@@ -14,7 +14,8 @@ from gain_lightning.cli import main
 from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
 from gain_lightning.experiment import trains_on_cues
 from gain_lightning.segmentation.crf import Kernels, dense_crf
-from gain_lightning.segmentation.cue_data import CueDataModule, FullSize, read_cues
+from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
+from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 from gain_lightning.segmentation.module import SEC
 

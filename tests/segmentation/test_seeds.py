@@ -15,7 +15,8 @@ from gain_lightning.attention import grad_cam, label_pairs, resize_maps, scale_m
 from gain_lightning.cli import main
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.module import GAIN
-from gain_lightning.segmentation.score_seeds import read_maps, score_seeds
+from gain_lightning.segmentation.cue_files import read_cues, read_maps
+from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     attention_maps,
     gradient_saliency,
@@ -42,6 +43,38 @@ def batch(generator):
 def plain_maps(model, image, label):
     features = model.backbone.features(model.backbone.normalize(image))
     return grad_cam(features, model.backbone.head(features), label_pairs(label)).detach()
+
+
+def test_cues_are_the_same_in_both_layouts(made):
+    cues, sec = read_cues(made / "cues.npz"), read_cues(made / "localization_cues.pickle")
+    assert cues.keys() == sec.keys()
+    for name, cue in cues.items():
+        np.testing.assert_array_equal(cue, sec[name])
+
+
+def test_published_cues_are_read_by_their_list(tmp_path):
+    """As SEC's authors have them: paths with a slash and an ending, classes, y and x in float."""
+    content = {"3_labels": np.array([2]), "3_cues": np.array([[2.0, 0.0], [1, 40], [5, 0]]).astype(np.int64)}
+    (tmp_path / "c.pickle").write_bytes(pickle.dumps(content, protocol=2))
+    (tmp_path / "input_list.txt").write_text("/2007_000032.jpg 3\n")
+    (cue,) = read_cues(tmp_path / "c.pickle", 20).values()
+    assert (cue[1, 5], cue[40, 0], (cue != VOID).sum()) == (2, 0, 2)
+    (tmp_path / "input_list.txt").write_text("/2007_000032.jpg 4\n")
+    with pytest.raises(ValueError, match=r"c\.pickle: not SEC's cues of .*KeyError: '4_cues'"):
+        read_cues(tmp_path / "c.pickle", 20)
+    (tmp_path / "input_list.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected the images of c\.pickle"):
+        read_cues(tmp_path / "c.pickle", 20)
+
+
+def test_cues_that_hold_code_do_not_run_it(tmp_path):
+    (tmp_path / "c.pickle").write_bytes(
+        b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR."
+    )
+    (tmp_path / "input_list.txt").write_text("a 0\n")
+    with pytest.raises(ValueError, match="neither array nor tensor"):
+        read_cues(tmp_path / "c.pickle")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_one_scale_is_grad_cam(model, batch):

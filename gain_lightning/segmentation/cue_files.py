@@ -1,0 +1,132 @@
+"""Localisation cues and activation maps of anyone's, read without running code that a file may hold."""
+
+import io
+import pickle
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from gain_lightning import VOID
+
+SUFFIXES = (".npz", ".pickle")
+_SIDE = 41  # of SEC's cues
+
+
+def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarray]:
+    """Cues by image name.
+
+    Args:
+        path: ``.npz``, image name to ``(h, w)`` uint8: 0 background, 1..C class, 255 no cue. Or ``.pickle``, as SEC's
+            authors published theirs: ``<row>_cues`` ``(3, n)`` of class, y and x on a grid of 41 x 41, of which the
+            last counts where two meet, with ``input_list.txt`` beside it, a line ``name row`` for each image.
+        num_classes: C; None takes any class.
+
+    Returns:
+        Name of each image, without ending, to ``(h, w)`` uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no list beside a pickle.
+        ValueError: If there are no cues, they are of several sizes, or name a class that there is not.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    cues = _read_pickle(path) if path.suffix == ".pickle" else _read_npz(path)
+    if not cues:
+        raise ValueError(f"{path}: holds no cues")
+    shape = next(iter(cues.values())).shape
+    for name, cue in cues.items():
+        if cue.dtype != np.uint8 or cue.ndim != 2 or cue.shape != shape:
+            raise ValueError(
+                f"{path}: {name} is {cue.dtype} {cue.shape}, expected uint8 {shape} as the others"
+                if cue.ndim == 2
+                else f"{path}: {name} is {cue.dtype} {cue.shape}, expected cues (h, w) uint8"
+            )
+        highest = int(cue[cue != VOID].max(initial=0))
+        if num_classes is not None and highest > num_classes:
+            raise ValueError(f"{path}: {name} has a cue of class {highest}, but there are {num_classes}")
+    return cues
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    listing = path.with_name("input_list.txt")
+    if not listing.is_file():
+        raise FileNotFoundError(
+            f"{listing}: no such file, expected the images of {path.name}, name and row a line"
+        )
+    try:
+        with path.open("rb") as file:
+            content = _ArraysOnly(file, encoding="latin1").load()  # of Python 2
+        cues = {}
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                name, row = line.split()
+                cue = np.full((_SIDE, _SIDE), VOID, np.uint8)
+                index, y, x = np.asarray(content[f"{row}_cues"])
+                cue[y, x] = index
+                cues[str(PurePosixPath(name.lstrip("/")).with_suffix(""))] = cue
+        return cues
+    except Exception as error:  # whatever a foreign file makes a reader raise
+        raise ValueError(f"{path}: not SEC's cues of {listing} ({type(error).__name__}: {error})") from error
+
+
+def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
+
+    Args:
+        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W); arrays or
+            tensors.
+
+    Returns:
+        Classes ``(n,)`` int64, and maps ``(n, H, W)`` float32.
+
+    Raises:
+        ValueError: If the file is broken, holds other things, or names any code but that of arrays and tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            shape, _, dtype = (
+                np.lib.format.read_array_header_1_0(file)
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0(file)
+            )
+            if shape != () or dtype != np.dtype(object):
+                raise ValueError(f"holds an array {dtype} {shape}")
+            content = _ArraysOnly(file).load()
+        content = content.item() if isinstance(content, np.ndarray) else content
+        keys, maps = (np.asarray(content[key]) for key in ("keys", "high_res"))
+        if maps.ndim != 3 or keys.shape != maps.shape[:1] or (keys < 0).any():
+            raise ValueError(f"keys {keys.shape} and high_res {maps.shape} do not fit together")
+        return keys.astype(np.int64), maps.astype(np.float32)
+    except Exception as error:  # whatever a foreign file makes a reader raise
+        raise ValueError(
+            f"{path}: expected a dict with keys (n,) and high_res (n, H, W) ({error})"
+        ) from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Knows how arrays and tensors are made, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few names that such files need."""
+        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric"):
+            if name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
+                return super().find_class(module, name)
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return torch._utils._rebuild_tensor_v2
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda data: torch.load(io.BytesIO(data), weights_only=True)
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
+            return lambda text, encoding: text.encode("latin1")
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # and none at all
+            return lambda: b""
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        raise ValueError(f"names {module}.{name}, which is neither array nor tensor")
