@@ -51,7 +51,10 @@ def run() -> dict:
     results["maps"] = script("maps.py", "--backbone", "resnet50", "--batch", "32" if cuda else "4")
     results["startup"] = script("startup.py", "--rounds", "1")
     if os.environ.get("GAIN_VOC_ROOT"):
-        results["data"] = script("data.py", "--root", os.environ["GAIN_VOC_ROOT"], "--rounds", "3")
+        root = os.environ["GAIN_VOC_ROOT"]
+        results["data"] = script("data.py", "--root", root, "--rounds", "3")
+        results["seeds"] = script("seeds.py", "--data", root, "--rounds", "1")
+        results["crf"] = script("crf.py", "--root", root, "--rounds", "1")
     return results
 
 
