@@ -25,6 +25,7 @@ from gain_lightning.image_record import ImageRecord
 from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
+from gain_lightning.resume import ExactResume, Trainer
 from gain_lightning.wandb_server import end_wandb, prepare_wandb
 
 
@@ -59,6 +60,7 @@ def _run_cli(argv: list[str]) -> None:
     ExperimentCLI(
         model,
         data,
+        trainer_class=Trainer,
         subclass_mode_data=True,
         args=argv,
         parser_class=_Parser,
@@ -197,6 +199,7 @@ class ExperimentCLI(LightningCLI):
             *callbacks,
             *_records(self.model, self.run_dir),
             self.record,
+            ExactResume(self.run_dir),
             *_pruning_callbacks(self.record),
             FiniteGuard(),
             LearningRateMonitor(),

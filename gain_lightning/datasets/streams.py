@@ -6,7 +6,7 @@ epoch is one pass over the weak stream; the masked stream goes on beside it, ove
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -52,16 +52,43 @@ Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
         self.padded_size = -(-size // num_ranks) * num_ranks
         self.num_samples = -(-per_epoch // num_ranks)
         self.total_size = self.num_samples * num_ranks
+        self.start = 0  # draws of the next epoch to leave out: a training that resumes has made them
 
     def __iter__(self) -> Iterator[Draw]:
         order, ordered_visit = [], -1
-        for step in range(self.num_samples):
+        start, self.start = self.start, 0
+        for step in range(start, self.num_samples):
             position = self.epoch * self.total_size + step * self.num_replicas + self.rank
             visit, place = divmod(position, self.padded_size)
             if visit != ordered_visit:
                 order = np.random.default_rng((self.seed, visit)).permutation(self.size).tolist()
                 ordered_visit = visit
             yield Draw(order[place % self.size], visit)
+
+
+class StreamLoader(DataLoader):
+    """A loader over a :class:`StreamSampler` that goes on in the middle of an epoch, as Lightning's checkpoints ask.
+
+    Args:
+        dataset, batch_size, options: As a ``DataLoader``'s; ``sampler`` is a :class:`StreamSampler`.
+        trainer: Whose batches count, for workers and Lightning fetch ahead of it; and whose epoch comes next.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, *, trainer: pl.Trainer | None, **options: Any
+    ) -> None:
+        super().__init__(dataset, batch_size, **options)
+        self.progress = trainer.fit_loop if trainer is not None else None
+        if self.progress is not None:  # Lightning says it as well, but only after the workers have begun
+            self.sampler.set_epoch(self.progress.epoch_progress.current.processed)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch are trained on."""
+        return {"num_batches": self.progress.epoch_loop.batch_progress.current.processed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave them out of the next pass, unless they are the whole epoch."""
+        self.sampler.start = state["num_batches"] % len(self) * self.batch_size
 
 
 class TwoStreamDataModule(pl.LightningDataModule):
@@ -166,18 +193,17 @@ class TwoStreamDataModule(pl.LightningDataModule):
         return self._loader(dataset, batch_size, sampler=sampler)
 
     def _loader(self, dataset: Dataset, batch_size: int, sampler: StreamSampler | None = None) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_size,
-            sampler=sampler,
-            generator=torch.Generator().manual_seed(
-                run_seed()
-            ),  # workers' seeds, aside from the training's draws
-            collate_fn=collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        options = {
+            # workers' seeds, aside from the training's draws
+            "generator": torch.Generator().manual_seed(run_seed()),
+            "collate_fn": collate,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+        if sampler is None:
+            return DataLoader(dataset, batch_size, **options)
+        return StreamLoader(dataset, batch_size, trainer=self.trainer, sampler=sampler, **options)
 
     def predict_dataloader(self) -> DataLoader:
         """The set to predict, in order, where the data have one."""

@@ -15,7 +15,7 @@ from gain_lightning import VOID
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.datasets.streams import StreamSampler, TwoStreamDataModule, run_seed
+from gain_lightning.datasets.streams import StreamLoader, StreamSampler, TwoStreamDataModule, run_seed
 from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.export_seeds import file_name
 
@@ -94,9 +94,10 @@ class CueDataModule(pl.LightningDataModule):
             {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
         )
         sampler = StreamSampler(size, per_epoch=size, seed=run_seed(), **ranks)
-        return DataLoader(
+        return StreamLoader(
             self.train_set,
             self.batch_size,
+            trainer=self.trainer,
             sampler=sampler,
             collate_fn=collate_cues,
             num_workers=self.num_workers,

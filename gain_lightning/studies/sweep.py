@@ -34,7 +34,8 @@ from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_
 from gain_lightning.studies.sweep_table import sweep_table, write_trials
 
 STUDY = "sweep"
-MOST_KILLS = 3  # a trial that a signal ends so often has failed
+MOST_KILLS = 3  # a trial that is stopped so often has failed
+REQUEUE = 75  # exit status of a trial that was told to stop: gain_lightning.resume, which would import torch
 STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
 ENVIRONMENT = "GAIN_SWEEP_TRIAL"  # tells a trial which study prunes it
 
@@ -183,12 +184,13 @@ class Sweep:
             status = self._run_process(claim, values)
             if self.stop.is_set() and status != 0:
                 return  # stopped with us: to be resumed
-            if status < 0 and kills + 1 < MOST_KILLS:
+            is_stopped = status < 0 or status == REQUEUE
+            if is_stopped and kills + 1 < MOST_KILLS:
                 kills += 1
             elif status != 0:
                 reason = (
-                    f"killed by signal {-status} {MOST_KILLS} times"
-                    if status < 0
+                    f"{'told to stop' if status == REQUEUE else f'killed by signal {-status}'} {MOST_KILLS} times"
+                    if is_stopped
                     else _last_line(folder / "log.txt")
                 )
                 trial.set_user_attr("error", reason)

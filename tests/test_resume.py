@@ -1,0 +1,201 @@
+"""A training that is stopped or killed ends as the one that never was: weights, metrics and steps to the bit."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from gain_lightning import backbones
+from gain_lightning.cli import main
+from gain_lightning.resume import REQUEUE, ExactResume, random_state, set_random_state
+from gain_lightning.studies import sweep
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+CONFIG = ["--config", str(EXPERIMENTS / "shapes" / "gain_ext.yaml")]
+SMALL = [
+    *("--data.num_train=24", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
+    *("--data.batch_size=4", "--data.masked_batch_size=2", "--data.mask_budget=5"),
+    *("--trainer.max_epochs=3", "--model.warmup_epochs=1", "--trainer.enable_progress_bar=false"),
+    *("--trainer.enable_model_summary=false", "--trainer.logger=false", "--trainer.log_every_n_steps=1"),
+    "--trainer.accelerator=cpu",
+]
+STEPS = 6  # an epoch
+
+
+KILLED = """
+import os, signal, sys
+import pytorch_lightning as pl
+from gain_lightning import resume
+from gain_lightning.cli import main
+
+class Kill(resume.ExactResume):  # in the middle of a step: after its backward pass
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+import gain_lightning.experiment
+gain_lightning.experiment.ExactResume = Kill
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dropout():
+    """The tiny network draws at random in every step, so that the state of the draws counts."""
+    plain = backbones.BUILDERS["tiny_cnn"]
+
+    def build(*args):
+        backbone = plain(*args)
+        backbone.head.insert(2, torch.nn.Dropout(0.3))
+        return backbone
+
+    patch = pytest.MonkeyPatch()
+    patch.setitem(backbones.BUILDERS, "tiny_cnn", build)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_run_folder_of_another_test(monkeypatch):
+    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gain"])
+
+
+def fit(folder, *more):
+    return main(["fit", *CONFIG, *SMALL, f"--run_dir={folder}", *more])
+
+
+def what_is_left(folder):
+    """Weights and optimizer, the metrics as text, and the test's scores."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["state"] == "finished"
+    return checkpoint, (folder / "metrics.csv").read_text(), summary["metrics"]
+
+
+def assert_equal(got, expected):
+    for key, tensor in expected[0]["state_dict"].items():
+        assert torch.equal(got[0]["state_dict"][key], tensor), key
+    moments = [c["optimizer_states"][0]["state"] for c in (got[0], expected[0])]
+    for key, state in moments[1].items():
+        assert all(torch.equal(moments[0][key][name], value) for name, value in state.items()), key
+    assert got[0]["lr_schedulers"] == expected[0]["lr_schedulers"]
+    assert (got[0]["epoch"], got[0]["global_step"]) == (expected[0]["epoch"], expected[0]["global_step"])
+    assert sorted_rows(got[1]) == sorted_rows(expected[1])
+    assert got[2] == expected[2]
+
+
+def sorted_rows(text):
+    """Rows without order: one row of a step may stand after the learning rate's or before it."""
+    return sorted(tuple(sorted(row.items())) for row in csv.DictReader(text.splitlines()))
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["0 workers", "2 workers"])
+def whole(request, tmp_path_factory):
+    """A training that nobody stops, and the options that it was given."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    options = [f"--data.num_workers={request.param}"]
+    assert fit(folder, *options) == 0
+    return what_is_left(folder), options
+
+
+def tell(monkeypatch, *, at_step=None, in_validation_of=None):
+    """SIGTERM in the middle of a step, or of an epoch's validation."""
+
+    def backward(self, trainer, pl_module, loss):
+        if trainer.global_step == at_step:
+            signal.raise_signal(signal.SIGTERM)
+
+    def validated(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        if trainer.current_epoch == in_validation_of:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ExactResume, "on_before_backward", backward, raising=False)
+    monkeypatch.setattr(ExactResume, "on_validation_batch_end", validated, raising=False)
+
+
+@pytest.mark.parametrize(
+    "stop", [{"at_step": 0}, {"at_step": 3}, {"at_step": 7}, {"at_step": 11}, {"in_validation_of": 1}]
+)
+def test_stopped_training_goes_on_to_the_bit(whole, tmp_path, monkeypatch, stop, capsys):
+    expected, options = whole
+    tell(monkeypatch, **stop)
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path / "run", *options)
+    assert stopped.value.code == REQUEUE
+    tell(monkeypatch)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["state"] == "killed"
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert saved == (12 if stop in ({"at_step": 11}, {"in_validation_of": 1}) else stop["at_step"] + 1)
+    pl.seed_everything(99)  # what a new process has drawn by then
+    assert fit(tmp_path / "run", *options, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "run"), expected)
+
+
+def test_stopped_twice_in_an_epoch(tmp_path, monkeypatch):
+    folder = tmp_path / "whole"
+    assert fit(folder, "--trainer.accumulate_grad_batches=2") == 0
+    options = ["--trainer.accumulate_grad_batches=2"]
+    for at, resume in ((4, []), (5, ["--ckpt_path=last"])):
+        tell(monkeypatch, at_step=at)
+        with pytest.raises(SystemExit):
+            fit(tmp_path / "run", *options, *resume)
+    tell(monkeypatch)
+    assert fit(tmp_path / "run", *options, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "run"), what_is_left(folder))
+
+
+def test_training_counted_in_steps_goes_on(tmp_path, monkeypatch):
+    """SEC's way to end: `max_steps`, in the middle of an epoch."""
+    steps = ["--trainer.max_epochs=-1", "--trainer.max_steps=15"]
+    assert fit(tmp_path / "whole", *steps) == 0
+    for number, stop in enumerate(({"at_step": 8}, {"in_validation_of": 0})):
+        folder = tmp_path / f"run{number}"
+        tell(monkeypatch, **stop)
+        with pytest.raises(SystemExit):
+            fit(folder, *steps)
+        tell(monkeypatch)
+        assert fit(folder, *steps, "--ckpt_path=last") == 0
+        assert_equal(what_is_left(folder), what_is_left(tmp_path / "whole"))
+
+
+def test_killed_training_goes_on_to_the_bit(tmp_path):
+    """`kill -9` inside a step: before the first checkpoint, and in the middle of epochs."""
+    often = [
+        *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=2"),
+        *("--trainer.callbacks.save_last=true", "--trainer.callbacks.enable_version_counter=false"),
+    ]
+
+    def run(name, kill_at, *more):
+        dirpath = f"--trainer.callbacks.dirpath={tmp_path / name / 'checkpoints'}"
+        words = ["fit", *CONFIG, *SMALL, *often, dirpath, f"--run_dir={tmp_path / name}", *more]
+        environment = {**os.environ, "KILL_AT": str(kill_at), "OMP_NUM_THREADS": "1"}
+        process = subprocess.run([sys.executable, "-c", KILLED, *words], env=environment, capture_output=True)
+        assert process.returncode == (-signal.SIGKILL if kill_at >= 0 else 0), process.stderr[-2000:]
+
+    run("whole", -1)
+    run("killed", 1)
+    run("killed", 8)
+    for kill_at in (15, -1):  # in the third epoch, then never
+        run("killed", kill_at, "--ckpt_path=last")
+    assert_equal(what_is_left(tmp_path / "killed"), what_is_left(tmp_path / "whole"))
+
+
+def test_a_sweep_knows_the_status_of_a_stopped_trial():
+    assert sweep.REQUEUE == REQUEUE
+
+
+def test_random_states_come_back():
+    state = random_state()
+    draws = [(random.random(), np.random.rand(), torch.rand(1).item()) for _ in range(2)]  # noqa: NPY002
+    set_random_state(state)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == draws[0]  # noqa: NPY002
