@@ -533,7 +533,7 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
         small = [f"--data.root={make_voc(tmp_path)}", "--data.batch_size=2", "--model.weights=none"]
         small += ["--data.mask_budget=2"] if any("mask_budget" in word for word in words) else []
     if path.stem == "defects":
-        root = make_folder(tmp_path / "defects", ["cat", "dog", "", "cat"] * 4)
+        root = make_folder(tmp_path / "defects", ["cat", "dog", "", "cat", "dog"] * 2)
         small = [f"--data.root={root}", "--data.batch_size=2", "--model.weights=none"]
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
