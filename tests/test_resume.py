@@ -48,6 +48,23 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+STOPPED = """
+import os, sys
+from gain_lightning import resume
+from gain_lightning.cli import main
+
+class Told(resume.ExactResume):  # the second process alone
+    def on_before_backward(self, trainer, pl_module, loss):
+        if trainer.global_step == int(os.environ["STOP_AT"]) and trainer.global_rank == 1:
+            self.is_told = True
+
+import gain_lightning.experiment
+gain_lightning.experiment.ExactResume = Told
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def dropout():
     """The tiny network draws at random in every step, so that the state of the draws counts."""
@@ -188,6 +205,30 @@ def test_killed_training_goes_on_to_the_bit(tmp_path):
     for kill_at in (15, -1):  # in the third epoch, then never
         run("killed", kill_at, "--ckpt_path=last")
     assert_equal(what_is_left(tmp_path / "killed"), what_is_left(tmp_path / "whole"))
+
+
+def test_two_processes_stop_after_the_same_step(tmp_path):
+    """One of them is told; both save and end, and go on to the bit."""
+
+    def run(name, stop_at, *more):
+        ranks = ["--trainer.devices=2", "--trainer.strategy=ddp", "--model.freeze_batch_norm=true"]
+        words = ["fit", *CONFIG, *SMALL, *ranks, f"--run_dir={tmp_path / name}", *more]
+        environment = {**os.environ, "STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, str(tmp_path / "stopped.py"), *words],
+            env=environment,
+            capture_output=True,
+            timeout=300,
+        )
+
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    assert run("whole", -1).returncode == 0
+    stopped = run("stopped", 1)
+    assert stopped.returncode == REQUEUE, stopped.stderr[-2000:]
+    saved = torch.load(tmp_path / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert run("stopped", -1, "--ckpt_path=last").returncode == 0
+    assert_equal(what_is_left(tmp_path / "stopped"), what_is_left(tmp_path / "whole"))
 
 
 def test_a_sweep_knows_the_status_of_a_stopped_trial():
