@@ -297,6 +297,15 @@ def _read_weights(weights: str) -> _Weights:
     return _Weights(weights, state=state)
 
 
+def saved_amount_unit(weights: str, num_classes: int) -> Tensor | None:
+    """The unit ``(C,)`` that the last layer of a regression's checkpoint speaks in; None of all other weights."""
+    if weights in ("none", "default"):
+        return None
+    state = (_read_weights(weights).state or {}).get("state_dict")
+    unit = state.get("amount_unit") if isinstance(state, dict) else None
+    return unit if unit is not None and len(unit) == num_classes else None
+
+
 def _check_timm_name(name: str) -> None:
     timm = _import_timm(name)
     if not timm.is_model(name):

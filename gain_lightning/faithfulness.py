@@ -49,8 +49,10 @@ def deletion_and_insertion(
         >>> areas[0]
         tensor([0.1250])
     """
-    order = maps.flatten(1) + 1e-9 * torch.rand(maps.flatten(1).shape, generator=generator).to(maps)
-    rank = order.argsort(1, descending=True).argsort(1).view_as(maps)  # 0 for the highest
+    flat = maps.flatten(1)
+    shuffled = torch.rand(flat.shape, generator=generator).argsort(1).to(flat.device)
+    order = shuffled.gather(1, flat.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
+    rank = order.argsort(1).view_as(maps)  # 0 for the highest
     num_pixels = rank[0].numel()
     sigma = 5 * image.shape[-1] / 224
     blurred = gaussian_blur(image, 2 * round(2 * sigma) + 1, sigma)

@@ -224,7 +224,7 @@ class MeanAP(torchmetrics.Metric):
         return {"ap": ap, "mean_ap": ap[self.scored].nanmean(), "num_images": num_images}
 
 
-class MeanAE(torchmetrics.MeanAbsoluteError):
+class MeanAE(torchmetrics.Metric):
     """Mean absolute error of every class's amount, and its mean over classes.
 
     Args:
@@ -235,18 +235,29 @@ class MeanAE(torchmetrics.MeanAbsoluteError):
         ``of_class`` ``(C,)`` and ``mae``, in the labels' unit; ``num_images`` ``(C,)``, how many were judged.
     """
 
+    full_state_update = False
+    higher_is_better = False
+
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
-        super().__init__(num_outputs=num_classes)
+        super().__init__()
         self.scored = list(range(num_classes)) if score_classes is None else score_classes
+        self.add_state("error", torch.zeros(num_classes), dist_reduce_fx="sum")
+        self.add_state("num_images", torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, amount: Tensor, label: Tensor) -> None:
+        """Add images.
+
+        Args:
+            amount: What is said, ``(N, C)``.
+            label: What is true, ``(N, C)``.
+        """
+        self.error += (amount - label).abs().sum(0)
+        self.num_images += len(amount)
 
     def compute(self) -> dict[str, Tensor]:
         """The errors."""
-        of_class = super().compute()
-        return {
-            "of_class": of_class,
-            "mae": of_class[self.scored].mean(),
-            "num_images": self.total.expand(self.num_outputs),
-        }
+        of_class = self.error / self.num_images
+        return {"of_class": of_class, "mae": of_class[self.scored].mean(), "num_images": self.num_images}
 
 
 class PairMean(torchmetrics.Metric):

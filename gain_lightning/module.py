@@ -25,7 +25,7 @@ from gain_lightning.attention import (
     scale_maps,
     soft_mask,
 )
-from gain_lightning.backbones import build_backbone, checkpointed
+from gain_lightning.backbones import build_backbone, checkpointed, saved_amount_unit
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
     TASKS,
@@ -163,7 +163,9 @@ class GAIN(pl.LightningModule):
         score_names = class_names if score_classes is None else score_classes
         self.scored = [class_names.index(name) for name in score_names]
         if task == "regression":  # unit of the logits: the mean amount of each class where it is present
-            self.register_buffer("amount_unit", torch.ones(num_classes))
+            unit = saved_amount_unit(weights, num_classes)
+            self.register_buffer("amount_unit", torch.ones(num_classes) if unit is None else unit)
+            self.starts_from_amounts = unit is not None
         self.val_metrics = self._new_metrics()
         self.test_metrics = self._new_metrics()
         self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
@@ -225,7 +227,12 @@ class GAIN(pl.LightningModule):
                 )
             labels = torch.as_tensor(labels, dtype=torch.float32)
             count = (labels > 0).sum(0)
-            self.amount_unit.copy_(torch.where(count > 0, labels.sum(0) / count.clamp_min(1), 1))
+            unit = torch.where(count > 0, labels.sum(0) / count.clamp_min(1), 1).to(self.amount_unit)
+            if self.starts_from_amounts:  # the same amounts as before, in the unit of these data
+                with torch.no_grad():
+                    for parameter in self.backbone.classifier.parameters():
+                        parameter.mul_((self.amount_unit / unit).view(-1, *[1] * (parameter.ndim - 1)))
+            self.amount_unit.copy_(unit)
         if stage == "fit" and self.hparams.task == "multi_label" and labels is not None:
             if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
                 rank_zero_warn(
@@ -642,6 +649,11 @@ def _check(hparams: Any) -> None:
     ):
         raise ValueError(
             "model.map_score margin compares classes: expected model.task single_label, and 2 classes or more"
+        )
+    if (hparams["ext_loss"], hparams["scaling"]) == ("cross_entropy", "none"):
+        raise ValueError(
+            "model.ext_loss cross_entropy takes a map for probabilities and model.scaling none does not bound it: "
+            "expected scaling max or minmax"
         )
     for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
         if not 0 <= hparams[key] < float("inf"):

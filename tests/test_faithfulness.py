@@ -38,8 +38,9 @@ def test_deletion_of_the_pixel_that_counts_at_last_keeps_the_class():
     assert insertion < 0.5
 
 
-def test_pixels_of_equal_value_go_in_random_order():
-    flat = torch.zeros(400, 1, 4, 4)
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
+def test_pixels_of_equal_value_go_in_random_order(value):
+    flat = torch.full((400, 1, 4, 4), value)
     image = torch.zeros(400, 3, 4, 4)
     image[:, :, 2, 1] = 1
     generator = torch.Generator().manual_seed(0)

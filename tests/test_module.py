@@ -516,6 +516,11 @@ def test_optimizer_is_adamw_at_one_rate_by_default():
 # Settings -------------------------------------------------------------------------------------------------
 
 
+def test_cross_entropy_of_an_unbounded_map_is_refused():
+    with pytest.raises(ValueError, match="cross_entropy takes a map for probabilities"):
+        GAIN(["a"], 32, ext_loss="cross_entropy", scaling="none")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,28 @@ def batch(generator):
     }
 
 
+def test_a_training_from_another_s_weights_says_the_same_amounts(tmp_path):
+    """The last layer speaks in the unit of the data that it was trained on."""
+    old = make_module()
+    old.amount_unit.copy_(torch.tensor([3.0, 1.5]))
+    path = tmp_path / "old.ckpt"
+    torch.save({"state_dict": old.state_dict()}, path)
+    new = make_module(weights=str(path))
+    image = torch.randn(2, 3, 32, 32)
+    labels = np.array([[4.0, 0.0], [6.0, 0.5]], np.float32)
+    images = SimpleNamespace(labels=labels, ids=["a", "b"])
+    loop = SimpleNamespace(inference_mode=False)
+    data = SimpleNamespace(train_set=images, augmentation=None)
+    new._trainer = SimpleNamespace(
+        datamodule=data, validate_loop=loop, max_epochs=3, loggers=[], fit_loop=None
+    )
+    for _ in range(2):  # also where a training begins twice
+        new.setup("fit")
+        assert new.amount_unit.tolist() == [5.0, 0.5]
+        said = [module.eval().scores(module(image)) for module in (old, new)]
+        torch.testing.assert_close(*said)
+
+
 def test_terms_of_a_step_by_hand(batch):
     """Amounts in the unit of their class for L_cl and L_am; maps of the classes whose amount is above 0."""
     module = make_module(am_weight=0.5, ext_weight=2.0, freeze_batch_norm=True).train()
@@ -128,7 +151,13 @@ def test_label_counts_the_boats_that_mask_and_boxes_show(split):
         count = int(picture.label[0])
         assert 1 <= count <= MOST
         assert len(picture.boxes.class_idx) == count
-        assert components(picture.mask)[1] <= count  # bodies may touch
+        assert 1 <= components(picture.mask)[1] <= count  # bodies may touch
+        inside = np.zeros_like(picture.mask)
+        for left, top, right, bottom in picture.boxes.corners.astype(int):
+            body = picture.mask[top:bottom, left:right]
+            assert (body.any(0).all(), body.any(1).all()) == (True, True)  # from side to side
+            inside[top:bottom, left:right] = 1
+        assert not picture.mask[inside == 0].any()
 
 
 def count_buoys(picture) -> int:

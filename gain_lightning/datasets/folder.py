@@ -36,9 +36,19 @@ from gain_lightning.datasets.transforms import Augmentation
 _LABEL_COLUMNS = ("filename", "classes")
 RESERVED = (  # scores of the first test set, which the name of another may not hide
     *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing"),
-    *("accuracy", "biased_accuracy"),
+    *("accuracy", "biased_accuracy", "mae"),
 )
 _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
+
+
+def is_reserved(split: str) -> bool:
+    """Whether a test set of this name would hide a score, or be taken for an error.
+
+    Example:
+        >>> is_reserved("mean_ap"), is_reserved("night_mae"), is_reserved("night")
+        (True, True, False)
+    """
+    return split in RESERVED or split.endswith("_mae")
 
 
 class FolderContents(NamedTuple):
@@ -188,7 +198,7 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
                     Problem(path, line, f"{filename} has no split, expected train, val or a test set")
                 )
             split = cells.get("split", "")
-            if split in RESERVED:
+            if is_reserved(split):
                 problems.append(
                     Problem(path, line, f"split {split!r} is the name of a score, expected another")
                 )

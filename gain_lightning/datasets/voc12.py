@@ -7,7 +7,7 @@ import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
-from gain_lightning.datasets.folder import RESERVED, read_folder
+from gain_lightning.datasets.folder import is_reserved, read_folder
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.listing import Listing, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
@@ -231,7 +231,7 @@ class VOC12DataModule(TwoStreamDataModule):
         self.image_size = image_size
         self.augmentation = augmentation
         self.test_folders = test_folders or {}
-        hidden = [name for name in self.test_folders if name in (*RESERVED, "val")]
+        hidden = [name for name in self.test_folders if is_reserved(name) or name == "val"]
         if hidden:
             raise ValueError(f"data.test_folders: {hidden[0]!r} is the name of a score, expected another")
         if accuracy_class is not None and accuracy_class not in CLASSES:

@@ -49,7 +49,7 @@ _FIXED = (
     "trainer.max_epochs",
 )
 _IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
-_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives
+_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives; of an error, as a share of it
 
 
 class Stat(NamedTuple):
@@ -101,20 +101,34 @@ class Comparison:
 
 
 def by_budget(runs: Sequence[Run]) -> list[Run]:
-    """The runs, GAIN_ext's called after their number of masked images where it is known, fewest first."""
+    """The runs, GAIN_ext's called after their number of masked images where it is known, fewest first.
+
+    Runs of one budget by several classes are one method: ``gain_ext_41-45``, for their draws differ in number.
+    """
     others = [run for run in runs if run.method != "gain_ext"]
     ours = sorted((run for run in runs if run.method == "gain_ext"), key=_num_masked)
-    return others + [
-        replace(run, method=f"gain_ext_{_num_masked(run)}") if _num_masked(run) else run for run in ours
-    ]
+    counts: dict[str, list[int]] = {}
+    for run in ours:
+        counts.setdefault(_budget(run), []).append(_num_masked(run))
+    spans = {budget: sorted({numbers[0], numbers[-1]}) for budget, numbers in counts.items()}
+    names = {budget: "gain_ext_" + "-".join(map(str, span)) for budget, span in spans.items() if span[0]}
+    return others + [replace(run, method=names.get(_budget(run), run.method)) for run in ours]
+
+
+def _budget(run: Run) -> str:
+    """What a run's masks were drawn by; a budget by class draws as many images as its classes happen to share."""
+    budget = run.config.get("data.mask_budget")
+    by_class = {key: value for key, value in run.config.items() if key.startswith("data.mask_budget.")}
+    several = len(by_class or (budget if isinstance(budget, dict) else {})) > 1
+    return f"{by_class or budget} {run.config.get('data.supervision')}" if several else str(_num_masked(run))
 
 
 def _place(name: str) -> tuple[int, int, str]:
     """Where a method stands in a table: as in :data:`METHODS`, fewer masks first, unknown ones last."""
     method, _, num_masked = name.rpartition("_")
     known = list(METHODS)
-    if method in METHODS and num_masked.isdigit():
-        return known.index(method), int(num_masked), ""
+    if method in METHODS and num_masked[:1].isdigit():
+        return known.index(method), int(num_masked.partition("-")[0]), ""
     return (known.index(name), 0, "") if name in METHODS else (len(known), 0, name)
 
 
@@ -333,7 +347,7 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
     resampled = bootstrap.resampled_scores(tables, judging)
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
-            if not abs(scores[key][0] - run.metrics[key]) <= _TOLERANCE:
+            if not _agrees(key, run.metrics[key], scores[key][0]):
                 notes.append(
                     f"{key} is {run.metrics[key]:.4f} in {run.path}, but its per_image.csv gives "
                     f"{scores[key][0]:.4f}: no interval over images."
@@ -382,6 +396,11 @@ def metric_order(groups: Sequence[Group]) -> list[str]:
     found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
     further = [key for key in found if key not in METRICS]
     return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
+
+
+def _agrees(metric: str, said: float, found: float) -> bool:
+    """Whether a run's score is what its ``per_image.csv`` gives."""
+    return abs(found - said) <= _TOLERANCE * (abs(said) if is_error(metric) else 1)
 
 
 def is_score(metric: str) -> bool:

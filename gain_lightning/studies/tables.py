@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def short_name(metric: str) -> str:
 def method_name(name: str) -> str:
     """How a page calls a method."""
     method, _, num_masked = name.rpartition("_")
-    if method in METHODS and num_masked.isdigit():
+    if method in METHODS and num_masked[:1].isdigit():
         return f"{METHODS[method]} ({num_masked} masks)"
     return METHODS.get(name, name)
 
@@ -42,14 +43,19 @@ def points(delta: float) -> str:
     return change("", delta).replace("-", "\N{MINUS SIGN}")
 
 
+def _decimals(value: float) -> int:
+    """Of an error, whose unit is the labels': three digits that count."""
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
+
+
 def change(metric: str, delta: float) -> str:
     """A difference of a metric, in letters that every terminal has: of scores in points, of an error in its unit.
 
     Example:
         >>> change("test/energy", -0.0314), change("test/mae", 0.0314)
-        ('-3.1', '+0.03')
+        ('-3.1', '+0.0314')
     """
-    text = f"{delta:+.2f}" if is_error(metric) else f"{100 * delta:+.1f}"
+    text = f"{delta:+.{_decimals(delta)}f}" if is_error(metric) else f"{100 * delta:+.1f}"
     return text if text.strip("+-0.") else text[1:]
 
 
@@ -59,10 +65,12 @@ def show(metric: str, stat: Stat | None) -> str:
     Example:
         >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
         ('91.2 ± 0.4', '0.35')
+        >>> show("test/mae", Stat(0.0034, 0.0002, 3)), show("test/mae", Stat(24260.33, 12.1, 3))
+        ('0.00340 ± 0.00020', '24260 ± 12')
     """
     if stat is None:
         return "-"
-    scale, digits = (100, 1) if is_score(metric) else (1, 2)
+    scale, digits = (100, 1) if is_score(metric) else (1, _decimals(stat.mean) if is_error(metric) else 2)
     spread = "" if stat.std is None else f" ± {scale * stat.std:.{digits}f}"
     return f"{scale * stat.mean:.{digits}f}{spread}"
 
@@ -112,7 +120,7 @@ def write_summary(comparison: Comparison, path: Path) -> None:
     Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, and
     ``differences``, a list of ``{metric, a, b, delta, ci95}`` where ``delta`` is mean b - mean a and ``ci95``
     is ``[low, high]`` or null. Keys and units are those of the runs (fractions of 1, such as
-    ``test/mean_ap``); ``std`` is null for one run.
+    ``test/mean_ap``; errors in the labels' unit); ``std`` is null for one run.
 
     Args:
         comparison: What to write.

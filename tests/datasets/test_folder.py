@@ -181,6 +181,7 @@ BROKEN = {
     "huge cell": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg," + "d" * 200_000), r"labels\.csv:5: unreadable from here on"),
     "same picture otherwise": (lambda root: edit(root / "labels.csv", "p3.jpg", "./p2.jpg"), r"labels\.csv:5: p2\.jpg is a duplicate of line 4"),
     "no name": (lambda root: edit(root / "labels.csv", "p3.jpg", "."), r"labels\.csv:5: filename '\.' leaves the data folder"),
+    "split named like an error": (lambda root: edit(root / "labels.csv", "p5.jpg,dog,night", "p5.jpg,dog,night_mae"), r"labels\.csv:7: split 'night_mae' is the name of a score"),
     "split named like a score": (lambda root: edit(root / "labels.csv", "p5.jpg,dog,night", "p5.jpg,dog,mean_ap"), r"labels\.csv:7: split 'mean_ap' is the name of a score"),
     "empty line of classes.txt": (lambda root: (root / "classes.txt").write_text("dog\n\ncat\n"), r"classes\.txt:2: an empty line"),
     "no class at all": (lambda root: [(root / "classes.txt").unlink(), (root / "boxes.csv").unlink(), shutil.rmtree(root / "masks"), (root / "labels.csv").write_text("filename,classes\np0.jpg,\np1.jpg,\n")], r"labels\.csv: names no class"),

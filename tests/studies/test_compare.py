@@ -10,8 +10,9 @@ import pytest
 
 from gain_lightning.cli import main
 from gain_lightning.studies.compare import compare_main
-from gain_lightning.studies.comparison import compare
+from gain_lightning.studies.comparison import _agrees, compare
 from gain_lightning.studies.runs import RunError, find_runs, read_run
+from gain_lightning.studies.tables import method_name
 
 
 def compared(paths, **kwargs):
@@ -424,6 +425,33 @@ def test_budgets_are_groups_of_their_own(make_run):
     assert [group.name for group in groups] == ["gradcam", "gain_ext_9", "gain_ext_23", "gain_ext_78"]
     assert [len(group.runs) for group in groups] == [1, 2, 2, 2]
     assert [group.name for group in compare(runs[:3]).groups] == ["gradcam", "gain_ext_78"]
+
+
+def test_a_budget_by_several_classes_is_one_method(make_run):
+    """How many images it draws depends on how many show two of the classes, and so on the seed."""
+    budget = {"data.init_args.mask_budget": {"cat": 23, "dog": 23}}
+    runs = [
+        read_run(make_run(f"ext-{seed}", "gain_ext", seed, config=budget, summary={"num_masked": masks}))
+        for seed, masks in enumerate((45, 41, 42))
+    ]
+    runs.append(read_run(make_run("one", "gain_ext", 0, summary={"num_masked": 9})))
+    groups = compare(runs).groups
+    assert [(group.name, len(group.runs)) for group in groups] == [("gain_ext_9", 1), ("gain_ext_41-45", 3)]
+    assert method_name("gain_ext_41-45") == "GAIN_ext (41-45 masks)"
+
+
+@pytest.mark.parametrize(
+    ("metric", "said", "found", "agrees"),
+    [
+        ("test/mae", 242603.3125, 242603.3050, True),
+        ("test/mae", 0.002, 0.004, False),
+        ("test/mae", 0.0, 0.0, True),
+        ("test/mean_ap", 0.80, 0.804, True),
+        ("test/mean_ap", 0.01, 0.016, False),
+    ],
+)
+def test_an_error_is_checked_against_its_images_in_its_own_size(metric, said, found, agrees):
+    assert _agrees(metric, said, found) == agrees
 
 
 def test_runs_are_grouped_by_any_key_in_the_order_of_its_values(make_run):
