@@ -7,11 +7,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from gain_lightning.cost import expected_cost
 from gain_lightning.image_record import keep_maps
 from gain_lightning.plotting import overlay, panel_grid
+
+MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
 
 
 class FiniteGuard(pl.Callback):
@@ -50,6 +53,43 @@ class FiniteGuard(pl.Callback):
             f"{what} at epoch {trainer.current_epoch}, step {trainer.global_step}; the images of this step: "
             f"{', '.join(self.ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
         )
+
+
+class ZeroMaps(pl.Callback):
+    """Logs which share of an epoch's maps was zero everywhere, and warns of many: such a map guides nothing."""
+
+    def __init__(self) -> None:
+        self.num_zero: Tensor | int = 0
+        self.num_maps = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count, without waiting for the device."""
+        num_zero, num_maps = pl_module.zero_maps
+        self.num_zero, self.num_maps = self.num_zero + num_zero, self.num_maps + num_maps
+        pl_module.zero_maps = (0, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the share, of this process."""
+        if self.num_maps:
+            share = float(self.num_zero) / self.num_maps
+            pl_module.log("train/zero_maps", share, rank_zero_only=True)
+            if share > MOST_ZERO:
+                rank_zero_warn(
+                    f"{int(self.num_zero)} of {self.num_maps} attention maps of epoch {trainer.current_epoch} were "
+                    f"zero everywhere ({share:.0%}): guidance does not reach these images. A longer model.warmup_epochs, or "
+                    "smaller weights, may help"
+                )
+        self.num_zero, self.num_maps = 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """What is counted of an epoch that is not over."""
+        return {"num_zero": int(self.num_zero), "num_maps": self.num_maps}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on counting."""
+        self.num_zero, self.num_maps = state_dict["num_zero"], state_dict["num_maps"]
 
 
 class CostForecast(pl.Callback):

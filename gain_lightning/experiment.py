@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard
+from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
 from gain_lightning.image_record import ImageRecord
@@ -287,7 +287,7 @@ def print_scores(results: list[dict[str, float]]) -> None:
 def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:
     """What is written and drawn of a model's own."""
     if isinstance(model, GAIN):
-        return [ImageRecord(run_dir), CostForecast(), AttentionPanels(run_dir)]
+        return [ImageRecord(run_dir), CostForecast(), ZeroMaps(), AttentionPanels(run_dir)]
     from gain_lightning.segmentation.record import SegmentationRecord
 
     return [SegmentationRecord(run_dir)]

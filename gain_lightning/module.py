@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning.attention import (
+    EPS,
     Pairs,
     erase,
     grad_cam,
@@ -170,6 +171,7 @@ class GAIN(pl.LightningModule):
         self.test_metrics = self._new_metrics()
         self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
         self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
+        self.zero_maps: tuple[Tensor | int, int] = (0, 0)  # of the last step: zero everywhere, and all
         self.train()  # Lightning keeps the modes it finds
 
     @property
@@ -214,6 +216,8 @@ class GAIN(pl.LightningModule):
         """Refuse inference mode, and a GAIN_ext without masks, before any step."""
         if stage != "predict" and self.trainer.validate_loop.inference_mode:
             raise RuntimeError(INFERENCE_MODE)
+        if stage == "fit":
+            self._check_trainer()
         self._check_amounts(self.trainer.datamodule)
         if self.hparams.task == "single_label":
             self._check_single_labels(self.trainer.datamodule)
@@ -251,6 +255,21 @@ class GAIN(pl.LightningModule):
                     f"model.ext_weight is {self.hparams.ext_weight}, but no training image carries a mask: expected "
                     "masks and data.mask_budget > 0, or boxes and data.supervision box, or model.ext_weight 0"
                 )
+
+    def _check_trainer(self) -> None:
+        """Refuse what maps cannot be taken through."""
+        strategy = type(self.trainer.strategy).__name__
+        if any(name in strategy for name in ("FSDP", "DeepSpeed", "ModelParallel")):
+            raise ValueError(
+                f"trainer.strategy is {strategy}, which shards weights: maps differentiate the head's a second time, "
+                "expected ddp"
+            )
+        is_guided = self.hparams.am_weight or self.hparams.ext_weight
+        if str(self.trainer.precision).startswith("16") and self.hparams.second_order and is_guided:
+            raise ValueError(
+                f"trainer.precision is {self.trainer.precision}: gradients of gradients leave float16's range, "
+                "expected bf16-mixed, 32-true, or model.second_order false"
+            )
 
     def _check_amounts(self, data: Any) -> None:
         """Refuse amounts where the task wants classes, and amounts below 0."""
@@ -341,6 +360,7 @@ class GAIN(pl.LightningModule):
             pairs = label_pairs(torch.cat([self._mined(label[:num_weak], am_weight), label[num_weak:]]))
             score = self._map_score(logits)
             maps = grad_cam(features, score, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
+            self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
             weak_pairs, is_weak = pairs.of_images(0, num_weak)
             if am_weight:
                 terms["loss_am"] = self._mining_loss(image[:num_weak], maps[is_weak], weak_pairs)

@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.callbacks import FiniteGuard, log_to_wandb, panel_rows
+from gain_lightning.callbacks import FiniteGuard, ZeroMaps, log_to_wandb, panel_rows
 from gain_lightning.image_record import keep_maps
+from gain_lightning.module import GAIN
 
 
 class Trainer:
@@ -33,6 +36,64 @@ def test_guard_stops_at_a_gradient_that_is_not_finite_before_the_weights_move():
     model.weight.grad[0, 1] = float("nan")
     with pytest.raises(FloatingPointError, match="gradient"):
         guard.on_before_optimizer_step(Trainer(), model, None)
+
+
+class Logged:
+    """A module that remembers what it logged."""
+
+    def __init__(self, *steps):
+        self.steps, self.values = list(steps), []
+
+    @property
+    def zero_maps(self):
+        return self.steps[0]
+
+    @zero_maps.setter
+    def zero_maps(self, value):
+        self.steps.pop(0)
+
+    def log(self, name, value, **options):
+        self.values.append((name, value))
+
+
+def test_many_maps_that_are_zero_everywhere_are_counted_and_said():
+    """Over an epoch, also of one that resumed in its middle; an epoch without maps says nothing."""
+    module, before = Logged((torch.tensor(1), 4), (torch.tensor(5), 6)), ZeroMaps()
+    before.on_train_batch_end(Trainer(), module, None, BATCH, 0)
+    after = ZeroMaps()
+    after.load_state_dict(before.state_dict())
+    after.on_train_batch_end(Trainer(), module, None, BATCH, 1)
+    with pytest.warns(UserWarning, match=r"6 of 10 attention maps of epoch 3 were zero everywhere \(60%\)"):
+        after.on_train_epoch_end(Trainer(), module)
+    after.on_train_epoch_end(Trainer(), module)
+    assert module.values == [("train/zero_maps", 0.6)]
+
+
+def test_a_module_counts_its_zero_maps():
+    module = GAIN(["a", "b"], 32, am_weight=1.0)
+    with torch.no_grad():  # the logit falls with every feature: nothing is left after the ReLU
+        module.backbone.classifier.weight[1] = -module.backbone.classifier.weight[1].abs()
+    weak = {"image": torch.randn(3, 3, 32, 32), "label": torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])}
+    module.losses(weak, None, 1.0)
+    assert (int(module.zero_maps[0]), module.zero_maps[1]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "16-mixed"}, "trainer.precision is 16-mixed: gradients of gradients"),
+        ({"strategy": "fsdp"}, "trainer.strategy is FSDPStrategy, which shards weights"),
+    ],
+)
+def test_what_maps_cannot_be_taken_through_is_refused(options, message):
+    module = GAIN(["a"], 32, am_weight=1.0)
+    strategy = type("FSDPStrategy", (), {})() if "strategy" in options else object()
+    module._trainer = SimpleNamespace(strategy=strategy, precision=options.get("precision", "32-true"))
+    with pytest.raises(ValueError, match=message):
+        module._check_trainer()
+    module.hparams.second_order = False
+    module._trainer.strategy = object()
+    module._check_trainer()
 
 
 def _kept():

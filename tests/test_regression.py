@@ -94,7 +94,7 @@ def test_a_training_from_another_s_weights_says_the_same_amounts(tmp_path):
     loop = SimpleNamespace(inference_mode=False)
     data = SimpleNamespace(train_set=images, augmentation=None)
     new._trainer = SimpleNamespace(
-        datamodule=data, validate_loop=loop, max_epochs=3, loggers=[], fit_loop=None
+        datamodule=data, validate_loop=loop, max_epochs=3, strategy=None, precision="32-true"
     )
     for _ in range(2):  # also where a training begins twice
         new.setup("fit")
