@@ -1,6 +1,6 @@
 """What must hold for any input: of the pure functions on shapes, labels, voids and extreme values, and of the readers.
 
-200 examples a property; ``HYPOTHESIS_PROFILE=nightly`` takes 10,000.
+200 examples a property, the same every time; ``HYPOTHESIS_PROFILE=nightly`` draws 10,000 anew.
 """
 
 import os
@@ -28,7 +28,7 @@ from gain_lightning.segmentation.losses import (
 from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-settings.register_profile("default", max_examples=200, **common)
+settings.register_profile("default", max_examples=200, derandomize=True, **common)
 settings.register_profile("nightly", max_examples=10_000, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -96,7 +96,7 @@ def test_losses_are_finite_and_not_negative(label, data):
     pairs = label_pairs(label)
     erased = data.draw(values(len(pairs.image), label.shape[1]))
     mined = attention_mining_loss(erased, pairs)
-    assert 0 <= float(mined) <= 1
+    assert 0 <= float(mined) <= 1 + 1e-6  # a mean of ones may round up
 
 
 @given(labelled(), SIZES, SIZES, st.sampled_from(sorted(SUPERVISION_LOSSES)), st.data())
