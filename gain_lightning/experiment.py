@@ -1,13 +1,9 @@
 """``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
 
-import difflib
-import inspect
 import itertools
 import json
 import math
 import os
-import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +13,11 @@ import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.plugins import CheckpointIO
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
+from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
+from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
 from gain_lightning.image_record import ImageRecord
@@ -45,7 +44,7 @@ def run_experiment(argv: list[str]) -> None:
         _run_cli(argv)
         failed = False
     except ValueError as error:
-        raise type(error)(_innermost(str(error))) from error
+        raise type(error)(explain(str(error))) from error
     finally:
         end_wandb(failed=failed)
 
@@ -63,7 +62,7 @@ def _run_cli(argv: list[str]) -> None:
         trainer_class=Trainer,
         subclass_mode_data=True,
         args=argv,
-        parser_class=_Parser,
+        parser_class=ConfigParser,
         seed_everything_default=0,
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
@@ -74,29 +73,6 @@ def _run_cli(argv: list[str]) -> None:
             "num_sanity_val_steps": 0,
         },
     )
-
-
-def trains_on_cues(argv: list[str]) -> bool:
-    """Whether the last of the configs and options that name the data names ``CueDataModule``: then SEC is trained.
-
-    Example:
-        >>> trains_on_cues(["fit", "--data=CueDataModule"]), trains_on_cues(["fit", "--data", "ShapesDataModule"])
-        (True, False)
-    """
-    named = ""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        key, separator, value = word.partition("=")
-        value = value if separator else following
-        if key in ("--config", "-c") and Path(value).is_file():
-            try:
-                config = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
-                continue  # the parser says what is wrong with it
-            data = config.get("data") if isinstance(config, dict) else None
-            named = str(data.get("class_path", named)) if isinstance(data, dict) else named
-        elif key in ("--data", "--data.class_path"):
-            named = value
-    return named.rpartition(".")[2] == "CueDataModule"
 
 
 class ExperimentCLI(LightningCLI):
@@ -186,6 +162,13 @@ class ExperimentCLI(LightningCLI):
             )
         return Path(os.environ["GAIN_RUN_DIR"])
 
+    def instantiate_classes(self) -> None:
+        """Make data, model and trainer; a checkpoint that does not fit them is refused here."""
+        super().instantiate_classes()
+        ckpt_path = self.config[self.subcommand]["ckpt_path"]
+        if ckpt_path:
+            check_fits(read_checkpoint(Path(ckpt_path)), self.model, Path(ckpt_path))
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""
         config = self.config_init[self.subcommand]["trainer"]
@@ -204,6 +187,9 @@ class ExperimentCLI(LightningCLI):
             FiniteGuard(),
             LearningRateMonitor(),
         ]
+        plugins = _as_list(config.get("plugins"))
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, WholeCheckpoints()]
         own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
         if not own and config.get("enable_checkpointing") is not False:
             kwargs["callbacks"].append(
@@ -342,57 +328,3 @@ def _forget_run_dir(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
     init_args["save_dir"] = "."
     if init_args["name"] == run_dir.name:
         init_args["name"] = None
-
-
-_UNKNOWN = re.compile(
-    r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
-    r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>\w+)"
-)
-
-
-class _Parser(LightningArgumentParser):
-    """Says in a line or two what is wrong with a key, with the nearest valid name if one is near."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
-
-    def error(self, message: str, ex: Exception | None = None) -> None:
-        if not self.exit_on_error:  # jsonargparse is trying alternatives
-            super().error(message, ex)
-        parser = getattr(ex, "subcommand_parser", None) or self
-        unknown = _UNKNOWN.search(message)
-        name = next((group for group in unknown.groups() if group), "") if unknown else ""
-        if name in _known_names(self):
-            modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
-            message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
-        elif unknown:
-            known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]!r}?" if near else "--help lists the keys"
-            message = f"unknown {'class' if unknown['name'] else 'key'} {name!r}; {hint}"
-        print(f"gain: error: {_innermost(message)}", file=sys.stderr)
-        self.exit(2)
-
-    def _fit_parser(self) -> LightningArgumentParser:
-        """Any verb's parser: they share their keys."""
-        action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
-        return next(iter(action._name_parser_map.values())) if action else self
-
-
-def _innermost(message: str) -> str:
-    """What went wrong inside a data module, without the list of types that jsonargparse tried."""
-    if "Union subtypes" not in message:
-        return message
-    tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, flags=re.MULTILINE)
-    inner = next((reason for reason in tried if "NoneType" not in reason), message)
-    return re.sub(r"^Problem with given class_path '[^']*':\s*", "", inner)
-
-
-def _known_names(parser: LightningArgumentParser) -> set[str]:
-    """Keys of the config, arguments of the data modules, and the data modules' names."""
-    names = {action.dest for action in parser._actions}
-    modules = TwoStreamDataModule.__subclasses__()
-    arguments = {name for module in modules for name in inspect.signature(module).parameters}
-    return (
-        names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
-    )

@@ -86,7 +86,7 @@ class GAIN(pl.LightningModule):
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
         ramp_epochs: Epochs in which both weights then rise linearly to their value.
-        sigma: Threshold of the soft mask, Eq. 4.
+        sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
         omega: Slope of the soft mask, Eq. 4.
         scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
         map_score: Score that maps are of, Eq. 1: the ``logit``, or, single-label only, its ``margin`` over the
@@ -690,6 +690,11 @@ def _check(hparams: Any) -> None:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
     if not abs(hparams["sigma"]) < float("inf"):
         raise ValueError(f"model.sigma is {hparams['sigma']}, expected a finite number")
+    if hparams["scaling"] != "none" and not 0 <= hparams["sigma"] <= 1:
+        raise ValueError(
+            f"model.sigma is {hparams['sigma']}, expected 0 to 1: model.scaling {hparams['scaling']} brings maps "
+            "to 0 to 1"
+        )
     unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
     if unknown:
         raise ValueError(

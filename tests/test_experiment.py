@@ -370,7 +370,7 @@ def test_baseline_and_gain_ext_take_the_same_steps_in_the_warm_up(run_dir, tmp_p
         (["--model.sigmaa=0.3"], "unknown key 'model.sigmaa'; did you mean 'model.sigma'?"),
         (["--data.num_trian=3"], "did you mean 'num_train'?"),
         (["--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
-        (["--model.sigma=abc"], 'Parser key "model.sigma"'),
+        (["--model.sigma=abc"], "model.sigma is 'abc', expected float"),
         (["--config=no.yaml"], "no.yaml"),
     ],
 )

@@ -31,23 +31,6 @@ SMALL = [
 STEPS = 6  # an epoch
 
 
-KILLED = """
-import os, signal, sys
-import pytorch_lightning as pl
-from gain_lightning import resume
-from gain_lightning.cli import main
-
-class Kill(resume.ExactResume):  # in the middle of a step: after its backward pass
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        if trainer.global_step == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-import gain_lightning.experiment
-gain_lightning.experiment.ExactResume = Kill
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 STOPPED = """
 import os, sys
 from gain_lightning import resume
@@ -185,26 +168,20 @@ def test_training_counted_in_steps_goes_on(tmp_path, monkeypatch):
         assert_equal(what_is_left(folder), what_is_left(tmp_path / "whole"))
 
 
-def test_killed_training_goes_on_to_the_bit(tmp_path):
-    """`kill -9` inside a step: before the first checkpoint, and in the middle of epochs."""
-    often = [
-        *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=2"),
-        *("--trainer.callbacks.save_last=true", "--trainer.callbacks.enable_version_counter=false"),
-    ]
-
-    def run(name, kill_at, *more):
-        dirpath = f"--trainer.callbacks.dirpath={tmp_path / name / 'checkpoints'}"
-        words = ["fit", *CONFIG, *SMALL, *often, dirpath, f"--run_dir={tmp_path / name}", *more]
-        environment = {**os.environ, "KILL_AT": str(kill_at), "OMP_NUM_THREADS": "1"}
-        process = subprocess.run([sys.executable, "-c", KILLED, *words], env=environment, capture_output=True)
-        assert process.returncode == (-signal.SIGKILL if kill_at >= 0 else 0), process.stderr[-2000:]
-
-    run("whole", -1)
-    run("killed", 1)
-    run("killed", 8)
-    for kill_at in (15, -1):  # in the third epoch, then never
-        run("killed", kill_at, "--ckpt_path=last")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_killed_twenty_times_goes_on_to_the_bit(tmp_path, workers):
+    """`kill -9` inside steps, validations and savings, drawn at random, before the first checkpoint too."""
+    words = ["fit", *CONFIG, *SMALL, f"--data.num_workers={workers}", "--trainer.max_epochs=12"]
+    process = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("killed_twenty_times.py")), str(tmp_path), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
     assert_equal(what_is_left(tmp_path / "killed"), what_is_left(tmp_path / "whole"))
+    assert not list((tmp_path / "killed" / "checkpoints").glob("*.part"))
 
 
 def test_two_processes_stop_after_the_same_step(tmp_path):

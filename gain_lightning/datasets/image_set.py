@@ -23,6 +23,7 @@ class ImageSet(Dataset):
         kept: Classes whose pixels each picture's mask shows, ``(n, C)`` bool; None shows all.
 
     Raises:
+        ValueError: If ``image_size`` is not positive.
         ValueError, FileNotFoundError: When a picture is asked for whose files are missing or unfit; it names
             the file.
     """
@@ -37,6 +38,8 @@ class ImageSet(Dataset):
         box_dilation: float = 1.0,
         kept: np.ndarray | None = None,
     ) -> None:
+        if image_size < 1:
+            raise ValueError(f"data.image_size is {image_size}, expected at least 1 pixel")
         self.listing = listing
         self.ids = listing.ids
         self.labels = listing.labels

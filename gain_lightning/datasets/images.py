@@ -100,19 +100,19 @@ def read_mask(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is unreadable, or holds colours and not indices.
+        ValueError: If it is unreadable or no PNG, or holds colours and not indices.
     """
     try:
         with Image.open(path) as image:
+            if image.format != "PNG":  # a JPEG's losses are pixels of any class
+                raise ValueError(f"{path}: a mask of format {image.format}, expected PNG")
             image.load()
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(
                     f"{path}: mask of mode {image.mode}, expected class indices (palette or grey PNG)"
                 )
             return np.array(image, dtype=np.uint8)
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable mask ({error})") from error
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable mask ({error})") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable mask ({_reason(error, path)})") from error

@@ -70,8 +70,10 @@ def draw_mask_budget(
 def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.ndarray:
     if isinstance(amount, float) and not 0 <= amount <= 1:
         raise ValueError(f"mask_budget is {amount}, expected a count (int) or a fraction between 0 and 1")
+    if amount < 0:
+        raise ValueError(f"mask_budget is {amount}, expected a count from 0 on or a fraction")
     count = math.ceil(round(amount * len(rows), 9)) if isinstance(amount, float) else amount
-    if not 0 <= count <= len(rows):
+    if count > len(rows):
         raise ValueError(
             f"mask_budget asks for {count} images, but there are {len(rows)} training images{which}"
         )

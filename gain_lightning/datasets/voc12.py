@@ -51,6 +51,8 @@ def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
         raise ValueError(f"{path}: {error}") from error
     if root.tag != "annotation":
         raise ValueError(f"{path}: holds <{root.tag}>, expected <annotation>")
+    if root.find("object") is None:
+        raise ValueError(f"{path}: names no object; every picture of VOC shows one")
     label = np.zeros(len(CLASSES), np.uint8)
     classes, corners = [], []
     for element in root.findall("object"):

@@ -16,7 +16,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import yaml
+
+from gain_lightning.yaml_files import read_mapping
 
 _TOP = (
     *("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap"),
@@ -220,11 +221,9 @@ def read_sweep_file(text: str, *, where: str) -> SweepFile:
 
 def _read(text: str) -> SweepFile:
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"not readable as YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(tree, dict):
-        raise SweepError("expected keys and values, such as method and parameters")
+        tree = read_mapping(text)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
     _refuse_unknown(tree, _TOP, "")
     method = tree.get("method")
     if method not in ("grid", "random", "bayes"):

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from fake_folder import SIZE, make_folder, mask, picture
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -12,40 +13,10 @@ from gain_lightning.datasets.folder import FolderDataModule, read_folder
 from gain_lightning.datasets.images import check_image, read_image
 from gain_lightning.experiment import run_experiment
 
-SIZE = (30, 40)  # height, width
-
-
-def picture(path, seed=0, size=SIZE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-
-
-def mask(path, patches, size=SIZE):
-    """Index mask with squares ``{index: (top, left)}`` of 8 pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.zeros(size, np.uint8)
-    for index, (top, left) in patches.items():
-        values[top : top + 8, left : left + 8] = index
-    Image.fromarray(values).save(path)
-
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six pictures of cats and dogs, masks for two, boxes for one; class 1 is dog, 2 cat."""
-    root = tmp_path / "pets"
-    for number in range(6):
-        picture(root / "images" / f"p{number}.jpg", number)
-    (root / "labels.csv").write_text(
-        "filename,classes,split\n"
-        "p0.jpg,cat,train\np1.jpg,dog;cat,train\np2.jpg,,train\np3.jpg,dog,val\np4.jpg,cat,test\np5.jpg,dog,night\n"
-    )
-    (root / "classes.txt").write_text("dog\ncat\n")
-    (root / "boxes.csv").write_text(
-        "filename,class,xmin,ymin,xmax,ymax\np1.jpg,dog,0,0,10,20\np1.jpg,cat,5,5,40,30\n"
-    )
-    mask(root / "masks" / "p0.png", {2: (3, 4)})
-    mask(root / "masks" / "p3.png", {1: (0, 0), 255: (10, 10)})
-    return root
+    return make_folder(tmp_path / "pets")
 
 
 def test_contents(folder):

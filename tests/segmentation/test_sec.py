@@ -11,8 +11,8 @@ from torch.nn.functional import interpolate
 
 from gain_lightning import VOID
 from gain_lightning.cli import main
+from gain_lightning.config_parser import trains_on_cues
 from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
-from gain_lightning.experiment import trains_on_cues
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
 from gain_lightning.segmentation.cue_files import read_cues

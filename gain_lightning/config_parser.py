@@ -1,0 +1,119 @@
+"""Options of ``gain fit | validate | test``: what is wrong with one is said in a line, with its key."""
+
+import difflib
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.yaml_files import read_config
+
+
+def trains_on_cues(argv: list[str]) -> bool:
+    """Whether the last of the configs and options that name the data names ``CueDataModule``: then SEC is trained.
+
+    Raises:
+        ValueError: If a config is unfit, see :func:`read_config`.
+
+    Example:
+        >>> trains_on_cues(["fit", "--data=CueDataModule"]), trains_on_cues(["fit", "--data", "ShapesDataModule"])
+        (True, False)
+    """
+    named = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        key, separator, value = word.partition("=")
+        value = value if separator else following
+        if key in ("--config", "-c") and Path(value).is_file():
+            data = read_config(Path(value)).get("data")
+            named = str(data.get("class_path", named)) if isinstance(data, dict) else named
+        elif key in ("--data", "--data.class_path"):
+            named = value
+    return named.rpartition(".")[2] == "CueDataModule"
+
+
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
+    r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>[A-Z]\w+)"
+)
+
+
+class ConfigParser(LightningArgumentParser):
+    """Says in a line what is wrong with a key, with the nearest valid name if one is near."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        """Print it and exit with status 2."""
+        if not self.exit_on_error:  # jsonargparse is trying alternatives
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        unknown = _UNKNOWN.search(message)
+        name = next((group for group in unknown.groups() if group), "") if unknown else ""
+        if name in _known_names(self):
+            modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
+            message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
+        elif unknown:
+            known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]!r}?" if near else "--help lists the keys"
+            message = f"unknown {'class' if unknown['name'] else 'key'} {name!r}; {hint}"
+        print(f"gain: error: {explain(message)}", file=sys.stderr)
+        self.exit(2)
+
+    def _fit_parser(self) -> LightningArgumentParser:
+        """Any verb's parser: they share their keys."""
+        action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
+        return next(iter(action._name_parser_map.values())) if action else self
+
+
+def _known_names(parser: LightningArgumentParser) -> set[str]:
+    """Keys of the config, arguments of the data modules, and the data modules' names."""
+    names = {action.dest for action in parser._actions}
+    modules = TwoStreamDataModule.__subclasses__()
+    arguments = {name for module in modules for name in inspect.signature(module).parameters}
+    return (
+        names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
+    )
+
+
+_TYPE = re.compile(
+    r"Expected an? (?:<class '(?:\w+\.)*(?P<name>\w+)'>|typing\.Literal\[(?P<choices>[^\]]*)\])"
+)
+_GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*)")
+
+
+def explain(message: str) -> str:
+    """What jsonargparse says of a wrong value, without the list of all types that it tried.
+
+    Example:
+        >>> explain('''Parser key "model.sigma":
+        ...   Expected a <class 'float'>. Got value: high''')
+        "model.sigma is 'high', expected float"
+    """
+    keys = list(re.finditer(r'Parser key "([\w.]+)":', message))
+    if not keys:
+        return _innermost(message)
+    reasons = message[keys[-1].end() :]
+    given = _GIVEN.search(reasons)
+    if given:
+        reasons = reasons[: given.start()]
+    types = list(dict.fromkeys(found["name"] or found["choices"] for found in _TYPE.finditer(reasons)))
+    if not given or not types:
+        return _innermost(message)
+    key = ".".join(found[1] for found in keys)
+    expected = " or ".join("null" if name == "NoneType" else name for name in types)
+    return f"{key} is {given['value']!r}, expected {expected}"
+
+
+def _innermost(message: str) -> str:
+    """What went wrong inside a data module, without the list of types that jsonargparse tried."""
+    if "Union subtypes" not in message:
+        return message
+    tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, flags=re.MULTILINE)
+    inner = next((reason for reason in tried if "NoneType" not in reason), message)
+    return re.sub(r"^Problem with given class_path '[^']*':\s*", "", inner)

@@ -1,0 +1,83 @@
+"""Train in children of this process, once whole and once killed twenty times: FOLDER and the words of ``gain``.
+
+Forked children need not import torch again.
+"""
+
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+import gain_lightning.experiment
+from gain_lightning.cli import main
+from gain_lightning.resume import ExactResume
+
+STEPS = 6  # an epoch
+
+
+class Killed(ExactResume):
+    """Dies in a step, after its backward pass; in a validation; or while a checkpoint is written."""
+
+    place, at = "", -1
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if (self.place, self.at) == ("step", trainer.global_step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        if self.place == "validation" and trainer.global_step > self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_save(number):
+    """Replace the call that brings a file to the disk; the number-th ends the process."""
+    real, calls = os.fsync, iter(range(number, -1, -1))
+
+    def fsync(file):
+        if next(calls) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(file)
+
+    os.fsync = fsync
+
+
+def train(words, place="", at=-1):
+    """In a child; returns how it ended."""
+    child = os.fork()
+    if child == 0:
+        Killed.place, Killed.at = place, at
+        if place == "saving":
+            die_at_save(at)
+        os._exit(main(words))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main_script(folder, words):
+    """Exit status 0 if all went as it should."""
+    gain_lightning.experiment.ExactResume = Killed
+    torch.set_num_threads(1)
+    assert train([*words, f"--run_dir={folder / 'whole'}"]) == 0
+    words = [*words, f"--run_dir={folder / 'killed'}"]
+    last = folder / "killed" / "checkpoints" / "last.ckpt"
+    draw = random.Random(0)
+    for kill in range(20):
+        saved = torch.load(last, weights_only=True)["global_step"] if last.is_file() else 0
+        resume = ["--ckpt_path=last"] if last.is_file() else []
+        if kill % 2:  # one epoch on, so that all twenty find a training that has not ended
+            place, at = "step", saved + STEPS + draw.randrange(STEPS)
+        else:
+            place = draw.choice(["step", "step", "validation", "saving"])
+            at = {"step": saved + draw.randrange(STEPS), "validation": saved, "saving": draw.randrange(2)}[
+                place
+            ]
+        status = train([*words, *resume], place, at)
+        print(kill, place, at, status, flush=True)
+        assert status == -signal.SIGKILL
+    assert train([*words, "--ckpt_path=last"]) == 0
+
+
+if __name__ == "__main__":
+    main_script(Path(sys.argv[1]), sys.argv[2:])

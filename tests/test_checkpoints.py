@@ -1,0 +1,66 @@
+"""Checkpoints are written whole or not at all. Kills: test_resume.py; unfit ones: test_bad_input.py."""
+
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gain_lightning.checkpoints import WholeCheckpoints
+from gain_lightning.cli import main
+from gain_lightning.resume import ExactResume
+
+CONFIG = Path(__file__).parent.parent / "experiments" / "shapes" / "gradcam.yaml"
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Called with bytes: no file can become larger, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_full_disk_leaves_the_old_checkpoint(tmp_path, disk):
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": 1}, path)
+    disk(5000)
+    with pytest.raises(OSError, match=r"a checkpoint of 0\.4 MiB cannot be written .*last\.ckpt"):
+        WholeCheckpoints().save_checkpoint({"step": 2, "weight": torch.zeros(100_000)}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_what_a_kill_left_is_cleared_by_the_next(tmp_path):
+    (tmp_path / "last.ckpt.123.part").write_bytes(b"half")
+    (tmp_path / "other.ckpt.123.part").write_bytes(b"half")
+    WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "other.ckpt.123.part"]
+
+
+def test_a_training_whose_disk_fills_up_says_so_and_goes_on_later(tmp_path, disk, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gain"])
+    words = ["fit", f"--config={CONFIG}", f"--run_dir={tmp_path / 'run'}", "--trainer.max_epochs=3"]
+    words += [
+        "--data.num_train=16",
+        "--data.batch_size=8",
+        "--data.num_val=8",
+        "--data.num_test=8",
+        "--data.num_biased=4",
+    ]
+    words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--model.warmup_epochs=0"]
+
+    def fill(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            disk(50_000)
+
+    monkeypatch.setattr(ExactResume, "on_validation_epoch_end", fill, raising=False)
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "cannot be written (File too large); earlier ones are still there" in error
+    monkeypatch.delattr(ExactResume, "on_validation_epoch_end")
+    disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 0
+    assert main([*words, "--ckpt_path=last"]) == 0
