@@ -214,7 +214,7 @@ SETTINGS = {
     "no pixel": (["--data.image_size=0"], r"image_size is 0"),
     "batch of nothing": (["--data.batch_size=0"], r"batch_size is 0"),
     "negative batch": (["--data.masked_batch_size=-1", "--data.mask_budget=1"], r"masked_batch_size -1, expected at least 1"),
-    "negative workers": (["--data.num_workers=-1"], r"num_workers option should be non-negative"),
+    "negative workers": (["--data.num_workers=-1"], r"num_workers is -1, expected 0 or more"),
     "budget in words": (["--data.mask_budget=many"], r"mask_budget"),
     "negative budget": (["--data.mask_budget=-2"], r"mask_budget is -2"),
     "budget of an unknown class": (['--data.mask_budget={"cow": 1}'], r"cow"),

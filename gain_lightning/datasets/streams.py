@@ -137,6 +137,10 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"batch_size is {batch_size} and masked_batch_size {masked_batch_size}, expected at least 1 each"
             )
+        if (
+            num_workers < 0
+        ):  # a loader that fails inside the Trainer leaves every loader class of the process patched
+            raise ValueError(f"data.num_workers is {num_workers}, expected 0 or more")
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
         if supervision not in ("mask", "box"):
