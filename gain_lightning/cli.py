@@ -70,8 +70,15 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("GAIN_DEBUG"):
             raise
-        print(f"gain {argv[0]}: error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"gain {argv[0]}: error: {_rank()}{error or type(error).__name__}", file=sys.stderr)
         return 1
+
+
+def _rank() -> str:
+    """Whose error it is, where there are several processes."""
+    torch = sys.modules.get("torch")
+    several = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
+    return f"rank {torch.distributed.get_rank()}: " if several else ""
 
 
 def _ignore_known_warnings() -> None:

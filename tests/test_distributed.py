@@ -1,10 +1,13 @@
-"""Two gloo processes against one: whose images they see, and what gradient they take."""
+"""Two gloo processes against one: whose images they see, what gradient they take, and that they end together."""
 
 import itertools
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,43 @@ def test_ranks_see_disjoint_shards_in_equal_steps_and_the_whole_set_together(two
     first_pass = [ids[:4] for ids in masked]  # seven images, padded to four a rank
     assert set(first_pass[0]) | set(first_pass[1]) == set(two[0]["masked_ids"])
     assert len(set(first_pass[0]) & set(first_pass[1])) == 1
+
+
+@pytest.mark.parametrize("dies", ["0 killed", "1 killed", "1 raises"])
+def test_a_rank_that_dies_ends_the_other_within_a_minute(tmp_path, dies):
+    words = [
+        *(
+            "fit",
+            "--config",
+            str(HERE.parent / "experiments/shapes/gain_ext.yaml"),
+            f"--run_dir={tmp_path / 'run'}",
+        ),
+        *("--data.num_train=24", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
+        *(
+            "--data.batch_size=2",
+            "--data.masked_batch_size=1",
+            "--data.mask_budget=5",
+            "--trainer.logger=false",
+        ),
+        *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
+    ]
+    died_at = tmp_path / "died_at"
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "dying_rank.py"), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "DIES": dies, "DIED_AT": str(died_at)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output = process.communicate(timeout=300)[0]  # its end: both have closed it
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert time.time() - float(died_at.read_text()) < 60
+    assert process.returncode != 0
+    reason = (
+        "rank 1: the disk of this node is gone" if dies == "1 raises" else "closed by peer|reset by peer|-9"
+    )
+    assert re.search(reason, output), output[-2000:]

@@ -1,0 +1,28 @@
+"""``gain`` for ``test_distributed.py``: the rank in DIES dies in its fourth step, by a kill or an error."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import gain_lightning.experiment
+from gain_lightning.cli import main
+from gain_lightning.resume import ExactResume
+
+
+class Dies(ExactResume):
+    """Writes the time of its death down."""
+
+    def on_before_backward(self, trainer, pl_module, loss):
+        rank, how = os.environ["DIES"].split()
+        if (trainer.global_step, trainer.global_rank) == (3, int(rank)):
+            Path(os.environ["DIED_AT"]).write_text(str(time.time()))
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the disk of this node is gone")
+
+
+if __name__ == "__main__":
+    gain_lightning.experiment.ExactResume = Dies
+    sys.exit(main(sys.argv[1:]))
