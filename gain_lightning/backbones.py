@@ -17,6 +17,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gain_lightning.dilation import split_dilated
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -185,6 +187,7 @@ def _timm(name: str) -> Callable[..., Backbone]:
                 f"(N, {model.num_features}, h, w): token models have no Grad-CAM here"
             )
         weights.fill(model, new=config["classifier"])
+        split_dilated(model)
         normalization = (tuple(config["mean"]), tuple(config["std"]))
         return Backbone(_TimmFeatures(model), _TimmHead(model), model.get_classifier(), normalization)
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from gain_lightning.studies.runs import printable
 
-COLUMNS = {  # of the table, and where summary.json has them
-    "mAP": "test/mean_ap",
-    "mIoU": "test/seed_miou_best",
-    "biased": "test/biased_accuracy",
+COLUMNS = {  # of the table, where summary.json has them, and in which unit
+    "mAP": ("test/mean_ap", 100),
+    "MAE": ("test/mae", 1),
+    "mIoU": ("test/seed_miou_best", 100),
+    "biased": ("test/biased_accuracy", 100),
+    "SEC": ("test/miou", 100),
+    "+CRF": ("test/miou_crf", 100),
 }
 STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
 
@@ -29,8 +32,9 @@ def runs_main(argv: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="gain runs",
-        description="List runs: state, method, number of masks and seed, and of the test, in percent, mean AP, best "
-        "seed mIoU and biased accuracy.",
+        description="List runs: state, method, number of masks and seed, and of the test what a run has: mean AP, "
+        "mean absolute error, best seed mIoU, biased accuracy, and mIoU of SEC without and with the CRF; in percent "
+        "but for the error.",
     )
     parser.add_argument("dir", nargs="?", default="runs", help="where to look (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -75,21 +79,20 @@ def run_row(path: str, root: str) -> list[str]:
     if summary.get("num_masked") and method == "gain_ext":
         method += f" {summary['num_masked']}"
     metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
-    cells = [_percent(metrics.get(key)) for key in COLUMNS.values()]
+    cells = [_cell(metrics.get(key), unit) for key, unit in COLUMNS.values()]
     return [name, state, method, str(summary.get("seed", "")), *cells]
 
 
-def _percent(value: Any) -> str:
+def _cell(value: Any, unit: int) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{100 * value:.1f}" if is_number else ""
+    return f"{unit * value:.{1 if unit == 100 else 3}f}" if is_number else ""
 
 
 def runs_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as text; names too long for 80 columns lose their beginning."""
-    rows = [
-        ["run", "state", "method", "seed", *COLUMNS],
-        *([printable(cell) for cell in row] for row in rows),
-    ]
+    """Rows as text, without scores that no run has; names too long for 80 columns lose their beginning."""
+    header = ["run", "state", "method", "seed", *COLUMNS]
+    kept = [column for column in range(len(header)) if column < 4 or any(row[column] for row in rows)]
+    rows = [[printable(row[column]) for column in kept] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     widths[0] = min(widths[0], max(79 - sum(widths[1:]) - 2 * (len(widths) - 1), 16))
     lines = []

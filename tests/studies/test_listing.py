@@ -23,7 +23,7 @@ def test_runs_of_every_state_are_listed(make_run, tmp_path, capsys):
     assert main(["runs", str(tmp_path / "runs")]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines}
-    assert lines[0].split() == ["run", "state", "method", "seed", "mAP", "mIoU", "biased"]
+    assert lines[0].split() == ["run", "state", "method", "seed", "mAP", "biased"]  # scores that no run has are left out
     assert "finished" in rows["a"]
     assert "gain_ext 48" in rows["a"]
     assert "broken summary.json" in rows["half"]
@@ -33,6 +33,15 @@ def test_runs_of_every_state_are_listed(make_run, tmp_path, capsys):
     assert "report" not in rows
     assert any("failed" in line and line.startswith("..") for line in lines)
     assert max(map(len, lines)) < 80
+
+
+def test_runs_show_the_scores_that_they_have(make_run, tmp_path, capsys):
+    make_run("count", "gain", summary={"metrics": {"test/mae": 0.4567}})
+    make_run("sec", "gain", summary={"metrics": {"test/miou": 0.314, "test/miou_crf": 0.35}})
+    assert main(["runs", str(tmp_path / "runs")]) == 0
+    header, count, sec = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header[4:] == ["MAE", "SEC", "+CRF"]
+    assert (count[-1], sec[-2:]) == ("0.457", ["31.4", "35.0"])
 
 
 def test_no_run_and_no_folder_are_said(tmp_path, capsys):

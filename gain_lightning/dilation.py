@@ -1,0 +1,73 @@
+"""Dilated depthwise convolutions at the price of plain ones on a CPU."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DilatedDepthwise(nn.Conv2d):
+    """A dilated depthwise convolution of stride 1 that keeps its map's size, by space-to-batch.
+
+    With dilation d no output sees more than every d-th pixel in each direction, so the map falls apart into d x d smaller
+    ones, and a plain convolution of those is the same, to rounding. The C library's kernels for dilated
+    depthwise ones are several times slower than for plain ones (docs/cost.md); on a GPU it is left as it was.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features ``(N, K, h, w)``, same shape."""
+        if features.device.type != "cpu":
+            return super().forward(features)
+        num_images, channels, height, width = features.shape
+        (rate, _), (kernel_h, kernel_w) = self.dilation, self.kernel_size
+        pixels = features.permute(0, 2, 3, 1)  # (N, h, w, K): maps lie in channels_last memory
+        pixels = F.pad(pixels, (0, 0, 0, -width % rate, 0, -height % rate))
+        rows, columns = pixels.shape[1] // rate, pixels.shape[2] // rate
+        parts = pixels.reshape(num_images, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
+        parts = parts.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)  # (N d d, K, h / d, w / d)
+        parts = F.conv2d(
+            parts, self.weight, self.bias, padding=(kernel_h // 2, kernel_w // 2), groups=self.groups
+        )
+        pixels = parts.permute(0, 2, 3, 1).reshape(num_images, rate, rate, rows, columns, channels)
+        pixels = pixels.permute(0, 3, 1, 4, 2, 5).reshape(num_images, rows * rate, columns * rate, channels)
+        return pixels[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def split_dilated(module: nn.Module) -> None:
+    """Replace, in place, every convolution of ``module`` that :class:`DilatedDepthwise` can stand for.
+
+    Parameters, their names and their values stay.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8))
+        >>> split_dilated(net)
+        >>> type(net[0]).__name__
+        'DilatedDepthwise'
+    """
+    for parent in list(module.modules()):
+        for name, conv in list(parent.named_children()):
+            if type(conv) is nn.Conv2d and _fits(conv):
+                split = DilatedDepthwise(
+                    conv.in_channels,
+                    conv.out_channels,
+                    conv.kernel_size,
+                    padding=conv.padding,
+                    dilation=conv.dilation,
+                    groups=conv.groups,
+                    bias=conv.bias is not None,
+                    device="meta",
+                )
+                split.weight, split.bias = conv.weight, conv.bias
+                split.train(conv.training)
+                setattr(parent, name, split)
+
+
+def _fits(conv: nn.Conv2d) -> bool:
+    kernel, rate = conv.kernel_size, conv.dilation
+    same = tuple(step * (size // 2) for size, step in zip(kernel, rate, strict=True))
+    return (
+        rate[0] == rate[1] > 1
+        and conv.stride == (1, 1)
+        and conv.padding == same
+        and conv.padding_mode == "zeros"
+        and all(size % 2 for size in kernel)
+        and conv.groups == conv.in_channels
+    )
