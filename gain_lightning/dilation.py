@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class DilatedDepthwise(nn.Conv2d):
     """A dilated depthwise convolution of stride 1 that keeps its map's size, by space-to-batch.
 
-    With dilation d no output sees more than every d-th pixel in each direction, so the map falls apart into d x d smaller
-    ones, and a plain convolution of those is the same, to rounding. The C library's kernels for dilated
-    depthwise ones are several times slower than for plain ones (docs/cost.md); on a GPU it is left as it was.
+    With dilation d an output sees every d-th pixel in each direction, so the map falls apart into d x d smaller
+    ones, and a plain convolution of those is the same, to rounding. On a CPU the backward pass of a dilated
+    depthwise convolution takes twice as long (docs/cost.md); on a GPU it is left as it was.
     """
 
     def forward(self, features: Tensor) -> Tensor:

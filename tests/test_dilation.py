@@ -8,7 +8,7 @@ from gain_lightning.backbones import build_backbone
 from gain_lightning.dilation import DilatedDepthwise, split_dilated
 
 
-@pytest.mark.parametrize("kernel, rate", [(3, 2), (5, 2), (3, 3), ((3, 5), 2)])
+@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (5, 2), (3, 3), ((3, 5), 2)])
 @pytest.mark.parametrize("size", [(10, 10), (9, 7), (3, 1)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_values_and_gradients_are_those_of_the_dilated_convolution(kernel, rate, size, bias):

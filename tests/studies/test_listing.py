@@ -23,7 +23,7 @@ def test_runs_of_every_state_are_listed(make_run, tmp_path, capsys):
     assert main(["runs", str(tmp_path / "runs")]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines}
-    assert lines[0].split() == ["run", "state", "method", "seed", "mAP", "biased"]  # scores that no run has are left out
+    assert lines[0].split() == ["run", "state", "method", "seed", "mAP", "biased"]  # no score that no run has
     assert "finished" in rows["a"]
     assert "gain_ext 48" in rows["a"]
     assert "broken summary.json" in rows["half"]
