@@ -22,21 +22,35 @@ class Pairs(NamedTuple):
         label: Index of the class, ``(P,)`` int64.
         rank: 0 for the first label of an image, 1 for its second, ..., ``(P,)`` int64.
         num_images: N, images without a label included.
+        num_ranks: The largest number of labels of one image.
     """
 
     image: Tensor
     label: Tensor
     rank: Tensor
     num_images: int
+    num_ranks: int
 
-    def of_images(self, start: int, stop: int) -> tuple["Pairs", Tensor]:
-        """The pairs of images ``start`` to ``stop``, renumbered from 0, and where they stood, ``(P,)`` bool."""
-        keep = (self.image >= start) & (self.image < stop)
-        return Pairs(self.image[keep] - start, self.label[keep], self.rank[keep], stop - start), keep
+    def none(self) -> "Pairs":
+        """As many images, without a pair."""
+        return Pairs(self.image[:0], self.label[:0], self.rank[:0], self.num_images, 0)
+
+    def followed_by(self, other: "Pairs") -> "Pairs":
+        """The pairs of two batches as of one, ``other`` behind."""
+        return Pairs(
+            torch.cat([self.image, other.image + self.num_images]),
+            torch.cat([self.label, other.label]),
+            torch.cat([self.rank, other.rank]),
+            self.num_images + other.num_images,
+            max(self.num_ranks, other.num_ranks),
+        )
 
 
 def label_pairs(label: Tensor) -> Pairs:
     """List the (image, class) pairs of a batch of labels.
+
+    How many there are is known only when it is done, so on a GPU this waits for the device. A training lists
+    them on the CPU, before a batch is moved.
 
     Args:
         label: 1 where the class is present, else 0, shape ``(N, C)``.
@@ -52,7 +66,7 @@ def label_pairs(label: Tensor) -> Pairs:
     present = label > 0
     image, class_idx = present.nonzero(as_tuple=True)
     rank = present.cumsum(1)[image, class_idx] - 1
-    return Pairs(image, class_idx, rank, len(label))
+    return Pairs(image, class_idx, rank, len(label), int(rank.max()) + 1 if len(rank) else 0)
 
 
 def sample_labels(label: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -111,8 +125,7 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
     dtype = torch.promote_types(features.dtype, torch.float32)
     if len(pairs.image) == 0:
         return features.new_zeros((0, 1, *features.shape[2:]), dtype=dtype)
-    num_ranks = int(pairs.rank.max()) + 1
-    chosen = logits.new_zeros((num_ranks, *logits.shape))  # row r: the r-th label of each image
+    chosen = logits.new_zeros((pairs.num_ranks, *logits.shape))  # row r: the r-th label of each image
     chosen[pairs.rank, pairs.image, pairs.label] = 1
     weights = []
     for some in chosen.split(RANKS_AT_ONCE):

@@ -18,37 +18,45 @@ MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a
 
 
 class FiniteGuard(pl.Callback):
-    """Stops at the first loss or gradient that is not finite, naming the images, before any weight moves."""
+    """Stops at the first loss or gradient that is not finite, naming the images, before any weight moves.
+
+    It looks once an optimizer step, at losses and gradients together: each look waits for the device.
+    """
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.ids: list[str] = []  # of the images since the last optimizer step
+        self.losses: list[Tensor] = []  # of their batches
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
     ) -> None:
         """Remember whose step it is."""
         streams = [batch] if "id" in batch else batch.values()
-        self.ids = [image_id for stream in streams for image_id in stream["id"]]
+        self.ids += [image_id for stream in streams for image_id in stream["id"]]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss."""
-        if not torch.isfinite(loss):
-            terms = {
-                key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
-            }
-            self._stop(trainer, f"the loss is {loss.item()} ({terms})")
+        """Remember the loss."""
+        self.losses.append(loss.detach())
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        """Look at the gradients, unless a gradient scaler deals with them."""
-        if trainer.precision == "16-mixed":
-            return
+        """Look at the losses, and at the gradients unless a gradient scaler deals with them."""
+        losses = torch.stack(self.losses).float()
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            self._stop(trainer, "a gradient is not finite")
+        norm = losses.new_zeros(())
+        if gradients and trainer.precision != "16-mixed":
+            norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(torch.cat([losses, norm.to(losses).reshape(1)])).all():
+            self._stop(trainer, losses)
+        self.ids, self.losses = [], []
 
-    def _stop(self, trainer: pl.Trainer, what: str) -> None:
+    def _stop(self, trainer: pl.Trainer, losses: Tensor) -> None:
+        wrong = losses[~torch.isfinite(losses)]
+        terms = {
+            key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
+        }
+        what = f"the loss is {wrong[0].item()} ({terms})" if len(wrong) else "a gradient is not finite"
         raise FloatingPointError(
             f"{what} at epoch {trainer.current_epoch}, step {trainer.global_step}; the images of this step: "
             f"{', '.join(self.ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"

@@ -86,7 +86,7 @@ def _ignore_known_warnings() -> None:
     for message in (
         ".*does not have many workers.*",  # shapes live in memory
         ".*LightningCLI's args parameter.*",  # main() has them from there
-        ".*overridden `on_after_batch_transfer`.*",  # on purpose: see GAIN
+        ".*overridden `on_.*_batch_transfer`.*",  # on purpose: see GAIN
         ".*LeafSpec.*deprecated.*",  # between torch and Lightning
         ".*No positive samples found in target.*",  # classes that no image shows are left out
         ".*number of training batches .* smaller than the logging interval.*",  # RunRecord sees to it

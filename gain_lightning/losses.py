@@ -57,13 +57,16 @@ def classification_loss(
     raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
 
 
-def mean_per_image(values: Tensor, pairs: Pairs, num_images: Tensor | int) -> Tensor:
+def mean_per_image(
+    values: Tensor, pairs: Pairs, num_images: Tensor | int, counts: Tensor | None = None
+) -> Tensor:
     """``1/num_images sum_images 1/n sum_classes``: the average that Eq. 5 and 7 share.
 
     Args:
         values: One value a pair, shape ``(P,)``.
         pairs: The pairs they belong to; n counts an image's pairs among these.
         num_images: What to divide by; 0 gives 0.
+        counts: Which pairs there are as far as this mean goes, ``(P,)`` bool; None takes all.
 
     Returns:
         Scalar, 0 without pairs, always in the graph of ``values``.
@@ -73,9 +76,17 @@ def mean_per_image(values: Tensor, pairs: Pairs, num_images: Tensor | int) -> Te
         >>> mean_per_image(torch.tensor([1.0, 3.0, 4.0]), label_pairs(torch.tensor([[1, 1], [1, 0]])), 2)
         tensor(3.)
     """
-    count = torch.bincount(pairs.image, minlength=pairs.num_images)[pairs.image]  # (P,)
-    divisor = torch.as_tensor(num_images, dtype=values.dtype, device=values.device)
-    return (values / count).sum() / torch.where(divisor > 0, divisor, 1)
+    if counts is not None:
+        values = torch.where(counts, values, 0)
+    count = _num_pairs(pairs, counts)[pairs.image].clamp_min(1)  # (P,)
+    divisor = num_images.clamp_min(1) if isinstance(num_images, Tensor) else max(num_images, 1)
+    return (values / count).sum() / divisor
+
+
+def _num_pairs(pairs: Pairs, counts: Tensor | None = None) -> Tensor:
+    """Of each image, ``(N,)``; bincount would wait for a GPU."""
+    ones = torch.ones_like(pairs.image) if counts is None else counts.long()
+    return pairs.image.new_zeros(pairs.num_images).index_add_(0, pairs.image, ones)
 
 
 def attention_mining_loss(
@@ -191,10 +202,9 @@ def attention_supervision_loss(
         target = _pool(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
         valid = valid_share
     values = _map_losses(loss, maps, target, valid, reduction)
-    pairs = Pairs(pairs.image[supervised], pairs.label[supervised], pairs.rank[supervised], pairs.num_images)
     if num_images is None:
         num_images = num_supervised(mask, pairs)
-    return mean_per_image(values[supervised], pairs, num_images)
+    return mean_per_image(values, pairs, num_images, supervised)
 
 
 def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reduction: str) -> Tensor:
@@ -227,7 +237,7 @@ def num_supervised(mask: Tensor, pairs: Pairs) -> Tensor:
         Scalar int64.
     """
     shown = (mask[pairs.image] == pairs.label.view(-1, 1, 1) + 1).flatten(1).any(1)
-    return torch.bincount(pairs.image[shown], minlength=1).count_nonzero()
+    return (_num_pairs(pairs, shown) > 0).sum()
 
 
 def _pool(values: Tensor, size: tuple[int, int]) -> Tensor:

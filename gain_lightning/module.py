@@ -202,6 +202,12 @@ class GAIN(pl.LightningModule):
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         return self.backbone(image)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """List the pairs of a training batch on the CPU, so that no step waits for a GPU to count them."""
+        if "image" in batch:  # of validation, test or predict
+            return batch
+        return {name: self._with_pairs(stream, is_weak=name == "weak") for name, stream in batch.items()}
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the pictures on the device, with the statistics of the backbone's weights."""
         if "image" not in batch:  # the streams of a training batch
@@ -329,8 +335,8 @@ class GAIN(pl.LightningModule):
         """Every term of the loss.
 
         Args:
-            weak: Batch of the weak stream, images normalised.
-            masked: Batch of the masked stream, or None; its images enter L_ext alone.
+            weak: Batch of the weak stream, images normalised; with its ``pairs``, or they are listed here.
+            masked: The same of the masked stream, or None; its images enter L_ext alone.
             guidance: Factor on both weights.
             mine: Whether S_am runs, with ``am_every`` times its weight.
 
@@ -339,35 +345,33 @@ class GAIN(pl.LightningModule):
         """
         am_weight = guidance * self.hparams.am_weight * self.hparams.am_every if mine else 0.0
         ext_weight = guidance * self.hparams.ext_weight
-        streams = [weak, masked] if ext_weight and masked is not None else [weak]
+        weak = self._with_pairs(weak, is_weak=True)
+        streams = [weak]
+        if ext_weight and masked is not None:
+            masked = self._with_pairs(masked, is_weak=False)
+            streams.append(masked)
         image = torch.cat([stream["image"] for stream in streams])
-        label = torch.cat([self._multi_hot(stream["label"]) for stream in streams])
-        num_weak, num_images = len(weak["image"]), len(image)
-        if self.hparams.task == "single_label" and (label.sum(1) != 1).any():
-            ids = [image_id for stream in streams for image_id in stream["id"]]
-            wrong = ids[int((label.sum(1) != 1).nonzero()[0])]
-            raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
+        label = self._multi_hot(weak["label"])
+        num_weak = len(weak["image"])
 
         features = self._features(image, again=kept_batch_norm_statistics)  # (N, K, h, w)
         logits = self.backbone.head(features)  # (N, C)
         hparams = self.hparams
         target = label / self.amount_unit if hparams.task == "regression" else label
-        loss = classification_loss(
-            logits[:num_weak], target[:num_weak], task=hparams.task, reduction=hparams.cl_reduction
-        )
+        loss = classification_loss(logits[:num_weak], target, task=hparams.task, reduction=hparams.cl_reduction)
         terms = {"loss_cl": loss}
         if am_weight or len(streams) > 1:
-            pairs = label_pairs(torch.cat([self._mined(label[:num_weak], am_weight), label[num_weak:]]))
+            weak_pairs = weak["pairs"] if am_weight else weak["pairs"].none()
+            num_mined = len(weak_pairs.image)
+            pairs = weak_pairs.followed_by(masked["pairs"]) if len(streams) > 1 else weak_pairs
             score = self._map_score(logits)
             maps = grad_cam(features, score, pairs, second_order=self.hparams.second_order)  # (P, 1, h, w)
             self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
-            weak_pairs, is_weak = pairs.of_images(0, num_weak)
             if am_weight:
-                terms["loss_am"] = self._mining_loss(image[:num_weak], maps[is_weak], weak_pairs)
+                terms["loss_am"] = self._mining_loss(image[:num_weak], maps[:num_mined], weak_pairs)
                 loss = loss + am_weight * terms["loss_am"]
             if len(streams) > 1:
-                masked_pairs, is_masked = pairs.of_images(num_weak, num_images)
-                terms["loss_ext"] = self._supervision_loss(maps[is_masked], masked["mask"], masked_pairs)
+                terms["loss_ext"] = self._supervision_loss(maps[num_mined:], masked["mask"], masked["pairs"])
                 loss = loss + ext_weight * terms["loss_ext"]
         if ext_weight and masked is None and is_distributed():
             mean_over_processes(
@@ -381,17 +385,19 @@ class GAIN(pl.LightningModule):
             return self.backbone.features(image)
         return checkpointed(self.backbone.features, image, again=lambda: again(self.backbone))
 
-    def _mined(self, label: Tensor, am_weight: float) -> Tensor:
-        """The labels that S_am erases: those in force, or a random few of each image."""
+    def _with_pairs(self, stream: dict[str, Any], *, is_weak: bool) -> dict[str, Any]:
+        """A stream's batch and its pairs; of the weak stream those that S_am erases, all or a random few an image."""
+        if "pairs" in stream:
+            return stream
+        label = self._multi_hot(stream["label"])
+        if self.hparams.task == "single_label" and (label.sum(1) != 1).any():
+            wrong = stream["id"][int((label.sum(1) != 1).nonzero()[0])]
+            raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
         most = self.hparams.max_classes_per_image
-        if not am_weight:
-            return torch.zeros_like(label)
-        if most is None:
-            return label
-        generator = torch.Generator().manual_seed(
-            hash((torch.initial_seed(), self.global_rank, self.global_step))
-        )
-        return sample_labels(label, most, generator)
+        if is_weak and most is not None:
+            step = (torch.initial_seed(), self.global_rank, self.global_step)
+            label = sample_labels(label, most, torch.Generator().manual_seed(hash(step)))
+        return {**stream, "pairs": label_pairs(label)}
 
     def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
         """S_am: erase what each map attends to, ask the same network again."""

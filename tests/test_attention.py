@@ -60,12 +60,13 @@ def test_label_pairs_lists_images_then_classes(generator):
     assert pairs.num_images == 6
 
 
-def test_pairs_of_images_are_those_of_a_smaller_batch():
-    pairs, keep = label_pairs(LABEL).of_images(1, 3)
-    alone = label_pairs(LABEL[1:3])
-    assert keep.tolist() == [False, False, True, True, True, False]
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(pairs[:3], alone[:3], strict=True))
-    assert pairs.num_images == 2
+def test_pairs_of_two_batches_are_those_of_one():
+    together, whole = label_pairs(LABEL[:3]).followed_by(label_pairs(LABEL[3:])), label_pairs(LABEL)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(together[:3], whole[:3], strict=True))
+    assert together[3:] == whole[3:] == (4, 3)
+    none = whole.none()
+    assert (len(none.image), none.num_images, none.num_ranks) == (0, 4, 0)
+    assert none.followed_by(whole).image.tolist() == [n + 4 for n in whole.image.tolist()]
 
 
 # Grad-CAM -------------------------------------------------------------------------------------------------

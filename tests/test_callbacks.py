@@ -20,21 +20,31 @@ BATCH = {"weak": {"id": ["cat_1", "dog_2"]}, "masked": {"id": ["cow_3"]}}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_guard_stops_at_a_loss_that_is_not_finite_and_names_the_images(value):
-    guard = FiniteGuard()
-    guard.on_train_batch_start(Trainer(), None, BATCH, 0)
-    guard.on_before_backward(Trainer(), None, torch.tensor(1.0))
-    with pytest.raises(FloatingPointError, match=r"epoch 3, step 70.*cat_1, dog_2, cow_3"):
-        guard.on_before_backward(Trainer(), None, torch.tensor(value))
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_guard_stops_at_a_loss_that_is_not_finite_and_names_the_images(value, precision, monkeypatch):
+    monkeypatch.setattr(Trainer, "precision", precision)
+    model, guard = torch.nn.Linear(2, 1), FiniteGuard()
+    guard.on_train_batch_start(Trainer(), model, {"weak": {"id": ["pig_0"]}}, 0)
+    guard.on_before_backward(Trainer(), model, torch.tensor(1.0))
+    guard.on_before_optimizer_step(Trainer(), model, None)
+    for batch, loss in ((BATCH, value), ({"weak": {"id": ["hen_4"]}}, 1.0)):  # accumulated
+        guard.on_train_batch_start(Trainer(), model, batch, 1)
+        guard.on_before_backward(Trainer(), model, torch.tensor(loss))
+    expected = r"the loss is -?(nan|inf).*epoch 3, step 70.*: cat_1, dog_2, cow_3, hen_4\."
+    with pytest.raises(FloatingPointError, match=expected):
+        guard.on_before_optimizer_step(Trainer(), model, None)
 
 
 def test_guard_stops_at_a_gradient_that_is_not_finite_before_the_weights_move():
     model, guard = torch.nn.Linear(2, 1), FiniteGuard()
-    guard.on_train_batch_start(Trainer(), None, BATCH, 0)
     model.weight.grad = torch.tensor([[1.0, 2.0]])
-    guard.on_before_optimizer_step(Trainer(), model, None)
-    model.weight.grad[0, 1] = float("nan")
-    with pytest.raises(FloatingPointError, match="gradient"):
+    for _ in range(2):
+        guard.on_train_batch_start(Trainer(), None, BATCH, 0)
+        guard.on_before_backward(Trainer(), model, torch.tensor(1.0))
+        if model.weight.grad[0, 1] == 2:
+            guard.on_before_optimizer_step(Trainer(), model, None)
+            model.weight.grad[0, 1] = float("nan")
+    with pytest.raises(FloatingPointError, match="a gradient is not finite.*: cat_1, dog_2, cow_3"):
         guard.on_before_optimizer_step(Trainer(), model, None)
 
 
