@@ -288,10 +288,11 @@ class _Weights:
 def _read_weights(weights: str) -> _Weights:
     if weights in ("none", "default"):
         return _Weights(weights, default=weights == "default")
-    if not Path(weights).is_file():
+    path = Path(weights).expanduser()
+    if not path.is_file():
         raise FileNotFoundError(f"weights {weights!r}: no such file, expected 'none', 'default' or a path")
     try:
-        state = torch.load(weights, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # whatever the reader trips over, the file is unfit
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"weights {weights}: not a file of plain tensors ({reason})") from error

@@ -12,12 +12,14 @@ from gain_lightning.module import GAIN
 from gain_lightning.segmentation.module import SEC
 
 _KEYS = ("state_dict", "hyper_parameters")
+_HERE = "."  # the folder of a checkpoint, in what callbacks keep
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes beside the old file, in its folder, and then takes its place: a kill or a full disk leaves the old one.
 
     Lightning's own writes to the system's temporary folder and copies from there, if that is another file system.
+    What callbacks keep of paths in the checkpoint's folder is relative to it, so that a run can be moved and shared.
     """
 
     def save_checkpoint(
@@ -32,6 +34,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f"{path.name}.*.part"):  # by a training that was killed here
             left.unlink()
+        if "callbacks" in checkpoint:
+            folder = os.path.realpath(path.parent)
+            checkpoint = {**checkpoint, "callbacks": _moved(checkpoint["callbacks"], folder, _HERE)}
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -48,6 +53,25 @@ class WholeCheckpoints(TorchCheckpointIO):
                 f"a checkpoint of {size} cannot be written ({error.strerror}); earlier ones are still there"
             )
             raise OSError(error.errno, what, str(path)) from error
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint."""
+        checkpoint = super().load_checkpoint(path, *args, **kwargs)
+        if "callbacks" in checkpoint:
+            folder = os.path.realpath(Path(path).parent)
+            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], _HERE, folder)
+        return checkpoint
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Paths at or below the folder ``old``, wherever they are in ``value``, below ``new``."""
+    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+        return new + value[len(old) :]
+    if isinstance(value, list):
+        return [_moved(element, old, new) for element in value]
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(element, old, new) for key, element in value.items()}
+    return value
 
 
 def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkp
 from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
+from gain_lightning.home import hide_home
 from gain_lightning.image_record import ImageRecord
 from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN, method_name
@@ -109,7 +110,9 @@ class ExperimentCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made."""
         config = self.config[self.subcommand]
-        self.run_dir = self._run_dir(config)
+        for key in ("data", "model"):  # a checkpoint keeps the model's
+            config[key] = hide_home(config[key])
+        self.run_dir = self._run_dir(config).expanduser()
         config["run_dir"] = str(self.run_dir)
         config["trainer"]["default_root_dir"] = str(self.run_dir)
         if self.subcommand == "fit" and not config.get("ckpt_path"):
@@ -133,7 +136,7 @@ class ExperimentCLI(LightningCLI):
     def _checkpoint(self, ckpt_path: str) -> Path:
         """The file to resume from, or to score; a training resumes from its own run alone."""
         folder = self.run_dir / "checkpoints"
-        path = folder / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
+        path = folder / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
                 f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run"
@@ -247,7 +250,7 @@ class _SaveConfig(SaveConfigCallback):
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger):
                 _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config))
-        text = self.parser.dump(config, skip_unset=False)
+        text = self.parser.dump(hide_home(config), skip_unset=False)
         write_atomically(path, text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -64,3 +64,18 @@ def test_a_training_whose_disk_fills_up_says_so_and_goes_on_later(tmp_path, disk
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["epoch"] == 0
     assert main([*words, "--ckpt_path=last"]) == 0
+
+
+def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    callbacks = {
+        "ModelCheckpoint": {"dirpath": str(before), "best_k_models": {f"{before}/epoch_3.ckpt": torch.tensor(0.5)}},
+        "Other": {"paths": [f"{before}/a", f"{before}hand/b", "/elsewhere", 3]},
+    }
+    WholeCheckpoints().save_checkpoint({"callbacks": callbacks}, before / "last.ckpt")
+    assert f"{before}/".encode() not in (before / "last.ckpt").read_bytes()
+    before.rename(after)
+    found = WholeCheckpoints().load_checkpoint(after / "last.ckpt", weights_only=True)["callbacks"]
+    assert found["ModelCheckpoint"]["dirpath"] == str(after)
+    assert list(found["ModelCheckpoint"]["best_k_models"]) == [f"{after}/epoch_3.ckpt"]
+    assert found["Other"]["paths"] == [f"{after}/a", f"{before}hand/b", "/elsewhere", 3]

@@ -680,3 +680,24 @@ def test_two_runs_begun_in_one_second_have_folders_of_their_own(tmp_path, monkey
         "gradcam-20260101-000000",
         "gradcam-20260101-000000-2",
     ]
+
+
+def test_a_run_folder_does_not_name_the_home_of_its_user(run_dir, tmp_path, monkeypatch):
+    """Neither config, summary nor checkpoint; and another's config of the same folders is run as it is."""
+    home = tmp_path / "home" / "alice"
+    make_voc(home)
+    shutil.copy(run_dir / "checkpoints" / "last.ckpt", home / "start.ckpt")
+    monkeypatch.setenv("HOME", str(home))
+    options = ["--data=VOC12DataModule", f"--data.root={home}", f"--model.weights={home / 'start.ckpt'}"]
+    options += ["--model.backbone=tiny_cnn", "--data.image_size=32", "--data.batch_size=2", "--data.num_workers=0"]
+    options += ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    run = home / "runs" / "voc"
+    assert main(["fit", *options, f"--run_dir={run}"]) == 0
+    names = [path.name for path in run.rglob("*") if path.is_file() and b"alice" in path.read_bytes()]
+    assert names == []
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["data"]["init_args"]["root"], config["run_dir"]) == ("~", "~/runs/voc")
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    assert main(["fit", f"--config={run / 'config.yaml'}", "--run_dir=~/again"]) == 0
+    again = (torch.load(home / path / "checkpoints" / "last.ckpt")["state_dict"] for path in ("runs/voc", "again"))
+    assert all(torch.equal(*tensors) for tensors in zip(*(state.values() for state in again), strict=True))

@@ -84,7 +84,8 @@ def find_root(root: str) -> Path:
     Raises:
         FileNotFoundError: If none of the usual places has one.
     """
-    for folder in (Path(root), Path(root) / "VOC2012", Path(root) / "VOCdevkit" / "VOC2012"):
+    given = Path(root).expanduser()
+    for folder in (given, given / "VOC2012", given / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
             return folder
     raise FileNotFoundError(
