@@ -22,7 +22,7 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
 from gain_lightning.home import hide_home
 from gain_lightning.image_record import ImageRecord
-from gain_lightning.memory import keep_freed_memory
+from gain_lightning.memory import keep_few_kernels, keep_freed_memory
 from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
 from gain_lightning.resume import ExactResume, Trainer
@@ -51,6 +51,7 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
+    keep_few_kernels()
     model, data = GAIN, TwoStreamDataModule
     if trains_on_cues(argv):
         from gain_lightning.segmentation.cue_data import CueDataModule

@@ -1,9 +1,12 @@
 """How the process asks for memory."""
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
+_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+_MOST_KERNELS = 256  # a step of EfficientNet-Lite0 has 150 for each number of images
 
 
 def keep_freed_memory() -> bool:
@@ -19,3 +22,13 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def keep_few_kernels() -> None:
+    """Bound the convolution kernels that oneDNN compiles and keeps, a set for every number of images.
+
+    S_am has another number of erased images in most steps, so oneDNN's own bound of 1024 fills up over hours: with
+    Lite0 by 500 MiB in 30 steps (docs/cost.md). A bound that the user has set stays. It must be said before the first
+    convolution of the process.
+    """
+    os.environ.setdefault(_CACHE, str(_MOST_KERNELS))
