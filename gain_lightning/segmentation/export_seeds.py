@@ -32,6 +32,7 @@ from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
     THRESHOLD,
     attention_maps,
+    crf_regions,
     gradient_saliency,
     least_salient,
     low_attention,
@@ -97,6 +98,11 @@ def seeds_main(argv: list[str]) -> int:
         "saliency below this share of 255 (0.06)",
     )
     parser.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
+    parser.add_argument(
+        "--crf",
+        action="store_true",
+        help="a dense CRF at 41 x 41, as SEC trains with, makes regions of the maps before both thresholds",
+    )
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
@@ -152,6 +158,7 @@ def export_seeds(args: argparse.Namespace) -> None:
                 pairs.label[mine].cpu().numpy(),
                 tuple(images.sizes[row]),
                 _background(args, names[row], saliency[n]),
+                batch["image"][n],
             )
             done += 1
     for row, name in enumerate(names[:NUM_STRIPS]):
@@ -214,7 +221,7 @@ def _begin(
     args: argparse.Namespace, checkpoint: Path, class_names: list[str], num_images: int
 ) -> dict[str, Any]:
     """What the seeds come from; refuses a folder whose seeds come from elsewhere."""
-    options = {key: getattr(args, key) for key in ("split", "scales", "flip", "threshold", "background")}
+    options = {key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")}
     options |= {"background_value": args.background_value}
     provenance = {
         "state": "running",
@@ -283,6 +290,7 @@ def _write(
     classes: np.ndarray,
     size: tuple[int, int],
     background: Callable[[np.ndarray], np.ndarray],
+    image: Tensor,
 ) -> None:
     """Maps, pseudo-mask and, last, the cues of one image; each file whole or not there."""
 
@@ -296,10 +304,18 @@ def _write(
     with path.with_suffix(".part").open("wb") as file:
         np.save(file, content, allow_pickle=True)
     os.replace(path.with_suffix(".part"), path)
-    threshold = args.threshold
-    mask = pseudo_mask(high_res, classes, background(high_res), threshold=threshold)
+    threshold, empty, empty_high_res = args.threshold, background(small), background(high_res)
+    if args.crf:
+        picture = _resized(image.permute(1, 2, 0).numpy(), (CUE_SIZE, CUE_SIZE)).round().astype(np.uint8)
+        sure, perhaps = crf_regions(small, picture, [threshold, args.background_value])
+        if args.background == "attention":
+            empty = ~perhaps.any(0) & small.any((1, 2)).all()  # nowhere, if a map is 0 throughout
+            empty_high_res = _resized(empty, size) > 0.5
+        small, threshold = sure, 0.5
+        high_res = np.array([_resized(region, size) for region in sure]).reshape(len(sure), *size)
+    mask = pseudo_mask(high_res, classes, empty_high_res, threshold=threshold)
     save_indexed(args.out / "masks" / f"{name}.png", mask)
-    cues = make_cues(small, classes.tolist(), background(small), threshold=threshold)
+    cues = make_cues(small, classes.tolist(), empty, threshold=threshold)
     save_indexed(args.out / "cues" / f"{name}.png", cues)
 
 

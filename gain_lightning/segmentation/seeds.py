@@ -12,10 +12,13 @@ from torch import Tensor
 from gain_lightning import VOID
 from gain_lightning.attention import Pairs, resize_maps, scale_maps
 from gain_lightning.module import GAIN
+from gain_lightning.segmentation.crf import dense_crf
+from gain_lightning.segmentation.crf_kernels import Kernels
 
 CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels
 THRESHOLD = 0.2  # of the paper: 20 % of a map's maximum
 BACKGROUND_SHARE = 0.1  # of an image's pixels, those of least gradient, as SEC has it
+CRF_FLOOR = 1e-5  # of a probability before the CRF
 
 
 def attention_maps(
@@ -87,6 +90,43 @@ def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
         [[True, False]]
     """
     return (maps < threshold).all(0) & maps.any((1, 2)).all()
+
+
+def crf_regions(
+    maps: np.ndarray,
+    picture: np.ndarray,
+    scores: Sequence[float],
+    kernels: Kernels = Kernels(shrink=12),  # noqa: B008, frozen
+) -> list[np.ndarray]:
+    """Regions of the classes that a dense CRF makes of their maps, beside a background of the same score everywhere.
+
+    A class's probability is its map's value, that of the background its score, divided by their sum. So a map above
+    the score is a class as without a CRF, but neighbours and like colours decide together. The regions of a high score
+    are sure to be a class, what is in none of a low score is sure to be background (Ahn et al., *IRN*, CVPR 2019).
+
+    Args:
+        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        picture: Shape ``(h, w, 3)`` uint8.
+        scores: Of the background, each a share of a map's maximum.
+        kernels: Of the CRF; by default as SEC trains with, for 41 x 41.
+
+    Returns:
+        For every score the classes' regions, which do not overlap, ``(n, h, w)`` bool.
+
+    Example:
+        >>> maps = np.array([[[0.9, 0.9, 0.1, 0.0]]])
+        >>> picture = np.array([[[255] * 3, [255] * 3, [0] * 3, [0] * 3]], np.uint8)  # two white, two black pixels
+        >>> crf_regions(maps, picture, [0.2])[0].tolist()
+        [[[True, True, False, False]]]
+    """
+    log_probs = []
+    for score in scores:
+        values = np.concatenate([np.full((1, *maps.shape[1:]), max(score, CRF_FLOOR)), maps])
+        log_probs.append(np.log(values / values.sum(0) + CRF_FLOOR))
+    pictures = torch.from_numpy(np.stack([picture] * len(scores)))
+    marginals = dense_crf(torch.from_numpy(np.stack(log_probs)), pictures, kernels)
+    winner = marginals.argmax(1).numpy()  # 0 background
+    return [winner[index] == np.arange(1, 1 + len(maps))[:, None, None] for index in range(len(scores))]
 
 
 def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.ndarray:

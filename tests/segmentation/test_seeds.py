@@ -15,10 +15,12 @@ from gain_lightning.attention import grad_cam, label_pairs, resize_maps, scale_m
 from gain_lightning.cli import main
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.module import GAIN
+from gain_lightning.segmentation.crf_kernels import Kernels
 from gain_lightning.segmentation.cue_files import read_cues, read_maps
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     attention_maps,
+    crf_regions,
     gradient_saliency,
     low_attention,
     make_cues,
@@ -140,6 +142,27 @@ def test_an_image_without_a_class_has_background_alone():
     maps = np.zeros((0, 1, 2))
     assert make_cues(maps, [], background).tolist() == [[0, VOID]]
     assert pseudo_mask(maps, [], background, threshold=0.2).tolist() == [[0, VOID]]
+
+
+def test_crf_without_iterations_is_the_strongest_above_the_score(generator):
+    maps = torch.rand(3, 41, 41, generator=generator).numpy()
+    picture = torch.randint(0, 256, (41, 41, 3), generator=generator, dtype=torch.uint8).numpy()
+    for score, regions in zip((0.2, 0.7), crf_regions(maps, picture, [0.2, 0.7], Kernels(iterations=0)), strict=True):
+        expected = np.where(maps.max(0) > score, maps.argmax(0), -1) == np.arange(3)[:, None, None]
+        np.testing.assert_array_equal(regions, expected)
+
+
+def test_crf_grows_a_region_to_the_edge_of_its_colour_and_no_further():
+    picture = np.full((41, 41, 3), 30, np.uint8)
+    picture[10:30, 10:30] = 220  # the object
+    maps = np.full((1, 41, 41), 0.15)
+    maps[0, 14:34, 14:34] = 0.6  # too far down and to the right
+    (regions,) = crf_regions(maps, picture, [0.3])
+    truth = picture[..., 0] == 220
+    iou = (regions[0] & truth).sum() / (regions[0] | truth).sum()
+    before = ((maps[0] > 0.3) & truth).sum() / ((maps[0] > 0.3) | truth).sum()
+    assert before < 0.5
+    assert iou > 0.95
 
 
 def test_a_map_of_nothing_is_no_background():
@@ -269,6 +292,23 @@ def test_background_by_gradient_and_by_saliency_maps(run, tmp_path, capsys):
     cue = np.load(tmp_path / "salient" / "cues.npz")["2012_000000"]
     assert (cue[:, :20] == 0).all()
     assert (cue[:, 21:] == VOID).all()
+
+
+def test_crf_makes_the_regions_of_cues_and_masks(run, made, tmp_path):
+    """Of the maps as they are exported, and of the pictures; they stand in no file of their own."""
+    assert main(["seeds", str(run), "--out", str(tmp_path / "crf"), "--crf", "--threshold", "0.3"]) == 0
+    assert json.loads((tmp_path / "crf" / "provenance.json").read_text())["crf"] is True
+    cues = read_cues(tmp_path / "crf" / "cues.npz")
+    assert cues.keys() == read_cues(made / "cues.npz").keys()
+    for name, cue in cues.items():
+        keys, high_res = read_maps(tmp_path / "crf" / "maps" / f"{name}.npy")
+        np.testing.assert_array_equal(high_res, read_maps(made / "maps" / f"{name}.npy")[1])
+        mask = np.array(Image.open(tmp_path / "crf" / "masks" / f"{name}.png"))
+        assert mask.shape == high_res.shape[1:]
+        assert set(np.unique(cue)) <= {0, VOID, *(keys + 1)}
+        # the same at the cells' centres, but at edges
+        rows, columns = ((2 * np.arange(41) + 1) * side // 82 for side in mask.shape)
+        assert (mask[rows][:, columns] == cue).mean() > 0.9
 
 
 def test_labels_without_a_cue_are_listed(run, tmp_path, capsys):
