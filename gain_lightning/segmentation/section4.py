@@ -36,6 +36,7 @@ PAPER = {
     "gain_ext_900": 60.2,
     "gain_ext_1464": 60.5,
 }
+FULL_VIEWS = ["--scales", "0.5", "1", "1.5", "2", "--flip"]
 COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
 
 
@@ -129,7 +130,7 @@ class Chain:
         if not published:
             self._fit(classifier, self._classifier_words())
             if _read(seeds / "provenance.json").get("state") != "finished":
-                views = [] if self.is_subset else ["--scales", "0.5", "1", "1.5", "2", "--flip"]
+                views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published else seeds
         score = self.folder / "seeds.json"
