@@ -194,11 +194,11 @@ def measure(args: argparse.Namespace) -> dict:
     variants = [variant for variant in VARIANTS if not (args.compile and variant == "per_class_loop")]
     # first, since a process that has computed with several threads must not be forked
     peak = {variant: peak_mib(variant, args) for variant in variants} if args.memory else {}
-    loop = Loop(args)
+    loop = Loop(args) if "per_class_loop" in variants else None
     bench = Bench(args)
 
     def time_of(variant: str) -> float:
-        return loop.time() if variant == "per_class_loop" else bench.time(variant)
+        return loop.time() if loop and variant == "per_class_loop" else bench.time(variant)
 
     for variant in variants:
         time_of(variant)

@@ -1,5 +1,6 @@
 """Callbacks that watch a training: pictures of attention, a guard against non-finite steps, a forecast of cost."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,42 +25,47 @@ class FiniteGuard(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.ids: list[str] = []  # of the images since the last optimizer step
-        self.losses: list[Tensor] = []  # of their batches
+        self.ids: list[str] = []  # of the images of a batch
+        self.batches: list[tuple[list[str], Tensor]] = []  # since the last optimizer step: images and loss
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
     ) -> None:
         """Remember whose step it is."""
         streams = [batch] if "id" in batch else batch.values()
-        self.ids += [image_id for stream in streams for image_id in stream["id"]]
+        self.ids = [image_id for stream in streams for image_id in stream["id"]]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss."""
-        self.losses.append(loss.detach())
+        self.batches.append((self.ids, loss.detach()))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
         """Look at the losses, and at the gradients unless a gradient scaler deals with them."""
-        losses = torch.stack(self.losses).float()
+        batches, self.batches = self.batches, []
+        if not batches:  # a step that was skipped
+            return
+        losses = torch.stack([loss for _, loss in batches]).float()
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         norm = losses.new_zeros(())
         if gradients and trainer.precision != "16-mixed":
             norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(torch.cat([losses, norm.to(losses).reshape(1)])).all():
-            self._stop(trainer, losses)
-        self.ids, self.losses = [], []
-
-    def _stop(self, trainer: pl.Trainer, losses: Tensor) -> None:
-        wrong = losses[~torch.isfinite(losses)]
-        terms = {
-            key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
-        }
-        what = f"the loss is {wrong[0].item()} ({terms})" if len(wrong) else "a gradient is not finite"
+        if torch.isfinite(torch.cat([losses, norm.to(losses).reshape(1)])).all():
+            return
+        wrong = [place for place, loss in enumerate(losses.tolist()) if not math.isfinite(loss)]
+        what = f"the loss is {losses[wrong[0]].item()}" if wrong else "a gradient is not finite"
+        if wrong[-1:] == [len(losses) - 1]:  # the terms at hand are the last batch's
+            terms = {
+                key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
+            }
+            what += f" ({terms})"
+        if not wrong and trainer.world_size > 1:
+            what += ", though each loss of this process is: another process may say more,"
+        ids = [image_id for place in wrong or range(len(batches)) for image_id in batches[place][0]]
         raise FloatingPointError(
             f"{what} at epoch {trainer.current_epoch}, step {trainer.global_step}; the images of this step: "
-            f"{', '.join(self.ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
+            f"{', '.join(ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
         )
 
 

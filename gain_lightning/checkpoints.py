@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from gain_lightning.home import map_strings
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.module import SEC
 
 _KEYS = ("state_dict", "hyper_parameters")
-_HERE = "."  # the folder of a checkpoint, in what callbacks keep
+_HERE = "{folder of this checkpoint}"  # in what callbacks keep
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -65,13 +66,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def _moved(value: Any, old: str, new: str) -> Any:
     """Paths at or below the folder ``old``, wherever they are in ``value``, below ``new``."""
-    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
-        return new + value[len(old) :]
-    if isinstance(value, list):
-        return [_moved(element, old, new) for element in value]
-    if isinstance(value, dict):
-        return {_moved(key, old, new): _moved(element, old, new) for key, element in value.items()}
-    return value
+    return map_strings(
+        value, lambda text: new + text[len(old) :] if text == old or text.startswith(f"{old}/") else text
+    )
 
 
 def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:

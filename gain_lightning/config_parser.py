@@ -27,8 +27,8 @@ def trains_on_cues(argv: list[str]) -> bool:
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         key, separator, value = word.partition("=")
         value = value if separator else following
-        if key in ("--config", "-c") and Path(value).is_file():
-            data = read_config(Path(value)).get("data")
+        if key in ("--config", "-c") and Path(value).expanduser().is_file():
+            data = read_config(Path(value).expanduser()).get("data")
             named = str(data.get("class_path", named)) if isinstance(data, dict) else named
         elif key in ("--data", "--data.class_path"):
             named = value

@@ -69,5 +69,6 @@ def _fits(conv: nn.Conv2d) -> bool:
         and conv.padding == same
         and conv.padding_mode == "zeros"
         and all(size % 2 for size in kernel)
-        and conv.groups == conv.in_channels
+        and conv.groups == conv.in_channels == conv.out_channels
+        and isinstance(conv.weight, nn.Parameter)  # else made anew by a hook before each pass
     )

@@ -20,7 +20,7 @@ from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkp
 from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
-from gain_lightning.home import hide_home
+from gain_lightning.home import expand_home, hide_home
 from gain_lightning.image_record import ImageRecord
 from gain_lightning.memory import keep_few_kernels, keep_freed_memory
 from gain_lightning.module import GAIN, method_name
@@ -111,8 +111,9 @@ class ExperimentCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made."""
         config = self.config[self.subcommand]
-        for key in ("data", "model"):  # a checkpoint keeps the model's
-            config[key] = hide_home(config[key])
+        for key in ("data", "trainer"):
+            config[key] = expand_home(config[key])
+        config["model"] = hide_home(config["model"])  # checkpoints keep it
         self.run_dir = self._run_dir(config).expanduser()
         config["run_dir"] = str(self.run_dir)
         config["trainer"]["default_root_dir"] = str(self.run_dir)

@@ -1,32 +1,64 @@
 """Paths below the user's home: kept as ``~/...``, so that a run folder can be shared without a user's name in it."""
 
+import os
+from argparse import Namespace  # jsonargparse's is one of these
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
-
 
 def hide_home(value: Any) -> Any:
-    """Replace the home folder at the beginning of every string by ``~``; whoever opens a path expands it again.
+    """Replace the home folder at the beginning of every string by ``~``.
 
     Args:
-        value: A string, or lists, dicts and namespaces of any depth.
+        value: A string, or lists, tuples, dicts and namespaces of any depth.
 
     Returns:
         The same with other strings.
 
     Example:
-        >>> hide_home([str(Path.home() / "VOCdevkit"), "/data/VOCdevkit", 3])
+        >>> hide_home([os.path.expanduser("~/VOCdevkit"), "/data/VOCdevkit", 3])
         ['~/VOCdevkit', '/data/VOCdevkit', 3]
     """
+    home = _home()
+    if not home:
+        return value
+    return map_strings(
+        value, lambda text: f"~{text[len(home) :]}" if text == home or text.startswith(f"{home}/") else text
+    )
+
+
+def expand_home(value: Any) -> Any:
+    """Undo :func:`hide_home`."""
+    return map_strings(
+        value, lambda text: os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    )
+
+
+def without_home(text: str) -> str:
+    """A text, such as that of an error, whose paths begin with ``~`` where they are below the home folder."""
+    home = _home()
+    return text.replace(f"{home}/", "~/") if home else text
+
+
+def map_strings(value: Any, function: Callable[[str], str]) -> Any:
+    """Apply a function to every string in lists, tuples, dicts (their keys too) and namespaces of any depth."""
     if isinstance(value, str):
-        home = str(Path.home()).rstrip("/")
-        is_below = home and (value == home or value.startswith(f"{home}/"))
-        return f"~{value[len(home) :]}" if is_below else value
-    if isinstance(value, list | tuple):
-        return type(value)(map(hide_home, value))
+        return function(value)
+    if isinstance(value, Path):
+        return type(value)(function(str(value)))
+    if type(value) in (list, tuple):
+        return type(value)(map_strings(element, function) for element in value)
     if isinstance(value, dict):
-        return {key: hide_home(element) for key, element in value.items()}
+        return {
+            map_strings(key, function): map_strings(element, function) for key, element in value.items()
+        }
     if isinstance(value, Namespace):
-        return Namespace({key: hide_home(element) for key, element in vars(value).items()})
+        return type(value)(**{key: map_strings(element, function) for key, element in vars(value).items()})
     return value
+
+
+def _home() -> str:
+    """The home folder; nothing where there is none, or where everything is below it."""
+    home = os.path.expanduser("~").rstrip("/")
+    return home if os.path.isabs(home) else ""

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_info
 
 from gain_lightning.files import csv_text, write_atomically
+from gain_lightning.home import without_home
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
@@ -159,12 +160,12 @@ class RunRecord(pl.Callback):
         if not self.summary or not (is_training or self.test_alone):
             return  # a test that is stopped leaves the run as it was
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        error = f"{type(exception).__name__}: {exception}"
+        error = without_home(f"{type(exception).__name__}: {exception}")
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
         if killed and trainer.is_global_zero and is_training:
             rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'} --ckpt_path last")
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            text = "".join(traceback.format_exception(exception))
+            text = without_home("".join(traceback.format_exception(exception)))
             write_atomically(self.run_dir / "error.txt", text)
 
 

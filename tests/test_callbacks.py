@@ -12,7 +12,7 @@ from gain_lightning.module import GAIN
 
 
 class Trainer:
-    current_epoch, global_step, precision = 3, 70, "32-true"
+    current_epoch, global_step, precision, world_size = 3, 70, "32-true", 1
     callback_metrics = {"train/loss_am": torch.tensor(0.5)}
 
 
@@ -27,10 +27,10 @@ def test_guard_stops_at_a_loss_that_is_not_finite_and_names_the_images(value, pr
     guard.on_train_batch_start(Trainer(), model, {"weak": {"id": ["pig_0"]}}, 0)
     guard.on_before_backward(Trainer(), model, torch.tensor(1.0))
     guard.on_before_optimizer_step(Trainer(), model, None)
-    for batch, loss in ((BATCH, value), ({"weak": {"id": ["hen_4"]}}, 1.0)):  # accumulated
+    for batch, loss in (({"weak": {"id": ["hen_4"]}}, 1.0), (BATCH, value)):  # accumulated
         guard.on_train_batch_start(Trainer(), model, batch, 1)
         guard.on_before_backward(Trainer(), model, torch.tensor(loss))
-    expected = r"the loss is -?(nan|inf).*epoch 3, step 70.*: cat_1, dog_2, cow_3, hen_4\."
+    expected = r"the loss is -?(nan|inf) .*loss_am': '0\.5'.* epoch 3, step 70.*: cat_1, dog_2, cow_3\."
     with pytest.raises(FloatingPointError, match=expected):
         guard.on_before_optimizer_step(Trainer(), model, None)
 
@@ -45,6 +45,17 @@ def test_guard_stops_at_a_gradient_that_is_not_finite_before_the_weights_move():
             guard.on_before_optimizer_step(Trainer(), model, None)
             model.weight.grad[0, 1] = float("nan")
     with pytest.raises(FloatingPointError, match=r"a gradient is not finite.*: cat_1, dog_2, cow_3"):
+        guard.on_before_optimizer_step(Trainer(), model, None)
+
+
+def test_guard_of_a_process_points_to_the_others_and_a_skipped_step_is_none(monkeypatch):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    model, guard = torch.nn.Linear(2, 1), FiniteGuard()
+    guard.on_train_batch_start(Trainer(), None, BATCH, 0)
+    guard.on_before_optimizer_step(Trainer(), model, None)
+    model.weight.grad = torch.full((1, 2), float("nan"))
+    guard.on_before_backward(Trainer(), model, torch.tensor(1.0))
+    with pytest.raises(FloatingPointError, match="gradient is not finite, though each loss of this process is"):
         guard.on_before_optimizer_step(Trainer(), model, None)
 
 

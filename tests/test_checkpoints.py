@@ -70,7 +70,7 @@ def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
     before, after = tmp_path / "before", tmp_path / "after"
     callbacks = {
         "ModelCheckpoint": {"dirpath": str(before), "best_k_models": {f"{before}/epoch_3.ckpt": torch.tensor(0.5)}},
-        "Other": {"paths": [f"{before}/a", f"{before}hand/b", "/elsewhere", 3]},
+        "Other": {"paths": [f"{before}/a", f"{before}hand/b", "/elsewhere", 3], "own": (".", "./a", f"{before}/b")},
     }
     WholeCheckpoints().save_checkpoint({"callbacks": callbacks}, before / "last.ckpt")
     assert f"{before}/".encode() not in (before / "last.ckpt").read_bytes()
@@ -78,4 +78,5 @@ def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
     found = WholeCheckpoints().load_checkpoint(after / "last.ckpt", weights_only=True)["callbacks"]
     assert found["ModelCheckpoint"]["dirpath"] == str(after)
     assert list(found["ModelCheckpoint"]["best_k_models"]) == [f"{after}/epoch_3.ckpt"]
+    assert found["Other"]["own"] == (".", "./a", f"{after}/b")
     assert found["Other"]["paths"] == [f"{after}/a", f"{before}hand/b", "/elsewhere", 3]

@@ -42,6 +42,8 @@ def test_values_and_gradients_are_those_of_the_dilated_convolution(kernel, rate,
         nn.Conv2d(4, 4, 3, padding=1, dilation=2, groups=4),  # the map shrinks
         nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, padding_mode="reflect"),
         nn.Conv2d(4, 4, 4, padding=4, dilation=2, groups=4),
+        nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=4),  # more channels than it is given
+        nn.Conv2d(1, 8, 3, padding=2, dilation=2),
     ],
 )
 def test_other_convolutions_stay(conv):

@@ -50,7 +50,7 @@ def two(tmp_path_factory):
     return [torch.load(out / f"{rank}.pt") for rank in range(2)]
 
 
-@pytest.mark.parametrize("case", ["even", "uneven", "none on one rank"])
+@pytest.mark.parametrize("case", ["even", "uneven", "none on one rank", "one in all"])
 def test_mean_gradient_of_two_processes_is_that_of_the_whole_batch(two, case):
     expected = gradient(make_model(), make_batch(case))
     for rank in two:

@@ -30,13 +30,13 @@ def make_model() -> GAIN:
 
 
 def make_batch(case: str) -> dict:
-    """Eight weak and four masked images; by case one of these shows no class, or none of rank 1's does."""
+    """Eight weak and four masked images; by case one of these shows no class, or none of rank 1's, or all but one."""
     data = ShapesDataModule(**SIZES, mask_budget=1.0)
     data.setup("fit")
     masked = [data.masked_set[index] for index in range(4)]
-    if case in ("uneven", "none on one rank"):
-        for index in (1, 3) if case == "none on one rank" else (3,):  # rank 1 has the odd ones
-            masked[index]["mask"] = torch.full_like(masked[index]["mask"], 255)
+    empty = {"uneven": (3,), "none on one rank": (1, 3), "one in all": (1, 2, 3)}  # rank 1 has the odd ones
+    for index in empty.get(case, ()):
+        masked[index]["mask"] = torch.full_like(masked[index]["mask"], 255)
     streams = {"weak": [data.train_set[index] for index in range(8)], "masked": masked}
     return {name: torch.utils.data.default_collate(samples) for name, samples in streams.items()}
 
@@ -77,7 +77,7 @@ def main(rank: int, world_size: int, port: str, out: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
     gradients = {}
-    for case in ("even", "uneven", "none on one rank", "no stream on one rank"):
+    for case in ("even", "uneven", "none on one rank", "one in all", "no stream on one rank"):
         batch = {name: share(stream, rank, world_size) for name, stream in make_batch(case).items()}
         if case == "no stream on one rank" and rank == 1:
             del batch["masked"]

@@ -408,7 +408,7 @@ class FolderDataModule(TwoStreamDataModule):
         )
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}, expected a share between 0 and 1")
-        self.root = Path(root).expanduser()
+        self.root = Path(root)
         self.image_size = image_size
         self.augmentation = augmentation
         self.contents = read_folder(self.root)

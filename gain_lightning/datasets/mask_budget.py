@@ -50,7 +50,7 @@ def draw_mask_budget(
         [[False, False], [False, True], [False, False], [False, False]]
     """
     if isinstance(budget, str):
-        return read_mask_list(Path(budget).expanduser(), ids, has_pixels, class_names)
+        return read_mask_list(Path(budget), ids, has_pixels, class_names)
     drawn = np.zeros_like(has_pixels)
     if isinstance(budget, Mapping):
         for name, amount in budget.items():

@@ -84,8 +84,7 @@ def find_root(root: str) -> Path:
     Raises:
         FileNotFoundError: If none of the usual places has one.
     """
-    given = Path(root).expanduser()
-    for folder in (given, given / "VOC2012", given / "VOCdevkit" / "VOC2012"):
+    for folder in (Path(root), Path(root) / "VOC2012", Path(root) / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
             return folder
     raise FileNotFoundError(

@@ -57,7 +57,7 @@ class CueDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"data.batch_size is {batch_size}, expected at least 1")
-        path = Path(cues).expanduser()
+        path = Path(cues)
         self.cues = path / "cues.npz" if path.is_dir() else path
         if not self.cues.is_file():
             raise FileNotFoundError(f"data.cues {cues}: no such file, expected cues.npz of gain seeds")

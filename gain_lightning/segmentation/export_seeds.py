@@ -25,6 +25,7 @@ from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image, read_ma
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import write_atomically
+from gain_lightning.home import expand_home
 from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.segmentation.seeds import (
@@ -198,7 +199,7 @@ def run_images(run: Path, root: str | None, split: str | None) -> Dataset:
     path = run / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run}: has no config.yaml, expected the folder of a run")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    config = expand_home(yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
     module, _, name = config["class_path"].rpartition(".")
     settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
     settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})

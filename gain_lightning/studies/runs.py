@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from gain_lightning.home import hide_home
+
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
 
 # What NumPy and zipfile raise on a foreign or broken .npz.
@@ -151,7 +153,7 @@ def read_run(path: str) -> Run:
         raise RunError(
             f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext"
         )
-    config = _read_mapping(path, "config.yaml", lambda text: flatten(yaml.safe_load(text)))
+    config = _read_mapping(path, "config.yaml", lambda text: flatten(hide_home(yaml.safe_load(text))))
     is_seed = isinstance(seed, int) and not isinstance(seed, bool)
     return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
 

@@ -43,9 +43,11 @@ def cue_rows(groups: Sequence[Group]) -> list[Row]:
     Raises:
         RunError: If a picture is unreadable.
     """
-    return _rows(
-        groups, lambda run: Path(str(run.config.get("data.cues"))) / "pictures", {2: "cues", 3: "pseudo-mask"}
-    )
+
+    def pictures(run: Run) -> Path:
+        return Path(str(run.config.get("data.cues"))).expanduser() / "pictures"
+
+    return _rows(groups, pictures, {2: "cues", 3: "pseudo-mask"})
 
 
 def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: dict[int, str]) -> list[Row]:
