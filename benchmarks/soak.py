@@ -39,7 +39,9 @@ def look(pid: int, run: Path) -> dict[str, float]:
     for process in processes(pid):
         try:
             rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-            memory += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+            memory += (
+                next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+            )
             files += len(os.listdir(f"/proc/{process}/fd"))
         except (OSError, StopIteration):  # a loader that has just ended
             continue
@@ -53,10 +55,20 @@ def watch(config: Path, options: Sequence[str], minutes: float, every: float) ->
     """Samples of a training, each with its time in minutes."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        words = ["fit", "--config", str(config), "--run_dir", str(run), "--trainer.max_epochs=1000000", *options]
+        words = [
+            "fit",
+            "--config",
+            str(config),
+            "--run_dir",
+            str(run),
+            "--trainer.max_epochs=1000000",
+            *options,
+        ]
         words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--data.num_workers=2"]
         with Path(folder, "log.txt").open("w") as log:
-            training = subprocess.Popen([sys.executable, "-m", "gain_lightning", *words], stdout=log, stderr=log)
+            training = subprocess.Popen(
+                [sys.executable, "-m", "gain_lightning", *words], stdout=log, stderr=log
+            )
             while not (run / "metrics.csv").is_file() and training.poll() is None:
                 time.sleep(1)
             started, samples = time.monotonic(), []

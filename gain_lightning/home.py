@@ -50,9 +50,7 @@ def map_strings(value: Any, function: Callable[[str], str]) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map_strings(element, function) for element in value)
     if isinstance(value, dict):
-        return {
-            map_strings(key, function): map_strings(element, function) for key, element in value.items()
-        }
+        return {map_strings(key, function): map_strings(element, function) for key, element in value.items()}
     if isinstance(value, Namespace):
         return type(value)(**{key: map_strings(element, function) for key, element in vars(value).items()})
     return value

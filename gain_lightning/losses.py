@@ -79,7 +79,9 @@ def mean_per_image(
     if counts is not None:
         values = torch.where(counts, values, 0)
     count = _num_pairs(pairs, counts)[pairs.image].clamp_min(1)  # (P,)
-    divisor = torch.where(num_images > 0, num_images, 1) if isinstance(num_images, Tensor) else max(num_images, 1)
+    divisor = (
+        torch.where(num_images > 0, num_images, 1) if isinstance(num_images, Tensor) else max(num_images, 1)
+    )
     return (values / count).sum() / divisor
 
 

@@ -1,7 +1,6 @@
 """GAIN: a classifier whose attention is part of the loss (Li et al., CVPR 2018)."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -27,9 +26,8 @@ from gain_lightning.attention import (
     soft_mask,
 )
 from gain_lightning.backbones import build_backbone, checkpointed, saved_amount_unit
+from gain_lightning.batch_norm import batch_norm_layers, frozen_batch_norm, kept_batch_norm_statistics
 from gain_lightning.losses import (
-    SUPERVISION_LOSSES,
-    TASKS,
     attention_mining_loss,
     attention_supervision_loss,
     classification_loss,
@@ -45,24 +43,13 @@ from gain_lightning.metrics import (
     pointing_hit,
     with_mask,
 )
+from gain_lightning.settings import check_settings
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
     "Trainer(inference_mode=False), the default of the command gain"
 )
 SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
-CHOICES = {
-    "task": TASKS,
-    "scaling": ("max", "minmax", "none"),
-    "map_score": ("logit", "margin"),
-    "cl_reduction": ("sum", "mean"),
-    "am_score": ("probability", "logit"),
-    "am_gradient": ("all", "maps"),
-    "ext_resolution": ("image", "map"),
-    "ext_loss": SUPERVISION_LOSSES,
-    "ext_reduction": ("mean", "sum"),
-    "lr_interval": ("epoch", "step"),
-}
 
 
 class GAIN(pl.LightningModule):
@@ -154,7 +141,7 @@ class GAIN(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        _check(self.hparams)
+        check_settings(self.hparams)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
@@ -358,7 +345,9 @@ class GAIN(pl.LightningModule):
         logits = self.backbone.head(features)  # (N, C)
         hparams = self.hparams
         target = label / self.amount_unit if hparams.task == "regression" else label
-        loss = classification_loss(logits[:num_weak], target, task=hparams.task, reduction=hparams.cl_reduction)
+        loss = classification_loss(
+            logits[:num_weak], target, task=hparams.task, reduction=hparams.cl_reduction
+        )
         terms = {"loss_cl": loss}
         if am_weight or len(streams) > 1:
             weak_pairs = weak["pairs"] if am_weight else weak["pairs"].none()
@@ -622,87 +611,3 @@ def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of every process's value; all of them must call it."""
     torch.distributed.all_reduce(value)
     return value / torch.distributed.get_world_size()
-
-
-def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
-    """Every BatchNorm layer of a module."""
-    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-
-
-@contextmanager
-def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorm in training mode leave its running statistics as they are."""
-    layers = [layer for layer in batch_norm_layers(module) if layer.training and layer.track_running_stats]
-    known = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, (momentum, count) in zip(layers, known, strict=True):
-            layer.momentum = momentum
-            layer.num_batches_tracked.copy_(count)
-
-
-@contextmanager
-def frozen_batch_norm(module: nn.Module, *, weights: bool = False) -> Iterator[None]:
-    """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored.
-
-    With ``weights``, what is computed here gives the module's parameters no gradient either.
-    """
-    layers = [layer for layer in batch_norm_layers(module) if layer.training]
-    held = [parameter for parameter in module.parameters() if weights and parameter.requires_grad]
-    for layer in layers:
-        layer.eval()
-    for parameter in held:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()
-        for parameter in held:
-            parameter.requires_grad_(True)
-
-
-def _check(hparams: Any) -> None:
-    """Refuse settings out of range, naming the key."""
-    for key, choices in CHOICES.items():
-        if hparams[key] not in choices:
-            raise ValueError(f"model.{key} is {hparams[key]!r}, expected one of {', '.join(choices)}")
-    if hparams["map_score"] == "margin" and (
-        hparams["task"] != "single_label" or len(hparams["class_names"]) < 2
-    ):
-        raise ValueError(
-            "model.map_score margin compares classes: expected model.task single_label, and 2 classes or more"
-        )
-    if (hparams["ext_loss"], hparams["scaling"]) == ("cross_entropy", "none"):
-        raise ValueError(
-            "model.ext_loss cross_entropy takes a map for probabilities and model.scaling none does not bound it: "
-            "expected scaling max or minmax"
-        )
-    for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
-        if not 0 <= hparams[key] < float("inf"):
-            raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
-    for key in ("am_every", "max_classes_per_image"):
-        if hparams[key] is not None and hparams[key] < 1:
-            raise ValueError(f"model.{key} is {hparams[key]}, expected at least 1")
-    if hparams["compile_features"] and hparams["checkpoint_features"]:
-        raise ValueError(
-            "model.compile_features and model.checkpoint_features exclude each other: expected one of them"
-        )
-    for key in ("omega", "new_layer_lr_scale"):
-        if not 0 < hparams[key] < float("inf"):
-            raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
-    if not abs(hparams["sigma"]) < float("inf"):
-        raise ValueError(f"model.sigma is {hparams['sigma']}, expected a finite number")
-    if hparams["scaling"] != "none" and not 0 <= hparams["sigma"] <= 1:
-        raise ValueError(
-            f"model.sigma is {hparams['sigma']}, expected 0 to 1: model.scaling {hparams['scaling']} brings maps "
-            "to 0 to 1"
-        )
-    unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
-    if unknown:
-        raise ValueError(
-            f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
-        )

@@ -55,7 +55,9 @@ def test_guard_of_a_process_points_to_the_others_and_a_skipped_step_is_none(monk
     guard.on_before_optimizer_step(Trainer(), model, None)
     model.weight.grad = torch.full((1, 2), float("nan"))
     guard.on_before_backward(Trainer(), model, torch.tensor(1.0))
-    with pytest.raises(FloatingPointError, match="gradient is not finite, though each loss of this process is"):
+    with pytest.raises(
+        FloatingPointError, match="gradient is not finite, though each loss of this process is"
+    ):
         guard.on_before_optimizer_step(Trainer(), model, None)
 
 

@@ -69,8 +69,14 @@ def test_a_training_whose_disk_fills_up_says_so_and_goes_on_later(tmp_path, disk
 def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
     before, after = tmp_path / "before", tmp_path / "after"
     callbacks = {
-        "ModelCheckpoint": {"dirpath": str(before), "best_k_models": {f"{before}/epoch_3.ckpt": torch.tensor(0.5)}},
-        "Other": {"paths": [f"{before}/a", f"{before}hand/b", "/elsewhere", 3], "own": (".", "./a", f"{before}/b")},
+        "ModelCheckpoint": {
+            "dirpath": str(before),
+            "best_k_models": {f"{before}/epoch_3.ckpt": torch.tensor(0.5)},
+        },
+        "Other": {
+            "paths": [f"{before}/a", f"{before}hand/b", "/elsewhere", 3],
+            "own": (".", "./a", f"{before}/b"),
+        },
     }
     WholeCheckpoints().save_checkpoint({"callbacks": callbacks}, before / "last.ckpt")
     assert f"{before}/".encode() not in (before / "last.ckpt").read_bytes()

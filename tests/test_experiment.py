@@ -689,7 +689,12 @@ def test_a_run_folder_does_not_name_the_home_of_its_user(run_dir, tmp_path, monk
     shutil.copy(run_dir / "checkpoints" / "last.ckpt", home / "start.ckpt")
     monkeypatch.setenv("HOME", str(home))
     options = ["--data=VOC12DataModule", f"--data.root={home}", f"--model.weights={home / 'start.ckpt'}"]
-    options += ["--model.backbone=tiny_cnn", "--data.image_size=32", "--data.batch_size=2", "--data.num_workers=0"]
+    options += [
+        "--model.backbone=tiny_cnn",
+        "--data.image_size=32",
+        "--data.batch_size=2",
+        "--data.num_workers=0",
+    ]
     options += ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
     run = home / "runs" / "voc"
     assert main(["fit", *options, f"--run_dir={run}"]) == 0
@@ -700,7 +705,9 @@ def test_a_run_folder_does_not_name_the_home_of_its_user(run_dir, tmp_path, monk
     assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
     assert main(["seeds", str(run), f"--out={home / 'seeds'}"]) == 0
     assert main(["fit", f"--config={run / 'config.yaml'}", "--run_dir=~/again"]) == 0
-    again = (torch.load(home / path / "checkpoints" / "last.ckpt")["state_dict"] for path in ("runs/voc", "again"))
+    again = (
+        torch.load(home / path / "checkpoints" / "last.ckpt")["state_dict"] for path in ("runs/voc", "again")
+    )
     assert all(torch.equal(*tensors) for tensors in zip(*(state.values() for state in again), strict=True))
 
 
@@ -710,7 +717,12 @@ def test_folders_of_biased_pictures_and_classes_of_others_get_paths_that_exist(t
     make_folder(home / "biased", ["cat", "dog"])
     monkeypatch.setenv("HOME", str(home))
     options = ["--data=VOC12DataModule", f"--data.root={home}", '--data.test_folders={"biased": "~/biased"}']
-    options += ["--model.backbone=tiny_cnn", "--data.image_size=32", "--data.batch_size=2", "--data.num_workers=0"]
+    options += [
+        "--model.backbone=tiny_cnn",
+        "--data.image_size=32",
+        "--data.batch_size=2",
+        "--data.num_workers=0",
+    ]
     options += ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
     assert main(["fit", *options, f"--run_dir={home / 'run'}"]) == 0
     assert main(["test", f"--config={home / 'run' / 'config.yaml'}"]) == 0

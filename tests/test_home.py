@@ -48,4 +48,6 @@ def test_a_user_whom_the_system_does_not_know_has_none(monkeypatch):
 
 
 def test_errors_name_no_home(home):
-    assert without_home("File '/home/alice/gain/x.py'; /home/alicette") == "File '~/gain/x.py'; /home/alicette"
+    assert (
+        without_home("File '/home/alice/gain/x.py'; /home/alicette") == "File '~/gain/x.py'; /home/alicette"
+    )

@@ -21,10 +21,11 @@ from gain_lightning.attention import (
     soft_mask,
 )
 from gain_lightning.backbones import Backbone
+from gain_lightning.batch_norm import frozen_batch_norm
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes_boat import CLASSES, draw_picture
 from gain_lightning.losses import attention_mining_loss
-from gain_lightning.module import GAIN, frozen_batch_norm
+from gain_lightning.module import GAIN
 
 SIDE = 32
 NAMES = ["a", "b", "c"]

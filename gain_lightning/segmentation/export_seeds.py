@@ -222,7 +222,9 @@ def _begin(
     args: argparse.Namespace, checkpoint: Path, class_names: list[str], num_images: int
 ) -> dict[str, Any]:
     """What the seeds come from; refuses a folder whose seeds come from elsewhere."""
-    options = {key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")}
+    options = {
+        key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
+    }
     options |= {"background_value": args.background_value}
     provenance = {
         "state": "running",

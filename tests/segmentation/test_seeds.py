@@ -147,7 +147,9 @@ def test_an_image_without_a_class_has_background_alone():
 def test_crf_without_iterations_is_the_strongest_above_the_score(generator):
     maps = torch.rand(3, 41, 41, generator=generator).numpy()
     picture = torch.randint(0, 256, (41, 41, 3), generator=generator, dtype=torch.uint8).numpy()
-    for score, regions in zip((0.2, 0.7), crf_regions(maps, picture, [0.2, 0.7], Kernels(iterations=0)), strict=True):
+    for score, regions in zip(
+        (0.2, 0.7), crf_regions(maps, picture, [0.2, 0.7], Kernels(iterations=0)), strict=True
+    ):
         expected = np.where(maps.max(0) > score, maps.argmax(0), -1) == np.arange(3)[:, None, None]
         np.testing.assert_array_equal(regions, expected)
 
