@@ -3,6 +3,7 @@
 On a CPU batches are small, so that it stays under ten minutes; for figures to quote run the scripts alone.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -122,6 +123,9 @@ def picture(results: dict) -> None:
 
 def main() -> None:
     """Measure and write."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     results = run()
     file = HERE / "results" / f"{results['machine']}.json"
     file.parent.mkdir(exist_ok=True)
