@@ -110,7 +110,7 @@ def picture(results: dict) -> None:
     fig, axes = plt.subplots(1, len(BACKBONES), figsize=(9, 3.2), sharey=True, layout="constrained")
     for ax, backbone in zip(axes, BACKBONES, strict=True):
         rows = results["step"][f"{backbone}, 1.5"]
-        names = [name.replace("gain_ext", "GAIN_ext").replace("_", " ") for name in SHOWN]
+        names = [name.replace("_", " ").replace("gain ext", "GAIN_ext,").removesuffix(",") for name in SHOWN]
         ax.barh(names, [rows[name]["ratio_to_plain"] for name in SHOWN], color="#4477aa")
         for row, name in enumerate(SHOWN):
             ax.plot([rows[name]["limit"]] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2)
