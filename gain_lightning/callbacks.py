@@ -118,6 +118,17 @@ class CostForecast(pl.Callback):
         if trainer.is_global_zero:
             print(cost)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Warn of a training that ends before S_am's turn comes."""
+        every, num_batches = pl_module.hparams.am_every, trainer.num_training_batches
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            return  # counted in steps: their batches are not known here
+        if pl_module.hparams.am_weight and every > num_batches * trainer.max_epochs:
+            rank_zero_warn(
+                f"model.am_every is {every}, but the training has {num_batches * trainer.max_epochs} batches: "
+                "S_am will never run"
+            )
+
 
 class AttentionPanels(pl.Callback):
     """Draws image | mask | map of the first validation images, into the run folder and to W&B.

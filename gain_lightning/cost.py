@@ -18,6 +18,7 @@ class Cost(NamedTuple):
         image_bytes: What one image leaves in memory for the backward pass, in float32 and without
             checkpointing.
         am_every: S_am runs in every so many steps.
+        is_checkpointed: Whether features are computed again in the backward pass; what that saves is not known.
     """
 
     num_weak: int
@@ -26,6 +27,7 @@ class Cost(NamedTuple):
     fixed_bytes: int
     image_bytes: int
     am_every: int = 1
+    is_checkpointed: bool = False
 
     @property
     def plain_steps(self) -> float:
@@ -42,9 +44,12 @@ class Cost(NamedTuple):
         streams += [f"{self.num_masked} masked"] * (self.num_masked > 0)
         every = f" (every {self.am_every} steps)" if self.am_every > 1 else ""
         streams += [f"{self.num_erased:.1f} erased{every}"] * (self.num_erased > 0)
+        memory = f"at least {self.peak_bytes / 2**30:.1f} GiB in float32"
+        if self.is_checkpointed:
+            memory = f"less, by checkpointed features, than the {self.peak_bytes / 2**30:.1f} GiB of float32 without"
         return (
-            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. Memory at least "
-            f"{self.peak_bytes / 2**30:.1f} GiB in float32, buffers of convolutions not counted: "
+            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. "
+            f"Memory {memory}, buffers of convolutions not counted: "
             f"{self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
             f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
         )
@@ -85,6 +90,7 @@ def expected_cost(
         fixed_bytes=weights * (2 + kept),
         image_bytes=saved_bytes(module.backbone, hparams.image_size),
         am_every=hparams.am_every,
+        is_checkpointed=hparams.checkpoint_features,
     )
 
 

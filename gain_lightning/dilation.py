@@ -1,5 +1,6 @@
 """Dilated depthwise convolutions at the price of plain ones on a CPU."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,12 +10,13 @@ class DilatedDepthwise(nn.Conv2d):
 
     With dilation d an output sees every d-th pixel in each direction, so the map falls apart into d x d smaller
     ones, and a plain convolution of those is the same, to rounding. On a CPU the backward pass of a dilated
-    depthwise convolution takes twice as long (docs/cost.md); on a GPU it is left as it was.
+    depthwise convolution takes twice as long (docs/cost.md); on a GPU, and where torch.compile
+    takes the network, it is left as it was.
     """
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(N, K, h, w)``, same shape."""
-        if features.device.type != "cpu":
+        if features.device.type != "cpu" or torch.compiler.is_compiling():  # whose sizes are symbols
             return super().forward(features)
         num_images, channels, height, width = features.shape
         (rate, _), (kernel_h, kernel_w) = self.dilation, self.kernel_size

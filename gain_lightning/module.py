@@ -90,7 +90,7 @@ class GAIN(pl.LightningModule):
         max_classes_per_image: Erase at most so many classes of an image, drawn anew each step: bounds memory
             and cost. An unbiased estimate of Eq. 5, with more noise; null erases all.
         am_every: Run S_am in every so many batches only, with as many times the weight. Cheaper; the mean
-            gradient is the same, its noise is more.
+            gradient is the same, its noise is more. ``train/loss_am`` then is of the last batch in which it ran.
         compile_features: Compile ``features`` by torch.compile. The same results to rounding; the first
             steps take minutes.
         checkpoint_features: Compute ``features`` again in the backward pass instead of keeping what is in

@@ -1,12 +1,14 @@
 import gc
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gain_lightning import VOID
 from gain_lightning.backbones import build_backbone
+from gain_lightning.callbacks import CostForecast
 from gain_lightning.cost import expected_cost, saved_bytes
 from gain_lightning.module import GAIN
 
@@ -95,6 +97,22 @@ def test_mining_in_some_steps_alone_lowers_the_forecast():
     cost = expected_cost(module, torch.ones(2, 2), 4, 0, torch.optim.AdamW(module.parameters()))
     assert (cost.num_erased, cost.plain_steps) == (8.0, 1.5)  # docs/cost.md: (N + P / k) / N
     assert "8.0 erased (every 4 steps) images, 1.50 x a plain step" in str(cost)
+
+
+def test_memory_of_checkpointed_features_is_not_called_a_lower_end():
+    module = GAIN(["a", "b"], SIDE, am_weight=1.0, checkpoint_features=True)
+    cost = str(expected_cost(module, torch.ones(2, 2), 4, 0, torch.optim.AdamW(module.parameters())))
+    assert "Memory less, by checkpointed features, than the " in cost
+    assert "at least" not in cost
+
+
+@pytest.mark.parametrize(("epochs", "is_told"), [(2, True), (3, False), (-1, False)])
+def test_a_training_too_short_for_mining_is_told(epochs, is_told, recwarn):
+    module = GAIN(["a", "b"], SIDE, am_weight=1.0, am_every=11)
+    CostForecast().on_train_start(SimpleNamespace(num_training_batches=5, max_epochs=epochs), module)
+    told = [str(warning.message) for warning in recwarn if "am_every" in str(warning.message)]
+    expected = ["model.am_every is 11, but the training has 10 batches: S_am will never run"]
+    assert told == expected * is_told
 
 
 def test_the_forecast_of_compiled_features_compiles_nothing():

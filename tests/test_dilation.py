@@ -60,3 +60,20 @@ def test_lite0_at_stride_16_has_them():
     assert sum(isinstance(layer, DilatedDepthwise) for layer in ours.modules()) == 4
     image = torch.rand(1, 3, 80, 80)
     torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)
+
+
+def test_torch_compile_sees_the_plain_convolution():
+    """Splitting maps whose sizes are symbols gave torch.compile expressions that it did not end with in minutes."""
+    net = nn.Sequential(nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6), nn.ReLU6())
+    split_dilated(net)
+    operations = []
+
+    def backend(graph, _):
+        operations.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    compiled = torch.compile(net, backend=backend, fullgraph=True, dynamic=True)
+    features = torch.randn(2, 6, 9, 7)
+    torch.testing.assert_close(compiled(features), net(features))
+    assert any("conv2d" in name for name in operations)
+    assert not any("pad" in name or "reshape" in name for name in operations)

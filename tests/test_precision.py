@@ -14,7 +14,11 @@ SMALL = [
     *("--data.num_train=160", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
     *("--data.batch_size=16", "--data.masked_batch_size=4", "--data.mask_budget=16"),
     *("--trainer.max_epochs=3", "--model.warmup_epochs=1", "--model.lr_scheduler=null"),
-    *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false"),
+    *(
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        "--trainer.logger=false",
+    ),
     *("--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"),
 ]
 
