@@ -147,7 +147,7 @@ class GAIN(pl.LightningModule):
         num_classes = len(class_names)
         self.backbone = build_backbone(backbone, num_classes, weights=weights, output_stride=output_stride)
         if compile_features:
-            self.backbone.features.compile(dynamic=True)  # the number of erased images changes
+            self.backbone.features.compile()  # the number of images becomes a symbol when it changes, their size never
         score_names = class_names if score_classes is None else score_classes
         self.scored = [class_names.index(name) for name in score_names]
         if task == "regression":  # unit of the logits: the mean amount of each class where it is present

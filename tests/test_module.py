@@ -1,6 +1,8 @@
 import copy
 import math
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -1104,3 +1106,21 @@ def test_the_gradient_of_the_maps_alone_differs_from_all(batches):
     (ours, our_loss), (theirs, their_loss) = gradient("maps"), gradient("all")
     assert our_loss == their_loss
     assert not torch.allclose(ours, theirs)
+
+
+COMPILED = """
+import torch
+from gain_lightning.module import GAIN
+
+options = []
+torch.nn.Module.compile = lambda self, **given: options.append(given)
+features = GAIN(["a"], 64, backbone="lite0", output_stride=16, compile_features=True).backbone.features
+features = torch.compile(features, backend="aot_eager", **options[0])  # what comes after takes minutes on a CPU
+for num_images in (2, 3, 5):
+    features(torch.rand(num_images, 3, 64, 64)).sum().backward()
+"""
+
+
+def test_compiled_features_of_lite0_come_to_an_end():
+    """Had the size of the images been a symbol too, torch.compile would not have ended in minutes."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=150)
