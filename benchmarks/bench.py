@@ -25,6 +25,7 @@ PICTURE = HERE.parent / "docs" / "pictures" / "cost.svg"
 BACKBONES = ("vgg16", "resnet50", "lite0")
 LABELS = (1, 1.5, 3)
 SHOWN = ("first_order", "second_order", "gain_ext", "gain_ext_second_order", "per_class_loop")
+LABELS_OF = {"gain_ext": "GAIN_ext", "gain_ext_second_order": "GAIN_ext, second order"}
 
 
 def machine() -> str:
@@ -110,7 +111,7 @@ def picture(results: dict) -> None:
     fig, axes = plt.subplots(1, len(BACKBONES), figsize=(9, 3.2), sharey=True, layout="constrained")
     for ax, backbone in zip(axes, BACKBONES, strict=True):
         rows = results["step"][f"{backbone}, 1.5"]
-        names = [name.replace("_", " ").replace("gain ext", "GAIN_ext,").removesuffix(",") for name in SHOWN]
+        names = [LABELS_OF.get(name, name.replace("_", " ")) for name in SHOWN]
         ax.barh(names, [rows[name]["ratio_to_plain"] for name in SHOWN], color="#4477aa")
         for row, name in enumerate(SHOWN):
             ax.plot([rows[name]["limit"]] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2)
