@@ -50,7 +50,8 @@ def run() -> dict:
             options = ["--backbone", backbone, "--labels", str(labels), "--batch", batch, "--rounds", "1"]
             options += [] if cuda or labels == 1.5 else ["--no_memory"]
             results["step"][f"{backbone}, {labels:g}"] = script("step.py", *options)
-    results["maps"] = script("maps.py", "--backbone", "resnet50", "--batch", "32" if cuda else "4")
+    results["maps_batch"] = 32 if cuda else 4
+    results["maps"] = script("maps.py", "--backbone", "resnet50", "--batch", str(results["maps_batch"]))
     results["startup"] = script("startup.py", "--rounds", "1")
     if os.environ.get("GAIN_VOC_ROOT"):
         root = os.environ["GAIN_VOC_ROOT"]
@@ -75,7 +76,7 @@ def _commit() -> str:
 
 
 def table(results: dict) -> str:
-    """The steps' ratios to a plain step, as Markdown."""
+    """The steps' ratios to a plain step, and the others' time for maps to ours, as Markdown."""
     lines = [
         f"Machine {results['machine']}; torch {results['versions']['torch']}; "
         f"commit {results['commit']}; 224 px, float32.",
@@ -103,6 +104,12 @@ def table(results: dict) -> str:
             + " | ".join(f"{rows[variant]['peak_mib']:.0f}" for variant in ("plain", *SHOWN))
             + " |"
         )
+    lines += ["", f"Maps, resnet50, {results['maps_batch']} images, ours in one call:", ""]
+    for name, row in results["maps"].items():
+        others = [
+            f"{row[f'{other} / ours']:.1f} times as long by {other}" for other in ("grad-cam", "captum")
+        ]
+        lines.append(f"- {name}: {' and '.join(others)}")
     return "\n".join(lines)
 
 

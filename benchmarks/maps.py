@@ -2,8 +2,9 @@
 
     python benchmarks/maps.py --backbone resnet50 --json maps.json
 
-The libraries make a map a class, each with a pass through the whole network and back; ours goes once through
-the network, and back through its head alone. First the maps must agree, in float64, to 1e-5 of their maximum.
+The libraries make a map an image in a call, of a class for each image, by a pass through the whole network and
+back; of images with several classes they are called for every image's first, second, ... class. Ours goes once
+through the network, and back through its head alone. First the maps must agree, in float64, to 1e-5 of their maximum.
 Needs the extra ``test`` (grad-cam) and captum.
 """
 
@@ -23,7 +24,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from gain_lightning.attention import grad_cam, label_pairs
+from gain_lightning.attention import Pairs, grad_cam, label_pairs
 from gain_lightning.backbones import Backbone, build_backbone
 
 NUM_CLASSES = 20
@@ -37,19 +38,27 @@ def ours(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
     return grad_cam(features, backbone.head(features), label_pairs(label)).squeeze(1).detach()
 
 
-def with_grad_cam(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
-    """The same by pytorch-grad-cam: class after class, over the images that show it."""
-    pairs = label_pairs(label)
-    maps = image.new_zeros(0)
-    with _RawGradCAM(model=backbone, target_layers=[backbone.features]) as cam:
-        for class_idx in pairs.label.unique().tolist():
-            chosen = (pairs.label == class_idx).nonzero().flatten()
-            targets = [ClassifierOutputTarget(class_idx)] * len(chosen)
-            result = torch.from_numpy(cam(image[pairs.image[chosen]], targets))
-            if not len(maps):
-                maps = result.new_zeros(len(pairs.label), *result.shape[1:])
-            maps[chosen] = result
+def _by_ranks(pairs: Pairs, make: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Maps of all pairs, ``make(images, classes)`` called for each image's first class, second class, ..."""
+    maps = None
+    for rank in range(pairs.num_ranks):
+        chosen = (pairs.rank == rank).nonzero().flatten()
+        result = make(pairs.image[chosen], pairs.label[chosen])
+        if maps is None:
+            maps = result.new_zeros(len(pairs.label), *result.shape[1:])
+        maps[chosen] = result
     return maps
+
+
+def with_grad_cam(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
+    """The same by pytorch-grad-cam."""
+    with _RawGradCAM(model=backbone, target_layers=[backbone.features]) as cam:
+
+        def make(images: Tensor, classes: Tensor) -> Tensor:
+            targets = [ClassifierOutputTarget(class_idx) for class_idx in classes.tolist()]
+            return torch.from_numpy(cam(image[images], targets))
+
+        return _by_ranks(label_pairs(label), make)
 
 
 class _RawGradCAM(GradCAM):
@@ -70,16 +79,12 @@ class _RawGradCAM(GradCAM):
 
 def with_captum(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
     """The same by captum."""
-    pairs = label_pairs(label)
     cam = LayerGradCam(backbone, backbone.features)
-    maps = image.new_zeros(0)
-    for class_idx in pairs.label.unique().tolist():
-        chosen = (pairs.label == class_idx).nonzero().flatten()
-        result = cam.attribute(image[pairs.image[chosen]], target=class_idx, relu_attributions=True).detach()
-        if not len(maps):
-            maps = result.new_zeros(len(pairs.label), *result.shape[2:])
-        maps[chosen] = result[:, 0]
-    return maps
+
+    def make(images: Tensor, classes: Tensor) -> Tensor:
+        return cam.attribute(image[images], target=classes, relu_attributions=True).detach()[:, 0]
+
+    return _by_ranks(label_pairs(label), make)
 
 
 METHODS: dict[str, Callable] = {"ours": ours, "grad-cam": with_grad_cam, "captum": with_captum}

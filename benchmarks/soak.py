@@ -10,7 +10,6 @@ import argparse
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +44,12 @@ def look(pid: int, run: Path) -> dict[str, float]:
             files += len(os.listdir(f"/proc/{process}/fd"))
         except (OSError, StopIteration):  # a loader that has just ended
             continue
-    shared = sum(entry.stat().st_size for entry in Path("/dev/shm").iterdir() if entry.is_file()) / MIB
+    shared = 0.0
+    for entry in Path("/dev/shm").iterdir():  # of the machine, other processes' too
+        try:
+            shared += entry.stat().st_size / MIB
+        except FileNotFoundError:  # gone meanwhile
+            continue
     with (run / "metrics.csv").open(newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row.get("step")]
     return {"memory_mib": memory, "files": files, "shared_mib": shared, "step": max(steps, default=0)}
@@ -69,15 +73,17 @@ def watch(config: Path, options: Sequence[str], minutes: float, every: float) ->
             training = subprocess.Popen(
                 [sys.executable, "-m", "gain_lightning", *words], stdout=log, stderr=log
             )
-            while not (run / "metrics.csv").is_file() and training.poll() is None:
-                time.sleep(1)
-            started, samples = time.monotonic(), []
-            while (now := time.monotonic() - started) < 60 * minutes and training.poll() is None:
-                samples.append({"minute": now / 60, **look(training.pid, run)})
-                time.sleep(every)
-            failed = training.poll() is not None
-            training.send_signal(signal.SIGKILL)
-            training.wait()
+            try:
+                while not (run / "metrics.csv").is_file() and training.poll() is None:
+                    time.sleep(1)
+                started, samples = time.monotonic(), []
+                while (now := time.monotonic() - started) < 60 * minutes and training.poll() is None:
+                    samples.append({"minute": now / 60, **look(training.pid, run)})
+                    time.sleep(every)
+                failed = training.poll() is not None
+            finally:
+                training.kill()
+                training.wait()
         if failed:
             raise RuntimeError(f"the training ended by itself: {Path(folder, 'log.txt').read_text()[-2000:]}")
     return samples

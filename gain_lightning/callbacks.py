@@ -114,20 +114,23 @@ class CostForecast(pl.Callback):
         data = trainer.datamodule
         labels = torch.as_tensor(data.train_set.labels)
         masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
-        cost = expected_cost(pl_module, labels, data.batch_size, masked_batch_size, trainer.optimizers[0])
+        try:
+            cost = expected_cost(
+                pl_module,
+                labels,
+                data.batch_size,
+                masked_batch_size,
+                trainer.optimizers[0],
+                str(trainer.precision),
+            )
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # a network that needs the values, not the shapes
+            rank_zero_warn(f"the cost of a step cannot be foreseen for this network: {error}")
+            return
         if trainer.is_global_zero:
             print(cost)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Warn of a training that ends before S_am's turn comes."""
-        every, num_batches = pl_module.hparams.am_every, trainer.num_training_batches
-        if trainer.max_epochs is None or trainer.max_epochs < 0:
-            return  # counted in steps: their batches are not known here
-        if pl_module.hparams.am_weight and every > num_batches * trainer.max_epochs:
-            rank_zero_warn(
-                f"model.am_every is {every}, but the training has {num_batches * trainer.max_epochs} batches: "
-                "S_am will never run"
-            )
 
 
 class AttentionPanels(pl.Callback):

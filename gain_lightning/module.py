@@ -1,5 +1,6 @@
 """GAIN: a classifier whose attention is part of the loss (Li et al., CVPR 2018)."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -235,13 +236,6 @@ class GAIN(pl.LightningModule):
                 rank_zero_warn(
                     "every training image has exactly one label: model.task single_label trains them as exclusive"
                 )
-        epochs = self.trainer.max_epochs
-        guided = self.hparams.am_weight or self.hparams.ext_weight
-        if stage == "fit" and guided and epochs is not None and 0 < epochs <= self.hparams.warmup_epochs:
-            rank_zero_warn(
-                f"guidance never begins: the warm-up takes {self.hparams.warmup_epochs} epochs and the training "
-                f"{epochs}; expected trainer.max_epochs above model.warmup_epochs"
-            )
         if stage == "fit" and self.hparams.ext_weight > 0:
             if getattr(self.trainer.datamodule, "masked_set", None) is None:
                 raise ValueError(
@@ -306,6 +300,28 @@ class GAIN(pl.LightningModule):
             return 0.0
         return min(past / self.hparams.ramp_epochs, 1.0) if self.hparams.ramp_epochs else 1.0
 
+    def on_train_start(self) -> None:
+        """Warn of a training that ends before guidance, or S_am, has a turn."""
+        hparams, trainer = self.hparams, self.trainer
+        per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
+        ends = [per_epoch * epochs] if epochs is not None and epochs >= 0 else []
+        ends += [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps >= 0 else []
+        total = min(ends, default=math.inf)  # batches
+        if not math.isfinite(total) or not math.isfinite(per_epoch):
+            return
+        if (hparams.am_weight or hparams.ext_weight) and not self.guidance((total - 1) / per_epoch):
+            rank_zero_warn(
+                f"guidance never begins: model.warmup_epochs is {hparams.warmup_epochs} and the training has {total} "
+                f"batches, {per_epoch} an epoch; expected a longer training or a shorter warm-up"
+            )
+        elif hparams.am_weight:
+            last = total // hparams.am_every * hparams.am_every  # S_am's last turn
+            if not self.guidance((last - 1) / per_epoch):
+                rank_zero_warn(
+                    f"S_am will never run: its turn comes every {hparams.am_every} batches (model.am_every), and the "
+                    f"training has {total}, of which model.warmup_epochs takes {hparams.warmup_epochs * per_epoch:g}"
+                )
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step over both streams on the same weights."""
         guidance = self.guidance(self.current_epoch + batch_idx / self.trainer.num_training_batches)
@@ -342,6 +358,8 @@ class GAIN(pl.LightningModule):
         num_weak = len(weak["image"])
 
         features = self._features(image, again=kept_batch_norm_statistics)  # (N, K, h, w)
+        if not features.requires_grad:  # all their weights are frozen
+            features.requires_grad_()
         logits = self.backbone.head(features)  # (N, C)
         hparams = self.hparams
         target = label / self.amount_unit if hparams.task == "regression" else label
@@ -393,6 +411,7 @@ class GAIN(pl.LightningModule):
         hparams = self.hparams
         attention = resize_maps(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
         erased = erase(image[pairs.image], soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega))
+        erased = erased.to(image.dtype)  # maps are float32, where all of the network may be less
         if not len(erased):
             erased_logits = erased.new_zeros(0, len(hparams.class_names))
         else:

@@ -1,12 +1,32 @@
-"""The benchmarks say what they are before they start."""
+"""The benchmarks say what they are before they start, and compare like with like."""
 
+import argparse
+import importlib.util
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
+
+
+def load(stem):
+    """A benchmark as a module."""
+    path = next(path for path in SCRIPTS if path.stem == stem)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def step_settings(**changes):
+    settings = {"backbone": "tiny_cnn", "labels": 1.5, "batch": 2, "image_size": 32, "device": "cpu"}
+    flags = dict.fromkeys(("compile", "checkpoint", "default_malloc", "loop_keeps_memory"), False)
+    return argparse.Namespace(**{**settings, **flags, "precision": "float32", **changes})
 
 
 @pytest.mark.parametrize("script", [path for path in SCRIPTS if path.stem in ("bench", "startup")])
@@ -17,3 +37,64 @@ def test_a_benchmark_asked_for_help_measures_nothing(script, word, status):
     )
     assert process.returncode == status
     assert "usage: " in process.stdout + process.stderr
+
+
+@pytest.mark.parametrize("variant", ["plain", "gain_ext_second_order", "per_class_loop"])
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
+def test_every_variant_computes_in_the_precision_asked_for(variant, precision, dtype):
+    bench = load("step").Bench(step_settings(precision=precision, default_malloc=True))
+    seen = []
+    conv = next(layer for layer in bench.module.modules() if isinstance(layer, torch.nn.Conv2d))
+    conv.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    bench.step(variant)
+    assert set(seen) == {dtype}
+
+
+@pytest.mark.parametrize(("variant", "keeps"), [("plain", 1), ("per_class_loop", 0)])
+def test_memory_is_measured_in_the_setting_that_times_are(variant, keeps, monkeypatch):
+    step, calls = load("step"), []
+    monkeypatch.setattr(step, "keep_freed_memory", lambda: calls.append(1))
+    assert step._peak_of(variant, step_settings()) > 0
+    assert len(calls) == keeps
+
+
+def test_others_make_every_image_s_map_in_one_call_a_rank():
+    """And the same maps as ours, which ``differences`` refuses to be otherwise."""
+    pytest.importorskip("pytorch_grad_cam")
+    pytest.importorskip("captum")
+    maps = load("maps")
+    backbone = maps.build_backbone("tiny_cnn", 3).eval()
+    image = torch.randn(3, 3, 32, 32)
+    label = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 1]])
+    assert set(maps.differences(backbone, image, label)) == {"difference_grad-cam", "difference_captum"}
+    passes = []
+    backbone.features.register_forward_hook(lambda layer, inputs, output: passes.append(len(output)))
+    for method in (maps.with_grad_cam, maps.with_captum):
+        passes.clear()
+        method(backbone, image, label)
+        assert passes == [3, 2, 1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads processes from /proc")
+def test_a_soak_that_fails_leaves_no_training_behind(monkeypatch):
+    soak, pids = load("soak"), []
+
+    def look(pid, run):
+        pids.append(pid)
+        raise FileNotFoundError("gone")
+
+    monkeypatch.setattr(soak, "look", look)
+    config = Path(__file__).parent.parent / "experiments" / "shapes" / "gain_ext.yaml"
+    small = [
+        "--data.num_train=8",
+        "--data.batch_size=4",
+        "--data.masked_batch_size=2",
+        "--data.num_val=2",
+        "--data.num_test=2",
+        "--data.num_biased=2",
+    ]
+    with pytest.raises(FileNotFoundError, match="gone"):
+        soak.watch(config, small, minutes=1, every=1)
+    time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)

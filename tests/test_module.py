@@ -3,6 +3,7 @@ import math
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -868,13 +869,51 @@ def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp
     assert trainer.global_step == 0
 
 
-def test_a_warm_up_as_long_as_the_training_warns(tmp_path):
+@pytest.mark.parametrize(
+    "limit", [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 3}, {"max_epochs": 9, "max_steps": 3}]
+)
+def test_a_warm_up_as_long_as_the_training_warns(tmp_path, limit):
     module = make_shapes_gain(am_weight=1.0, warmup_epochs=2)
-    trainer = make_trainer(tmp_path, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
-    with pytest.warns(
-        UserWarning, match="guidance never begins: the warm-up takes 2 epochs and the training 2"
-    ):
+    trainer = make_trainer(tmp_path, limit_train_batches=2, limit_val_batches=0, **limit)
+    message = r"guidance never begins: model.warmup_epochs is 2 and the training has \d batches, 2 an epoch"
+    with pytest.warns(UserWarning, match=message):
         trainer.fit(module, datamodule=make_shapes(mask_budget=0))
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("every", [1, 3, 4, 5, 8, 11, 16])
+@pytest.mark.parametrize(
+    "limit", [{"max_epochs": 3}, {"max_epochs": 3, "max_steps": 5}, {"max_epochs": None, "max_steps": 3}]
+)
+def test_a_training_in_which_mining_has_no_turn_warns(every, warmup, limit, recwarn):
+    """The oracle asks every batch."""
+    module = make_gain(am_weight=1.0, am_every=every, warmup_epochs=warmup)
+    batches = limit.get("max_steps", 6) * 2 if "max_steps" in limit else 12
+    guided = [n for n in range(batches) if module.guidance(n / 4) > 0]
+    mined = [n for n in guided if (n + 1) % every == 0]
+    module._trainer = SimpleNamespace(
+        **{"max_steps": -1, **limit}, num_training_batches=4, accumulate_grad_batches=2
+    )
+    module.on_train_start()
+    told = " ".join(str(warning.message) for warning in recwarn)
+    assert ("guidance never begins" in told) == (not guided)
+    assert ("S_am will never run" in told) == bool(guided and not mined)
+
+
+def test_frozen_features_can_be_guided(batches):
+    """Their head learns still, from second-order maps too."""
+    module = make_gain(am_weight=1.0)
+    module.backbone.features.requires_grad_(False)
+    module.losses(*batches, 1.0)["loss"].backward()
+    assert all(parameter.grad is not None for parameter in module.backbone.head.parameters())
+
+
+def test_a_network_all_in_bfloat16_takes_guided_steps(batches):
+    module = make_gain(am_weight=1.0, ext_weight=1.0).to(torch.bfloat16)
+    weak, masked = ({**stream, "image": stream["image"].to(torch.bfloat16)} for stream in batches)
+    terms = module.losses(weak, masked, 1.0)
+    terms["loss"].backward()
+    assert all(term.isfinite() for term in terms.values())
 
 
 # Levers of cost -------------------------------------------------------------------------------------------
