@@ -5,13 +5,18 @@ from torch import Tensor, nn
 
 from gain_lightning.backbones import Backbone, build_backbone
 
-FIELD = 96  # dilation of the head times the stride of the map, pixels: 12 x 8 as published
+FIELD = 12 * 8 / 321  # dilation of the head times the stride of the map, as published, in widths of the image
 WIDTHS = {"vgg16": 1024}  # of the head's two hidden layers
 OTHER_WIDTH = 256
 
 
 def build_largefov(
-    name: str, num_classes: int, *, weights: str = "none", output_stride: int | None = None
+    name: str,
+    num_classes: int,
+    *,
+    weights: str = "none",
+    output_stride: int | None = None,
+    image_size: int = 321,
 ) -> Backbone:
     """Build the network: images to a score map with one channel a class, and the background first.
 
@@ -25,6 +30,8 @@ def build_largefov(
         num_classes: C, without the background.
         weights: Of the backbone: ``none``, ``default``, or a path.
         output_stride: Pixels per cell of the map; vgg16 has 8.
+        image_size: Side of the images it is to be trained on, pixels. The head's dilation follows it, so that
+            smaller pictures are seen with the published field of view relative to their size.
 
     Returns:
         ``features`` and ``head`` as of every backbone; ``head`` gives scores ``(N, 1 + C, h, w)``.
@@ -47,7 +54,7 @@ def build_largefov(
         base = build_backbone(name, num_classes, weights=weights, output_stride=output_stride)
         stride, before = _stride(base.features), []
     channels, width = _channels(base.features), WIDTHS.get(name, OTHER_WIDTH)
-    dilation = max(round(FIELD / stride), 1)
+    dilation = max(round(FIELD * image_size / stride), 1)
     fc6 = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
     fc7 = nn.Conv2d(width, width, 1)
     fc8 = nn.Conv2d(width, 1 + num_classes, 1)

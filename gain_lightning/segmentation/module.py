@@ -75,7 +75,9 @@ class SEC(pl.LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
-        self.backbone = build_largefov(backbone, num_classes, weights=weights, output_stride=output_stride)
+        self.backbone = build_largefov(
+            backbone, num_classes, weights=weights, output_stride=output_stride, image_size=image_size
+        )
         names = class_names if score_classes is None else score_classes
         self.scored = [0, *(class_names.index(name) + 1 for name in names)]
         self.val_confusion = _confusion(num_classes)

@@ -137,7 +137,10 @@ class Chain:
         if not score.is_file():
             masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
             self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
-        self._fit(sec, [*self._sec_words(), f"--data.cues={cues}"])
+        words = [*self._sec_words(), f"--data.cues={cues}"]
+        if self.is_subset and not published:  # a few epochs are too short to start from ImageNet, as SEC does
+            words.append(f"--model.weights={classifier / 'checkpoints' / 'last.ckpt'}")
+        self._fit(sec, words)
         first = _read(classifier / "summary.json").get("metrics", {})
         last = _read(sec / "summary.json")["metrics"]
         cue = _read(score)["mean"]

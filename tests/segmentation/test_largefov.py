@@ -55,9 +55,12 @@ def test_weights_come_from_vgg_and_a_part_of_its_fully_connected_layers(vgg):
     assert fc8.bias.tolist() == [0] * 21
 
 
-@pytest.mark.parametrize(("name", "stride", "dilation"), [("tiny_cnn", 8, 12), ("resnet18", 32, 3)])
-def test_any_backbone_has_the_same_field_of_view(name, stride, dilation):
-    net = build_largefov(name, 4).eval()
+@pytest.mark.parametrize(
+    ("name", "stride", "size", "dilation"),
+    [("tiny_cnn", 8, 321, 12), ("resnet18", 32, 321, 3), ("tiny_cnn", 8, 160, 6), ("resnet18", 32, 64, 1)],
+)
+def test_any_backbone_has_the_same_field_of_view_at_any_size(name, stride, size, dilation):
+    net = build_largefov(name, 4, image_size=size).eval()
     fc6 = next(layer for layer in net.head if isinstance(layer, nn.Conv2d))
     assert fc6.dilation == (dilation, dilation)
     with torch.no_grad():

@@ -60,6 +60,8 @@ def test_stages_run_in_turn_and_once(tmp_path, configs, capfd):
     )
     assert classifier["num_masked"] == 3
     assert sec["method"] == "sec_gain_ext_3"
+    config = yaml.safe_load((folder / "sec" / "config.yaml").read_text())
+    assert config["model"]["weights"].endswith("gain_ext_3-0/classifier/checkpoints/last.ckpt")
     (row,) = csv.DictReader((out / "table.csv").open())
     assert float(row["mIoU CRF"]) == sec["metrics"]["test/miou_crf"]
     assert float(row["mean AP"]) == classifier["metrics"]["test/mean_ap"]
