@@ -68,6 +68,17 @@ class FiniteGuard(pl.Callback):
             f"{', '.join(ids)}. The last good checkpoint is kept; try a lower learning rate or smaller weights"
         )
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the last good checkpoint from one whose weights are not finite."""
+        for name, tensor in checkpoint["state_dict"].items():
+            if not torch.isfinite(tensor).all():
+                raise FloatingPointError(
+                    f"the weights {name} are not finite after step {trainer.global_step}. The last good checkpoint "
+                    "is kept; look at the optimizer's settings"
+                )
+
 
 class ZeroMaps(pl.Callback):
     """Logs which share of an epoch's maps was zero everywhere, and warns of many: such a map guides nothing."""
@@ -88,7 +99,12 @@ class ZeroMaps(pl.Callback):
         """Log the share, of this process."""
         if self.num_maps:
             share = float(self.num_zero) / self.num_maps
-            pl_module.log("train/zero_maps", share, rank_zero_only=True)
+            pl_module.log("train/zero_maps", share, rank_zero_only=True, logger=False)
+            for logger in trainer.loggers:  # before the checkpoint that counts this epoch as done
+                logger.log_metrics(
+                    {"train/zero_maps": share, "epoch": trainer.current_epoch}, step=trainer.global_step - 1
+                )
+                logger.save()
             if share > MOST_ZERO:
                 rank_zero_warn(
                     f"{int(self.num_zero)} of {self.num_maps} attention maps of epoch {trainer.current_epoch} were "

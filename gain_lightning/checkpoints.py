@@ -71,6 +71,19 @@ def _moved(value: Any, old: str, new: str) -> Any:
     )
 
 
+def newest_checkpoint(folder: Path) -> Path:
+    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another checkpoint of the folder is of a later step."""
+    last, steps = folder / "last.ckpt", {}
+    for path in folder.glob("*.ckpt"):
+        try:
+            steps[path] = read_checkpoint(path)["global_step"]
+        except ValueError:
+            steps[path] = -1
+    if steps.get(last) == -1:
+        return last  # to be refused by name
+    return max(steps, key=lambda path: (steps[path], path == last), default=last)
+
+
 def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
     """A checkpoint's content on the CPU, its tensors not read before they are used.
 

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
-from gain_lightning.yaml_files import read_config
+from gain_lightning.yaml_files import read_config, refuse_key_twice
 
 
 def trains_on_cues(argv: list[str]) -> bool:
@@ -39,6 +41,16 @@ _UNKNOWN = re.compile(
     r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
     r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>[A-Z]\w+)"
 )
+
+
+def _load_yaml(text: str) -> Any:
+    """The reader of jsonargparse, of files and of values, without its patience for a key that comes twice."""
+    refuse_key_twice(text)
+    return _lenient(text)
+
+
+_lenient = get_loader("yaml")
+set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
 class ConfigParser(LightningArgumentParser):

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
-from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
+from gain_lightning.checkpoints import WholeCheckpoints, check_fits, newest_checkpoint, read_checkpoint
 from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
@@ -114,6 +114,7 @@ class ExperimentCLI(LightningCLI):
         for key in ("data", "trainer"):
             config[key] = expand_home(config[key])
         config["model"] = hide_home(config["model"])  # checkpoints keep it
+        _check_trainer_settings(config["trainer"])
         self.run_dir = self._run_dir(config).expanduser()
         config["run_dir"] = str(self.run_dir)
         config["trainer"]["default_root_dir"] = str(self.run_dir)
@@ -133,12 +134,11 @@ class ExperimentCLI(LightningCLI):
             raise FileExistsError(
                 f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
             )
-        (self.run_dir / "metrics.csv").unlink(missing_ok=True)
 
     def _checkpoint(self, ckpt_path: str) -> Path:
         """The file to resume from, or to score; a training resumes from its own run alone."""
         folder = self.run_dir / "checkpoints"
-        path = folder / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path).expanduser()
+        path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
                 f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run"
@@ -182,6 +182,7 @@ class ExperimentCLI(LightningCLI):
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
         callbacks = _as_list(config.get("callbacks"))
         self.record = RunRecord(self.run_dir)
+        self.record.is_resumed = self.subcommand == "fit" and bool(self.config["fit"]["ckpt_path"])
         self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
         kwargs["callbacks"] = [
             *callbacks,
@@ -195,7 +196,9 @@ class ExperimentCLI(LightningCLI):
         plugins = _as_list(config.get("plugins"))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, WholeCheckpoints()]
-        own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        own = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+        for callback in own:
+            self._keep_here(callback)
         if not own and config.get("enable_checkpointing") is not False:
             kwargs["callbacks"].append(
                 ModelCheckpoint(
@@ -204,6 +207,7 @@ class ExperimentCLI(LightningCLI):
                     save_last=True,
                     save_top_k=1,
                     auto_insert_metric_name=False,
+                    save_on_train_epoch_end=True,  # where not every epoch is validated, too
                     enable_version_counter=False,
                 )
             )
@@ -211,6 +215,17 @@ class ExperimentCLI(LightningCLI):
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         return trainer
+
+    def _keep_here(self, callback: ModelCheckpoint) -> None:
+        """A ModelCheckpoint of the config writes into the run's folder, and ``last`` is the newest."""
+        folder = self.run_dir / "checkpoints"
+        if callback.dirpath is not None and Path(callback.dirpath).resolve() != folder.resolve():
+            raise ValueError(
+                f"ModelCheckpoint.dirpath is {callback.dirpath}, expected none: checkpoints lie in their run's folder, "
+                f"{folder}, where --ckpt_path last finds them"
+            )
+        callback.dirpath = str(folder)
+        callback._enable_version_counter = False
 
     def after_fit(self) -> None:
         """Score the test sets with the weights that training ended with."""
@@ -234,7 +249,7 @@ class ExperimentCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print_scores(scores)
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            print(f"run folder: {self.run_dir}")
+            print(f"run folder: {hide_home(str(self.run_dir))}")
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -257,6 +272,19 @@ class _SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+def _check_trainer_settings(trainer: Any) -> None:
+    """Refuse what Lightning takes without a word, or trips over later."""
+    for key, least, what in (
+        ("accumulate_grad_batches", 1, "an integer from 1 on"),
+        ("gradient_clip_val", 0, "a number from 0 on"),
+    ):
+        value = trainer.get(key)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise ValueError(f"trainer.{key} is {value}, expected {what}")
+    if trainer.get("limit_train_batches") == 0:
+        raise ValueError("trainer.limit_train_batches is 0, expected some: nothing would be trained")
 
 
 def print_scores(results: list[dict[str, float]]) -> None:

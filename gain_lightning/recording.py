@@ -57,9 +57,22 @@ class MetricsFile(CSVLogger):
         keys = self.experiment.metrics_keys
         write_atomically(path, csv_text(keys, ([row[key] for key in keys] for row in rows)))
 
+    def begin_anew(self) -> None:
+        """Forget all rows, of a run that never got through an epoch."""
+        self._experiment = None
+        Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE).unlink(missing_ok=True)
+
 
 class _ContinuedWriter(ExperimentWriter):
-    """Lightning's writer deletes what it finds; this one goes on."""
+    """Lightning's writer deletes what it finds; this one goes on, and a kill leaves its rows."""
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        write_atomically(
+            path, csv_text(fieldnames, ([row.get(key, "") for key in fieldnames] for row in rows))
+        )
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -84,6 +97,7 @@ class RunRecord(pl.Callback):
         self.test_follows = False  # a training is finished once it is tested
         self.is_fitted = False  # and the test that follows is not over
         self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
+        self.is_resumed = False  # then the last validation may have been before
 
     def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
         self.summary.update(changes)
@@ -115,7 +129,9 @@ class RunRecord(pl.Callback):
                 },
                 "device": device_name(trainer),
             }
-            self._write(trainer, state="running", **facts, metrics={}, wall_time_s=self.spent_before)
+            kept = earlier.get("metrics", {}) if self.is_resumed else {}
+            kept = {key: value for key, value in kept.items() if key.startswith("val/")}
+            self._write(trainer, state="running", **facts, metrics=kept, wall_time_s=self.spent_before)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                     logger.experiment.config.update({"run": facts}, allow_val_change=True)
@@ -125,10 +141,17 @@ class RunRecord(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue the metrics where the checkpoint stands; short epochs log the loss once at least."""
         trainer.log_every_n_steps = min(trainer.log_every_n_steps, int(trainer.num_training_batches) or 1)
-        if trainer.global_step and trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             for logger in trainer.loggers:
-                if isinstance(logger, MetricsFile):
+                if isinstance(logger, MetricsFile) and trainer.global_step:
                     logger.drop_from(trainer.global_step)
+                elif isinstance(logger, MetricsFile):
+                    logger.begin_anew()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the scores of a validation, for a resume that has none of its own."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._note_scores(trainer)
 
     def _note_scores(self, trainer: pl.Trainer, **changes: Any) -> None:
         metrics = dict(self.summary.get("metrics", {}))

@@ -45,6 +45,8 @@ class ExactResume(pl.Callback):
         """Listen; Lightning calls who listened before it."""
         if stage == "fit" and threading.current_thread() is threading.main_thread():
             self._earlier = signal.signal(signal.SIGTERM, self._note)
+            # Lightning's own speaks to the other ranks from inside the handler, in the midst of their collectives
+            trainer._signal_connector._sigterm_notifier_fn = self._note
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """As it was."""

@@ -1,5 +1,6 @@
 """YAML that people write, read strictly."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ class _StrictLoader(yaml.SafeLoader):
                 line = node.value[place][0].start_mark.line + 1
                 raise ValueError(f"line {line}: key {name!r} comes twice")
         return super().construct_mapping(node, deep)
+
+
+def refuse_key_twice(text: str) -> None:
+    r"""Look at YAML that another reader reads.
+
+    Raises:
+        ValueError: If a key comes twice in one mapping.
+
+    Example:
+        >>> refuse_key_twice("sigma: 0.3\nsigma: 0.7")
+        Traceback (most recent call last):
+        ValueError: line 2: key 'sigma' comes twice
+    """
+    with contextlib.suppress(yaml.YAMLError):  # the other reader's business
+        yaml.load(text, _StrictLoader)  # noqa: S506, a SafeLoader
 
 
 def read_mapping(text: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ STEPS = 6  # an epoch
 
 
 class Killed(ExactResume):
-    """Dies in a step, after its backward pass; in a validation; or while a checkpoint is written."""
+    """Dies in a step, after its backward pass; in a validation; while a checkpoint is written, or right after."""
 
     place, at = "", -1
 
@@ -44,6 +44,18 @@ def die_at_save(number):
     os.fsync = fsync
 
 
+def die_after_saving():
+    """Die as soon as last.ckpt is the new one."""
+    real = os.replace
+
+    def replace(source, target):
+        real(source, target)
+        if Path(target).name == "last.ckpt":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = replace
+
+
 def train(words, place="", at=-1):
     """In a child; returns how it ended."""
     child = os.fork()
@@ -51,6 +63,8 @@ def train(words, place="", at=-1):
         Killed.place, Killed.at = place, at
         if place == "saving":
             die_at_save(at)
+        if place == "saved":
+            die_after_saving()
         os._exit(main(words))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -66,7 +80,9 @@ def main_script(folder, words):
     for kill in range(20):
         saved = torch.load(last, weights_only=True)["global_step"] if last.is_file() else 0
         resume = ["--ckpt_path=last"] if last.is_file() else []
-        if kill % 2:  # one epoch on, so that all twenty find a training that has not ended
+        if kill == 0:
+            place, at = "saved", 0
+        elif kill % 2:  # one epoch on, so that all twenty find a training that has not ended
             place, at = "step", saved + STEPS + draw.randrange(STEPS)
         else:
             place = draw.choice(["step", "step", "validation", "saving"])

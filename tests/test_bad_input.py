@@ -221,6 +221,12 @@ SETTINGS = {
     "share above 1": (["--data.val_fraction=2"], r"data\.val_fraction is 2"),
     "negative rate": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=-1"], r"-1"),
     "rate of nan": (["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=.nan"], r"nan"),
+    "half precision": (["--trainer.precision=16-true", "--model.am_weight=1"], r"trainer\.precision is 16-true: gradients of gradients"),
+    "gradients of no batch": (["--trainer.accumulate_grad_batches=0"], r"trainer\.accumulate_grad_batches is 0, expected"),
+    "clipped below zero": (["--trainer.gradient_clip_val=-1"], r"trainer\.gradient_clip_val is -1"),
+    "clipped at nan": (["--trainer.gradient_clip_val=.nan"], r"trainer\.gradient_clip_val is nan, expected"),
+    "no training at all": (["--trainer.limit_train_batches=0"], r"trainer\.limit_train_batches is 0"),
+    "checkpoints elsewhere": (["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/scratch"], r"ModelCheckpoint\.dirpath is /scratch, expected none"),
     "precision of 17 bit": (["--trainer.precision=17"], r"trainer\.precision is '17', expected .*'bf16-mixed'"),
     "negative seed": (["--seed_everything=-1"], r"-1"),
     "seed in words": (["--seed_everything=lucky"], r"seed_everything is 'lucky', expected bool or int"),
@@ -237,6 +243,24 @@ def test_unfit_setting_is_refused(folder, case, tmp_path, capsys):
         ["fit", *_data(folder), *QUICK, f"--run_dir={tmp_path / 'run'}", *arguments], message, folder, capsys
     )
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("key", ["model", "trainer"])
+def test_a_key_twice_in_a_part_of_the_config_is_refused(folder, key, tmp_path, capsys):
+    text = {"model": "sigma: 0.3\nsigma: 0.7\n", "trainer": "max_epochs: 1\nmax_epochs: 0\n"}[key]
+    (tmp_path / "part.yaml").write_text(text)
+    arguments = [f"--{key}={tmp_path / 'part.yaml'}", *_data(folder), *QUICK, f"--run_dir={tmp_path / 'run'}"]
+    _assert_refused(["fit", *arguments], "line 2: key '.*' comes twice", folder, capsys)
+
+
+@pytest.mark.parametrize("words", [["--model.sigma=2"], ["--data.val_fraction=2"]])
+def test_a_refused_setting_leaves_the_metrics_of_the_run_that_was_there(folder, words, tmp_path, capsys):
+    """Of a training killed before its first checkpoint."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("epoch,step,train/loss\n0,0,1.5\n")
+    arguments = ["fit", *_data(folder), *QUICK, f"--run_dir={tmp_path / 'run'}"]
+    _assert_refused([*arguments, *words], words[0].split("=")[0].rpartition(".")[2], folder, capsys)
+    assert (tmp_path / "run" / "metrics.csv").read_text().count("1.5") == 1
 
 
 CONFIGS = {

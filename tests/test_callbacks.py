@@ -14,6 +14,7 @@ from gain_lightning.module import GAIN
 class Trainer:
     current_epoch, global_step, precision, world_size = 3, 70, "32-true", 1
     callback_metrics = {"train/loss_am": torch.tensor(0.5)}
+    loggers = ()
 
 
 BATCH = {"weak": {"id": ["cat_1", "dog_2"]}, "masked": {"id": ["cow_3"]}}
@@ -90,6 +91,14 @@ def test_many_maps_that_are_zero_everywhere_are_counted_and_said():
         after.on_train_epoch_end(Trainer(), module)
     after.on_train_epoch_end(Trainer(), module)
     assert module.values == [("train/zero_maps", 0.6)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_never_become_the_last_checkpoint(value):
+    state = {"good": torch.ones(2), "bad": torch.tensor([1.0, value])}
+    with pytest.raises(FloatingPointError, match="the weights bad are not finite after step 70"):
+        FiniteGuard().on_save_checkpoint(Trainer(), None, {"state_dict": state})
+    FiniteGuard().on_save_checkpoint(Trainer(), None, {"state_dict": {"good": torch.ones(2)}})
 
 
 def test_a_module_counts_its_zero_maps():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gain_lightning.checkpoints import WholeCheckpoints
+from gain_lightning.checkpoints import WholeCheckpoints, newest_checkpoint
 from gain_lightning.cli import main
 from gain_lightning.resume import ExactResume
 
@@ -86,3 +86,23 @@ def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
     assert list(found["ModelCheckpoint"]["best_k_models"]) == [f"{after}/epoch_3.ckpt"]
     assert found["Other"]["own"] == (".", "./a", f"{after}/b")
     assert found["Other"]["paths"] == [f"{after}/a", f"{before}hand/b", "/elsewhere", 3]
+
+
+@pytest.mark.parametrize(
+    ("steps", "newest"),
+    [
+        ({"last": 12, "epoch_001": 12}, "last"),
+        ({"last": 2, "epoch_001": 12}, "epoch_001"),  # a ModelCheckpoint of the user's, after a SIGTERM
+        ({"epoch_000": 6, "epoch_001": 12}, "epoch_001"),
+        ({}, "last"),
+    ],
+)
+def test_last_means_the_newest(tmp_path, steps, newest):
+    for name, step in steps.items():
+        state = {"state_dict": {}, "hyper_parameters": {}, "global_step": step}
+        torch.save(state, tmp_path / f"{name}.ckpt")
+    assert newest_checkpoint(tmp_path) == tmp_path / f"{newest}.ckpt"
+    (tmp_path / "epoch_009.ckpt").write_bytes(b"cut")
+    assert newest_checkpoint(tmp_path) == tmp_path / (f"{newest}.ckpt" if steps else "epoch_009.ckpt")
+    (tmp_path / "last.ckpt").write_bytes(b"cut")
+    assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"  # and is refused by name

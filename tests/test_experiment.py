@@ -166,6 +166,18 @@ def test_a_run_that_is_stopped_in_its_test_is_not_finished_and_resumes(run_dir, 
     assert {key: summary["metrics"][key] for key in scores} == scores
 
 
+def test_maps_are_counted_in_every_run(run_dir):
+    assert [row["train/zero_maps"] for row in rows(run_dir / "metrics.csv") if row["train/zero_maps"]]
+
+
+def test_a_rate_without_end_leaves_no_checkpoint_of_it(tmp_path, capsys):
+    """One step an epoch, after which every weight is nan."""
+    rate = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=.inf", "--data.num_train=32"]
+    assert main(["fit", *CONFIG, *SMALL, *rate, f"--run_dir={tmp_path / 'run'}"]) == 1
+    assert "not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("checkpoints/*.ckpt"))
+
+
 def test_a_run_is_never_overwritten(run_dir, capsys):
     assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(run_dir)]) == 1
     assert "already holds a run" in capsys.readouterr().err

@@ -13,6 +13,7 @@ def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monke
     with contextlib.suppress(OSError):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def write_often(path, letter):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 
+import pytest
 import torch
 
 from gain_lightning import recording
@@ -17,6 +18,33 @@ def test_metrics_file_goes_on_where_another_process_left_it(tmp_path):
     second.save()
     lines = (tmp_path / "metrics.csv").read_text().split()
     assert lines == ["a,b,c,step", "1.0,,,0", "2.0,5.0,,1", "3.0,,7.0,2"]
+
+
+def test_a_kill_while_columns_are_added_leaves_the_rows(tmp_path, monkeypatch):
+    first = MetricsFile(tmp_path)
+    first.log_metrics({"a": 1.0}, step=0)
+    first.save()
+    before = (tmp_path / "metrics.csv").read_text()
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        first.log_metrics({"b": 5.0}, step=1)
+    assert (tmp_path / "metrics.csv").read_text() == before
+
+
+def test_a_run_begun_anew_has_no_old_rows_and_no_old_columns(tmp_path):
+    old = MetricsFile(tmp_path)
+    old.log_metrics({"a": 1.0}, step=0)
+    old.save()
+    new = MetricsFile(tmp_path)
+    assert new.experiment.metrics_keys == ["a", "step"]
+    new.begin_anew()
+    new.log_metrics({"b": 2.0}, step=0)
+    new.save()
+    assert (tmp_path / "metrics.csv").read_text().split() == ["b,step", "2.0,0"]
 
 
 def test_drop_from_forgets_what_a_resumed_run_logs_again(tmp_path):

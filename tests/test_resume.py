@@ -1,5 +1,6 @@
 """A training that is stopped or killed ends as the one that never was: weights, metrics and steps to the bit."""
 
+import contextlib
 import csv
 import json
 import os
@@ -7,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 from gain_lightning import backbones
+from gain_lightning.checkpoints import newest_checkpoint
 from gain_lightning.cli import main
 from gain_lightning.resume import REQUEUE, ExactResume, random_state, set_random_state
 from gain_lightning.studies import sweep
@@ -32,12 +35,13 @@ STEPS = 6  # an epoch
 
 
 STOPPED = """
-import os, sys
+import os, sys, time
 from gain_lightning import resume
 from gain_lightning.cli import main
 
 class Told(resume.ExactResume):  # the second process alone
     def on_before_backward(self, trainer, pl_module, loss):
+        time.sleep(float(os.environ.get("SECONDS_A_STEP", 0)))
         if trainer.global_step == int(os.environ["STOP_AT"]) and trainer.global_rank == 1:
             self.is_told = True
 
@@ -185,27 +189,79 @@ def test_training_killed_twenty_times_goes_on_to_the_bit(tmp_path, workers):
 
 
 def test_two_processes_stop_after_the_same_step(tmp_path):
-    """One of them is told; both save and end, and go on to the bit."""
+    """One of them is told, or a signal reaches both at any moment; both save and end, and go on to the bit."""
 
-    def run(name, stop_at, *more):
+    def start(name, stop_at, *more, seconds_a_step=0.0):
         ranks = ["--trainer.devices=2", "--trainer.strategy=ddp", "--model.freeze_batch_norm=true"]
         words = ["fit", *CONFIG, *SMALL, *ranks, f"--run_dir={tmp_path / name}", *more]
         environment = {**os.environ, "STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, str(tmp_path / "stopped.py"), *words],
-            env=environment,
-            capture_output=True,
-            timeout=300,
+            env={**environment, "SECONDS_A_STEP": str(seconds_a_step)},
+            stdout=subprocess.DEVNULL,
+            stderr=(tmp_path / "stderr.txt").open("w"),
+            start_new_session=True,
         )
+
+    def run(*words):
+        process = start(*words)
+        process.wait(timeout=300)
+        return process
 
     (tmp_path / "stopped.py").write_text(STOPPED)
     assert run("whole", -1).returncode == 0
     stopped = run("stopped", 1)
-    assert stopped.returncode == REQUEUE, stopped.stderr[-2000:]
+    assert stopped.returncode == REQUEUE, (tmp_path / "stderr.txt").read_text()[-2000:]
     saved = torch.load(tmp_path / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert run("stopped", -1, "--ckpt_path=last").returncode == 0
     assert_equal(what_is_left(tmp_path / "stopped"), what_is_left(tmp_path / "whole"))
+
+    metrics, resume = tmp_path / "told" / "metrics.csv", []
+    for num_lines in (2, 6):
+        told = start("told", -1, *resume, seconds_a_step=0.3)
+        try:
+            while told.poll() is None and not (
+                metrics.is_file() and len(metrics.read_text().splitlines()) >= num_lines
+            ):
+                time.sleep(0.05)
+            time.sleep(random.uniform(0, 0.6))
+            os.killpg(told.pid, signal.SIGTERM)
+            assert told.wait(timeout=120) == REQUEUE, (tmp_path / "stderr.txt").read_text()[-2000:]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(told.pid, signal.SIGKILL)
+        resume = ["--ckpt_path=last"]
+    assert run("told", -1, *resume).returncode == 0
+    assert_equal(what_is_left(tmp_path / "told"), what_is_left(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("stop", [{"at_step": 14}, {"in_validation_of": 1}])
+def test_epochs_that_are_not_validated_are_saved_too(tmp_path, monkeypatch, stop):
+    """Three epochs, of which the second alone is validated: the last checkpoint is the trained model."""
+    options = ["--trainer.check_val_every_n_epoch=2"]
+    assert fit(tmp_path / "whole", *options) == 0
+    assert what_is_left(tmp_path / "whole")[0]["global_step"] == 3 * STEPS
+    tell(monkeypatch, **stop)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "run", *options)
+    tell(monkeypatch)
+    assert fit(tmp_path / "run", *options, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "run"), what_is_left(tmp_path / "whole"))
+
+
+def test_a_model_checkpoint_of_the_user_s_keeps_last_the_newest(tmp_path, monkeypatch):
+    own = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.save_last=true"]
+    own += ["--trainer.callbacks.every_n_train_steps=4"]
+    resume = []
+    for step, saved in ((1, 2), (10, 11)):
+        tell(monkeypatch, at_step=step)
+        with pytest.raises(SystemExit):
+            fit(tmp_path / "run", *own, *resume)
+        checkpoints = tmp_path / "run" / "checkpoints"
+        assert not list(checkpoints.glob("*-v1.ckpt"))
+        assert torch.load(newest_checkpoint(checkpoints), weights_only=True)["global_step"] == saved
+        resume = ["--ckpt_path=last"]
 
 
 def test_a_sweep_knows_the_status_of_a_stopped_trial():

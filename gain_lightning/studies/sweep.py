@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gain_lightning.files import write_atomically
@@ -301,7 +301,9 @@ def is_database(storage: str) -> bool:
 def open_storage(storage: str) -> Any:
     """Optuna's storage of a journal file or a database URL."""
     if not is_database(storage):
-        return JournalStorage(JournalFileBackend(storage))
+        lock = JournalFileSymlinkLock(storage)
+        _cut_half_line(Path(storage), lock)
+        return JournalStorage(JournalFileBackend(storage, lock_obj=lock))
     try:
         return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
@@ -310,6 +312,19 @@ def open_storage(storage: str) -> Any:
         raise SweepError(
             f"{_without_password(storage)}: cannot be opened ({type(error).__name__})"
         ) from error
+
+
+def _cut_half_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
+    """Drop a last line without an end, which a full disk or a power cut left: the journal could not be read."""
+    if not journal.is_file():
+        return
+    lock.acquire()
+    try:
+        text = journal.read_bytes()
+        if not text.endswith(b"\n"):
+            os.truncate(journal, text.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _plan(trial: FrozenTrial) -> int:

@@ -277,6 +277,18 @@ def test_a_worker_joins(sweep_file, tmp_path):
     every_trial_once(out, 6)
 
 
+def test_half_a_line_at_the_journal_s_end_is_dropped(sweep_file, tmp_path):
+    """As a full disk or a power cut leaves it; the trials before it and after it count."""
+    path, out = sweep_file({"x": {"values": [1, 2, 3]}}), tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    whole = (out / "journal.log").read_bytes()
+    for half in (b'{"op_code": 5, "worker_id": "x', b"{"):
+        (out / "journal.log").write_bytes(whole + half)
+        assert main(["sweep", "worker", str(out)]) == 0
+        assert (out / "journal.log").read_bytes().startswith(whole)
+    every_trial_once(out, 3)
+
+
 def test_a_database_in_place_of_the_journal(sweep_file, tmp_path):
     path, out = sweep_file({"x": {"values": [1, 2, 3]}}), tmp_path / "out"
     url = f"sqlite:///{tmp_path / 'study.db'}"
