@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import gain_lightning.experiment
+from gain_lightning.checkpoints import newest_checkpoint
 from gain_lightning.cli import main
 from gain_lightning.resume import ExactResume
 
@@ -75,11 +76,12 @@ def main_script(folder, words):
     torch.set_num_threads(1)
     assert train([*words, f"--run_dir={folder / 'whole'}"]) == 0
     words = [*words, f"--run_dir={folder / 'killed'}"]
-    last = folder / "killed" / "checkpoints" / "last.ckpt"
+    checkpoints = folder / "killed" / "checkpoints"
     draw = random.Random(0)
     for kill in range(20):
-        saved = torch.load(last, weights_only=True)["global_step"] if last.is_file() else 0
-        resume = ["--ckpt_path=last"] if last.is_file() else []
+        newest = newest_checkpoint(checkpoints)
+        saved = torch.load(newest, weights_only=True)["global_step"] if newest.is_file() else 0
+        resume = ["--ckpt_path=last"] if newest.is_file() else []
         if kill == 0:
             place, at = "saved", 0
         elif kill % 2:  # one epoch on, so that all twenty find a training that has not ended

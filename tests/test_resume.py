@@ -175,7 +175,7 @@ def test_training_counted_in_steps_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_killed_twenty_times_goes_on_to_the_bit(tmp_path, workers):
     """`kill -9` inside steps, validations and savings, drawn at random, before the first checkpoint too."""
-    words = ["fit", *CONFIG, *SMALL, f"--data.num_workers={workers}", "--trainer.max_epochs=12"]
+    words = ["fit", *CONFIG, *SMALL, f"--data.num_workers={workers}", "--trainer.max_epochs=16"]
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("killed_twenty_times.py")), str(tmp_path), *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
