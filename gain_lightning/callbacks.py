@@ -139,10 +139,7 @@ class CostForecast(pl.Callback):
                 trainer.optimizers[0],
                 str(trainer.precision),
             )
-        except (
-            RuntimeError,
-            NotImplementedError,
-        ) as error:  # a network that needs the values, not the shapes
+        except RuntimeError as error:  # a network that needs the values, not the shapes
             rank_zero_warn(f"the cost of a step cannot be foreseen for this network: {error}")
             return
         if trainer.is_global_zero:
