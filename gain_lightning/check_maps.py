@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from gain_lightning.attention import Pairs, label_pairs, resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier
@@ -94,7 +95,9 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
         "random": torch.rand(len(attention), 1, *size, generator=generator),
         "mask": mask.unsqueeze(1).float(),
     }
-    areas = {name: _areas(model, image[pairs.image], kind, pairs, generator) for name, kind in kinds.items()}
+    areas = {
+        name: _areas(model, image[pairs.image], kind, pairs, generator, name) for name, kind in kinds.items()
+    }
     areas["mask"] = areas["mask"][:, mask.flatten(1).any(1)]
     return {
         "num_pairs": len(attention),
@@ -111,14 +114,17 @@ def _attend(model: GAIN, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
     return torch.cat([model.attend(*part)[1] for part in parts]), label_pairs(label)
 
 
-def _areas(model: GAIN, image: Tensor, maps: Tensor, pairs: Pairs, generator: torch.Generator) -> Tensor:
-    """Deletion and insertion, ``(2, P)``."""
+def _areas(
+    model: GAIN, image: Tensor, maps: Tensor, pairs: Pairs, generator: torch.Generator, name: str
+) -> Tensor:
+    """Deletion and insertion, ``(2, P)``; a terminal shows how far it has come."""
 
     @torch.no_grad()
     def predict(image: Tensor) -> Tensor:
         return model.scores(model(image))
 
-    parts = zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True)
+    parts = list(zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True))
+    parts = tqdm(parts, f"{name}: deletion, insertion", leave=False, disable=None)
     return torch.cat([torch.stack(deletion_and_insertion(predict, *part, generator)) for part in parts], 1)
 
 
