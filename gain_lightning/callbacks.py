@@ -1,6 +1,7 @@
 """Callbacks that watch a training: pictures of attention, a guard against non-finite steps, a forecast of cost."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,15 @@ class FiniteGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the last good checkpoint from one whose weights are not finite."""
-        for name, tensor in checkpoint["state_dict"].items():
+        self._look_at(checkpoint["state_dict"], trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Where no checkpoint was saved, too."""
+        self._look_at(pl_module.state_dict(), trainer)
+
+    @staticmethod
+    def _look_at(state: Mapping[str, Tensor], trainer: pl.Trainer) -> None:
+        for name, tensor in state.items():
             if not torch.isfinite(tensor).all():
                 raise FloatingPointError(
                     f"the weights {name} are not finite after step {trainer.global_step}. The last good checkpoint "

@@ -2,17 +2,22 @@
 
 import io
 import os
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from gain_lightning.home import map_strings
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.module import SEC
 
 _KEYS = ("state_dict", "hyper_parameters")
+_TRAINING = ("global_step", "epoch", "optimizer_states", "loops", "callbacks")  # of one that goes on
 _HERE = "{folder of this checkpoint}"  # in what callbacks keep
 
 
@@ -76,8 +81,8 @@ def newest_checkpoint(folder: Path) -> Path:
     last, steps = folder / "last.ckpt", {}
     for path in folder.glob("*.ckpt"):
         try:
-            steps[path] = read_checkpoint(path)["global_step"]
-        except ValueError:
+            steps[path] = int(read_checkpoint(path)["global_step"])
+        except (OSError, KeyError, TypeError, ValueError):  # a broken link, an export of others
             steps[path] = -1
     if steps.get(last) == -1:
         return last  # to be refused by name
@@ -98,7 +103,7 @@ def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
     try:
         checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
-        missing = [key for key in _KEYS if key not in checkpoint]
+        missing = [key for key in _KEYS if not isinstance(checkpoint.get(key), Mapping)]
     except Exception as error:  # whatever the reader trips over, the file is unfit
         raise _unfit(ckpt_path, error) from error
     if missing:
@@ -106,18 +111,53 @@ def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_fits(checkpoint: dict[str, Any], model: GAIN | SEC, ckpt_path: Path) -> None:
+def check_whole(checkpoint: dict[str, Any], ckpt_path: Path) -> None:
+    """Refuse a checkpoint with damage inside, or with weights that no training can have left.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` found.
+        ckpt_path: Its file.
+
+    Raises:
+        ValueError: If a part's checksum is wrong, or a weight is not finite.
+    """
+    if zipfile.is_zipfile(ckpt_path):
+        with zipfile.ZipFile(ckpt_path) as parts:
+            try:
+                broken = parts.testzip()
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise _unfit(ckpt_path, error) from error
+        if broken is not None:
+            raise ValueError(f"--ckpt_path {ckpt_path}: damaged, the checksum of its part {broken} is wrong")
+    for name, tensor in checkpoint["state_dict"].items():
+        if not isinstance(tensor, Tensor):
+            raise _unfit(ckpt_path, TypeError(f"{name} is no tensor but {type(tensor).__name__}"))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"--ckpt_path {ckpt_path}: the weights {name} are not finite")
+
+
+def check_fits(
+    checkpoint: dict[str, Any], model: GAIN | SEC, ckpt_path: Path, *, resumed: bool = False
+) -> None:
     """Refuse a checkpoint of other classes, whose scores would be given to these, or of another network.
 
     Args:
         checkpoint: What :func:`read_checkpoint` found.
         model: Where it is to be loaded.
-        ckpt_path: Its file, for messages.
+        ckpt_path: Its file.
+        resumed: A training is to go on from it.
 
     Raises:
         ValueError: If the checkpoint does not fit.
     """
-    classes = list(checkpoint["hyper_parameters"].get("class_names", ()))
+    check_whole(checkpoint, ckpt_path)
+    missing = [key for key in _TRAINING if key not in checkpoint] if resumed else []
+    if missing:
+        raise ValueError(
+            f"--ckpt_path {ckpt_path} has weights but no {missing[0]}, so that no training can go on from it: expected "
+            "a checkpoint that gain fit wrote, or --model.weights to start from these weights"
+        )
+    classes = list(checkpoint["hyper_parameters"].get("class_names") or ())
     if classes != list(model.hparams.class_names):
         raise ValueError(
             f"--ckpt_path {ckpt_path} is of the classes {', '.join(classes)}, but the data has "
@@ -147,6 +187,7 @@ def load_model(ckpt_path: Path) -> GAIN | SEC:
         FileNotFoundError, ValueError: As of :func:`read_checkpoint`.
     """
     checkpoint = read_checkpoint(ckpt_path)
+    check_whole(checkpoint, ckpt_path)
     try:
         hparams = {**checkpoint["hyper_parameters"], "weights": "none"}
         model = SEC(**hparams) if "crf_shrink" in hparams else GAIN(**hparams)

@@ -1,7 +1,6 @@
 """``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
 
 import itertools
-import json
 import math
 import os
 import time
@@ -16,7 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
-from gain_lightning.checkpoints import WholeCheckpoints, check_fits, newest_checkpoint, read_checkpoint
+from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
@@ -26,6 +25,7 @@ from gain_lightning.memory import keep_few_kernels, keep_freed_memory
 from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
 from gain_lightning.resume import ExactResume, Trainer
+from gain_lightning.run_folder import find_checkpoint, lock, refuse_other_settings, refuse_second_run
 from gain_lightning.wandb_server import end_wandb, prepare_wandb
 
 
@@ -45,7 +45,7 @@ def run_experiment(argv: list[str]) -> None:
         _run_cli(argv)
         failed = False
     except ValueError as error:
-        raise type(error)(explain(str(error))) from error
+        raise ValueError(explain(str(error))) from error
     finally:
         end_wandb(failed=failed)
 
@@ -119,36 +119,16 @@ class ExperimentCLI(LightningCLI):
         config["run_dir"] = str(self.run_dir)
         config["trainer"]["default_root_dir"] = str(self.run_dir)
         if self.subcommand == "fit" and not config.get("ckpt_path"):
-            self._start_anew()
+            refuse_second_run(self.run_dir)
         else:
-            config["ckpt_path"] = str(self._checkpoint(config.get("ckpt_path") or "last"))
+            path = find_checkpoint(self.run_dir, config.get("ckpt_path") or "last", self.subcommand)
+            config["ckpt_path"] = str(path)
+            if self.subcommand != "validate":
+                text = self._parser(self.subcommand).dump(hide_home(config), skip_unset=False)
+                refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger) and self.subcommand == "fit":
                 _prepare_logger(logger, self.run_dir, wandb_labels(config))
-
-    def _start_anew(self) -> None:
-        """Refuse to overwrite a run; one that never got through an epoch is begun again."""
-        summary = self.run_dir / "summary.json"
-        finished = summary.is_file() and json.loads(summary.read_text()).get("state") == "finished"
-        if finished or any(self.run_dir.glob("checkpoints/*.ckpt")):
-            raise FileExistsError(
-                f"{self.run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
-            )
-
-    def _checkpoint(self, ckpt_path: str) -> Path:
-        """The file to resume from, or to score; a training resumes from its own run alone."""
-        folder = self.run_dir / "checkpoints"
-        path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run"
-            )
-        if self.subcommand == "fit" and path.resolve().parent != folder.resolve():
-            raise ValueError(
-                f"--ckpt_path {path} belongs to another run than {self.run_dir}: expected a checkpoint of this "
-                "run to resume it, or --model.weights to start from another's weights"
-            )
-        return path
 
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
@@ -172,7 +152,10 @@ class ExperimentCLI(LightningCLI):
         super().instantiate_classes()
         ckpt_path = self.config[self.subcommand]["ckpt_path"]
         if ckpt_path:
-            check_fits(read_checkpoint(Path(ckpt_path)), self.model, Path(ckpt_path))
+            path, resumed = Path(ckpt_path), self.subcommand == "fit"
+            check_fits(read_checkpoint(path), self.model, path, resumed=resumed)
+        if self.subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            self.lock = lock(self.run_dir)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""

@@ -160,6 +160,7 @@ class GAIN(pl.LightningModule):
         self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
         self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)  # of the last step: zero everywhere, and all
+        self.logged: dict[str, Tensor | float] = {}  # every term where it was last computed in this epoch
         self.train()  # Lightning keeps the modes it finds
 
     @property
@@ -328,9 +329,22 @@ class GAIN(pl.LightningModule):
         num_batches = self.current_epoch * self.trainer.num_training_batches + batch_idx  # over all epochs
         mine = (num_batches + 1) % self.hparams.am_every == 0
         terms = self.losses(batch["weak"], batch.get("masked"), guidance, mine=mine)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
+        self.logged.update({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log_dict(self.logged, prog_bar=True)
         self.log("train/guidance", guidance)
         return terms["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        """The next epoch logs its own terms alone."""
+        self.logged = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is logged of terms that not every step computes."""
+        checkpoint["logged"] = {name: float(term) for name, term in self.logged.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on logging it."""
+        self.logged = dict(checkpoint.get("logged", {}))
 
     def losses(
         self, weak: dict[str, Any], masked: dict[str, Any] | None, guidance: float, *, mine: bool = True

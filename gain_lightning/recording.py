@@ -22,6 +22,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.home import without_home
+from gain_lightning.run_folder import read_summary
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
@@ -108,8 +109,7 @@ class RunRecord(pl.Callback):
         """Say that the run is running, before its first step."""
         if stage == "validate":  # prints its scores and leaves the run as it is
             return
-        path = self.run_dir / "summary.json"
-        earlier = json.loads(path.read_text()) if path.is_file() else {}
+        earlier = read_summary(self.run_dir)
         if stage != "fit":  # keep what the training left
             self.summary = self.summary or earlier
         data = trainer.datamodule
@@ -119,7 +119,7 @@ class RunRecord(pl.Callback):
             (self.run_dir / "error.txt").unlink(missing_ok=True)
             facts = {
                 "method": pl_module.method,
-                "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),
+                "seed": int(seed) if (seed := os.environ.get("PL_GLOBAL_SEED")) else None,
                 "accuracy_class": data.accuracy_class,
                 "num_masked": len(data.masked_ids),
                 "git_commit": git_commit(),
@@ -130,7 +130,7 @@ class RunRecord(pl.Callback):
                 "device": device_name(trainer),
             }
             kept = earlier.get("metrics", {}) if self.is_resumed else {}
-            kept = {key: value for key, value in kept.items() if key.startswith("val/")}
+            kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
             self._write(trainer, state="running", **facts, metrics=kept, wall_time_s=self.spent_before)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger) and trainer.is_global_zero:
@@ -168,6 +168,13 @@ class RunRecord(pl.Callback):
         """Training ended; a run that is killed in the test that follows is not finished."""
         self.is_fitted = self.test_follows and self.outcome == "finished"
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that is resumed and has nothing left to train is tested again: its rows of an earlier test go."""
+        if self.is_fitted and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.drop_from(trainer.global_step)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of a test; the last of its files, so that then all else is there."""

@@ -1,0 +1,217 @@
+"""One folder, one run: a second writer, other settings and other runs' scores are refused, and nothing is touched."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+from test_resume import STEPS, assert_equal, fit, tell, what_is_left
+
+from gain_lightning.cli import main
+from gain_lightning.resume import REQUEUE, ExactResume
+from gain_lightning.run_folder import lock
+
+
+@pytest.fixture(autouse=True)
+def no_run_folder_of_another_test(monkeypatch):
+    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gain"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert fit(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A finished run of the test's own."""
+    folder = tmp_path / "run"
+    for path in (path for path in trained.rglob("*") if path.is_file()):
+        copy = folder / path.relative_to(trained)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    return folder
+
+
+def again(folder, *more, verb="fit"):
+    return main([verb, f"--config={folder / 'config.yaml'}", f"--run_dir={folder}", *more])
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def assert_refused(run, words, message, capsys, verb="fit"):
+    before = contents(run)
+    capsys.readouterr()
+    assert again(run, *words, verb=verb) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"gain {verb}: error: ")
+    assert message in error
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_folder_has_one_writer(run, verb, capsys):
+    """Locked by another process, and free once that is killed."""
+    holder = f"import fcntl; file = open({str(run / '.lock')!r}, 'a'); fcntl.lockf(file, fcntl.LOCK_EX)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{holder}; print('locked', flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert other.stdout.readline() == b"locked\n"
+        assert_refused(run, ["--ckpt_path=last"], "is in use by another gain fit or gain test", capsys, verb)
+        assert again(run, "--ckpt_path=last", verb="validate") == 0  # writes nothing
+    finally:
+        other.kill()
+        other.wait()
+    lock(run).close()
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["--model.optimizer.lr=0.00001"], "model.optimizer.lr is 1e-05, but"),
+        (["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.1"], "torch.optim.SGD"),
+        (["--seed_everything=7"], "seed_everything is 7, but"),
+        (["--data.num_train=48"], "data.num_train is 48, but"),
+        (["--model.am_weight=3"], "was trained with 0.5"),
+    ],
+)
+def test_a_training_goes_on_as_it_began(run, words, key, capsys):
+    assert_refused(run, ["--ckpt_path=last", "--trainer.max_epochs=4", *words], key, capsys)
+
+
+def test_a_training_may_go_on_longer_and_with_other_loaders(run):
+    assert again(run, "--ckpt_path=last", "--trainer.max_epochs=4", "--data.num_workers=1") == 0
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4 * STEPS
+
+
+@pytest.mark.parametrize("words", [["--data.num_test=3"], ["--data.bias=0.1"], ["--model.sigma=0.3"]])
+def test_scores_of_other_settings_do_not_replace_a_run_s(run, words, capsys):
+    assert_refused(
+        run, ["--ckpt_path=last", *words], "expected the same, or another --run_dir", capsys, "test"
+    )
+
+
+def test_scores_of_another_checkpoint_do_not_replace_a_run_s(run, trained, tmp_path, capsys):
+    words = [f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"]
+    assert_refused(run, words, "whose scores would be replaced", capsys, "test")
+    elsewhere = [f"--config={run / 'config.yaml'}", f"--run_dir={tmp_path / 'scores'}", *words]
+    assert main(["test", *elsewhere, "--data.num_test=3"]) == 0
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"metrics": null}', "\xff"])
+@pytest.mark.parametrize("words", [[], ["--ckpt_path=last"]], ids=["anew", "resumed"])
+def test_a_broken_summary_is_named(run, text, words, capsys):
+    (run / "summary.json").write_bytes(text.encode("latin-1"))
+    assert_refused(run, words, f"{run / 'summary.json'}: not", capsys)
+
+
+def _weights_alone(path):
+    whole = torch.load(path, weights_only=True)
+    torch.save({key: whole[key] for key in ("state_dict", "hyper_parameters")}, path)
+
+
+def _nan(path):
+    whole = torch.load(path, weights_only=True)
+    next(iter(whole["state_dict"].values())).fill_(torch.nan)
+    torch.save(whole, path)
+
+
+def _zeros_inside(path):
+    """In the largest part's data."""
+    with zipfile.ZipFile(path) as parts:
+        part = max(parts.infolist(), key=lambda info: info.file_size)
+    data = bytearray(path.read_bytes())
+    middle = part.header_offset + part.file_size // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "verbs"),
+    [
+        (_weights_alone, "has weights but no global_step, so that no training can go on", ["fit"]),
+        (_nan, "are not finite", ["fit", "test", "validate"]),
+        (_zeros_inside, "damaged, the checksum of its part", ["fit", "test", "validate"]),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(run, spoil, message, verbs, capsys):
+    for path in (run / "checkpoints").glob("epoch*.ckpt"):
+        path.unlink()
+    spoil(run / "checkpoints" / "last.ckpt")
+    for verb in verbs:
+        assert_refused(run, ["--ckpt_path=last", "--trainer.max_epochs=4"], message, capsys, verb)
+
+
+def test_other_files_beside_the_checkpoints_are_passed_over(run):
+    folder = run / "checkpoints"
+    (folder / "best.ckpt").symlink_to("nowhere")
+    (folder / "folder.ckpt").mkdir()
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, folder / "exported.ckpt")
+    assert again(run, "--ckpt_path=last", verb="validate") == 0
+
+
+def test_a_finished_run_that_is_resumed_is_as_it_was(run):
+    before = what_is_left(run)
+    assert again(run, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(run), before)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["after the training", "alone"])
+def test_a_test_ends_when_it_is_told(run, tmp_path, alone, monkeypatch):
+    def told(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        signal.raise_signal(signal.SIGTERM)
+
+    expected, before = what_is_left(run), contents(run)
+    monkeypatch.setattr(ExactResume, "on_test_batch_start", told, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        again(run, "--ckpt_path=last", verb="test") if alone else fit(tmp_path / "told")
+    assert stopped.value.code == (128 + signal.SIGTERM if alone else REQUEUE)
+    if alone:
+        assert contents(run) == before
+        return
+    assert json.loads((tmp_path / "told" / "summary.json").read_text())["state"] == "killed"
+    monkeypatch.delattr(ExactResume, "on_test_batch_start")
+    assert fit(tmp_path / "told", "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "told"), expected)
+
+
+def test_terms_that_not_every_step_has_are_logged_as_without_a_stop(tmp_path, monkeypatch):
+    """L_am of every third step, and a stop between two of them."""
+    options = ["--model.am_every=3"]
+    assert fit(tmp_path / "whole", *options) == 0
+    tell(monkeypatch, at_step=STEPS + 3)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "run", *options)
+    tell(monkeypatch)
+    assert fit(tmp_path / "run", *options, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "run"), what_is_left(tmp_path / "whole"))
+    with (tmp_path / "whole" / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert sum(bool(row["train/loss_am"]) for row in rows) == 2 * (STEPS - 2)
+
+
+def test_a_run_without_seed_names_none(tmp_path):
+    assert fit(tmp_path / "run", "--seed_everything=false", "--trainer.max_epochs=1") == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["seed"] is None
+
+
+def test_weights_that_are_not_finite_end_no_training(tmp_path, capsys):
+    """Where no checkpoint would have noticed."""
+    options = ["--trainer.enable_checkpointing=false", "--trainer.max_steps=1", "--trainer.max_epochs=-1"]
+    rate = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=.inf"]
+    assert fit(tmp_path / "run", *options, *rate) == 1
+    assert "are not finite after step 1" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["state"] == "failed"
