@@ -54,6 +54,11 @@ def check_maps_main(argv: list[str]) -> int:
         if maps is None or not len(maps.pair_image):
             raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
         model = load_classifier(Path(run) / "checkpoints" / "last.ckpt").eval()
+        if maps.class_names.tolist() != list(model.hparams.class_names):
+            raise RunError(
+                f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "
+                f"{', '.join(model.hparams.class_names)}: expected the same"
+            )
         result = check_maps(model, maps, args.seed)
         write_atomically(Path(run) / "map_checks.json", json.dumps(result, indent=1) + "\n")
         print(_table(run, result))

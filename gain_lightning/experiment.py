@@ -266,6 +266,14 @@ def _check_trainer_settings(trainer: Any) -> None:
         value = trainer.get(key)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise ValueError(f"trainer.{key} is {value}, expected {what}")
+    every = trainer.get("val_check_interval")
+    if isinstance(every, (int, float)) and not every > 0:
+        raise ValueError(f"trainer.val_check_interval is {every}, expected a positive number")
+    if trainer.get("overfit_batches"):
+        raise ValueError(
+            f"trainer.overfit_batches is {trainer['overfit_batches']}, but streams have an order of their own: "
+            "expected 0, and trainer.limit_train_batches"
+        )
     if trainer.get("limit_train_batches") == 0:
         raise ValueError("trainer.limit_train_batches is 0, expected some: nothing would be trained")
 

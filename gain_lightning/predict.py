@@ -1,6 +1,7 @@
 """``gain predict``: what a checkpoint says of a folder of pictures, and where a classifier looks."""
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path, PurePath
@@ -15,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from gain_lightning.attention import Pairs, resize_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, read_image
 from gain_lightning.datasets.transforms import resize
 from gain_lightning.datasets.voc12 import CLASSES
-from gain_lightning.files import csv_text, write_atomically
+from gain_lightning.files import csv_text, read_text, write_atomically
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
 from gain_lightning.segmentation.predict import SegmentationWriter
@@ -84,6 +85,8 @@ def predict_main(argv: list[str]) -> int:
     writer: MapWriter | SegmentationWriter
     if isinstance(model, GAIN):
         _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
+        if math.isnan(args.threshold):
+            raise ValueError("--threshold is nan, expected a number")
         unknown = [name for name in args.classes or [] if name not in names]
         if unknown:
             raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")
@@ -144,9 +147,7 @@ class Pictures(Dataset):
     ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--images {folder}: no such folder")
-        found = (
-            path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-        )
+        found = (path for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES)
         self.paths = sorted(
             path for path in found if out is None or not path.resolve().is_relative_to(out.resolve())
         )
@@ -182,7 +183,10 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
     if not listing.is_file():
         raise FileNotFoundError(f"--list {listing}: no such file")
     by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
-    names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(listing).splitlines() if line.strip()]
+    names = [
+        line if line in by_name else line.split()[0] for line in lines
+    ]  # VOC's class lists go on: name -1
     missing = [name for name in names if name not in by_name]
     if missing:
         raise FileNotFoundError(
@@ -191,6 +195,10 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
     if not names:
         raise ValueError(f"--list {listing}: is empty")
     return [by_name[name] for name in names]
+
+
+def _in_file_name(class_name: str) -> str:
+    return re.sub(r"[^\w-]", "-", class_name)
 
 
 class MapWriter(pl.Callback):
@@ -215,6 +223,16 @@ class MapWriter(pl.Callback):
     def made(self) -> str:
         """What was written, in words."""
         return f"{self.num_maps} maps"
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
+        """Refuse classes whose maps would overwrite each other."""
+        taken: dict[str, str] = {}
+        for name in self.classes or pl_module.hparams.class_names:
+            other = taken.setdefault(_in_file_name(name), name)
+            if other != name:
+                raise ValueError(
+                    f"the maps of {other!r} and {name!r} would have the same names: expected --classes with one of them"
+                )
 
     def on_predict_batch_end(
         self,
@@ -257,8 +275,7 @@ class MapWriter(pl.Callback):
 
     def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor) -> None:
         attention = scale_maps(resize_maps(raw.cpu().float(), picture.shape[:2]))[0, 0].numpy()
-        class_name = re.sub(r"[^\w-]", "-", name)  # as it may stand in a file's name
-        stem = self.out / relative.parent / f"{relative.stem}_{class_name}"
+        stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.save(stem.with_name(stem.name + ".npy"), attention)
         save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))

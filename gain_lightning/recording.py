@@ -52,6 +52,8 @@ class MetricsFile(CSVLogger):
             return
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
+            if "step" not in (reader.fieldnames or ["step"]):
+                raise ValueError(f"{path}: no column 'step'; got {','.join(reader.fieldnames)}")
             rows = [
                 row for row in reader if None not in row.values() and int(row["step"]) < step
             ]  # whole lines

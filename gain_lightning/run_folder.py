@@ -1,14 +1,13 @@
 """The folder of one run: who writes there, which of its checkpoints is meant, and what may change by then."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
 from gain_lightning.checkpoints import newest_checkpoint
+from gain_lightning.files import read_json
 from gain_lightning.studies.runs import flatten
+from gain_lightning.yaml_files import read_config
 
 try:
     import fcntl
@@ -46,17 +45,9 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         ValueError: If it is no summary.
     """
     path = run_dir / "summary.json"
-    if not path.is_file():
-        return {}
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); the run goes on once this file is removed") from error
-    if not isinstance(summary, dict) or not isinstance(summary.get("metrics", {}), dict):
-        raise ValueError(
-            f"{path}: not a run's summary, which is an object whose metrics are one; the run goes on once this file "
-            "is removed"
-        )
+    summary = read_json(path)
+    if not isinstance(summary.get("metrics", {}), dict):
+        raise ValueError(f"{path}: not a run's summary, whose metrics are an object")
     return summary
 
 
@@ -119,10 +110,9 @@ def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -
     path = run_dir / "config.yaml"
     if not path.is_file():
         return
-    saved = yaml.safe_load(path.read_text(encoding="utf-8"))
     before, now = (
         flatten({key: given.get(key) for key in ("seed_everything", "data", "model")})
-        for given in (saved if isinstance(saved, dict) else {}, config)
+        for given in (read_config(path), config)
     )
     for key in [key for key in now if key in before and key.rpartition(".")[2] not in FREE]:
         if now[key] != before[key]:

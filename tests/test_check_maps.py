@@ -62,6 +62,14 @@ def test_without_masks_the_mask_has_no_score(run_dir):
     assert result["deletion"]["attention"] is not None
 
 
+def test_maps_of_other_classes_are_named(run_dir, tmp_path, capsys):
+    shutil.copytree(run_dir, tmp_path / "other")
+    with np.load(run_dir / "maps.npz") as maps:
+        np.savez(tmp_path / "other" / "maps.npz", **{**maps, "class_names": maps["class_names"][::-1]})
+    assert main(["check-maps", str(tmp_path / "other")]) == 1
+    assert "maps.npz is of the classes " in capsys.readouterr().err
+
+
 def test_run_without_maps_is_named(run_dir, tmp_path, capsys):
     shutil.copytree(run_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("maps.npz"))
     assert main(["check-maps", str(tmp_path / "bare")]) == 1

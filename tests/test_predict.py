@@ -122,6 +122,23 @@ def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
     assert "text.ckpt: not a checkpoint of gain fit" in error(pictures, tmp_path / "text.ckpt")
 
 
+def test_names_with_spaces_are_listed_and_lists_of_voc_are_read(pictures, checkpoint, tmp_path):
+    (pictures / "one 1.jpg").write_bytes((pictures / "one.jpg").read_bytes())
+    (tmp_path / "list.txt").write_text("one 1.jpg\nbelow/two  -1\n")
+    assert predict(pictures, checkpoint, tmp_path / "out", f"--list={tmp_path / 'list.txt'}") == 0
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert {row["picture"] for row in csv.DictReader(file)} == {"one 1.jpg", "below/two.PNG"}
+
+
+def test_maps_of_similar_names_do_not_overwrite_each_other(pictures, tmp_path, capsys):
+    model = GAIN(["a b", "a/b", "c"], 32)
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    assert predict(pictures, path, tmp_path / "out") == 1
+    assert "the maps of 'a b' and 'a/b' would have the same names" in capsys.readouterr().err
+    assert predict(pictures, path, tmp_path / "out", "--classes", "a/b", "c") == 0
+
+
 def test_checkpoint_with_code_is_refused(pictures, tmp_path, capsys):
     class Evil:
         def __reduce__(self):

@@ -18,6 +18,7 @@ not labelled.
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -27,12 +28,14 @@ import numpy as np
 from gain_lightning import VOID
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
-from gain_lightning.datasets.images import PICTURE_SUFFIXES
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below
 from gain_lightning.datasets.listing import Listing, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
+from gain_lightning.files import read_text
 
+_KINDS = {"labels.csv": "file", "classes.txt": "file", "boxes.csv": "file", "masks": "folder"}  # if there
 _LABEL_COLUMNS = ("filename", "classes")
 RESERVED = (  # scores of the first test set, which the name of another may not hide
     *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing"),
@@ -75,6 +78,12 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     """
     if not (root / "images").is_dir():
         raise FileNotFoundError(f"{root}: no folder of pictures here, expected {root / 'images'}")
+    for name, kind in _KINDS.items():
+        path = root / name
+        if os.path.lexists(path) and not (path.is_dir() if kind == "folder" else path.is_file()):
+            raise ValueError(
+                f"{path}: expected a {kind}" + ("" if path.exists() else ", but it links to nothing")
+            )
     problems: list[Problem] = []
     has_table = (root / "labels.csv").is_file()
     rows = _read_labels(root, problems) if has_table else _read_class_folders(root, problems)
@@ -134,7 +143,7 @@ def _read_table(
     path: Path, columns: Sequence[str], problems: list[Problem]
 ) -> list[tuple[int, dict[str, str]]]:
     """Lines of a CSV with a header, whatever its byte order mark or line ends, each with its number."""
-    reader = csv.reader(_read_text(path).splitlines(), strict=True)
+    reader = csv.reader(read_text(path).splitlines(), strict=True)
     table, last = [], 0
     try:
         for cells in reader:
@@ -161,13 +170,6 @@ def _read_table(
     return rows
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-
-
 def _filename(cell: str) -> str:
     r"""A path as every table writes it in the end: ./a.jpg and a\b.jpg are a.jpg and a/b.jpg."""
     return PurePosixPath(cell.replace("\\", "/")).as_posix()
@@ -188,8 +190,10 @@ def _read_labels(root: Path, problems: list[Problem]) -> list[_Row]:
             problems.append(Problem(path, line, what))
         else:
             for name, amount in amounts:
-                if not 0 <= amount < np.inf:
-                    what = f"{filename} has {amount:g} of {name}, expected an amount from 0 on"
+                with np.errstate(over="ignore"):
+                    stored = np.float32(amount)
+                if not 0 <= stored < np.inf or (amount and not stored):
+                    what = f"{filename} has {amount:g} of {name}, expected an amount from 0 on that float32 holds"
                     problems.append(Problem(path, line, what))
             if len(classes) < len(amounts):
                 problems.append(Problem(path, line, f"{filename} names a class twice, a duplicate"))
@@ -241,9 +245,8 @@ def list_pictures(folder: Path) -> list[Path]:
     """Every picture in a folder and those below, sorted; hidden ones are left out."""
     return sorted(
         path
-        for path in folder.rglob("*")
+        for path in files_below(folder)
         if path.suffix.lower() in PICTURE_SUFFIXES
-        and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
@@ -253,7 +256,7 @@ def _read_classes(root: Path, problems: list[Problem]) -> list[str]:
     if not path.is_file():
         return []
     names: list[str] = []
-    lines = _read_text(path).rstrip().splitlines()
+    lines = read_text(path).rstrip().splitlines()
     for line, name in enumerate(lines, start=1):
         name = name.strip()
         if not name:
@@ -319,10 +322,13 @@ def _find_masks(
     """Which pictures have masks, of which kind; a mask of no picture is a problem."""
     folder = root / "masks"
     files = (
-        {path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))}
+        {path.relative_to(folder).as_posix() for path in files_below(folder) if path.suffix == ".png"}
         if folder.is_dir()
         else set()
     )
+    for path in sorted(folder.rglob("*.png")) if folder.is_dir() else ():
+        if path.is_dir():
+            problems.append(Problem(path, 0, "a folder, expected a mask"))
     by_class = any(name.split("/")[0] in class_names and "/" in name for name in files)
     stems = [str(PurePosixPath(image_id).with_suffix("")) for image_id in ids.tolist()]
     if by_class and any(f"{stem}.png" in files for stem in stems):

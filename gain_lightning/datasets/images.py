@@ -19,6 +19,20 @@ _FLAGS = {  # the bit of a size and the bit of the colour; OpenCV's names join a
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file in a folder and those below, sorted; links to folders are followed, never around a circle.
+
+    Links to nothing are among them, so that whoever reads them says so.
+    """
+    found, above = [], {str(folder): {os.path.realpath(folder)}}
+    for at, folders, files in os.walk(folder, followlinks=True):
+        found += [path for name in files if (path := Path(at, name)).is_file() or path.is_symlink()]
+        inside = {name: os.path.realpath(os.path.join(at, name)) for name in folders}
+        folders[:] = [name for name in folders if inside[name] not in above[at]]
+        above |= {os.path.join(at, name): above[at] | {inside[name]} for name in folders}
+    return sorted(found)
+
+
 def read_image(path: Path, *, reduce: int = 1) -> np.ndarray:
     """Read a picture as RGB, ``(H, W, 3)`` uint8; grey becomes RGB, EXIF rotation is applied.
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gain_lightning.files import read_text
+
 MaskBudget = int | float | dict[str, int | float] | str
 
 
@@ -107,7 +109,7 @@ def read_mask_list(
         )
     row_of = {image_id: row for row, image_id in enumerate(ids)}
     drawn = np.zeros_like(has_pixels)
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         image_id, _, names = line.partition("\t")

@@ -147,6 +147,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(f"data.supervision is {supervision!r}, expected mask or box")
         if not 0 < box_dilation < float("inf"):
             raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
+        if mask_seed is not None and mask_seed < 0:
+            raise ValueError(f"data.mask_seed is {mask_seed}, expected null or an integer from 0 on")
         self.supervision = supervision
         self.box_dilation = box_dilation
         self.mask_budget = mask_budget

@@ -13,6 +13,7 @@ from gain_lightning.datasets.listing import Listing, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
+from gain_lightning.files import read_text
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -111,7 +112,7 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     lines: dict[str, int] = {}
     problems = []
-    for line, image_id in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for line, image_id in enumerate(read_text(path).splitlines(), start=1):
         image_id = image_id.strip()
         if image_id and not stays_inside(image_id):
             problems.append(Problem(path, line, f"{image_id!r} leaves the data folder"))

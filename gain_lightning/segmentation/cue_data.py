@@ -1,6 +1,5 @@
 """Images with localisation cues for training, and with whole masks for scoring: what SEC needs."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.datasets.streams import StreamLoader, StreamSampler, TwoStreamDataModule, run_seed
+from gain_lightning.files import read_json
 from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.export_seeds import file_name
 
@@ -62,7 +62,7 @@ class CueDataModule(pl.LightningDataModule):
         if not self.cues.is_file():
             raise FileNotFoundError(f"data.cues {cues}: no such file, expected cues.npz of gain seeds")
         provenance = self.cues.with_name("provenance.json")
-        known = json.loads(provenance.read_text()) if provenance.is_file() else {}
+        known = read_json(provenance)
         self.cue_method = str(known.get("method") or "cues")
         self.images = images
         self.class_names = images.class_names

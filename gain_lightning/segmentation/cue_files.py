@@ -50,8 +50,13 @@ def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarra
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # whatever a foreign file makes a reader raise
+        raise ValueError(
+            f"{path}: not an .npz archive of plain arrays, image name to cues ({type(error).__name__})"
+        ) from error
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
@@ -69,6 +74,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
                 name, row = line.split()
                 cue = np.full((_SIDE, _SIDE), VOID, np.uint8)
                 index, y, x = np.asarray(content[f"{row}_cues"])
+                if not ((index >= 0) & (index < VOID) & (y >= 0) & (x >= 0)).all():
+                    raise ValueError(f"{row}_cues has a class or a place out of range")
                 cue[y, x] = index
                 cues[str(PurePosixPath(name.lstrip("/")).with_suffix(""))] = cue
         return cues

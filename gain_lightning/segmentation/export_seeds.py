@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -24,10 +23,11 @@ from gain_lightning.checkpoints import load_classifier
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image, read_mask
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.files import write_atomically
+from gain_lightning.files import read_json, write_atomically
 from gain_lightning.home import expand_home
 from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
+from gain_lightning.run_folder import read_summary
 from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
     CUE_SIZE,
@@ -41,6 +41,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
 )
 from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
+from gain_lightning.yaml_files import read_config
 
 DESCRIPTION = """\
 Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
@@ -199,7 +200,9 @@ def run_images(run: Path, root: str | None, split: str | None) -> Dataset:
     path = run / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run}: has no config.yaml, expected the folder of a run")
-    config = expand_home(yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
+    config = expand_home(read_config(path).get("data"))
+    if not isinstance(config, dict) or not isinstance(config.get("init_args"), dict):
+        raise ValueError(f"{path}: names no data, expected the config.yaml of a run")
     module, _, name = config["class_path"].rpartition(".")
     settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
     settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})
@@ -239,7 +242,7 @@ def _begin(
     }
     path = args.out / "provenance.json"
     if path.is_file():
-        earlier = json.loads(path.read_text())
+        earlier = read_json(path)
         fixed = [key for key in provenance if key not in ("state", "git_commit", "run", "method")]
         for key in fixed:
             if earlier.get(key) != provenance[key]:
@@ -253,8 +256,7 @@ def _begin(
 
 def _method(run: Path) -> str | None:
     """What the run says it is, with its number of masks."""
-    path = run / "summary.json"
-    summary = json.loads(path.read_text()) if path.is_file() else {}
+    summary = read_summary(run)
     method = summary.get("method")
     return (
         f"{method}_{summary['num_masked']}" if method == "gain_ext" and summary.get("num_masked") else method

@@ -10,7 +10,7 @@ import numpy as np
 
 from gain_lightning import VOID
 from gain_lightning.datasets.images import read_mask
-from gain_lightning.files import write_atomically
+from gain_lightning.files import read_json, read_text, write_atomically
 from gain_lightning.metrics import THRESHOLDS
 from gain_lightning.segmentation.cue_files import SUFFIXES, read_cues, read_maps
 
@@ -70,9 +70,9 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
         return list(CLASSES)
     if given is not None:
-        return Path(given).read_text(encoding="utf-8-sig").split("\n")[: -1 or None]
+        return read_text(Path(given)).split("\n")[: -1 or None]
     provenance = cues / "provenance.json"
-    return json.loads(provenance.read_text())["class_names"] if provenance.is_file() else None
+    return read_json(provenance).get("class_names")
 
 
 def score_seeds(
@@ -118,7 +118,11 @@ def score_seeds(
     unknown = [name for name in mean_over or [] if name not in labels]
     if unknown:
         raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
-    chosen = [labels.index(name) for name in mean_over] if mean_over else np.flatnonzero(shown)[1:].tolist()
+    chosen = (
+        [labels.index(name) for name in mean_over]
+        if mean_over
+        else [int(index) for index in np.flatnonzero(shown) if index]
+    )
     scores = _scores(counts)
     result: dict[str, Any] = {
         "num_images": num_images,

@@ -1,7 +1,6 @@
 """``gain reproduce section4``: from image labels to the paper's segmentation tables, one stage after another."""
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from gain_lightning.datasets.voc12 import find_root
-from gain_lightning.files import csv_text, write_atomically
+from gain_lightning.files import csv_text, read_json, write_atomically
 
 DESCRIPTION = """\
 Section 4 of the paper: for every method and seed, train a classifier, turn its
@@ -129,7 +128,7 @@ class Chain:
         published = self.method == "sec"
         if not published:
             self._fit(classifier, self._classifier_words())
-            if _read(seeds / "provenance.json").get("state") != "finished":
+            if read_json(seeds / "provenance.json").get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published else seeds
@@ -141,9 +140,9 @@ class Chain:
         if self.is_subset and not published:  # a few epochs are too short to start from ImageNet, as SEC does
             words.append(f"--model.weights={classifier / 'checkpoints' / 'last.ckpt'}")
         self._fit(sec, words)
-        first = _read(classifier / "summary.json").get("metrics", {})
-        last = _read(sec / "summary.json")["metrics"]
-        cue = _read(score)["mean"]
+        first = read_json(classifier / "summary.json").get("metrics", {})
+        last = read_json(sec / "summary.json")["metrics"]
+        cue = read_json(score)["mean"]
         values = (
             first.get("test/mean_ap"),
             first.get("test/seed_miou_best"),
@@ -173,7 +172,7 @@ class Chain:
         return ["--mean_over", *names] if names else []
 
     def _fit(self, run_dir: Path, words: list[str]) -> None:
-        summary = _read(run_dir / "summary.json")
+        summary = read_json(run_dir / "summary.json")
         tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
         if summary.get("state") == "finished" and tested:
             return
@@ -248,7 +247,3 @@ def _mean_of(scores: list[dict[str, float | None]], column: str) -> float | None
 def _spread_of(scores: list[dict[str, float | None]], column: str) -> float | None:
     known = _known(scores, column)
     return stdev(known) if len(known) > 1 else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -81,6 +81,30 @@ def test_class_folders_without_tables(tmp_path):
     assert again.val_set.ids.tolist() == data.val_set.ids.tolist()
 
 
+def test_class_folders_and_masks_may_be_links(tmp_path):
+    """Two links to one folder, and one that leads back up."""
+    root = make_folder(tmp_path / "pets")
+    for name in ("labels.csv", "boxes.csv", "classes.txt"):
+        (root / name).unlink()
+    (root / "images").rename(tmp_path / "elsewhere")
+    (root / "images" / "dog").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "p0.jpg").rename(root / "images" / "dog" / "x.jpg")
+    for name in ("cat", "cow"):
+        (root / "images" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root / "images")
+    shutil.rmtree(root / "masks")
+    (tmp_path / "drawn" / "cat").mkdir(parents=True)
+    mask(tmp_path / "drawn" / "cat" / "p1.png", {1: (0, 0)})
+    (root / "masks").symlink_to(tmp_path / "drawn")
+    listing, _, problems = read_folder(root)
+    assert not problems
+    assert listing.class_names == ("cat", "cow", "dog")
+    assert listing.ids.tolist() == [
+        *(f"cat/p{n}.jpg" for n in range(1, 6)), *(f"cow/p{n}.jpg" for n in range(1, 6)), "dog/x.jpg"
+    ]  # fmt: skip
+    assert listing.is_drawn.tolist() == [True, *[False] * 10]
+
+
 def test_binary_masks_of_each_class(folder):
     shutil.rmtree(folder / "masks")
     mask(folder / "masks" / "cat" / "p1.png", {255: (0, 0), 1: (8, 0)})
@@ -168,6 +192,10 @@ BROKEN = {
     "box class without label": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p3.jpg,cat"), r"boxes\.csv:2: box of cat, which the label of p3\.jpg lacks"),
     "box of no picture": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "p8.jpg,dog"), r"boxes\.csv:2: p8\.jpg is not among"),
     "class name twice": (lambda root: (root / "classes.txt").write_text("dog\ncat\ndog\n"), r"classes\.txt:3: class 'dog' is a duplicate of line 1"),
+    "amount beyond float32": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg,dog=1e39"), r"labels\.csv:5: p3\.jpg has 1e\+39 of dog"),
+    "amount that becomes 0": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg,dog=1e-50"), r"labels\.csv:5: p3\.jpg has 1e-50 of dog"),
+    "folder for a mask": (lambda root: (root / "masks" / "p9.png").mkdir(), r"masks/p9\.png: a folder, expected a mask"),
+    "link for a picture": (lambda root: [(root / "images" / "p2.jpg").unlink(), (root / "images" / "p2.jpg").symlink_to("nowhere.jpg")], r"images/p2\.jpg is missing"),
     "two pictures, one mask": (
         lambda root: (picture(root / "images" / "p0.png"), edit(root / "labels.csv", "p2.jpg,", "p0.png,cat")),
         r"p0\.png: p0\.png is a duplicate of p0\.jpg: both would have the mask p0\.png",
@@ -304,6 +332,10 @@ def test_notes_of_a_class_a_folder(tmp_path, capsys):
         (lambda root: shutil.rmtree(root / "images"), r"pets: no folder of pictures here, expected .*images"),
         (lambda root: (root / "labels.csv").write_text("file;classes\np0.jpg;cat\n"), r"labels\.csv:1: no column 'filename'; got file;classes, expected filename,classes"),
         (lambda root: (root / "classes.txt").write_text("".join(f"c{n}\n" for n in range(302))), r"pets: 302 classes, but with masks or boxes at most 254"),
+        (lambda root: [(root / "labels.csv").unlink(), (root / "labels.csv").symlink_to("nowhere")], r"labels\.csv: expected a file, but it links to nothing"),
+        (lambda root: [(root / "classes.txt").unlink(), (root / "classes.txt").mkdir()], r"classes\.txt: expected a file"),
+        (lambda root: [(root / "boxes.csv").unlink(), (root / "boxes.csv").symlink_to("nowhere")], r"boxes\.csv: expected a file, but"),
+        (lambda root: [shutil.rmtree(root / "masks"), (root / "masks").write_text("")], r"masks: expected a folder"),
         (lambda root: (root / "labels.csv").write_text(""), r"labels\.csv:1: no column 'filename'; got nothing"),
         (lambda root: (root / "labels.csv").write_text("filename,classes\n"), r"labels\.csv: names no picture"),
         (lambda root: (root / "labels.csv").write_bytes("filename,classes\nä,b".encode("latin-1")), r"labels\.csv: not UTF-8"),

@@ -69,6 +69,28 @@ def test_published_cues_are_read_by_their_list(tmp_path):
         read_cues(tmp_path / "c.pickle", 20)
 
 
+@pytest.mark.parametrize("cue", [(257, 1, 1), (-1, 1, 1), (2, -1, 1), (2, 1, 41), (255, 1, 1)])
+def test_cues_off_the_grid_or_of_no_class_are_refused(tmp_path, cue):
+    content = {"3_cues": np.array([[value] for value in cue], np.int64)}
+    (tmp_path / "c.pickle").write_bytes(pickle.dumps(content, protocol=2))
+    (tmp_path / "input_list.txt").write_text("/2007_000032.jpg 3\n")
+    with pytest.raises(ValueError, match=r"c\.pickle: not SEC's cues"):
+        read_cues(tmp_path / "c.pickle")
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "text", "objects", "one array"])
+def test_archives_of_other_things_are_named(tmp_path, kind):
+    path = tmp_path / "c.npz"
+    np.savez(path, x=np.zeros((41, 41), np.uint8) if kind != "objects" else np.array([{}, None]))
+    data = {"cut": path.read_bytes()[:200], "empty": b"", "text": b"cues"}.get(kind, path.read_bytes())
+    path.write_bytes(data)
+    if kind == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"c\.npz: not an \.npz archive of plain arrays"):
+        read_cues(path)
+
+
 def test_cues_that_hold_code_do_not_run_it(tmp_path):
     (tmp_path / "c.pickle").write_bytes(
         b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR."
@@ -384,6 +406,15 @@ def test_what_does_not_fit_is_named(tmp_path, capsys):
     (tmp_path / "c" / "x.png").rename(tmp_path / "c" / "y.png")
     assert main(score) == 1
     assert "no image has both a cue and a mask" in capsys.readouterr().err
+
+
+def test_the_mean_leaves_out_the_background_alone(tmp_path):
+    """Neither cue nor mask shows any."""
+    np.savez(tmp_path / "c.npz", x=np.ones((2, 2), np.uint8))
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "masks" / "x.png")
+    result = score_seeds(tmp_path / "c.npz", tmp_path / "masks")
+    assert (result["mean_over"], result["mean"]["iou"]) == (["class 1"], 1)
 
 
 def test_published_cues_give_their_known_scores():
