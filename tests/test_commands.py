@@ -4,8 +4,10 @@ A page's commands run in its order in one folder that has experiments/, VOCdevki
 Trainings get a tiny network and a batch or two; they are tests of the words, not of what is learned.
 """
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +56,19 @@ def commands(page: Path) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()  # a line that goes on is one
     lines = [line.strip().removeprefix("srun ") for line in lines]
-    return [line for line in lines if line and not line.startswith(("#", "for ", "done"))]
+    return [
+        line for line in lines if line and not line.startswith(("#", "for ", "done", "resume=", "status="))
+    ]
 
 
 def sub(line: str, **names: str) -> list[str]:
     """A command as words, its stand-ins put in."""
-    line = line.replace("$method", "gain").replace("$seed", "0").replace("RUN...", "runs/shapes/*")
+    line = (
+        line.replace(" $resume", "")
+        .replace("$method", "gain")
+        .replace("$seed", "0")
+        .replace("RUN...", "runs/shapes/*")
+    )
     words = shlex.split(line, comments=True)
     return [names.get(word, word) for word in words]
 
@@ -159,6 +168,28 @@ def test_commands_of_a_page_run(page, folder, capsys):
     for line in commands(page):
         if not any(start in line for start in ELSEWHERE):
             assert run(line, folder) == 0, line
+
+
+@pytest.mark.parametrize(("has_checkpoint", "status"), [(False, 75), (True, 75), (True, 0), (True, 1)])
+def test_the_slurm_script_resumes_what_is_there_and_queues_again_what_was_told_to_stop(
+    tmp_path, has_checkpoint, status
+):
+    (script,) = re.findall(
+        r"```sh\n(#!/bin/bash\n.*?)```", (ROOT / "docs" / "cluster.md").read_text(), flags=re.DOTALL
+    )
+    for name, code in (("srun", f"exit {status}"), ("scontrol", "exit 0")):
+        (tmp_path / name).write_text(f'#!/bin/bash\necho {name} "$@" >> called\n{code}\n')
+        (tmp_path / name).chmod(0o755)
+    if has_checkpoint:
+        (tmp_path / "runs/voc/checkpoints").mkdir(parents=True)
+        (tmp_path / "runs/voc/checkpoints/last.ckpt").write_text("")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=False)
+    assert ended.returncode == status
+    called = (tmp_path / "called").read_text().splitlines()
+    assert called[0].startswith("srun gain fit --config experiments/voc12/gain_ext.yaml ")
+    assert called[0].endswith(" --ckpt_path last") == has_checkpoint
+    assert called[1:] == (["scontrol requeue 17"] if status == 75 else [])
 
 
 def test_commands_that_are_tested_elsewhere_are_still_in_a_page():
