@@ -248,27 +248,27 @@ def test_single_label_refuses_images_with_several(tmp_path, capsys):
 
 
 def test_two_processes_score_as_one(run_dir, tmp_path):
-    """25 test images: the ranks' shares are padded, and classes are unevenly spread."""
-    shutil.copytree(run_dir, tmp_path / "run")
+    """26 test images: the ranks' shares are padded, and classes are unevenly spread."""
     arguments = [
         "test",
         "--config",
         str(run_dir / "config.yaml"),
-        f"--run_dir={tmp_path / 'run'}",
+        f"--run_dir={tmp_path / 'scores'}",
+        f"--ckpt_path={run_dir / 'checkpoints' / 'last.ckpt'}",
         "--data.num_test=26",
     ]
     assert main(arguments) == 0
-    alone = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    alone = json.loads((tmp_path / "scores" / "summary.json").read_text())["metrics"]
     ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     command = [sys.executable, "-m", "gain_lightning", *arguments, *ddp]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    both = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    both = json.loads((tmp_path / "scores" / "summary.json").read_text())["metrics"]
     scores = [key for key in alone if key.startswith("test/")]
     assert {key: both[key] for key in scores} == pytest.approx({key: alone[key] for key in scores}, abs=1e-5)
     assert result.stdout.count("mean_ap") == 1
-    assert len(rows(tmp_path / "run" / "per_image.csv")) == (26 + 8 + 8) * 5
+    assert len(rows(tmp_path / "scores" / "per_image.csv")) == (26 + 8 + 8) * 5
 
 
 def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path):
@@ -547,7 +547,11 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     small = SMALL[:4]
     if any("voc12" in word for word in words):
         small = [f"--data.root={make_voc(tmp_path)}", "--data.batch_size=2", "--model.weights=none"]
-        small += ["--data.mask_budget=2"] if any("mask_budget" in word for word in words) else []
+        small += (
+            ["--data.mask_budget=2"]
+            if any("mask_budget" in word or "gain_ext" in word for word in words)
+            else []
+        )
     if path.stem == "defects":
         root = make_folder(tmp_path / "defects", ["cat", "dog", "", "cat", "dog"] * 2)
         small = [f"--data.root={root}", "--data.batch_size=2", "--model.weights=none"]
