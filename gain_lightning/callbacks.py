@@ -84,8 +84,8 @@ class FiniteGuard(pl.Callback):
         for name, tensor in state.items():
             if not torch.isfinite(tensor).all():
                 raise FloatingPointError(
-                    f"the weights {name} are not finite after step {trainer.global_step}. The last good checkpoint "
-                    "is kept; look at the optimizer's settings"
+                    f"the weights {name} are not finite after step {trainer.global_step}. Checkpoints that "
+                    "were saved are good; look at the optimizer's settings"
                 )
 
 

@@ -123,7 +123,7 @@ class ExperimentCLI(LightningCLI):
         else:
             path = find_checkpoint(self.run_dir, config.get("ckpt_path") or "last", self.subcommand)
             config["ckpt_path"] = str(path)
-            if self.subcommand != "validate":
+            if self.subcommand != "validate" and not config["trainer"].get("fast_dev_run"):
                 text = self._parser(self.subcommand).dump(hide_home(config), skip_unset=False)
                 refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
         for logger in _as_list(config["trainer"].get("logger")):
@@ -156,6 +156,8 @@ class ExperimentCLI(LightningCLI):
             check_fits(read_checkpoint(path), self.model, path, resumed=resumed)
         if self.subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             self.lock = lock(self.run_dir)
+            if not ckpt_path:  # while the data were read, another may have been here
+                refuse_second_run(self.run_dir)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""

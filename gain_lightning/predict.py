@@ -149,7 +149,9 @@ class Pictures(Dataset):
             raise FileNotFoundError(f"--images {folder}: no such folder")
         found = (path for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES)
         self.paths = sorted(
-            path for path in found if out is None or not path.resolve().is_relative_to(out.resolve())
+            path
+            for path in found
+            if out is None or not Path(os.path.realpath(path)).is_relative_to(out.resolve())
         )
         if not self.paths:
             raise FileNotFoundError(
@@ -184,9 +186,9 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
         raise FileNotFoundError(f"--list {listing}: no such file")
     by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
     lines = [line.strip() for line in read_text(listing).splitlines() if line.strip()]
-    names = [
-        line if line in by_name else line.split()[0] for line in lines
-    ]  # VOC's class lists go on: name -1
+    names = [  # VOC's lists of a class go on: name -1
+        line if line in by_name else re.sub(r"\s+(-1|0|1)$", "", line) for line in lines
+    ]
     missing = [name for name in names if name not in by_name]
     if missing:
         raise FileNotFoundError(

@@ -115,10 +115,11 @@ class RunRecord(pl.Callback):
         if stage != "fit":  # keep what the training left
             self.summary = self.summary or earlier
         data = trainer.datamodule
-        self.test_alone = stage == "test" and not self.summary
+        self.test_alone = stage == "test" and (not self.summary or "test_alone" in self.summary)
         if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
             (self.run_dir / "error.txt").unlink(missing_ok=True)
+            self.summary = {"test_alone": True} if self.test_alone else {}
             facts = {
                 "method": pl_module.method,
                 "seed": int(seed) if (seed := os.environ.get("PL_GLOBAL_SEED")) else None,

@@ -3,6 +3,7 @@
 import random
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -46,8 +47,11 @@ class ExactResume(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Listen; Lightning calls who listened before it."""
         self.has_trained |= stage == "fit"
+        if stage == "test" and self.has_trained and self._agreed(trainer):
+            raise SystemExit(REQUEUE)  # told in the last epoch's validation; the test is for the next time
         if threading.current_thread() is threading.main_thread():
-            self._earlier = signal.signal(signal.SIGTERM, self._note if stage == "fit" else self._leave)
+            leave = partial(self._leave, trainer)
+            self._earlier = signal.signal(signal.SIGTERM, self._note if stage == "fit" else leave)
             # Lightning's own speaks to the other ranks from inside the handler, in the midst of their collectives
             trainer._signal_connector._sigterm_notifier_fn = self._note
 
@@ -60,7 +64,9 @@ class ExactResume(pl.Callback):
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.is_told = True
 
-    def _leave(self, signum: int, frame: FrameType | None) -> None:
+    def _leave(self, trainer: pl.Trainer, signum: int, frame: FrameType | None) -> None:
+        if trainer.strategy.launcher is not None:  # the ranks that this one started
+            trainer.strategy.launcher.kill(signum)
         raise SystemExit(REQUEUE if self.has_trained else 128 + signum)
 
     def _agreed(self, trainer: pl.Trainer) -> bool:

@@ -1,12 +1,12 @@
 """The folder of one run: who writes there, which of its checkpoints is meant, and what may change by then."""
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from gain_lightning.checkpoints import newest_checkpoint
 from gain_lightning.files import read_json
-from gain_lightning.studies.runs import flatten
 from gain_lightning.yaml_files import read_config
 
 try:
@@ -14,8 +14,18 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Settings that a training may get when it goes on: where files lie now, and how fast they and features come.
-FREE = {"root", "cues", "weights", "num_workers", "crf_workers", "compile_features", "checkpoint_features"}
+# What a training may get when it goes on: where files lie now, and how many images come at a time and how fast.
+FREE = {
+    *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
+    *("data.num_workers", "data.images.num_workers", "data.batch_size", "data.masked_batch_size"),
+    *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
+}
+# What no score of a test depends on; and of the model what one does.
+_TRAINING_DATA = {
+    *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
+    *("data.train_split", "data.split", "data.num_train"),
+}
+_SCORED = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
 
 
 def lock(run_dir: Path) -> TextIO | None:
@@ -31,6 +41,8 @@ def lock(run_dir: Path) -> TextIO | None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process: its loaders may outlive a kill
     except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return file
         file.close()
         raise BlockingIOError(
             f"{run_dir} is in use by another gain fit or gain test: expected another --run_dir, or to wait for its end"
@@ -88,7 +100,8 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
             f"--ckpt_path {path} belongs to another run than {run_dir}: expected a checkpoint of this "
             "run to resume it, or --model.weights to start from another's weights"
         )
-    if any(folder.glob("*.ckpt")):
+    summary = read_summary(run_dir)
+    if any(folder.glob("*.ckpt")) or (summary and not summary.get("test_alone")):
         raise ValueError(
             f"--ckpt_path {path} belongs to another run than {run_dir}, whose scores would be replaced: expected "
             "another --run_dir for its scores"
@@ -110,16 +123,44 @@ def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -
     path = run_dir / "config.yaml"
     if not path.is_file():
         return
-    before, now = (
-        flatten({key: given.get(key) for key in ("seed_everything", "data", "model")})
-        for given in (read_config(path), config)
-    )
-    for key in [key for key in now if key in before and key.rpartition(".")[2] not in FREE]:
-        if now[key] != before[key]:
-            instead = {
-                "fit": "another --run_dir, and --model.weights to start from this run's weights",
-                "test": "another --run_dir for such scores, with this run's --ckpt_path FILE",
-            }[verb]
-            raise ValueError(
-                f"{key} is {now[key]}, but {run_dir} was trained with {before[key]}: expected the same, or {instead}"
-            )
+    before = read_config(path)
+    for key, old, new in _differences(before.get("data"), config.get("data"), "data"):
+        if key not in FREE and (verb == "fit" or key not in _TRAINING_DATA):
+            _refuse(run_dir, verb, key, old, new)
+    for key, old, new in _differences(before.get("model"), config.get("model"), "model"):
+        if key not in FREE and (verb == "fit" or key.split(".")[1] in _SCORED):
+            _refuse(run_dir, verb, key, old, new)
+    seeds = before.get("seed_everything"), config.get("seed_everything")
+    if verb == "fit" and not _equal(*seeds):
+        _refuse(run_dir, verb, "seed_everything", *seeds)
+
+
+def _refuse(run_dir: Path, verb: str, key: str, old: Any, new: Any) -> None:
+    instead = {
+        "fit": "another --run_dir, and --model.weights to start from this run's weights",
+        "test": "another --run_dir for such scores, with this run's --ckpt_path FILE",
+    }[verb]
+    raise ValueError(f"{key} is {new}, but {run_dir} was trained with {old}: expected the same, or {instead}")
+
+
+def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that differ: of one class argument by argument, those that an older version did not know aside."""
+    same_class = isinstance(before, Mapping) and isinstance(now, Mapping)
+    if same_class and ("class_path" in before or "class_path" in now):
+        if before.get("class_path") != now.get("class_path"):
+            yield f"{key}.class_path", before.get("class_path"), now.get("class_path")
+            return
+        before, now = before.get("init_args") or {}, now.get("init_args") or {}
+    elif key != "model" or not same_class:  # a plain mapping, such as a budget by class, is one setting
+        is_list = isinstance(before, str) and isinstance(now, str) and key.endswith("mask_budget")
+        if not _equal(before, now) and not is_list:  # the path of a mask list may be another
+            yield key, before, now
+        return
+    for name in now:
+        if name in before:
+            yield from _differences(before[name], now[name], f"{key}.{name}")
+
+
+def _equal(before: Any, now: Any) -> bool:
+    """As written: 0 is not false."""
+    return before == now and isinstance(before, bool) == isinstance(now, bool)

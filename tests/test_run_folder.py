@@ -1,6 +1,7 @@
 """One folder, one run: a second writer, other settings and other runs' scores are refused, and nothing is touched."""
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -85,6 +86,12 @@ def test_a_folder_has_one_writer(run, verb, capsys):
         (["--seed_everything=7"], "seed_everything is 7, but"),
         (["--data.num_train=48"], "data.num_train is 48, but"),
         (["--model.am_weight=3"], "was trained with 0.5"),
+        (["--seed_everything=false"], "seed_everything is False, but"),
+        (["--data.mask_budget={boat: 3}"], "data.mask_budget is {'boat': 3}, but"),
+        (
+            ["--model.lr_scheduler=torch.optim.lr_scheduler.StepLR", "--model.lr_scheduler.step_size=1"],
+            "model.lr_scheduler",
+        ),
     ],
 )
 def test_a_training_goes_on_as_it_began(run, words, key, capsys):
@@ -96,7 +103,7 @@ def test_a_training_may_go_on_longer_and_with_other_loaders(run):
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4 * STEPS
 
 
-@pytest.mark.parametrize("words", [["--data.num_test=3"], ["--data.bias=0.1"], ["--model.sigma=0.3"]])
+@pytest.mark.parametrize("words", [["--data.num_test=3"], ["--data.bias=0.1"], ["--model.scaling=minmax"]])
 def test_scores_of_other_settings_do_not_replace_a_run_s(run, words, capsys):
     assert_refused(
         run, ["--ckpt_path=last", *words], "expected the same, or another --run_dir", capsys, "test"
@@ -186,6 +193,47 @@ def test_a_test_ends_when_it_is_told(run, tmp_path, alone, monkeypatch):
     monkeypatch.delattr(ExactResume, "on_test_batch_start")
     assert fit(tmp_path / "told", "--ckpt_path=last") == 0
     assert_equal(what_is_left(tmp_path / "told"), expected)
+
+
+@pytest.mark.parametrize("stop", [{"at_step": 3 * STEPS - 1}, {"in_validation_of": 2}])
+def test_a_training_told_at_its_very_end_leaves_the_test_for_the_next_time(run, tmp_path, monkeypatch, stop):
+    expected = what_is_left(run)
+    tell(monkeypatch, **stop)
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path / "told")
+    assert stopped.value.code == REQUEUE
+    assert not (tmp_path / "told" / "per_image.csv").exists()
+    tell(monkeypatch)
+    assert fit(tmp_path / "told", "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "told"), expected)
+
+
+def test_a_test_that_was_stopped_in_its_own_folder_can_be_finished(run, tmp_path, monkeypatch):
+    def told(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        signal.raise_signal(signal.SIGTERM)
+
+    last = run / "checkpoints" / "last.ckpt"
+    words = [
+        "test",
+        f"--config={run / 'config.yaml'}",
+        f"--run_dir={tmp_path / 'scores'}",
+        f"--ckpt_path={last}",
+    ]
+    monkeypatch.setattr(ExactResume, "on_test_batch_start", told, raising=False)
+    with pytest.raises(SystemExit):
+        main(words)
+    monkeypatch.delattr(ExactResume, "on_test_batch_start")
+    assert main(words) == 0
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert (summary["state"], "error" in summary) == ("finished", False)
+
+
+def test_a_file_system_without_locks_does_not_stop_anyone(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    lock(tmp_path / "run").close()
 
 
 def test_terms_that_not_every_step_has_are_logged_as_without_a_stop(tmp_path, monkeypatch):

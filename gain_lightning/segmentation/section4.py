@@ -176,7 +176,7 @@ class Chain:
         tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
         if summary.get("state") == "finished" and tested:
             return
-        resume = ["--ckpt_path=last"] if (run_dir / "checkpoints" / "last.ckpt").is_file() else []
+        resume = ["--ckpt_path=last"] if any(run_dir.glob("checkpoints/*.ckpt")) else []
         options = ["--seed_everything", str(self.seed), "--run_dir", str(run_dir), "--trainer.logger=false"]
         self._do("fit", *words, *options, "--trainer.enable_progress_bar=false", *resume)
 

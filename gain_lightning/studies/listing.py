@@ -80,7 +80,7 @@ def run_row(path: str, root: str) -> list[str]:
         method += f" {summary['num_masked']}"
     metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
     cells = [_cell(metrics.get(key), unit) for key, unit in COLUMNS.values()]
-    return [name, state, method, str(summary.get("seed", "")), *cells]
+    return [name, state, method, "-" if (seed := summary.get("seed", "")) is None else str(seed), *cells]
 
 
 def _cell(value: Any, unit: int) -> str:

@@ -206,7 +206,7 @@ class Sweep:
     def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
         """The trial's own process; it holds the lock as long as it lives."""
         words = self.file.words(values)
-        if (claim.folder / "checkpoints" / "last.ckpt").is_file():
+        if any(claim.folder.glob("checkpoints/*.ckpt")):
             words.append("--ckpt_path=last")
         environment = {
             **os.environ,
