@@ -1162,5 +1162,5 @@ for num_images in (2, 3, 5):
 
 def test_compiled_features_of_lite0_come_to_an_end():
     """Had the size of the images been a symbol too, torch.compile would not have ended in minutes."""
-    process = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=150)
+    process = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=600)
     assert process.returncode == 0
