@@ -14,16 +14,16 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# What a training may get when it goes on: where files lie now, and how many images come at a time and how fast.
-FREE = {
+# What a training may get when it goes on: where files lie now, and how fast they and features come.
+_FREE = {
     *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
-    *("data.num_workers", "data.images.num_workers", "data.batch_size", "data.masked_batch_size"),
+    *("data.num_workers", "data.images.num_workers"),
     *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
 }
 # What no score of a test depends on; and of the model what one does.
 _TRAINING_DATA = {
     *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
-    *("data.train_split", "data.split", "data.num_train"),
+    *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
 }
 _SCORED = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
 
@@ -125,10 +125,10 @@ def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -
         return
     before = read_config(path)
     for key, old, new in _differences(before.get("data"), config.get("data"), "data"):
-        if key not in FREE and (verb == "fit" or key not in _TRAINING_DATA):
+        if key not in _FREE and (verb == "fit" or key not in _TRAINING_DATA):
             _refuse(run_dir, verb, key, old, new)
     for key, old, new in _differences(before.get("model"), config.get("model"), "model"):
-        if key not in FREE and (verb == "fit" or key.split(".")[1] in _SCORED):
+        if key not in _FREE and (verb == "fit" or key.split(".")[1] in _SCORED):
             _refuse(run_dir, verb, key, old, new)
     seeds = before.get("seed_everything"), config.get("seed_everything")
     if verb == "fit" and not _equal(*seeds):

@@ -85,6 +85,7 @@ def test_a_folder_has_one_writer(run, verb, capsys):
         (["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.1"], "torch.optim.SGD"),
         (["--seed_everything=7"], "seed_everything is 7, but"),
         (["--data.num_train=48"], "data.num_train is 48, but"),
+        (["--data.batch_size=8"], "data.batch_size is 8, but"),
         (["--model.am_weight=3"], "was trained with 0.5"),
         (["--seed_everything=false"], "seed_everything is False, but"),
         (["--data.mask_budget={boat: 3}"], "data.mask_budget is {'boat': 3}, but"),
@@ -233,7 +234,8 @@ def test_a_file_system_without_locks_does_not_stop_anyone(tmp_path, monkeypatch)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.lockf", no_locks)
-    lock(tmp_path / "run").close()
+    with lock(tmp_path / "run") as file:
+        assert file.name == str(tmp_path / "run" / ".lock")
 
 
 def test_terms_that_not_every_step_has_are_logged_as_without_a_stop(tmp_path, monkeypatch):
