@@ -84,11 +84,12 @@ class StreamLoader(DataLoader):
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of the epoch are trained on."""
-        return {"num_batches": self.progress.epoch_loop.batch_progress.current.processed}
+        return {"num_batches": self.progress.epoch_loop.batch_progress.current.processed, "of": len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Leave them out of the next pass, unless they are the whole epoch."""
-        self.sampler.start = state["num_batches"] % len(self) * self.batch_size
+        length = state.get("of", len(self))  # with other devices an epoch has another number of batches
+        self.sampler.start = state["num_batches"] % length * len(self) // length * self.batch_size
 
 
 class TwoStreamDataModule(pl.LightningDataModule):

@@ -249,3 +249,13 @@ def test_masked_stream_leaves_the_training_s_random_numbers_alone():
         next(iter(data.train_dataloader()))
         drawn.append(torch.rand(2))
     assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(("done", "start"), [(8, 0), (4, 32), (2, 16)])
+def test_a_resume_with_half_the_devices_goes_on_at_the_same_share_of_the_epoch(done, start):
+    """Eight batches an epoch were saved by two ranks; one has sixteen."""
+    loader = StreamLoader(
+        list(range(64)), 4, trainer=None, sampler=StreamSampler(64, per_epoch=64, seed=0, num_ranks=1)
+    )
+    loader.load_state_dict({"num_batches": done, "of": 8})
+    assert loader.sampler.start == start
