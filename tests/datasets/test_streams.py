@@ -8,7 +8,7 @@ import torch
 from gain_lightning import VOID
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes_boat import draw_picture
-from gain_lightning.datasets.streams import Draw, StreamSampler, run_seed
+from gain_lightning.datasets.streams import Draw, StreamLoader, StreamSampler, run_seed
 
 
 def draws(sampler, num_epochs):
