@@ -96,6 +96,10 @@ def _known_names(parser: LightningArgumentParser) -> set[str]:
 _TYPE = re.compile(
     r"Expected an? (?:<class '(?:\w+\.)*(?P<name>\w+)'>|typing\.Literal\[(?P<choices>[^\]]*)\])"
 )
+_CLASS = re.compile(
+    r"Not a valid subclass of|Expected a dot import path|expects a function or a callable class"
+    r"|'\w+' object has no attribute 'keys'"  # init_args that are no mapping
+)
 _GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*)")
 
 
@@ -115,6 +119,8 @@ def explain(message: str) -> str:
     if given:
         reasons = reasons[: given.start()]
     types = list(dict.fromkeys(found["name"] or found["choices"] for found in _TYPE.finditer(reasons)))
+    if _CLASS.search(reasons):
+        types.insert(0, "class_path with init_args")
     if not given or not types:
         return _innermost(message)
     key = ".".join(found[1] for found in keys)

@@ -48,6 +48,8 @@ def read_mapping(text: str) -> dict[str, Any]:
         tree = yaml.load(text, _StrictLoader)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"not readable as YAML ({' '.join(str(error).split())})") from error
+    except RecursionError as error:
+        raise ValueError("nested deeper than YAML's reader goes") from error
     if not isinstance(tree, dict):
         raise ValueError(f"holds {type(tree).__name__}, expected keys and values")
     return tree

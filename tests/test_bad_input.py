@@ -276,6 +276,23 @@ CONFIGS = {
         r"bad\.yaml: not readable as YAML .*python/object",
     ),
     "a key twice": (b"model:\n  sigma: 0.3\n  sigma: 0.7\n", r"bad\.yaml: line 3: key 'sigma' comes twice"),
+    "nested": (b"model: " + 3000 * b"{a: " + b"1" + 3000 * b"}", r"bad\.yaml: nested deeper than"),
+    "a class is a number": (
+        b"model: {optimizer: 5}",
+        r"model\.optimizer is '5', expected class_path with init_args$",
+    ),
+    "a class is a list": (
+        b"model: {lr_scheduler: [1, 2]}",
+        r"model\.lr_scheduler is '\[1, 2\]', expected class_path with init_args or null$",
+    ),
+    "a class without arguments": (
+        b"model: {optimizer: {class_path: torch.optim.SGD, init_args: 3}}",
+        r"model\.optimizer is .*init_args=3.*expected class_path with init_args$",
+    ),
+    "data without arguments": (
+        b"data: {class_path: ShapesDataModule, init_args: 7}",
+        r"data is .*'init_args': 7.*expected class_path with init_args or null$",
+    ),
     "tabs": (b"model:\n\tsigma: 0.3\n", r"bad\.yaml: not readable as YAML .*line 2"),
 }
 
