@@ -290,7 +290,9 @@ def _read_weights(weights: str) -> _Weights:
         return _Weights(weights, default=weights == "default")
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"weights {weights!r}: no such file, expected 'none', 'default' or a path")
+        raise FileNotFoundError(
+            f"model.weights {weights!r}: no such file, expected 'none', 'default' or a path"
+        )
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # whatever the reader trips over, the file is unfit

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gain_lightning.attention import Pairs, label_pairs, resize_maps, scale_maps
+from gain_lightning.attention import EPS, Pairs, label_pairs, resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier
 from gain_lightning.faithfulness import deletion_and_insertion, rank_correlation, with_random_weights
 from gain_lightning.files import write_atomically
@@ -38,7 +38,7 @@ def check_maps_main(argv: list[str]) -> int:
         Exit status 0.
 
     Raises:
-        FileNotFoundError: If a run has no checkpoint.
+        FileNotFoundError: If there is no such folder, or it has no checkpoint.
         RunError: If a run has no maps.
     """
     parser = argparse.ArgumentParser(
@@ -50,6 +50,8 @@ def check_maps_main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     for run in args.runs:
+        if not Path(run).is_dir():
+            raise FileNotFoundError(f"{run}: no such folder")
         maps = read_maps(run)
         if maps is None or not len(maps.pair_image):
             raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
@@ -74,9 +76,10 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
         seed: Draws random weights, and the order of equal pixels.
 
     Returns:
-        ``num_pairs``; ``deletion`` and ``insertion``, each by map (``attention``, ``center``, ``random``,
-        ``mask``), the last over pairs with a mask alone, None if there is none; ``rank_correlation`` with
-        random weights of the ``classifier`` and of ``all`` layers, None where every map is flat.
+        ``num_pairs``, and ``num_zero`` of them whose map is zero everywhere; ``deletion`` and ``insertion``,
+        each by map (``attention``, ``center``, ``random``, ``mask``), the last over pairs with a mask alone,
+        None if there is none; ``rank_correlation`` with random weights of the ``classifier`` and of ``all``
+        layers, None where every map is flat.
     """
     image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
     label = torch.zeros(len(image), len(model.hparams.class_names))
@@ -106,6 +109,7 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
     areas["mask"] = areas["mask"][:, mask.flatten(1).any(1)]
     return {
         "num_pairs": len(attention),
+        "num_zero": int((attention.amax((1, 2, 3)) <= EPS).sum()),
         "seed": seed,
         "deletion": {name: _mean(area[0]) for name, area in areas.items()},
         "insertion": {name: _mean(area[1]) for name, area in areas.items()},
@@ -144,11 +148,16 @@ def _table(run: str, result: dict[str, Any]) -> str:
     def show(value: float | None) -> str:
         return f"{'none':>10}" if value is None else f"{value:10.3f}"
 
-    lines = [f"{run}: {result['num_pairs']} maps", f"  {'':16}{'deletion':>10}{'insertion':>10}"]
+    zero = f", {result['num_zero']} of them zero everywhere" if result["num_zero"] else ""
+    lines = [
+        f"{run}: {result['num_pairs']} maps{zero}",
+        f"  {'':16}{'deletion':>10}{'insertion':>12}",
+        f"  {'':16}{'low: good':>10}{'high: good':>12}",
+    ]
     for key, name in names.items():
-        lines.append(f"  {name:16}{show(result['deletion'][key])}{show(result['insertion'][key])}")
+        lines.append(f"  {name:16}{show(result['deletion'][key])}  {show(result['insertion'][key])}")
     correlation = result["rank_correlation"]
-    lines.append(
-        f"  with random weights: classifier{show(correlation['classifier'])}, all layers{show(correlation['all'])}"
-    )
+    lines.append("  rank correlation with the maps of random weights, near 0: good")
+    lines.append(f"  {'classifier':16}{show(correlation['classifier'])}")
+    lines.append(f"  {'all layers':16}{show(correlation['all'])}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 import warnings
 
@@ -70,8 +71,17 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("GAIN_DEBUG"):
             raise
-        print(f"gain {argv[0]}: error: {_rank()}{error or type(error).__name__}", file=sys.stderr)
+        print(f"gain {argv[0]}: error: {_rank()}{_said(error)}", file=sys.stderr)
         return 1
+
+
+def _said(error: Exception) -> str:
+    """An error in words; that of a loader's worker without the worker's traceback."""
+    text = str(error) or type(error).__name__
+    if "\nOriginal Traceback (most recent call last):\n" not in text:
+        return text
+    *_, last = re.finditer(r"^(?:\w+\.)*\w+(?:Error|Exception)\b(?:: )?", text, flags=re.MULTILINE)
+    return text[last.end() :].strip() or last[0]
 
 
 def _rank() -> str:

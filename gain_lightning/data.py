@@ -133,6 +133,9 @@ def _are_amounts(listings: dict[str, Listing]) -> bool:
     return any((listing.labels > 1).any() or (listing.labels % 1 > 0).any() for listing in listings.values())
 
 
+_SPLITS = ("train", "val", "test")  # those of a meaning of their own
+
+
 def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
     """What is no problem, but may not be meant."""
     found: list[str] = []
@@ -161,7 +164,12 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
             found.append(
                 f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}"
             )
-    if set(listings) <= {"train", "val"}:
+    further = [name for name in listings if name not in _SPLITS]
+    if further and (root / "labels.csv").is_file():
+        found.append(f"further test sets, scored by their accuracy alone: {', '.join(map(repr, further))}")
+    if not {"train", "val"} & set(listings):
+        found.append("neither split 'train' nor 'val': this folder can be tested on, not trained on")
+    elif "test" not in listings:
         found.append("no test split: test scores will be those of val")
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
     num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())

@@ -175,7 +175,7 @@ class GAIN(pl.LightningModule):
             if self.hparams.task == "regression"
             else {"ap": MeanAP(num_classes, self.scored)}
         )
-        return nn.ModuleDict({**decision, **self._new_map_metrics()})
+        return nn.ModuleDict({**decision, **self._new_map_metrics(), "zero_maps": PairMean(num_classes)})
 
     def _new_map_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)
@@ -526,6 +526,7 @@ class GAIN(pl.LightningModule):
                 metrics["mae"].update(score, label)
             else:
                 metrics["ap"].update(score, label.long())
+            metrics["zero_maps"].update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
             self._update_map_scores(metrics, maps, batch["mask"], pairs)
         return {"score": score, "maps": maps, "pairs": pairs}
 
@@ -600,6 +601,8 @@ class GAIN(pl.LightningModule):
             "energy": energy["of_class"],
             "pointing": pointing["of_class"],
         }
+        if "zero_maps" in metrics:
+            scores["zero_maps"] = metrics["zero_maps"].compute()["over_pairs"].float()
         if "ap" in metrics:
             ap = metrics["ap"].compute()
             scores = {"mean_ap": ap["mean_ap"], **scores}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gain_lightning.attention import Pairs, resize_maps, scale_maps
+from gain_lightning.attention import EPS, Pairs, resize_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, read_image
@@ -218,16 +218,22 @@ class MapWriter(pl.Callback):
 
     def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
         self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
-        self.num_maps = 0
+        self.num_maps = self.num_zero = 0
         self.rows: list[list[str]] = []
         self.errors: list[str] = []
 
     def made(self) -> str:
         """What was written, in words."""
-        return f"{self.num_maps} maps"
+        return f"{self.num_maps} maps" + (
+            f", {self.num_zero} of them zero everywhere" if self.num_zero else ""
+        )
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        """Refuse classes whose maps would overwrite each other."""
+        """Refuse maps that would overwrite each other, or stand beside those of another call."""
+        if (self.out / "predictions.csv").exists():
+            raise FileExistsError(
+                f"--out {self.out}: holds predictions.csv of an earlier call, expected a new folder: the maps would mix"
+            )
         taken: dict[str, str] = {}
         for name in self.classes or pl_module.hparams.class_names:
             other = taken.setdefault(_in_file_name(name), name)
@@ -261,6 +267,7 @@ class MapWriter(pl.Callback):
                 score = f"{float(scores[n, class_idx]):.6g}"
                 self.rows.append([str(relative), name, score, str(int(p is not None)), strength])
                 if p is not None:
+                    self.num_zero += bool(maximum[p] <= EPS)
                     self._write_map(relative, name, picture, maps[p : p + 1])
 
     def _map(self, model: GAIN, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:

@@ -266,6 +266,18 @@ def test_a_refused_setting_leaves_the_metrics_of_the_run_that_was_there(folder, 
     assert (tmp_path / "run" / "metrics.csv").read_text().count("1.5") == 1
 
 
+def test_damage_that_a_worker_meets_is_said_in_a_line(folder, tmp_path, capfd):
+    """A header and an end that look whole, and noise between: found when the picture is decoded."""
+    whole = _encoded("PNG")
+    place = whole.index(b"IDAT") + 40
+    (folder / "images" / "p1.jpg").write_bytes(whole[:place] + b"\0\1\2\3" + whole[place + 4 :])
+    arguments = ["fit", *_data(folder), *QUICK, "--data.num_workers=1", f"--run_dir={tmp_path / 'run'}"]
+    assert main(arguments) == 1
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gain fit: error:")]
+    assert len(said) == 1
+    assert re.fullmatch(r"gain fit: error: .*p1\.jpg: not a readable picture.*", said[0])
+
+
 CONFIGS = {
     "not YAML": (b"model: [1, 2\ndata: }", r"bad\.yaml: not readable as YAML .*line 2"),
     "a list": (b"- model\n- data\n", r"bad\.yaml: holds list, expected keys"),

@@ -70,7 +70,17 @@ def test_maps_of_other_classes_are_named(run_dir, tmp_path, capsys):
     assert "maps.npz is of the classes " in capsys.readouterr().err
 
 
+def test_zero_maps_are_counted(run_dir, capsys):
+    """Those of a class whose weights are all negative, for features are not."""
+    model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
+    with torch.no_grad():
+        model.backbone.classifier.weight.abs_()[0].neg_()
+    assert check_maps(model, maps, 0)["num_zero"] == (maps.pair_class == 0).sum() > 0
+
+
 def test_run_without_maps_is_named(run_dir, tmp_path, capsys):
+    assert main(["check-maps", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err
     shutil.copytree(run_dir, tmp_path / "bare", ignore=shutil.ignore_patterns("maps.npz"))
     assert main(["check-maps", str(tmp_path / "bare")]) == 1
     assert "bare: has no maps.npz with maps" in capsys.readouterr().err

@@ -537,7 +537,7 @@ def _experiments() -> list[Path]:
 @pytest.mark.parametrize("path", sorted((EXPERIMENTS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, monkeypatch):
     sweep = read_sweep_path(path)
-    raw = sweep.planned()[0] or {p.key: p.low for p in sweep.parameters}
+    raw = sweep.planned()[0] or {p.key: p.low for p in sweep.parameters if not p.values}
     words = sweep.words(
         {p.key: p.value(raw[p.key]) if p.key in raw else p.values[0] for p in sweep.parameters}
     )

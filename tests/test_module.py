@@ -788,12 +788,26 @@ def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
     at_best = reference.seed_iou(scaled, mask, label, scores["test/seed_threshold_best"])
     assert scores["test/seed_miou_best"] == pytest.approx(np.nanmean(at_best), rel=1e-3)
 
+    num_zero = sum(attention.max() <= 1e-8 for attention in maps)
+    assert scores["test/zero_maps"] == pytest.approx(num_zero / len(maps))
+
     accuracies = []
     for split in ("boat_without_water", "water_without_boat"):
         probability, label, _, _ = oracle_outputs(module, split, 4, seed=1)
         accuracies.append(np.mean((probability[:, 0] > 0.5) == label[:, 0]))
         assert scores[f"test/{split}"] == pytest.approx(accuracies[-1])
     assert scores["test/biased_accuracy"] == pytest.approx(np.mean(accuracies))
+
+
+def test_share_of_zero_maps(tmp_path):
+    """Those of a class whose weights are all negative are zero, for features are not."""
+    module = make_shapes_gain()
+    with torch.no_grad():
+        module.backbone.classifier.weight.abs_()[0].neg_()
+    scores = scores_of_test(tmp_path, module, data_seed=1)
+    _, label, _, _ = oracle_outputs(module, "test", 6, seed=1)
+    assert scores["test/zero_maps"] == pytest.approx(label[:, 0].sum() / label.sum())
+    assert 0 < scores["test/zero_maps"] < 1
 
 
 @pytest.mark.filterwarnings("ignore:No positive samples found in target:UserWarning")
@@ -810,7 +824,7 @@ def test_mean_ap_passes_over_a_class_that_no_image_shows(tmp_path, trained_shape
 
 def test_scores_of_one_test_do_not_enter_the_next(tmp_path, trained_shapes):
     first, second = (scores_of_test(tmp_path, trained_shapes) for _ in range(2))
-    assert len(first) == 15
+    assert len(first) == 16
     assert first == second
 
 

@@ -107,6 +107,26 @@ def test_unreadable_pictures_are_listed_and_the_others_mapped(pictures, checkpoi
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 1 + 9
 
 
+def test_maps_that_are_zero_everywhere_are_counted(pictures, tmp_path, capsys):
+    """A class whose weights are all negative has no map, for features are not."""
+    torch.manual_seed(0)
+    model = GAIN(CLASSES, 32)
+    with torch.no_grad():
+        model.backbone.classifier.weight.abs_()[0].neg_()
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    assert predict(pictures, path, tmp_path / "out", "--classes", *CLASSES[:2]) == 0
+    assert "3 pictures, 6 maps, 3 of them zero everywhere: " in capsys.readouterr().out
+
+
+def test_maps_of_two_calls_do_not_mix(pictures, checkpoint, tmp_path, capsys):
+    assert predict(pictures, checkpoint, tmp_path / "out", "--classes", "blue") == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert predict(pictures, checkpoint, tmp_path / "out", "--classes", "red thing") == 1
+    assert "holds predictions.csv of an earlier call, expected a new folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
 def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
     def error(images, ckpt, *more):
         assert predict(images, ckpt, tmp_path / "out", *more) == 1
@@ -151,6 +171,7 @@ def test_checkpoint_with_code_is_refused(pictures, tmp_path, capsys):
 
 
 def test_maps_below_the_pictures_are_not_pictures(pictures, checkpoint):
-    for _ in range(2):
-        assert predict(pictures, checkpoint, pictures / "maps") == 0
+    assert predict(pictures, checkpoint, pictures / "maps") == 0
+    (pictures / "maps" / "predictions.csv").unlink()  # as of a call that was interrupted
+    assert predict(pictures, checkpoint, pictures / "maps") == 0
     assert len((pictures / "maps" / "predictions.csv").read_text().splitlines()) == 1 + 9

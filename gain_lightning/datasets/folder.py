@@ -38,7 +38,7 @@ from gain_lightning.files import read_text
 _KINDS = {"labels.csv": "file", "classes.txt": "file", "boxes.csv": "file", "masks": "folder"}  # if there
 _LABEL_COLUMNS = ("filename", "classes")
 RESERVED = (  # scores of the first test set, which the name of another may not hide
-    *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing"),
+    *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing", "zero_maps"),
     *("accuracy", "biased_accuracy", "mae"),
 )
 _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
@@ -166,7 +166,8 @@ def _read_table(
         if len(cells) == len(header):
             rows.append((line, dict(zip(header, cells, strict=True))))
         else:
-            problems.append(Problem(path, line, f"expected {len(header)} columns as in the header"))
+            what = f"{len(cells)} columns, expected {len(header)} as in the header"
+            problems.append(Problem(path, line, what))
     return rows
 
 
@@ -442,10 +443,10 @@ class FolderDataModule(TwoStreamDataModule):
         if stage == "fit":
             self.train_set, self.masked_set = training_sets(self, self._listing("train"), self.augmentation)
         self.val_set = ImageSet(self._listing("val"), image_size=self.image_size)
-        names = sorted(set(self.splits.tolist()) - {"train", "val"}, key=lambda name: (name != "test", name))
-        self.test_sets = {
-            name: ImageSet(self._listing(name), image_size=self.image_size) for name in names
-        } or {"val": self.val_set}
+        names = set(self.splits.tolist())
+        self.test_sets = {} if "test" in names else {"val": self.val_set}
+        for name in sorted(names - {"train", "val"}, key=lambda name: (name != "test", name)):
+            self.test_sets[name] = ImageSet(self._listing(name), image_size=self.image_size)
 
 
 def draw_val(splits: np.ndarray, fraction: float) -> np.ndarray:

@@ -29,6 +29,7 @@ METRICS = {  # short names, in the order of every table; accuracies of further t
     "test/seed_threshold_best": "best threshold",
     "test/energy": "energy",
     "test/pointing": "pointing",
+    "test/zero_maps": "zero maps",
     "test/miou": "mIoU",
     "test/miou_crf": "mIoU CRF",
 }
@@ -392,8 +393,10 @@ def _group_differences(
 
 
 def metric_order(groups: Sequence[Group]) -> list[str]:
-    """Test metrics that some group has, in the order of the tables."""
+    """Test metrics that some group has, in the order of the tables; the share of zero maps where there are any."""
     found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
+    if not any(group.metrics["test/zero_maps"].mean for group in groups if "test/zero_maps" in group.metrics):
+        found.pop("test/zero_maps", None)
     further = [key for key in found if key not in METRICS]
     return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
 
@@ -404,8 +407,10 @@ def _agrees(metric: str, said: float, found: float) -> bool:
 
 
 def is_score(metric: str) -> bool:
-    """Whether a metric is a fraction of 1 of which more is better: not an error, a threshold or a loss."""
-    return not is_error(metric) and not metric.split("/")[-1].startswith(("loss", "seed_threshold"))
+    """Whether a metric is a fraction of 1 of which more is better: not an error, a threshold, a share or a loss."""
+    return not is_error(metric) and not metric.split("/")[-1].startswith(
+        ("loss", "seed_threshold", "zero_maps")
+    )
 
 
 def is_error(metric: str) -> bool:

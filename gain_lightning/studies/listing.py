@@ -13,7 +13,7 @@ from gain_lightning.studies.runs import printable
 COLUMNS = {  # of the table, where summary.json has them, and in which unit
     "mAP": ("test/mean_ap", 100),
     "MAE": ("test/mae", 1),
-    "mIoU": ("test/seed_miou_best", 100),
+    "best mIoU": ("test/seed_miou_best", 100),
     "biased": ("test/biased_accuracy", 100),
     "SEC": ("test/miou", 100),
     "+CRF": ("test/miou_crf", 100),

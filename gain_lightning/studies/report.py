@@ -27,6 +27,7 @@ _MEANINGS = {  # of the columns
     "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
+    "test/zero_maps": "Percent of maps that are zero everywhere; of them seed mIoU has the background alone.",
     "test/miou": "Segmentations: mean IoU over background and classes.",
     "test/miou_crf": "The same after a dense CRF at the images' own size.",
     "test/accuracy": "How often an image's decision is right on the test set.",
@@ -38,6 +39,7 @@ _WORDS = {
     "test/energy": ("puts more of its attention on the objects", "puts less of its attention on the objects"),
     "test/mean_ap": ("classifies better", "classifies worse"),
     "test/mae": ("errs more", "errs less"),
+    "test/accuracy": ("decides right more often", "decides right less often"),
     "test/biased_accuracy": ("is right more often", "is right less often"),
 }
 
@@ -128,6 +130,7 @@ def reading(comparison: Comparison) -> list[str]:
     for group in others:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
         parts = [_clause(row) for metric in _WORDS for row in rows if row.metric == metric]
+        parts += [_clause(row) for row in rows if row.metric not in _WORDS and _is_clear_loss(row)]
         found = _join(parts) if parts else "shares no score with it"
         sentences.append(f"Against {method_name(first.name)}, {method_name(group.name)} {found}.")
     if all(len(group.runs) == 1 for group in comparison.groups):
@@ -142,7 +145,14 @@ def _clause(row: Difference) -> str:
         return f"changes {name} by {by}, without an interval over images"
     if not row.is_clear:
         return f"shows no clear change in {name} ({by})"
+    if row.metric not in _WORDS:
+        return f"is clearly worse in {name} ({by})"
     return f"{_WORDS[row.metric][row.delta < 0]} ({name} {by})"
+
+
+def _is_clear_loss(row: Difference) -> bool:
+    """Whether the second method is worse, by images."""
+    return row.is_clear and row.over == "images" and (row.delta > 0) == is_error(row.metric)
 
 
 def _change(delta: float, metric: str) -> str:

@@ -70,7 +70,8 @@ def show(metric: str, stat: Stat | None) -> str:
     """
     if stat is None:
         return "-"
-    scale, digits = (100, 1) if is_score(metric) else (1, _decimals(stat.mean) if is_error(metric) else 2)
+    is_percent = is_score(metric) or metric.endswith("/zero_maps")
+    scale, digits = (100, 1) if is_percent else (1, _decimals(stat.mean) if is_error(metric) else 2)
     spread = "" if stat.std is None else f" ± {scale * stat.std:.{digits}f}"
     return f"{scale * stat.mean:.{digits}f}{spread}"
 

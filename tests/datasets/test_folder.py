@@ -46,6 +46,17 @@ def test_splits_become_train_val_and_test_sets(folder):
     assert set(sample["mask"].unique().tolist()) == {0, 1, 255}
 
 
+def test_without_a_test_split_the_main_scores_are_those_of_val(folder):
+    (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace(",test", ",day"))
+    data = FolderDataModule(root=str(folder), image_size=32, num_workers=0, batch_size=2)
+    data.setup("test")
+    assert {name: one.ids.tolist() for name, one in data.test_sets.items()} == {
+        "val": ["p3.jpg"],
+        "day": ["p4.jpg"],
+        "night": ["p5.jpg"],
+    }
+
+
 def test_masked_stream_takes_masks_or_boxes(folder):
     for supervision, ids, values in (("mask", ["p0.jpg"], {0, 2}), ("box", ["p1.jpg"], {0, 1, 2})):
         data = FolderDataModule(root=str(folder), image_size=32, mask_budget=1.0, supervision=supervision)
@@ -155,7 +166,7 @@ BROKEN = {
     "class twice": (lambda root: edit(root / "labels.csv", "dog;cat", "dog;cat;dog"), r"labels\.csv:3: p1\.jpg names a class twice"),
     "unknown class": (lambda root: edit(root / "labels.csv", "p4.jpg,cat", "p4.jpg,cow"), r"labels\.csv:6: unknown class 'cow' of p4\.jpg, expected one of dog, cat"),
     "no split": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,"), r"labels\.csv:5: p3\.jpg has no split"),
-    "too few cells": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog"), r"labels\.csv:5: expected 3 columns"),
+    "too few cells": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog"), r"labels\.csv:5: 2 columns, expected 3"),
     "path out": (lambda root: edit(root / "labels.csv", "p3.jpg", "../../p3.jpg"), r"labels\.csv:5: filename '\.\./\.\./p3\.jpg' leaves the data folder"),
     "absolute path": (lambda root: edit(root / "labels.csv", "p3.jpg", "/etc/p3.jpg"), r"labels\.csv:5: .* leaves the data folder"),
     "box path out": (lambda root: edit(root / "boxes.csv", "p1.jpg,dog", "../p1.jpg,dog"), r"boxes\.csv:2: .* leaves the data folder"),
@@ -308,8 +319,18 @@ def test_notes_say_what_may_not_be_meant(folder, capsys):
         "note: class 'cow' has no training picture",
         "note: classes 'cat' and 'Cat' are two: is one a slip?",
         f"note: not in labels.csv and not used: 1 of images/, the first {folder}/images/spare.jpg",
+        "note: further test sets, scored by their accuracy alone: 'night'",
         "note: a run is supervised by masks or by boxes: --data.supervision mask, or box",
     ]
+
+
+def test_notes_name_splits_of_another_spelling(folder, capsys):
+    text = (folder / "labels.csv").read_text().replace(",train", ",trian").replace(",val", ",valid")
+    (folder / "labels.csv").write_text(text)
+    assert main(["data", "check", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "note: further test sets, scored by their accuracy alone: 'night', 'trian', 'valid'" in printed
+    assert "note: neither split 'train' nor 'val': this folder can be tested on, not trained on" in printed
 
 
 def test_notes_of_a_class_a_folder(tmp_path, capsys):

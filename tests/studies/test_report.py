@@ -266,6 +266,16 @@ def test_report_of_a_diverged_run_is_written(report, make_run):
         (("test/mean_ap", 0.1, (0.05, 0.2), "images"), "classifies better (mAP +10.0 points)"),
         (("test/mean_ap", -0.1, (-0.2, -0.05), "images"), "classifies worse (mAP \N{MINUS SIGN}10.0 points)"),
         (("test/mean_ap", 0.01, (-0.01, 0.02), "images"), "shows no clear change in mAP (+1.0 points)"),
+        (
+            ("test/accuracy", -0.25, (-0.5, -0.08), "images"),
+            "decides right less often (accuracy \N{MINUS SIGN}25.0 points)",
+        ),
+        (
+            ("test/pointing", -0.2, (-0.3, -0.1), "images"),
+            "is clearly worse in pointing (\N{MINUS SIGN}20.0 points)",
+        ),
+        (("test/night_mae", 2.0, (1.0, 3.0), "images"), "is clearly worse in night mae (+2.00)"),
+        (("test/pointing", 0.2, (0.1, 0.3), "images"), "shares no score with it"),
         (("test/mean_ap", 0.01, None, ""), "changes mAP by +1.0 points, without an interval over images"),
     ],
 )
@@ -275,6 +285,20 @@ def test_reading_claims_no_more_than_the_interval(row, expected):
     (sentence, *_) = reading(two_groups(Difference(metric, "gradcam", "gain", delta, ci95, over)))
 
     assert sentence == f"Against Grad-CAM, GAIN {expected}."
+
+
+def test_share_of_zero_maps_is_shown_where_there_are_any(report, make_run):
+    paths = [
+        make_run(name, name, metrics={"test/zero_maps": share})
+        for name, share in (("gradcam", 0.0), ("gain", 0.0625))
+    ]
+    other = make_run("gain_1", "gain", seed=1, metrics={"test/zero_maps": 0.0})
+
+    page = report(paths)
+
+    assert ">zero maps</th>" in page
+    assert "<td>6.2</td>" in page
+    assert "zero maps" not in report([paths[0], other])
 
 
 def test_reading_says_that_one_run_each_is_little(make_run):
