@@ -66,6 +66,7 @@ def watch(config: Path, options: Sequence[str], minutes: float, every: float) ->
             "--run_dir",
             str(run),
             "--trainer.max_epochs=1000000",
+            "--model.warmup_epochs=0",  # every step of one cost, guided
             *options,
         ]
         words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--data.num_workers=2"]
@@ -99,7 +100,7 @@ def summary(samples: Sequence[dict[str, float]], *, warm_up: float = 5, window: 
 
     Returns:
         ``memory_slope`` in MiB a minute (least squares), the range of each figure, steps a second in the first and
-        the last ``window`` and their ratio.
+        the last ``window`` (least squares too, for steps are logged by the dozen) and their ratio.
     """
     late = [sample for sample in samples if sample["minute"] >= warm_up]
     minute = np.array([sample["minute"] for sample in late])
@@ -112,8 +113,7 @@ def summary(samples: Sequence[dict[str, float]], *, warm_up: float = 5, window: 
     ends = {"first": minute <= minute[0] + window, "last": minute >= minute[-1] - window}
     step = np.array([sample["step"] for sample in late])
     for name, chosen in ends.items():
-        taken, seconds = np.ptp(step[chosen]), 60 * np.ptp(minute[chosen])
-        result[f"steps_per_second_{name}"] = float(taken / seconds)
+        result[f"steps_per_second_{name}"] = float(np.polyfit(60 * minute[chosen], step[chosen], 1)[0])
     result["speed_ratio"] = result["steps_per_second_last"] / result["steps_per_second_first"]
     return result
 

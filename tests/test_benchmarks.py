@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,3 +99,25 @@ def test_a_soak_that_fails_leaves_no_training_behind(monkeypatch):
     time.sleep(0.1)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def test_summary_of_a_soak():
+    """Half a MiB a minute, and a speed that falls from 4 to 3 steps a second, logged by fifties."""
+    soak = load("soak")
+    minutes = np.arange(0, 30, 1 / 12)
+    taken = 60 * np.where(minutes < 15, 4 * minutes, 60 + 3 * (minutes - 15))
+    samples = [
+        {
+            "minute": minute,
+            "memory_mib": 900 + minute / 2,
+            "files": 40,
+            "shared_mib": 3.0,
+            "step": step // 50 * 50,
+        }
+        for minute, step in zip(minutes.tolist(), taken.tolist(), strict=True)
+    ]
+    found = soak.summary(samples)
+    assert found["memory_slope"] == pytest.approx(0.5)
+    assert found["memory_mib"] == pytest.approx([902.5, 900 + minutes[-1] / 2])
+    assert found["files"] == [40, 40]
+    assert found["speed_ratio"] == pytest.approx(0.75, rel=0.01)
