@@ -130,7 +130,9 @@ def reading(comparison: Comparison) -> list[str]:
     for group in others:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
         parts = [_clause(row) for metric in _WORDS for row in rows if row.metric == metric]
-        parts += [_clause(row) for row in rows if row.metric not in _WORDS and _is_clear_loss(row)]
+        losses = [row for row in rows if row.metric not in _WORDS and _is_clear_loss(row)]
+        if losses:
+            parts.append(f"is clearly worse in {_join([_with_amount(row) for row in losses])}")
         found = _join(parts) if parts else "shares no score with it"
         sentences.append(f"Against {method_name(first.name)}, {method_name(group.name)} {found}.")
     if all(len(group.runs) == 1 for group in comparison.groups):
@@ -139,15 +141,20 @@ def reading(comparison: Comparison) -> list[str]:
 
 
 def _clause(row: Difference) -> str:
-    unit = "" if is_error(row.metric) else " points"
-    name, by = short_name(row.metric), f"{_change(row.delta, row.metric)}{unit}"
+    name, by = short_name(row.metric), _amount(row)
     if row.over != "images":
         return f"changes {name} by {by}, without an interval over images"
     if not row.is_clear:
         return f"shows no clear change in {name} ({by})"
-    if row.metric not in _WORDS:
-        return f"is clearly worse in {name} ({by})"
     return f"{_WORDS[row.metric][row.delta < 0]} ({name} {by})"
+
+
+def _with_amount(row: Difference) -> str:
+    return f"{short_name(row.metric)} ({_amount(row)})"
+
+
+def _amount(row: Difference) -> str:
+    return _change(row.delta, row.metric) + ("" if is_error(row.metric) else " points")
 
 
 def _is_clear_loss(row: Difference) -> bool:
