@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 import sys
 import warnings
 
@@ -80,8 +79,11 @@ def _said(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if "\nOriginal Traceback (most recent call last):\n" not in text:
         return text
-    *_, last = re.finditer(r"^(?:\w+\.)*\w+(?:Error|Exception)\b(?:: )?", text, flags=re.MULTILINE)
-    return text[last.end() :].strip() or last[0]
+    lines = text.splitlines()
+    frame = max(number for number, line in enumerate(lines) if line.startswith('  File "'))
+    raised = next(number for number, line in enumerate(lines) if number > frame and line[:1].strip())
+    name, _, words = "\n".join(lines[raised:]).partition(": ")
+    return words or name
 
 
 def _rank() -> str:

@@ -97,10 +97,10 @@ _TYPE = re.compile(
     r"Expected an? (?:<class '(?:\w+\.)*(?P<name>\w+)'>|typing\.Literal\[(?P<choices>[^\]]*)\])"
 )
 _CLASS = re.compile(
-    r"Not a valid subclass of|Expected a dot import path|expects a function or a callable class"
-    r"|'\w+' object has no attribute 'keys'"  # init_args that are no mapping
+    r"Not a valid subclass of|Expected a dot import path|Expected an import path or a subclass spec, but got"
 )
-_GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*)")
+_NO_MAPPING = "object has no attribute 'keys'"
+_GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*?)(?:\. Got value: .*)?$", re.MULTILINE)
 
 
 def explain(message: str) -> str:
@@ -119,7 +119,9 @@ def explain(message: str) -> str:
     if given:
         reasons = reasons[: given.start()]
     types = list(dict.fromkeys(found["name"] or found["choices"] for found in _TYPE.finditer(reasons)))
-    if _CLASS.search(reasons):
+    if _NO_MAPPING in reasons:
+        types = ["init_args of keys and values"]
+    elif _CLASS.search(reasons) and not {"int", "float"} & set(types):  # torch takes a Tensor for a rate, too
         types.insert(0, "class_path with init_args")
     if not given or not types:
         return _innermost(message)

@@ -165,11 +165,13 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
                 f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}"
             )
     further = [name for name in listings if name not in _SPLITS]
-    if further and (root / "labels.csv").is_file():
-        found.append(f"further test sets, scored by their accuracy alone: {', '.join(map(repr, further))}")
-    if not {"train", "val"} & set(listings):
-        found.append("neither split 'train' nor 'val': this folder can be tested on, not trained on")
-    elif "test" not in listings:
+    is_folder = not further or (root / "labels.csv").is_file()  # VOC's lists have names of their own
+    if further and is_folder:
+        score = "error" if _are_amounts(listings) else "accuracy"
+        found.append(f"further test sets, scored by their {score} alone: {', '.join(map(repr, further))}")
+    if is_folder and not {"train", "val"} & set(listings):
+        found.append("neither split 'train' nor 'val': of use as one of --data.test_folders alone")
+    elif is_folder and "test" not in listings:
         found.append("no test split: test scores will be those of val")
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
     num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())

@@ -16,8 +16,9 @@ import torch
 from fake_folder import SIZE, make_folder, mask
 from fake_voc import make_voc
 from PIL import Image
+from torch._utils import ExceptionWrapper
 
-from gain_lightning.cli import main
+from gain_lightning.cli import _said, main
 from gain_lightning.datasets.folder import read_folder
 from gain_lightning.datasets.images import read_image
 
@@ -278,6 +279,33 @@ def test_damage_that_a_worker_meets_is_said_in_a_line(folder, tmp_path, capfd):
     assert re.fullmatch(r"gain fit: error: .*p1\.jpg: not a readable picture.*", said[0])
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            ValueError("a.png: torn\n  and more\nHint: SomeError: look"),
+            "a.png: torn\n  and more\nHint: SomeError: look",
+        ),
+        (zlib.error("Error -3"), "Error -3"),
+        (KeyError("boat"), "'boat'"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_error_of_a_worker_is_said_without_its_traceback(raised, said):
+    """As torch wraps it, with another error that it came from."""
+    try:
+        try:
+            raise OSError("disk: Error")
+        except OSError:
+            raise raised  # noqa: B904, so that the traceback has both
+    except Exception:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(Exception) as error:  # noqa: PT011
+        wrapped.reraise()
+    assert _said(error.value) == said
+
+
 CONFIGS = {
     "not YAML": (b"model: [1, 2\ndata: }", r"bad\.yaml: not readable as YAML .*line 2"),
     "a list": (b"- model\n- data\n", r"bad\.yaml: holds list, expected keys"),
@@ -299,11 +327,19 @@ CONFIGS = {
     ),
     "a class without arguments": (
         b"model: {optimizer: {class_path: torch.optim.SGD, init_args: 3}}",
-        r"model\.optimizer is .*init_args=3.*expected class_path with init_args$",
+        r"model\.optimizer is .*init_args=3.*expected init_args of keys and values$",
     ),
     "data without arguments": (
         b"data: {class_path: ShapesDataModule, init_args: 7}",
-        r"data is .*'init_args': 7.*expected class_path with init_args or null$",
+        r"data is .*'init_args': 7.*expected init_args of keys and values$",
+    ),
+    "a class that is not there": (
+        b"model: {optimizer: {class_path: torch.optim.Adamm}}",
+        r"module 'torch\.optim' has no attribute 'Adamm'",
+    ),
+    "an argument of a class": (
+        b"model: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: high}}}",
+        r"lr is 'high', expected float$",
     ),
     "tabs": (b"model:\n\tsigma: 0.3\n", r"bad\.yaml: not readable as YAML .*line 2"),
 }

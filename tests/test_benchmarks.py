@@ -102,7 +102,7 @@ def test_a_soak_that_fails_leaves_no_training_behind(monkeypatch):
 
 
 def test_summary_of_a_soak():
-    """Half a MiB a minute, and a speed that falls from 4 to 3 steps a second, logged by fifties."""
+    """Half a MiB a minute, and a speed that falls from 4 to 3 steps a second, logged by two hundreds."""
     soak = load("soak")
     minutes = np.arange(0, 30, 1 / 12)
     taken = 60 * np.where(minutes < 15, 4 * minutes, 60 + 3 * (minutes - 15))
@@ -112,7 +112,7 @@ def test_summary_of_a_soak():
             "memory_mib": 900 + minute / 2,
             "files": 40,
             "shared_mib": 3.0,
-            "step": step // 50 * 50,
+            "step": step // 200 * 200,
         }
         for minute, step in zip(minutes.tolist(), taken.tolist(), strict=True)
     ]
@@ -120,4 +120,4 @@ def test_summary_of_a_soak():
     assert found["memory_slope"] == pytest.approx(0.5)
     assert found["memory_mib"] == pytest.approx([902.5, 900 + minutes[-1] / 2])
     assert found["files"] == [40, 40]
-    assert found["speed_ratio"] == pytest.approx(0.75, rel=0.01)
+    assert found["speed_ratio"] == pytest.approx(0.75, rel=0.03)  # by first and last step alone: 0.83

@@ -370,9 +370,9 @@ def _find_masks(
 class FolderDataModule(TwoStreamDataModule):
     """Your own pictures with one label, many, or amounts, laid out as data/README.md says.
 
-    The splits ``train`` and ``val`` of ``labels.csv`` are what they say; every other split is a test set,
-    ``test`` the first. Without a column ``split``, ``val_fraction`` of the pictures are drawn for ``val``.
-    Without a test set, ``val`` is tested.
+    The splits ``train``, ``val`` and ``test`` of ``labels.csv`` are what they say, every other one is a further
+    test set. Without a split ``test`` the main scores are those of ``val``. Without a column ``split``,
+    ``val_fraction`` of the pictures are drawn for ``val``.
 
     Args:
         root: The folder.

@@ -408,9 +408,8 @@ def _agrees(metric: str, said: float, found: float) -> bool:
 
 def is_score(metric: str) -> bool:
     """Whether a metric is a fraction of 1 of which more is better: not an error, a threshold, a share or a loss."""
-    return not is_error(metric) and not metric.split("/")[-1].startswith(
-        ("loss", "seed_threshold", "zero_maps")
-    )
+    name = metric.split("/")[-1]
+    return not is_error(metric) and name != "zero_maps" and not name.startswith(("loss", "seed_threshold"))
 
 
 def is_error(metric: str) -> bool:

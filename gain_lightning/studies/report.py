@@ -133,7 +133,9 @@ def reading(comparison: Comparison) -> list[str]:
         losses = [row for row in rows if row.metric not in _WORDS and _is_clear_loss(row)]
         if losses:
             parts.append(f"is clearly worse in {_join([_with_amount(row) for row in losses])}")
-        found = _join(parts) if parts else "shares no score with it"
+        found = (
+            _join(parts) if parts else "is clearly worse in no score" if rows else "shares no score with it"
+        )
         sentences.append(f"Against {method_name(first.name)}, {method_name(group.name)} {found}.")
     if all(len(group.runs) == 1 for group in comparison.groups):
         sentences.append("One run each: how far another seed would differ is not known.")

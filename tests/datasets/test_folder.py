@@ -330,7 +330,7 @@ def test_notes_name_splits_of_another_spelling(folder, capsys):
     assert main(["data", "check", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "note: further test sets, scored by their accuracy alone: 'night', 'trian', 'valid'" in printed
-    assert "note: neither split 'train' nor 'val': this folder can be tested on, not trained on" in printed
+    assert "note: neither split 'train' nor 'val': of use as one of --data.test_folders alone" in printed
 
 
 def test_notes_of_a_class_a_folder(tmp_path, capsys):
