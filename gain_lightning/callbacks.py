@@ -14,7 +14,6 @@ from torch import Tensor
 
 from gain_lightning.cost import expected_cost
 from gain_lightning.image_record import keep_maps
-from gain_lightning.memory import hand_back_freed_memory
 from gain_lightning.plotting import overlay, panel_grid
 
 MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
@@ -130,14 +129,6 @@ class ZeroMaps(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on counting."""
         self.num_zero, self.num_maps = state_dict["num_zero"], state_dict["num_maps"]
-
-
-class FreedMemory(pl.Callback):
-    """Hands back once an epoch what its largest step alone had needed, see :mod:`gain_lightning.memory`."""
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand it back."""
-        hand_back_freed_memory()
 
 
 class CostForecast(pl.Callback):

@@ -14,7 +14,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 
-from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, FreedMemory, ZeroMaps
+from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
 from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.config_parser import ConfigParser, explain, trains_on_cues
 from gain_lightning.datasets.streams import TwoStreamDataModule
@@ -197,8 +197,8 @@ class ExperimentCLI(LightningCLI):
                 )
             )
         trainer = super().instantiate_trainer(**kwargs)
-        if trainer.strategy.root_device.type == "cpu" and keep_freed_memory():
-            trainer.callbacks.insert(0, FreedMemory())
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         return trainer
 
     def _keep_here(self, callback: ModelCheckpoint) -> None:

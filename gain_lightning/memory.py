@@ -13,8 +13,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what is freed, for the next step's tensors, instead of handing it back.
 
     On a CPU every step frees and asks for the same large tensors. glibc returns them to the system, which has to
-    clear each page anew: a quarter of a VGG16 step of GAIN (docs/cost.md). The process then holds its peak until
-    :func:`hand_back_freed_memory`.
+    clear each page anew: a quarter of a VGG16 step of GAIN (docs/cost.md). The process then holds its peak.
 
     Returns:
         Whether it could be set: glibc alone has it.
@@ -23,16 +22,6 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
-
-
-def hand_back_freed_memory() -> None:
-    """Give the system what is free at this moment, where the C library can.
-
-    Steps differ in their number of erased images, so the peak of all steps so far creeps upwards for hours. Once an
-    epoch this costs next to nothing.
-    """
-    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
 
 
 def keep_few_kernels() -> None:

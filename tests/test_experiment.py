@@ -190,15 +190,6 @@ def test_a_finished_run_without_checkpoints_is_not_overwritten_either(run_dir, t
     assert "already holds a run" in capsys.readouterr().err
 
 
-def test_free_memory_is_handed_back_once_an_epoch(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr("gain_lightning.experiment.keep_freed_memory", lambda: True)
-    monkeypatch.setattr("gain_lightning.callbacks.hand_back_freed_memory", lambda: calls.append(1))
-    options = ["--trainer.max_epochs=3", "--trainer.accelerator=cpu", f"--run_dir={tmp_path / 'run'}"]
-    assert main(["fit", *CONFIG, *SMALL, *options]) == 0
-    assert len(calls) == 3
-
-
 @pytest.mark.parametrize("verb", ["test", "validate"])
 def test_scoring_needs_a_checkpoint_and_takes_the_last(run_dir, tmp_path, capsys, verb):
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}

@@ -33,29 +33,6 @@ def test_freed_memory_is_kept_for_the_next_array():
     assert faults(keep=True) < 100 < faults(keep=False)
 
 
-# Resident memory in MiB after an array was freed, and after free memory was handed back.
-HELD = """
-import numpy as np
-from gain_lightning.memory import hand_back_freed_memory, keep_freed_memory
-def held():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
-assert keep_freed_memory()
-before = held()
-np.ones(400_000_000, np.uint8)
-kept = held()
-hand_back_freed_memory()
-print(kept - before, held() - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has malloc_trim")
-def test_free_memory_is_handed_back_when_asked():
-    run = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
-    kept, left = map(int, run.stdout.split())
-    assert kept > 350
-    assert left < 50
-
-
 # Convolves batches of 300 sizes twice; oneDNN says of every kernel whether it had it.
 KERNELS = """
 from gain_lightning.memory import keep_few_kernels
