@@ -133,9 +133,6 @@ def _are_amounts(listings: dict[str, Listing]) -> bool:
     return any((listing.labels > 1).any() or (listing.labels % 1 > 0).any() for listing in listings.values())
 
 
-_SPLITS = ("train", "val", "test")  # those of a meaning of their own
-
-
 def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
     """What is no problem, but may not be meant."""
     found: list[str] = []
@@ -164,7 +161,7 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
             found.append(
                 f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}"
             )
-    further = [name for name in listings if name not in _SPLITS]
+    further = [name for name in listings if name not in ("train", "val", "test")]
     is_folder = not further or (root / "labels.csv").is_file()  # VOC's lists have names of their own
     if further and is_folder:
         score = "error" if _are_amounts(listings) else "accuracy"
