@@ -177,10 +177,8 @@ def _timm(name: str) -> Callable[..., Backbone]:
                 f"timm model {name!r} does not take output_stride {output_stride}: {error}"
             ) from error
         config = model.pretrained_cfg
-        with torch.no_grad():
-            shape = model.eval().forward_features(torch.zeros(1, *config["input_size"])).shape
-        model.train()
-        side = config["input_size"][-1]
+        features, side = _TimmFeatures(model), config["input_size"][-1]
+        shape = map_shape(features, side)
         if len(shape) != 4 or shape[1] != model.num_features or shape[2] > side // 4:
             raise ValueError(
                 f"timm model {name!r} gives features of shape {tuple(shape)}, expected a convolutional map "
@@ -189,9 +187,29 @@ def _timm(name: str) -> Callable[..., Backbone]:
         weights.fill(model, new=config["classifier"])
         split_dilated(model)
         normalization = (tuple(config["mean"]), tuple(config["std"]))
-        return Backbone(_TimmFeatures(model), _TimmHead(model), model.get_classifier(), normalization)
+        return Backbone(features, _TimmHead(model), model.get_classifier(), normalization)
 
     return build
+
+
+def map_shape(features: nn.Module, side: int) -> torch.Size:
+    """Shape of the map of one square image, ``(1, K, h, w)``.
+
+    Found without oneDNN, which takes its bound on kernels at its first convolution, and that is of the whole network.
+
+    Args:
+        features: Of a backbone.
+        side: Of the image, pixels.
+
+    Example:
+        >>> map_shape(build_backbone("tiny_cnn", 5).features, 96)
+        torch.Size([1, 96, 12, 12])
+    """
+    was_training = features.training
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+        shape = features.eval()(torch.zeros(1, 3, side, side)).shape
+    features.train(was_training)
+    return shape
 
 
 def _import_timm(name: str) -> Any:

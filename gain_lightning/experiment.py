@@ -51,7 +51,6 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
-    keep_few_kernels()
     model, data = GAIN, TwoStreamDataModule
     if trains_on_cues(argv):
         from gain_lightning.segmentation.cue_data import CueDataModule
@@ -199,6 +198,7 @@ class ExperimentCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
+            keep_few_kernels(self.model)
         return trainer
 
     def _keep_here(self, callback: ModelCheckpoint) -> None:

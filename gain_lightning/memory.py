@@ -4,9 +4,11 @@ import ctypes
 import os
 import sys
 
+from torch import nn
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 _CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-_MOST_KERNELS = 256  # a step of EfficientNet-Lite0 has 150 for each number of images
+_KERNELS_PER_CONVOLUTION = 6  # a step of EfficientNet-Lite0 has 187 for its 49, of the tiny CNN 22 for 4
 
 
 def keep_freed_memory() -> bool:
@@ -24,11 +26,15 @@ def keep_freed_memory() -> bool:
     return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
-def keep_few_kernels() -> None:
-    """Bound the convolution kernels that oneDNN compiles and keeps, a set for every number of images.
+def keep_few_kernels(model: nn.Module) -> None:
+    """Bound the convolution kernels that oneDNN compiles and keeps, to what one number of images needs.
 
-    S_am has another number of erased images in most steps, so oneDNN's own bound of 1024 fills up over hours: with
-    Lite0 by 500 MiB in 30 steps (docs/cost.md). A bound that the user has set stays. It must be said before the first
-    convolution of the process.
+    S_am has another number of erased images in most steps, and oneDNN's own bound of 1024 fills up over hours: with
+    Lite0 by 500 MiB in 30 steps. Every kernel that stays also lies between the tensors of later steps and splits
+    their place (docs/cost.md). A bound that the user has set stays.
+
+    Args:
+        model: What will be trained. No convolution may have run on a CPU before, for oneDNN asks once.
     """
-    os.environ.setdefault(_CACHE, str(_MOST_KERNELS))
+    count = sum(isinstance(layer, nn.Conv2d) for layer in model.modules())
+    os.environ.setdefault(_CACHE, str(_KERNELS_PER_CONVOLUTION * count))

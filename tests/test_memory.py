@@ -35,28 +35,59 @@ def test_freed_memory_is_kept_for_the_next_array():
 
 # Convolves batches of 300 sizes twice; oneDNN says of every kernel whether it had it.
 KERNELS = """
+import torch
 from gain_lightning.memory import keep_few_kernels
 if {few}:
-    keep_few_kernels()
-import torch
+    keep_few_kernels(torch.nn.Sequential(*[torch.nn.Conv2d(1, 1, 1)] * 40))
 with torch.no_grad():
     for size in [*range(2, 302)] * 2:
         torch.conv2d(torch.zeros(size, 16, 8, 8), torch.zeros(16, 16, 3, 3))
 """
+# Two steps of a network, after `gain fit` has made it.
+STEPS = """
+import torch
+from gain_lightning.memory import keep_few_kernels
+from gain_lightning.backbones import build_backbone
+from gain_lightning.segmentation.largefov import build_largefov
+net = {net}
+keep_few_kernels(net)
+for _ in range(2):
+    print("step", flush=True)
+    net(torch.zeros(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)).square().sum().backward()
+"""
 
 
-def compiled(few, bound=None):
+def says(code, bound=None):
+    """What oneDNN says while the code runs."""
     environment = {**os.environ, "ONEDNN_VERBOSE": "profile_create"}
     environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)
     if bound:
         environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = bound
-    code = KERNELS.format(few=few)
     run = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
     )
-    return len(re.findall(r"create:cache_miss,cpu,convolution", run.stdout))
+    return run.stdout
+
+
+def compiled(text):
+    return len(re.findall(r"create:cache_miss,cpu,convolution", text))
 
 
 def test_kernels_of_old_numbers_of_images_are_dropped():
-    assert compiled(few=False) == compiled(few=True, bound="1000") == 300
-    assert compiled(few=True) == 600
+    kept = KERNELS.format(few=False)
+    assert compiled(says(kept)) == compiled(says(KERNELS.format(few=True), bound="1000")) == 300
+    assert compiled(says(KERNELS.format(few=True))) == 600
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        "build_backbone('tiny_cnn', 3)",
+        "build_backbone('vgg16', 3)",
+        "build_largefov('lite0', 3, output_stride=16)",
+    ],
+)
+def test_kernels_of_one_number_of_images_are_kept(net):
+    before, first, second = says(STEPS.format(net=net)).split("step\n")
+    assert compiled(before) == 0 < compiled(first)
+    assert compiled(second) == 0

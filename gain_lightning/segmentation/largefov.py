@@ -1,13 +1,14 @@
 """DeepLab-LargeFOV (Chen et al., ICLR 2015), the network that SEC trains: any backbone, then a wide dilated head."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gain_lightning.backbones import Backbone, build_backbone
+from gain_lightning.backbones import Backbone, build_backbone, map_shape
 
 FIELD = 12 * 8 / 321  # dilation of the head times the stride of the map, as published, in widths of the image
 WIDTHS = {"vgg16": 1024}  # of the head's two hidden layers
 OTHER_WIDTH = 256
+_SIDE = 128  # of an image that is large enough for any backbone's map
 
 
 def build_largefov(
@@ -52,8 +53,9 @@ def build_largefov(
         _make_dense(base.features)
     else:
         base = build_backbone(name, num_classes, weights=weights, output_stride=output_stride)
-        stride, before = _stride(base.features), []
-    channels, width = _channels(base.features), WIDTHS.get(name, OTHER_WIDTH)
+        stride, before = round(_SIDE / map_shape(base.features, _SIDE)[2]), []
+    channels = map_shape(base.features, _SIDE)[1]
+    width = WIDTHS.get(name, OTHER_WIDTH)
     dilation = max(round(FIELD * image_size / stride), 1)
     fc6 = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
     fc7 = nn.Conv2d(width, width, 1)
@@ -88,20 +90,3 @@ def _decimate(head: nn.Sequential, fc6: nn.Conv2d, fc7: nn.Conv2d) -> None:
         fc6.bias.copy_(first.bias[::4])
         fc7.weight.copy_(second.weight[::4, ::4, None, None])
         fc7.bias.copy_(second.bias[::4])
-
-
-def _probe(features: nn.Module) -> Tensor:
-    """The map of a picture of 128 x 128 pixels."""
-    was_training = features.training
-    with torch.no_grad():
-        maps = features.eval()(torch.zeros(1, 3, 128, 128))
-    features.train(was_training)
-    return maps
-
-
-def _channels(features: nn.Module) -> int:
-    return _probe(features).shape[1]
-
-
-def _stride(features: nn.Module) -> int:
-    return round(128 / _probe(features).shape[2])
