@@ -38,7 +38,7 @@ KERNELS = """
 import torch
 from gain_lightning.memory import keep_few_kernels
 if {few}:
-    keep_few_kernels(torch.nn.Sequential(*[torch.nn.Conv2d(1, 1, 1)] * 40))
+    keep_few_kernels(torch.nn.Sequential(*[torch.nn.Conv2d(1, 1, 1) for _ in range(40)]))
 with torch.no_grad():
     for size in [*range(2, 302)] * 2:
         torch.conv2d(torch.zeros(size, 16, 8, 8), torch.zeros(16, 16, 3, 3))

@@ -49,14 +49,14 @@ def build_largefov(
         if output_stride not in (None, 8):
             raise ValueError(f"output_stride is {output_stride}, but the map of vgg16 is at stride 8 here")
         base = build_backbone(name, num_classes, weights=weights)
-        stride, before = 8, [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)]
+        before = [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)]
         _make_dense(base.features)
     else:
         base = build_backbone(name, num_classes, weights=weights, output_stride=output_stride)
-        stride, before = round(_SIDE / map_shape(base.features, _SIDE)[2]), []
-    channels = map_shape(base.features, _SIDE)[1]
+        before = []
+    _, channels, height, _ = map_shape(base.features, _SIDE)
     width = WIDTHS.get(name, OTHER_WIDTH)
-    dilation = max(round(FIELD * image_size / stride), 1)
+    dilation = max(round(FIELD * image_size / round(_SIDE / height)), 1)
     fc6 = nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
     fc7 = nn.Conv2d(width, width, 1)
     fc8 = nn.Conv2d(width, 1 + num_classes, 1)
