@@ -21,7 +21,7 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
 from gain_lightning.home import expand_home, hide_home
 from gain_lightning.image_record import ImageRecord
-from gain_lightning.memory import keep_few_kernels, keep_freed_memory
+from gain_lightning.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
 from gain_lightning.resume import ExactResume, Trainer
@@ -175,6 +175,7 @@ class ExperimentCLI(LightningCLI):
             ExactResume(self.run_dir),
             *_pruning_callbacks(self.record),
             FiniteGuard(),
+            ReturnFreedMemory(),
             LearningRateMonitor(),
         ]
         plugins = _as_list(config.get("plugins"))

@@ -21,6 +21,7 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.experiment import print_scores
+from gain_lightning.memory import ReturnFreedMemory
 from gain_lightning.recording import RunRecord
 from gain_lightning.studies.runs import read_run
 from gain_lightning.studies.sweep_file import read_sweep_path
@@ -133,6 +134,13 @@ def test_fit_tells_the_cost_of_a_step_and_short_epochs_log_their_loss(tmp_path, 
     assert "Memory at least 0." in printed
     losses = [row["train/loss"] for row in rows(tmp_path / "run" / "metrics.csv") if row["train/loss"]]
     assert len(losses) == 2  # two steps an epoch, logged every ten or at the epoch's end
+
+
+def test_freed_memory_goes_back_after_every_epoch(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ReturnFreedMemory, "on_train_epoch_end", lambda *_: calls.append(1))
+    assert main(["fit", *CONFIG, *SMALL, "--test_after_fit=false", f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert len(calls) == 2
 
 
 def test_scores_that_need_masks_say_none_without_them(capsys):

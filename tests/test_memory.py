@@ -33,6 +33,34 @@ def test_freed_memory_is_kept_for_the_next_array():
     assert faults(keep=True) < 100 < faults(keep=False)
 
 
+# MiB of the process while 200 MiB are in use, when they are free but for a piece at the end, and after the callback.
+RESIDENT = """
+from pathlib import Path
+import torch
+from gain_lightning.memory import ReturnFreedMemory, keep_freed_memory
+
+def resident():
+    print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20)
+
+keep_freed_memory()
+large = [torch.ones(10, 2**18) for _ in range(20)]
+pinned = torch.ones(2**18)
+resident()
+del large
+resident()
+ReturnFreedMemory().on_train_epoch_end(None, None)
+resident()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has malloc_trim")
+def test_freed_memory_is_returned_after_an_epoch():
+    run = subprocess.run([sys.executable, "-c", RESIDENT], check=True, capture_output=True, text=True)
+    in_use, free, returned = map(int, run.stdout.split())
+    assert abs(free - in_use) < 10
+    assert 190 < free - returned < 210
+
+
 # Convolves batches of 300 sizes twice; oneDNN says of every kernel whether it had it.
 KERNELS = """
 import torch
