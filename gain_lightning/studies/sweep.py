@@ -390,7 +390,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     try:
         while any(thread.is_alive() for thread in threads):
             if sys.stdout.isatty():
-                text = sweep_table(sweep, time.monotonic() - started, num_workers)
+                text = sweep_table(sweep.file, sweep.trials(), time.monotonic() - started, num_workers)
                 print(f"\x1b[{num_lines}F\x1b[J" * (num_lines > 0) + text, flush=True)
                 num_lines = text.count("\n") + 1
             else:
@@ -404,14 +404,15 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     _print_finished(sweep, shown)
-    write_trials(sweep)
+    trials = sweep.trials()
+    write_trials(sweep.folder / "trials.csv", sweep.file, trials)
     if sweep.error:
         raise SweepError(sweep.error)
-    print(sweep_table(sweep, time.monotonic() - started, num_workers))
+    print(sweep_table(sweep.file, trials, time.monotonic() - started, num_workers))
     hint = f"; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}"
     are_runs = any(sweep.folder.glob("trials/*/config.yaml"))
     print(f"trials: {sweep.folder / 'trials.csv'}{hint if are_runs else ''}")
-    return int(any(trial.state == TrialState.FAIL for trial in sweep.trials()))
+    return int(any(trial.state == TrialState.FAIL for trial in trials))
 
 
 def _work(sweep: Sweep) -> None:

@@ -1,14 +1,14 @@
 """What a terminal shows of a sweep, and its ``trials.csv``."""
 
 import statistics
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from gain_lightning.files import csv_text, write_atomically
-
-if TYPE_CHECKING:
-    from gain_lightning.studies.sweep import Sweep
+from gain_lightning.studies.sweep_file import SweepFile
 
 NUM_SHOWN = 5  # best trials in the table
 _STATES = {
@@ -20,20 +20,19 @@ _STATES = {
 }
 
 
-def values_of(sweep: "Sweep", trial: FrozenTrial) -> dict[str, Any]:
+def values_of(file: SweepFile, trial: FrozenTrial) -> dict[str, Any]:
     """What a trial was given, by key; those it has not chosen yet are left out."""
     return {
         parameter.key: parameter.values[0]
         if len(parameter.values) == 1
         else parameter.value(trial.params[parameter.key])
-        for parameter in sweep.file.parameters
+        for parameter in file.parameters
         if len(parameter.values) == 1 or parameter.key in trial.params
     }
 
 
-def sweep_table(sweep: "Sweep", seconds: float, num_workers: int) -> str:
+def sweep_table(file: SweepFile, trials: Sequence[FrozenTrial], seconds: float, num_workers: int) -> str:
     """Progress, time left, and the best trials, at most 79 letters wide."""
-    trials = sweep.trials()
     counts = {name: sum(trial.state == state for trial in trials) for state, name in _STATES.items()}
     shown = [f"{count} {name}" for name, count in counts.items() if count]
     durations = [
@@ -46,12 +45,12 @@ def sweep_table(sweep: "Sweep", seconds: float, num_workers: int) -> str:
         rest = statistics.mean(durations) * (counts["waiting"] + counts["running"] / 2) / num_workers
         lines[0] += f", about {_time(rest)} left"
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if sweep.file.metric and finished:
-        finished.sort(key=lambda trial: trial.value, reverse=sweep.file.maximize)
-        lines.append(f"best {sweep.file.metric}:")
-        varied = [parameter.key for parameter in sweep.file.parameters if len(parameter.values) != 1]
+    if file.metric and finished:
+        finished.sort(key=lambda trial: trial.value, reverse=file.maximize)
+        lines.append(f"best {file.metric}:")
+        varied = [parameter.key for parameter in file.parameters if len(parameter.values) != 1]
         for trial in finished[:NUM_SHOWN]:
-            values = values_of(sweep, trial)
+            values = values_of(file, trial)
             text = "  ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in varied)
             lines.append(f"  {trial.number:04d}  {trial.value:<10.5g}  {text}")
     for trial in trials:
@@ -60,17 +59,17 @@ def sweep_table(sweep: "Sweep", seconds: float, num_workers: int) -> str:
     return "\n".join(line if len(line) < 80 else line[:76] + "..." for line in lines)
 
 
-def write_trials(sweep: "Sweep") -> None:
-    """Write ``trials.csv``: number, state, value and parameters of every trial."""
-    keys = [parameter.key for parameter in sweep.file.parameters]
-    header = ["trial", "state", sweep.file.metric or "value", *keys, "error"]
+def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> None:
+    """Write number, state, value and parameters of every trial as a CSV."""
+    keys = [parameter.key for parameter in file.parameters]
+    header = ["trial", "state", file.metric or "value", *keys, "error"]
     rows = []
-    for trial in sweep.trials():
-        values = values_of(sweep, trial)
-        value = trial.value if trial.state == TrialState.COMPLETE and sweep.file.metric else ""
+    for trial in trials:
+        values = values_of(file, trial)
+        value = trial.value if trial.state == TrialState.COMPLETE and file.metric else ""
         row = [f"{trial.number:04d}", _STATES[trial.state], value, *(values.get(key, "") for key in keys)]
         rows.append([*row, trial.user_attrs.get("error", "")])
-    write_atomically(sweep.folder / "trials.csv", csv_text(header, rows))
+    write_atomically(path, csv_text(header, rows))
 
 
 def _short(value: Any) -> str:
