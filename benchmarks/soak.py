@@ -3,7 +3,8 @@
     python benchmarks/soak.py --minutes 30 --json soak.json --figure docs/pictures/soak.svg
 
 Trains GAIN_ext on shapes with two loader processes, from `experiments/shapes/gain_ext.yaml` or the config given, and
-looks every few seconds. Memory is that of the training process and its loaders together, what they share counted once.
+looks every few seconds. Memory is what the training process and its loaders have asked for together, what they share
+counted once. Libraries' code is left out: other processes of the machine share it and change its part.
 """
 
 import argparse
@@ -38,11 +39,14 @@ def look(pid: int, run: Path) -> dict[str, float]:
     for process in processes(pid):
         try:
             rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-            memory += (
-                next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
-            )
+            asked = [
+                line.split()[1]
+                for line in rollup.splitlines()
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
+            ]
+            memory += sum(map(int, asked)) / 1024
             files += len(os.listdir(f"/proc/{process}/fd"))
-        except (OSError, StopIteration):  # a loader that has just ended
+        except OSError:  # a loader that has just ended
             continue
     shared = 0.0
     for entry in Path("/dev/shm").iterdir():  # of the machine, other processes' too

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
@@ -27,14 +27,17 @@ def keep_freed_memory() -> bool:
 
 
 class ReturnFreedMemory(Callback):
-    """Hands back, after every epoch, what :func:`keep_freed_memory` keeps.
+    """Hands back, at the end of every epoch, what :func:`keep_freed_memory` keeps.
 
     The heap grows to what the step with the most erased images needed, and where free pieces lie badly a little more
-    from time to time. To clear the pages anew costs the next step a quarter of its time at most.
+    from time to time. Loaders that start then, as validation's do, also keep a copy of what the process has by then.
+    To clear the pages anew costs the next step a quarter of its time at most.
     """
 
-    def on_train_epoch_end(self, *_: Any) -> None:
-        if trim := _of_glibc("malloc_trim"):
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.is_last_batch and (
+            trim := _of_glibc("malloc_trim")
+        ):  # before a validation starts its loaders
             trim(0)
 
 

@@ -18,10 +18,10 @@ import torch
 import yaml
 from fake_voc import make_voc
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from gain_lightning.cli import main
 from gain_lightning.experiment import print_scores
-from gain_lightning.memory import ReturnFreedMemory
 from gain_lightning.recording import RunRecord
 from gain_lightning.studies.runs import read_run
 from gain_lightning.studies.sweep_file import read_sweep_path
@@ -136,11 +136,18 @@ def test_fit_tells_the_cost_of_a_step_and_short_epochs_log_their_loss(tmp_path, 
     assert len(losses) == 2  # two steps an epoch, logged every ten or at the epoch's end
 
 
-def test_freed_memory_goes_back_after_every_epoch(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(ReturnFreedMemory, "on_train_epoch_end", lambda *_: calls.append(1))
+def test_freed_memory_goes_back_before_validation_starts_its_workers(tmp_path, monkeypatch):
+    calls, begin = [], DataLoader.__iter__
+
+    def begin_and_say(loader):
+        if len(loader.dataset) == 24:  # images of validation
+            calls.append("workers")
+        return begin(loader)
+
+    monkeypatch.setattr("gain_lightning.memory._of_glibc", lambda name: lambda *_: calls.append(name))
+    monkeypatch.setattr(DataLoader, "__iter__", begin_and_say)
     assert main(["fit", *CONFIG, *SMALL, "--test_after_fit=false", f"--run_dir={tmp_path / 'run'}"]) == 0
-    assert len(calls) == 2
+    assert calls == ["malloc_trim", "workers"] * 2
 
 
 def test_scores_that_need_masks_say_none_without_them(capsys):

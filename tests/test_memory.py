@@ -33,9 +33,11 @@ def test_freed_memory_is_kept_for_the_next_array():
     assert faults(keep=True) < 100 < faults(keep=False)
 
 
-# MiB of the process while 200 MiB are in use, when they are free but for a piece at the end, and after the callback.
+# MiB of the process while 200 MiB are in use, when they are free but for a piece at the end, after a batch in the
+# middle of an epoch, and after its last.
 RESIDENT = """
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from gain_lightning.memory import ReturnFreedMemory, keep_freed_memory
 
@@ -48,16 +50,18 @@ pinned = torch.ones(2**18)
 resident()
 del large
 resident()
-ReturnFreedMemory().on_train_epoch_end(None, None)
-resident()
+for is_last in (False, True):
+    ReturnFreedMemory().on_train_batch_end(SimpleNamespace(is_last_batch=is_last), None, None, None, 0)
+    resident()
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has malloc_trim")
 def test_freed_memory_is_returned_after_an_epoch():
     run = subprocess.run([sys.executable, "-c", RESIDENT], check=True, capture_output=True, text=True)
-    in_use, free, returned = map(int, run.stdout.split())
+    in_use, free, kept, returned = map(int, run.stdout.split())
     assert abs(free - in_use) < 10
+    assert kept == free
     assert 190 < free - returned < 210
 
 
