@@ -31,13 +31,13 @@ class ReturnFreedMemory(Callback):
 
     The heap grows to what the step with the most erased images needed, and where free pieces lie badly a little more
     from time to time. Loaders that start then, as validation's do, also keep a copy of what the process has by then.
-    To clear the pages anew costs the next step a quarter of its time at most.
+    To clear the pages anew costs the next step what :func:`keep_freed_memory` saves it.
     """
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.is_last_batch and (
-            trim := _of_glibc("malloc_trim")
-        ):  # before a validation starts its loaders
+        trim = _of_glibc("malloc_trim")
+        # on_train_epoch_end comes too late: validation has started its loaders by then
+        if trim and trainer.is_last_batch:
             trim(0)
 
 
