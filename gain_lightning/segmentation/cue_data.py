@@ -16,8 +16,7 @@ from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.datasets.streams import StreamLoader, StreamSampler, TwoStreamDataModule, run_seed
 from gain_lightning.files import read_json
-from gain_lightning.segmentation.cue_files import read_cues
-from gain_lightning.segmentation.export_seeds import file_name
+from gain_lightning.segmentation.cue_files import file_name, read_cues
 
 
 class CueDataModule(pl.LightningDataModule):
@@ -121,7 +120,7 @@ class WithCues(Dataset):
 
     Args:
         images: Gives samples, and has ``ids`` and ``labels``.
-        cues: By image name, see :func:`gain_lightning.segmentation.export_seeds.file_name`.
+        cues: By image name, see :func:`gain_lightning.segmentation.cue_files.file_name`.
 
     Raises:
         ValueError: If an image has no cues.

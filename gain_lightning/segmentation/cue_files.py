@@ -1,7 +1,13 @@
-"""Localisation cues and activation maps of anyone's, read without running code that a file may hold."""
+"""Files of localisation cues and activation maps as others exchange them.
+
+They are written whole or not at all, and anyone's are read without running code that they may hold.
+"""
 
 import io
+import os
 import pickle
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,18 +15,72 @@ import numpy as np
 import torch
 
 from gain_lightning import VOID
+from gain_lightning.datasets.images import PICTURE_SUFFIXES
+from gain_lightning.files import write_atomically
 
 SUFFIXES = (".npz", ".pickle")
 _SIDE = 41  # of SEC's cues
+
+
+def file_name(image_id: str) -> str:
+    """What an image's files are called, without ending.
+
+    Example:
+        >>> file_name("cats/1.jpg"), file_name("2007_000032")
+        ('cats/1', '2007_000032')
+    """
+    path = PurePosixPath(image_id)
+    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else image_id
+
+
+def write_cues(folder: Path, cues: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    """Write cues as ``cues.npz``, and as SEC's ``localization_cues.pickle`` with its ``input_list.txt``.
+
+    Args:
+        folder: Where to.
+        cues: Image name to ``(h, w)`` uint8, as :func:`read_cues` gives them.
+        labels: 1 where an image has the class, shape ``(N, C)``, in the order of ``cues``.
+    """
+    part = folder / "part.npz"
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:  # np.savez takes no image called "file"
+        for name, cue in cues.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, cue, allow_pickle=False)
+    os.replace(part, folder / "cues.npz")
+    sec: dict[str, np.ndarray] = {}
+    for row, cue in enumerate(cues.values()):
+        y, x = np.nonzero(cue != VOID)
+        sec[f"{row}_labels"] = np.flatnonzero(labels[row]) + 1
+        sec[f"{row}_cues"] = np.stack([cue[y, x].astype(np.int64), y, x])
+    part = folder / "part.pickle"
+    part.write_bytes(_pickled(sec, protocol=2))  # SEC's trainers run on Python 2
+    os.replace(part, folder / "localization_cues.pickle")
+    write_atomically(folder / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(cues)))
+
+
+def write_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:
+    """Write maps as :func:`read_maps` takes them, and ``np.load(path, allow_pickle=True).item()``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(_pickled(np.array(dict(content), object), protocol=3))
+    os.replace(part, path)
+
+
+def _pickled(content: Any, protocol: int) -> bytes:
+    """A pickle that numpy 1 reads too: numpy 2 knows the old place of its functions, numpy 1 not the new one."""
+    return pickle.dumps(content, protocol=protocol).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarray]:
     """Cues by image name.
 
     Args:
-        path: ``.npz``, image name to ``(h, w)`` uint8: 0 background, 1..C class, 255 no cue. Or ``.pickle``, as SEC's
-            authors published theirs: ``<row>_cues`` ``(3, n)`` of class, y and x on a grid of 41 x 41, of which the
-            last counts where two meet, with ``input_list.txt`` beside it, a line ``name row`` for each image.
+        path: ``.npz``, image name to ``(h, w)`` integers: 0 background, 1..C class, 255 no cue. Or ``.pickle``, as
+            SEC's authors published theirs: ``<row>_cues`` ``(3, n)`` of class, y and x on a grid of 41 x 41, of which
+            the last counts where two meet, with ``input_list.txt`` beside it, a line ``name row`` for each image.
         num_classes: C; None takes any class.
 
     Returns:
@@ -37,12 +97,13 @@ def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarra
         raise ValueError(f"{path}: holds no cues")
     shape = next(iter(cues.values())).shape
     for name, cue in cues.items():
-        if cue.dtype != np.uint8 or cue.ndim != 2 or cue.shape != shape:
-            raise ValueError(
-                f"{path}: {name} is {cue.dtype} {cue.shape}, expected uint8 {shape} as the others"
-                if cue.ndim == 2
-                else f"{path}: {name} is {cue.dtype} {cue.shape}, expected cues (h, w) uint8"
-            )
+        if cue.ndim != 2 or not np.issubdtype(cue.dtype, np.integer):
+            raise ValueError(f"{path}: {name} is {cue.dtype} {cue.shape}, expected cues (h, w) uint8")
+        if cue.shape != shape:
+            raise ValueError(f"{path}: {name} is {cue.shape}, expected {shape} as the others")
+        if cue.min(initial=0) < 0 or cue.max(initial=0) > VOID:
+            raise ValueError(f"{path}: {name} has values {cue.min()} to {cue.max()}, expected 0 to {VOID}")
+        cues[name] = cue = cue.astype(np.uint8, copy=False)
         highest = int(cue[cue != VOID].max(initial=0))
         if num_classes is not None and highest > num_classes:
             raise ValueError(f"{path}: {name} has a cue of class {highest}, but there are {num_classes}")
@@ -68,16 +129,19 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()  # of Python 2
-        cues = {}
+        cues: dict[str, np.ndarray] = {}
         for line in listing.read_text(encoding="utf-8").splitlines():
             if line.strip():
-                name, row = line.split()
+                name, row = line.rsplit(None, 1)
+                name = file_name(name.lstrip("/"))
+                if name in cues:
+                    raise ValueError(f"two images are called {name}")
                 cue = np.full((_SIDE, _SIDE), VOID, np.uint8)
                 index, y, x = np.asarray(content[f"{row}_cues"])
                 if not ((index >= 0) & (index < VOID) & (y >= 0) & (x >= 0)).all():
                     raise ValueError(f"{row}_cues has a class or a place out of range")
                 cue[y, x] = index
-                cues[str(PurePosixPath(name.lstrip("/")).with_suffix(""))] = cue
+                cues[name] = cue
         return cues
     except Exception as error:  # whatever a foreign file makes a reader raise
         raise ValueError(f"{path}: not SEC's cues of {listing} ({type(error).__name__}: {error})") from error

@@ -5,9 +5,8 @@ import hashlib
 import importlib
 import json
 import os
-import pickle
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, read_image, read_mask
+from gain_lightning.datasets.images import read_image, read_mask
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import read_json, write_atomically
@@ -28,6 +27,7 @@ from gain_lightning.home import expand_home
 from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
+from gain_lightning.segmentation.cue_files import file_name, write_cues, write_maps
 from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
     CUE_SIZE,
@@ -39,6 +39,7 @@ from gain_lightning.segmentation.seeds import (
     low_attention,
     make_cues,
     pseudo_mask,
+    resize_pictures,
 )
 from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
 from gain_lightning.yaml_files import read_config
@@ -81,7 +82,11 @@ def seeds_main(argv: list[str]) -> int:
     parser.add_argument("--data", help="where the data lie (default: as in the run)")
     parser.add_argument("--split", help="which images (default: the run's training images)")
     parser.add_argument(
-        "--scales", type=float, nargs="+", default=[1.0], help="sizes to look at (default: 1)"
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="sizes to look at, times the run's (default: 1)",
     )
     parser.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
     parser.add_argument(
@@ -129,7 +134,7 @@ def export_seeds(args: argparse.Namespace) -> None:
     """Map the images and write the seeds; see :data:`DESCRIPTION`."""
     checkpoint = args.run / "checkpoints" / "last.ckpt"
     model = load_classifier(checkpoint).eval().to(args.device)
-    images = run_images(args.run, args.data, args.split)
+    images = run_images(args.run, args.data, args.split, enlarge=max(1.0, *args.scales))
     if images.class_names != tuple(model.hparams.class_names):
         raise ValueError(
             f"{args.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
@@ -138,7 +143,7 @@ def export_seeds(args: argparse.Namespace) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"two images are called {twice}: their seeds would have the same files")
-    provenance = _begin(args, checkpoint, list(images.class_names), len(images))
+    provenance = _begin(args, checkpoint, list(images.class_names), names)
     rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
     if len(rows) < len(names):
         print(f"{len(names) - len(rows)} of {len(names)} images are done already")
@@ -146,10 +151,12 @@ def export_seeds(args: argparse.Namespace) -> None:
     done = 0
     for batch in loader:
         image, label = batch["image"].to(args.device), batch["label"].to(args.device)
-        maps, pairs = attention_maps(model, image, label, scales=args.scales, flip=args.flip)
-        saliency = (
-            gradient_saliency(model, image, label) if args.background == "gradient" else [None] * len(image)
-        )
+        shrink = model.hparams.image_size / image.shape[2]
+        scales = [scale * shrink for scale in args.scales]
+        maps, pairs = attention_maps(model, image, label, scales=scales, flip=args.flip)
+        saliency = [None] * len(image)
+        if args.background == "gradient":
+            saliency = gradient_saliency(model, resize_pictures(image, shrink), label)
         for n in range(len(image)):
             row = rows[done]
             mine = pairs.image == n
@@ -183,13 +190,14 @@ def _draw(out: Path, name: str, images: Dataset, row: int) -> None:
     save_strip(out / "pictures" / f"{name}.png", picture, [truth, cues, mask])
 
 
-def run_images(run: Path, root: str | None, split: str | None) -> Dataset:
+def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float = 1.0) -> Dataset:
     """Pictures of a run's data with their labels, without masks and as they are.
 
     Args:
         run: The run's folder.
         root: Where the data lie now; None keeps the run's ``data.root``.
         split: Which list; None takes the run's training images.
+        enlarge: Read pictures of files at so many times the run's ``image_size``.
 
     Returns:
         A data set with ``ids``, ``labels``, ``sizes`` and ``class_names``.
@@ -206,29 +214,22 @@ def run_images(run: Path, root: str | None, split: str | None) -> Dataset:
     module, _, name = config["class_path"].rpartition(".")
     settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
     settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})
+    if "image_size" in settings:
+        settings["image_size"] = round(enlarge * settings["image_size"])
     data = getattr(importlib.import_module(module or "gain_lightning.datasets"), name)(**settings)
     return data.image_set(split)
 
 
-def file_name(image_id: str) -> str:
-    """What an image's files are called, without ending.
-
-    Example:
-        >>> file_name("cats/1.jpg"), file_name("2007_000032")
-        ('cats/1', '2007_000032')
-    """
-    path = PurePosixPath(image_id)
-    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else image_id
-
-
 def _begin(
-    args: argparse.Namespace, checkpoint: Path, class_names: list[str], num_images: int
+    args: argparse.Namespace, checkpoint: Path, class_names: list[str], names: list[str]
 ) -> dict[str, Any]:
     """What the seeds come from; refuses a folder whose seeds come from elsewhere."""
     options = {
         key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
     }
     options |= {"background_value": args.background_value}
+    if args.saliency is not None:
+        options["saliency_sha256"] = _hash_of_saliency(args.saliency, names)
     provenance = {
         "state": "running",
         "run": args.run.resolve().name,
@@ -236,7 +237,7 @@ def _begin(
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         **options,
         "cue_size": CUE_SIZE,
-        "num_images": num_images,
+        "num_images": len(names),
         "class_names": class_names,
         "git_commit": git_commit(),
     }
@@ -252,6 +253,20 @@ def _begin(
                 )
     write_atomically(path, json.dumps(provenance, indent=1) + "\n")
     return provenance
+
+
+def _hash_of_saliency(folder: Path, names: list[str]) -> str:
+    """Of all maps together; refuses a folder that lacks one."""
+    missing = [name for name in names if not (folder / f"{name}.png").is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"--saliency {folder}: {len(missing)} of {len(names)} images have no saliency map, the first "
+            f"{missing[0]}: expected {missing[0]}.png"
+        )
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256((folder / f"{name}.png").read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _method(run: Path) -> str | None:
@@ -272,10 +287,7 @@ def _background(
     if args.background == "gradient":
         values = saliency.cpu().numpy()
         return lambda maps: least_salient(_resized(values, maps.shape[1:]), args.background_value)
-    path = args.saliency / f"{name}.png"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no saliency map of image {name}")
-    values = np.array(Image.open(path).convert("L"), np.float32) / 255
+    values = np.array(Image.open(args.saliency / f"{name}.png").convert("L"), np.float32) / 255
     return lambda maps: _resized(values, maps.shape[1:]) < args.background_value
 
 
@@ -304,11 +316,7 @@ def _write(
 
     high_res, small = at(*size), at(CUE_SIZE, CUE_SIZE)
     content = {"keys": classes, "cam": at(-(-size[0] // 4), -(-size[1] // 4)), "high_res": high_res}
-    path = args.out / "maps" / f"{name}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".part").open("wb") as file:
-        np.save(file, content, allow_pickle=True)
-    os.replace(path.with_suffix(".part"), path)
+    write_maps(args.out / "maps" / f"{name}.npy", content)
     threshold, empty, empty_high_res = args.threshold, background(small), background(high_res)
     if args.crf:
         picture = _resized(image.permute(1, 2, 0).numpy(), (CUE_SIZE, CUE_SIZE)).round().astype(np.uint8)
@@ -329,7 +337,7 @@ def save_indexed(path: Path, mask: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask).convert("P")
     picture.putpalette(voc_palette().tobytes())
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     picture.save(part, format="PNG")
     os.replace(part, path)
 
@@ -337,26 +345,14 @@ def save_indexed(path: Path, mask: np.ndarray) -> None:
 def _finish(
     args: argparse.Namespace, names: list[str], labels: np.ndarray, provenance: dict[str, Any]
 ) -> None:
-    """All cues in one file, SEC's pickle, and which labels have no cue."""
+    """All cues in one file, and which labels have no cue."""
     cues = {name: read_mask(args.out / "cues" / f"{name}.png") for name in names}
-    part = args.out / "part.npz"
-    np.savez_compressed(part, **cues)
-    os.replace(part, args.out / "cues.npz")
-    sec: dict[str, np.ndarray] = {}
+    write_cues(args.out, cues, labels)
     without = []
-    for row, (name, cue) in enumerate(cues.items()):
-        classes = np.flatnonzero(labels[row]) + 1
-        y, x = np.nonzero(cue != 255)
-        sec[f"{row}_labels"], sec[f"{row}_cues"] = classes, np.stack([cue[y, x].astype(np.int64), y, x])
-        missing = [provenance["class_names"][c - 1] for c in classes if not (cue == c).any()]
+    for (name, cue), label in zip(cues.items(), labels, strict=True):
+        missing = [provenance["class_names"][c] for c in np.flatnonzero(label) if not (cue == c + 1).any()]
         if missing:
             without.append([name, *missing])
-    with (args.out / "part.pickle").open("wb") as file:
-        pickle.dump(sec, file, protocol=2)  # SEC's trainers run on Python 2
-    os.replace(args.out / "part.pickle", args.out / "localization_cues.pickle")
-    write_atomically(
-        args.out / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(names))
-    )
     provenance |= {"state": "finished", "without_cue": without}
     write_atomically(args.out / "provenance.json", json.dumps(provenance, indent=1) + "\n")
     print(f"{len(names)} images: {args.out}")

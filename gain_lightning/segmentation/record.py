@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.image_record import class_table
+from gain_lightning.segmentation.cue_files import file_name
 from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
 
 
@@ -36,7 +37,7 @@ class SegmentationRecord(pl.Callback):
         masks = [batch["mask"].cpu().numpy(), outputs["segmentation"].cpu().numpy()]
         if "segmentation_crf" in outputs:
             masks.append(outputs["segmentation_crf"].result())
-        path = self.run_dir / "segmentations" / f"{Path(batch['id'][0]).with_suffix('')}.png"
+        path = self.run_dir / "segmentations" / f"{file_name(batch['id'][0])}.png"
         save_strip(path, batch["picture"].cpu().numpy(), [mask.astype(np.uint8) for mask in masks])
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -26,11 +26,15 @@ def attention_maps(
 ) -> tuple[Tensor, Pairs]:
     """Attention maps of images seen at several sizes, and as in a mirror: their sum, each then divided by its maximum.
 
+    Grad-CAM weighs a channel by the mean of its gradient over the map's cells, so maps of more cells are smaller. Each
+    is multiplied by its number of cells before the sum: the weights are then sums of gradients, and with a network that
+    pools and classifies linearly the maps are CAM's (Zhou et al., CVPR 2016), equally strong at every size.
+
     Args:
         model: In evaluation mode.
         image: Pictures, shape ``(N, 3, H, W)`` uint8.
         label: 1 for every class to map, shape ``(N, C)``.
-        scales: Factors on the pictures' size.
+        scales: Factors on the pictures' size; where the files have more pixels, read them at the size of the largest.
         flip: Add the maps of the mirrored pictures.
 
     Returns:
@@ -38,16 +42,18 @@ def attention_maps(
     """
     size, total, pairs = image.shape[2:], None, None
     for scale in scales:
-        seen = image if scale == 1 else _resized(image, scale)
+        seen = image if scale == 1 else resize_pictures(image, scale)
         for is_mirrored in (False, True)[: 1 + flip]:
             normalised = model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
             _, maps, pairs = model.attend(normalised, label)
-            maps = resize_maps(maps.flip(3) if is_mirrored else maps, size)
+            num_cells = maps.shape[2] * maps.shape[3]
+            maps = resize_maps((maps.flip(3) if is_mirrored else maps) * num_cells, size)
             total = maps if total is None else total + maps
     return scale_maps(total), pairs
 
 
-def _resized(image: Tensor, scale: float) -> Tensor:
+def resize_pictures(image: Tensor, scale: float) -> Tensor:
+    """Pictures ``(N, 3, H, W)`` uint8 at ``scale`` times their size."""
     size = [max(round(scale * side), 1) for side in image.shape[2:]]
     resized = torch.nn.functional.interpolate(image.float(), size, mode="bilinear", antialias=True)
     return resized.round().clamp(0, 255).to(torch.uint8)

@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import pickletools
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from PIL import Image
 
 from gain_lightning import VOID
 from gain_lightning.attention import grad_cam, label_pairs, resize_maps, scale_maps
+from gain_lightning.backbones import Backbone
 from gain_lightning.cli import main
-from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.datasets.voc12 import CLASSES, VOC12DataModule
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf_kernels import Kernels
-from gain_lightning.segmentation.cue_files import read_cues, read_maps
+from gain_lightning.segmentation.cue_files import read_cues, read_maps, write_cues
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     attention_maps,
@@ -108,14 +111,20 @@ def test_one_scale_is_grad_cam(model, batch):
 
 
 def test_scales_and_mirrors_are_added_up(model, batch):
-    """Against the four passes by hand."""
+    """Against CAM by hand, for the network pools and classifies linearly: four passes, no gradient."""
     image, label = batch
     small = torch.nn.functional.interpolate(image.float(), (16, 16), mode="bilinear", antialias=True)
     small = small.round().to(torch.uint8)
+    weight = model.backbone.classifier.weight.detach().flatten(1)  # (C, K)
+    pairs = label_pairs(label)
     total = torch.zeros(3, 1, 32, 32)
     for seen in (image, small):
-        total += resize_maps(plain_maps(model, seen, label), (32, 32))
-        total += resize_maps(plain_maps(model, seen.flip(3), label).flip(3), (32, 32))
+        for is_mirrored in (False, True):
+            features = model.backbone.features(
+                model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
+            )
+            cam = torch.einsum("pkhw,pk->phw", features[pairs.image], weight[pairs.label]).relu().detach()
+            total += resize_maps((cam.flip(2) if is_mirrored else cam)[:, None], (32, 32))
     maps, _ = attention_maps(model, image, label, scales=(1.0, 0.5), flip=True)
     torch.testing.assert_close(maps, scale_maps(total))
 
@@ -256,6 +265,70 @@ def test_every_image_has_its_files(run, made):
         np.testing.assert_array_equal(again, cues[name])
 
 
+def test_numpy_1_and_python_2_find_what_the_pickles_name(made):
+    """Numpy 2 moved its functions to numpy._core, where numpy 1 has none."""
+    for path in [made / "localization_cues.pickle", *sorted((made / "maps").glob("*.npy"))]:
+        content = path.read_bytes()
+        if path.suffix == ".npy":
+            content = content[content.index(b"\n") + 1 :]  # behind the header
+        assert content[:2] == (b"\x80\x02" if path.suffix == ".pickle" else b"\x80\x03")
+        named = {arg for opcode, arg, _ in pickletools.genops(content) if opcode.name == "GLOBAL"}
+        assert "numpy.core.multiarray _reconstruct" in named
+        assert not any("_core" in name for name in named)
+        assert not [op for op, *_ in pickletools.genops(content) if op.name == "STACK_GLOBAL"]
+
+
+def test_maps_are_read_as_others_read_them(made):
+    path = made / "maps" / "2012_000000.npy"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        content = np.load(path, allow_pickle=True).item()
+    keys, high_res = read_maps(path)
+    np.testing.assert_array_equal(content["keys"], keys)
+    np.testing.assert_array_equal(content["high_res"], high_res)
+    assert content["cam"].shape == (len(keys), 12, 15)
+
+
+@pytest.mark.parametrize("names", [["file", "allow_pickle"], ["my cat 1", "img.1", "img.2"], ["cats/1"]])
+def test_images_may_be_called_anything(tmp_path, names):
+    cues = {name: np.full((41, 41), row, np.uint8) for row, name in enumerate(names)}
+    write_cues(tmp_path, cues, np.eye(3)[: len(names)])
+    for file in ("cues.npz", "localization_cues.pickle"):
+        found = read_cues(tmp_path / file)
+        assert list(found) == names
+        for name, cue in cues.items():
+            np.testing.assert_array_equal(found[name], cue)
+    assert not list(tmp_path.glob("part*"))
+
+
+def test_two_images_of_one_name_in_a_list_are_refused(tmp_path):
+    write_cues(tmp_path, {"a": np.zeros((41, 41), np.uint8), "b": np.zeros((41, 41), np.uint8)}, np.eye(2))
+    (tmp_path / "input_list.txt").write_text("a.jpg 0\na.png 1\n")
+    with pytest.raises(ValueError, match="two images are called a"):
+        read_cues(tmp_path / "localization_cues.pickle")
+
+
+def test_cues_of_other_types_are_taken_or_named(tmp_path):
+    np.savez(tmp_path / "c.npz", x=np.array([[0, 3], [255, 1]]))
+    assert read_cues(tmp_path / "c.npz")["x"].dtype == np.uint8
+    for value, message in [(256, "has values 0 to 256"), (-1, "has values -1 to 0"), (0.5, "is float64")]:
+        np.savez(tmp_path / "c.npz", x=np.array([[0, value]]))
+        with pytest.raises(ValueError, match=message):
+            read_cues(tmp_path / "c.npz")
+
+
+def test_a_scale_above_1_sees_the_pixels_of_the_file(run, tmp_path, monkeypatch):
+    """Not the picture of scale 1 blown up; and gradients stay those of scale 1."""
+    seen = []
+    plain = Backbone.normalize
+    monkeypatch.setattr(Backbone, "normalize", lambda self, image: seen.append(image) or plain(self, image))
+    assert seeds(run, tmp_path / "o", "--scales", "2", "1", "--background", "gradient") == 0
+    assert [tuple(image.shape[2:]) for image in seen] == [(64, 64), (32, 32), (32, 32)]
+    large = VOC12DataModule(root=str(run.parent), image_size=64).image_set()
+    for n, image in enumerate(seen[0]):
+        torch.testing.assert_close(image, large[n]["image"])
+
+
 def test_an_interrupted_export_goes_on_where_it_stopped(run, made, tmp_path, capsys):
     """What is there is not made again, and the end is the same."""
     part = tmp_path / "part"
@@ -307,7 +380,8 @@ def test_background_by_gradient_and_by_saliency_maps(run, tmp_path, capsys):
     (tmp_path / "saliency").mkdir()
     arguments = ("--background", "saliency", "--saliency", str(tmp_path / "saliency"), "--threshold", "1")
     assert seeds(run, tmp_path / "salient", *arguments) == 1
-    assert "no saliency map of image 2012_000000" in capsys.readouterr().err
+    assert "8 of 8 images have no saliency map, the first 2012_000000" in capsys.readouterr().err
+    assert not (tmp_path / "salient").exists()
     dark = np.full((48, 60), 255, np.uint8)
     dark[:, :30] = 0
     for name in cues.files:
@@ -316,6 +390,9 @@ def test_background_by_gradient_and_by_saliency_maps(run, tmp_path, capsys):
     cue = np.load(tmp_path / "salient" / "cues.npz")["2012_000000"]
     assert (cue[:, :20] == 0).all()
     assert (cue[:, 21:] == VOID).all()
+    Image.fromarray(255 - dark).save(tmp_path / "saliency" / "2012_000003.png")  # other maps, the same folder
+    assert seeds(run, tmp_path / "salient", *arguments) == 1
+    assert "holds seeds of saliency_sha256" in capsys.readouterr().err
 
 
 def test_crf_makes_the_regions_of_cues_and_masks(run, made, tmp_path):
