@@ -70,9 +70,13 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
         return list(CLASSES)
     if given is not None:
-        return read_text(Path(given)).split("\n")[: -1 or None]
-    provenance = cues / "provenance.json"
-    return read_json(provenance).get("class_names")
+        return [line.strip() for line in read_text(Path(given)).splitlines() if line.strip()]
+    return _provenance(cues).get("class_names")
+
+
+def _provenance(cues: Path) -> dict[str, Any]:
+    """What ``gain seeds`` says of a folder, or of its ``cues.npz``; nothing of others' cues."""
+    return read_json((cues if cues.is_dir() else cues.parent) / "provenance.json")
 
 
 def score_seeds(
@@ -87,29 +91,25 @@ def score_seeds(
         mean_over: Names of the classes that the mean runs over; None takes all that masks or cues show.
 
     Returns:
-        ``num_images``; ``classes``, by name ``precision``, ``recall``, ``iou`` and ``coverage`` (the share of the
-        class's pixels that carry any cue), ``background`` first, null where there is nothing to divide by; ``mean``
-        of the chosen classes; and with maps ``thresholds``, at each the mean IoU (background
-        included), precision and recall of maps cut there.
+        ``num_images`` judged, and ``num_without_mask``, which were not; ``classes``, by name ``precision``, ``recall``,
+        ``iou`` and ``coverage`` (the share of the class's pixels that carry any cue), ``background`` first, null where
+        there is nothing to divide by; ``mean`` of the classes in ``mean_over``; and with maps ``thresholds``, at each
+        the mean IoU (background included), precision and recall of maps cut there. Of maps without cues the classes are
+        judged at ``threshold``, that of the best mean IoU.
 
     Raises:
         FileNotFoundError: If there are no cues or no masks.
-        ValueError: If a cue and its mask do not fit; it names the image.
+        ValueError: If a cue and its mask do not fit, it names the image; or if the seeds are not finished.
     """
-    sweep: dict[float, np.ndarray] = {}
-    if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
-        counts, num_images = _count(_cue_pairs(cues, masks))
-        maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
-    else:
-        maps = sorted(cues.rglob("*.npy"))
-        counts, num_images = (None, 0) if maps else _count(_mask_pairs(cues, masks))
-    if maps:
-        root = cues / "maps" if (cues / "maps").is_dir() else cues
-        sweep, num_mapped = _sweep(maps, root, masks)
-        if counts is None:
-            best = max(sweep, key=lambda threshold: _miou(sweep[threshold], None))
-            counts, num_images = sweep[best], num_mapped
-    shown = counts[1] + counts[2] > 0
+    if not masks.is_dir():
+        raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
+    state = _provenance(cues).get("state", "finished")
+    if cues.is_dir() and state != "finished":
+        raise ValueError(
+            f"{cues}: its seeds are {state}, expected finished ones: the same gain seeds goes on"
+        )
+    counts, sweep, num_images, num_missing = _judge(cues, masks)
+    shown = sum(count[1] + count[2] for count in ([counts] if counts is not None else sweep.values())) > 0
     labels = ["background", *(names or [f"class {index}" for index in range(1, len(shown))])]
     if len(labels) < len(shown) and shown[len(labels) :].any():
         raise ValueError(
@@ -123,9 +123,12 @@ def score_seeds(
         if mean_over
         else [int(index) for index in np.flatnonzero(shown) if index]
     )
+    result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
+    if counts is None:
+        result["threshold"] = max(sweep, key=lambda threshold: _miou(sweep[threshold], [0, *chosen]))
+        counts = sweep[result["threshold"]]
     scores = _scores(counts)
-    result: dict[str, Any] = {
-        "num_images": num_images,
+    result |= {
         "classes": {
             labels[index]: {key: _plain(values[index]) for key, values in scores.items()}
             for index in np.flatnonzero(shown)
@@ -148,8 +151,10 @@ def table(result: dict[str, Any]) -> str:
         cells = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
         return f"{name[:24]:24}" + "".join(f"{cell:>11}" for cell in cells)
 
+    cut = f" of maps cut at {result['threshold']:g}" if "threshold" in result else ""
+    left_out = result["num_without_mask"]
     lines = [
-        f"{result['num_images']} images, percent",
+        f"{result['num_images']} images, percent{cut}{f'; {left_out} without a mask left out' if left_out else ''}",
         f"{'':24}" + "".join(f"{key:>11}" for key in result["mean"]),
     ]
     lines += [row(name, scores) for name, scores in result["classes"].items()]
@@ -164,18 +169,40 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cue_pairs(cues: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _judge(cues: Path, masks: Path) -> tuple[np.ndarray | None, dict[float, np.ndarray], int, int]:
+    """Counts of cues or pseudo-masks, counts of maps at every threshold; images with a mask, and without."""
+    sweep: dict[float, np.ndarray] = {}
+    counts, num_images, num_missing = None, 0, 0
+    if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
+        counts, num_images, num_missing = _count(_cue_pairs(cues, masks))
+        maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
+    else:
+        maps = sorted(cues.rglob("*.npy"))
+        if not maps:
+            counts, num_images, num_missing = _count(_mask_pairs(cues, masks))
+    if maps:
+        root = cues / "maps" if (cues / "maps").is_dir() else cues
+        sweep, num_mapped, num_unmapped = _sweep(maps, root, masks)
+        if counts is None:
+            num_images, num_missing = num_mapped, num_unmapped
+    return counts, sweep, num_images, num_missing
+
+
+def _cue_pairs(cues: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
+    """Cues and the masks at their cells' centres; None of an image without a mask."""
     for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues).items():
         mask = _mask_of(name, masks)
-        if mask is not None:
-            rows, columns = (
-                (2 * np.arange(n) + 1) * side // (2 * n)
-                for n, side in zip(cue.shape, mask.shape, strict=True)
-            )
-            yield cue, mask[rows][:, columns]
+        if mask is None:
+            yield None
+            continue
+        rows, columns = (
+            (2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(cue.shape, mask.shape, strict=True)
+        )
+        yield cue, mask[rows][:, columns]
 
 
-def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
+    """Pseudo-masks and masks; None of an image without a mask."""
     paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
     if not paths:
         raise FileNotFoundError(
@@ -184,11 +211,13 @@ def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndar
     for path in paths:
         name = path.relative_to(folder).with_suffix("").as_posix()
         mask = _mask_of(name, masks)
-        if mask is not None:
-            found = read_mask(path)
-            if found.shape != mask.shape:
-                raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
-            yield found, mask
+        if mask is None:
+            yield None
+            continue
+        found = read_mask(path)
+        if found.shape != mask.shape:
+            raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
+        yield found, mask
 
 
 def _mask_of(name: str, masks: Path) -> np.ndarray | None:
@@ -196,20 +225,25 @@ def _mask_of(name: str, masks: Path) -> np.ndarray | None:
     return read_mask(path) if path.is_file() else None
 
 
-def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, int]:
-    """Pixels right, claimed, true and true under any cue, of every index, ``(4, 255)``; and the number of images."""
-    counts, num_images = np.zeros((4, VOID), np.int64), 0
-    for cue, mask in pairs:
-        valid = mask != VOID
-        cue, mask = cue[valid], mask[valid]
-        counts[0] += np.bincount(mask[cue == mask], minlength=VOID)[:VOID]
-        counts[1] += np.bincount(cue[cue != VOID], minlength=VOID)[:VOID]
-        counts[2] += np.bincount(mask, minlength=VOID)[:VOID]
-        counts[3] += np.bincount(mask[cue != VOID], minlength=VOID)[:VOID]
+def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | None]) -> tuple[np.ndarray, int, int]:
+    """Pixels right, claimed, true, true under any cue, of every index ``(4, 255)``; images with a mask, and without."""
+    counts, num_images, num_missing = np.zeros((4, VOID), np.int64), 0, 0
+    for pair in pairs:
+        if pair is None:
+            num_missing += 1
+            continue
+        counts += _confusion(*pair)
         num_images += 1
     if not num_images:
         raise ValueError("no image has both a cue and a mask: expected masks NAME.png of the cues' images")
-    return counts, num_images
+    return counts, num_images, num_missing
+
+
+def _confusion(cue: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    valid = mask != VOID
+    cue, mask = cue[valid], mask[valid]
+    claims = (mask[cue == mask], cue[cue != VOID], mask, mask[cue != VOID])
+    return np.stack([np.bincount(claim, minlength=VOID)[:VOID] for claim in claims])
 
 
 def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -223,8 +257,8 @@ def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.ndarray], int]:
-    """Counts at every threshold, of the strongest class above it, background elsewhere."""
+def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.ndarray], int, int]:
+    """Counts at every threshold, of the strongest class above it, else background; images with a mask, and without."""
     counts = {threshold: np.zeros((4, VOID), np.int64) for threshold in THRESHOLDS}
     num_images = 0
     for path in paths:
@@ -237,12 +271,11 @@ def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.n
         strongest = maps.max(0) if len(maps) else np.zeros(mask.shape)
         classes = (keys + 1)[maps.argmax(0)] if len(maps) else np.zeros(mask.shape, np.int64)
         for threshold, count in counts.items():
-            found = np.where(strongest > threshold, classes, 0)
-            count += _count([(found, mask)])[0]
+            count += _confusion(np.where(strongest > threshold, classes, 0), mask)
         num_images += 1
     if not num_images:
         raise ValueError(f"{root}: no map has a mask NAME.png in {masks}")
-    return counts, num_images
+    return counts, num_images, len(paths) - num_images
 
 
 def _miou(counts: np.ndarray, chosen: list[int] | None) -> float:

@@ -511,3 +511,55 @@ def test_published_cues_give_their_known_scores():
     assert result["mean"]["recall"] == pytest.approx(0.282, abs=5e-4)
     assert result["classes"]["background"]["precision"] == pytest.approx(0.929, abs=5e-4)
     assert result["classes"]["background"]["recall"] == pytest.approx(0.139, abs=5e-4)
+
+
+# A user's slips ---------------------------------------------------------------------------------------------
+
+
+def test_the_classes_are_judged_at_the_threshold_of_the_chosen_mean(tmp_path, capsys):
+    """Cats are best cut at 0.5, dogs at 0.05: the table, its mean and the best are of the classes asked for."""
+    mask = np.array([[0, 0, 1, 1, 2, 2, 2, 2]], np.uint8)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks" / "x.png")
+    maps = np.zeros((2, 1, 8), np.float32)
+    maps[0, 0, :4] = [0.5, 0.5, 0.9, 0.9]
+    maps[1, 0, 4:] = 0.1
+    np.save(tmp_path / "maps" / "x.npy", {"keys": np.array([0, 1]), "cam": maps, "high_res": maps})
+    (tmp_path / "names.txt").write_text("cat\ndog")  # no newline behind the last
+    options = ["--masks", str(tmp_path / "masks"), "--class_names", str(tmp_path / "names.txt")]
+    score = ["seeds", "score", str(tmp_path / "maps"), *options, "--json", str(tmp_path / "s.json")]
+    for mean_over, threshold, iou in [("cat", 0.5, 1), ("dog", 0.05, 1)]:
+        assert main([*score, "--mean_over", mean_over]) == 0
+        result = json.loads((tmp_path / "s.json").read_text())
+        assert (result["threshold"], result["mean"]["iou"]) == (threshold, iou)
+        assert f"percent of maps cut at {threshold}" in capsys.readouterr().out
+
+
+def test_images_without_a_mask_are_counted(tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "masks" / "x.png")
+    cue = np.ones((2, 2), np.uint8)
+    np.savez(tmp_path / "c.npz", x=cue, y=cue, z=cue)
+    score = ["seeds", "score", str(tmp_path / "c.npz"), "--masks"]
+    assert main([*score, str(tmp_path / "masks")]) == 0
+    assert "1 images, percent; 2 without a mask left out" in capsys.readouterr().out
+    assert main([*score, str(tmp_path / "mask")]) == 1
+    assert "mask: no such folder, expected masks NAME.png" in capsys.readouterr().err
+
+
+def test_seeds_that_are_not_finished_are_not_scored(run, made, tmp_path, capsys):
+    """Nor are the maps of a part of the images taken for all."""
+    shutil.copytree(made, tmp_path / "part")
+    (tmp_path / "part" / "cues.npz").unlink()
+    provenance = json.loads((made / "provenance.json").read_text())
+    (tmp_path / "part" / "provenance.json").write_text(json.dumps({**provenance, "state": "running"}))
+    score = ["seeds", "score", str(tmp_path / "part"), "--masks"]
+    assert main([*score, str(run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug")]) == 1
+    assert "its seeds are running, expected finished ones" in capsys.readouterr().err
+
+
+def test_the_archive_of_cues_alone_knows_its_classes_too(run, made, capsys):
+    masks = run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
+    assert main(["seeds", "score", str(made / "cues.npz"), "--masks", str(masks)]) == 0
+    assert "class " not in capsys.readouterr().out.replace("classes", "")
