@@ -152,7 +152,10 @@ class ExperimentCLI(LightningCLI):
         ckpt_path = self.config[self.subcommand]["ckpt_path"]
         if ckpt_path:
             path, resumed = Path(ckpt_path), self.subcommand == "fit"
-            check_fits(read_checkpoint(path), self.model, path, resumed=resumed)
+            checkpoint = read_checkpoint(path)
+            check_fits(checkpoint, self.model, path, resumed=resumed)
+            if resumed and not isinstance(self.model, GAIN):
+                self.datamodule.refuse_other_cues(checkpoint)
         if self.subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             self.lock = lock(self.run_dir)
             if not ckpt_path:  # while the data were read, another may have been here

@@ -1,5 +1,6 @@
 """Images with localisation cues for training, and with whole masks for scoring: what SEC needs."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ class CueDataModule(pl.LightningDataModule):
         cue_method: Method of the run that the cues come from, ``cues`` where nobody says it.
 
     Raises:
-        FileNotFoundError: If there is no such file of cues.
-        ValueError: If an image has no cues, or cues name a class that there is not.
+        FileNotFoundError: Of a training, if there is no such file of cues.
+        ValueError: If cues are of other classes, an image has no cues or some of a class that its label lacks, or a
+            training is to go on with other cues than it began with.
     """
 
     accuracy_class = None
@@ -58,11 +60,9 @@ class CueDataModule(pl.LightningDataModule):
             raise ValueError(f"data.batch_size is {batch_size}, expected at least 1")
         path = Path(cues)
         self.cues = path / "cues.npz" if path.is_dir() else path
-        if not self.cues.is_file():
-            raise FileNotFoundError(f"data.cues {cues}: no such file, expected cues.npz of gain seeds")
-        provenance = self.cues.with_name("provenance.json")
-        known = read_json(provenance)
-        self.cue_method = str(known.get("method") or "cues")
+        self.provenance = read_json(self.cues.with_name("provenance.json"))
+        self.cue_method = str(self.provenance.get("method") or "cues")
+        self.cues_sha256: str | None = None
         self.images = images
         self.class_names = images.class_names
         self.image_size = images.image_size
@@ -75,9 +75,7 @@ class CueDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the cues, and open the sets that ``stage`` needs."""
         if stage == "fit":
-            self.train_set = WithCues(
-                self.images.image_set(self.split), read_cues(self.cues, len(self.class_names))
-            )
+            self.train_set = self._training_set()
         if stage in ("fit", "validate"):
             self.images.setup("validate")
             self.val_set = FullSize(self.images.val_set)
@@ -85,6 +83,39 @@ class CueDataModule(pl.LightningDataModule):
             self.images.setup("test")
             name, first = next(iter(self.images.test_sets.items()))
             self.test_sets = {name: FullSize(first)}
+
+    def _training_set(self) -> "WithCues":
+        theirs, ours = self.provenance.get("class_names"), list(self.class_names)
+        if theirs is not None and theirs != ours:
+            raise ValueError(
+                f"data.cues {self.cues}: of the classes {', '.join(theirs)}, expected those of the images, "
+                f"{', '.join(ours)}"
+            )
+        self.cues_sha256 = self._hash()
+        return WithCues(self.images.image_set(self.split), read_cues(self.cues, len(ours)))
+
+    def _hash(self) -> str:
+        if not self.cues.is_file():
+            raise FileNotFoundError(f"data.cues {self.cues}: no such file, expected cues.npz of gain seeds")
+        return hashlib.sha256(self.cues.read_bytes()).hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: which cues it was trained on."""
+        return {"cues_sha256": self.cues_sha256}
+
+    def refuse_other_cues(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse to go on with other cues than a checkpoint was trained on.
+
+        Raises:
+            FileNotFoundError: If there is no such file of cues.
+            ValueError: If its content is another.
+        """
+        before, now = checkpoint.get(type(self).__qualname__, {}).get("cues_sha256"), self._hash()
+        if before not in (None, now):
+            raise ValueError(
+                f"data.cues {self.cues}: other cues than the checkpoint was trained on (sha256 {now[:12]}, not "
+                f"{before[:12]}), expected the same, or another --run_dir"
+            )
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, a pass over the images an epoch."""
@@ -123,7 +154,7 @@ class WithCues(Dataset):
         cues: By image name, see :func:`gain_lightning.segmentation.cue_files.file_name`.
 
     Raises:
-        ValueError: If an image has no cues.
+        ValueError: If an image has no cues, or cues of a class that its label lacks.
     """
 
     def __init__(self, images: Dataset, cues: Mapping[str, np.ndarray]) -> None:
@@ -134,6 +165,15 @@ class WithCues(Dataset):
                 f"{len(missing)} of {len(names)} training images have no cues, the first {missing[0]}: expected cues "
                 "of these images, or data.split to name the list that they are of"
             )
+        for name, label in zip(names, images.labels, strict=True):
+            classes = np.unique(cues[name])
+            wrong = [int(c) for c in classes if c not in (0, VOID) and not label[c - 1]]
+            if wrong:
+                has = ", ".join(str(c + 1) for c in np.flatnonzero(label)) or "none"
+                raise ValueError(
+                    f"image {name} has a cue of class {wrong[0]}, expected classes of its label ({has}) or the "
+                    "background, 0: are the cues of these images, and of a class list in the same order?"
+                )
         self.images = images
         self.cues = [cues[name] for name in names]
         self.labels = images.labels

@@ -99,7 +99,8 @@ def test_bad_settings_are_named(settings, message):
 
 def test_cues_stand_beside_the_images_they_are_of(tmp_path):
     data = ShapesDataModule(num_train=6, num_val=2, num_test=3)
-    cues = {f"train_{n:05d}": np.full((5, 5), n % 3, np.uint8) for n in range(6)}
+    labels = data.image_set().labels
+    cues = {f"train_{n:05d}": np.full((5, 5), n % 2 * (1 + labels[n].argmax()), np.uint8) for n in range(6)}
     np.savez(tmp_path / "cues.npz", **cues)
     module = CueDataModule(cues=str(tmp_path), images=data, batch_size=4, num_workers=0)
     module.setup("fit")
@@ -128,7 +129,7 @@ def test_whole_masks_have_the_size_of_their_files(tmp_path):
         ({}, "holds no cues"),
         (
             {"a": np.zeros((2, 2), np.uint8), "b": np.zeros((3, 2), np.uint8)},
-            r"b is uint8 \(3, 2\), expected uint8",
+            r"b is \(3, 2\), expected \(2, 2\) as the others",
         ),
         ({"a": np.zeros((2, 2))}, "a is float64"),
         ({"a": np.full((2, 2), 9, np.uint8)}, "a has a cue of class 9, but there are 5"),
@@ -146,6 +147,27 @@ def test_images_without_cues_are_named(tmp_path):
     module = CueDataModule(cues=str(tmp_path / "c.npz"), images=images)
     with pytest.raises(ValueError, match=r"2 of 3 training images have no cues, the first train_00000"):
         module.setup("fit")
+
+
+def test_cues_of_another_class_list_are_refused(tmp_path):
+    """By what gain seeds says of them, and of others' cues by the images' labels: here every class is off by one."""
+    data = ShapesDataModule(num_train=6)
+    labels = data.image_set().labels
+    cues = {f"train_{n:05d}": np.full((5, 5), 1 + labels[n].argmax(), np.uint8) for n in range(6)}
+    np.savez(tmp_path / "cues.npz", **cues)
+    other = [*data.class_names[1:], data.class_names[0]]
+    (tmp_path / "provenance.json").write_text(json.dumps({"class_names": other}))
+    with pytest.raises(
+        ValueError, match=f"of the classes {other[0]}, .*, expected those of the images, {other[-1]}"
+    ):
+        CueDataModule(cues=str(tmp_path), images=data).setup("fit")
+    (tmp_path / "provenance.json").unlink()
+    CueDataModule(cues=str(tmp_path), images=data).setup("fit")
+    np.savez(tmp_path / "cues.npz", **{name: cue % len(data.class_names) + 1 for name, cue in cues.items()})
+    with pytest.raises(
+        ValueError, match=r"image train_00000 has a cue of class \d, expected classes of its label"
+    ):
+        CueDataModule(cues=str(tmp_path), images=data).setup("fit")
 
 
 # The command ----------------------------------------------------------------------------------------------
@@ -206,7 +228,10 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     assert "miou_crf" in capsys.readouterr().out
     again = json.loads((sec / "summary.json").read_text())["metrics"]
     assert again["test/miou"] == pytest.approx(metrics["test/miou"], abs=1e-6)
-    resumed = [
+    cues = read_cues(seeds / "cues.npz")
+    (tmp_path / "other").mkdir()
+    np.savez(tmp_path / "other" / "cues.npz", **{name: np.full_like(cue, VOID) for name, cue in cues.items()})
+    go_on = [
         "fit",
         "--config",
         str(sec / "config.yaml"),
@@ -214,5 +239,13 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
         "--trainer.max_epochs=3",
         *quiet,
     ]
-    assert main(resumed) == 0
+    assert main([*go_on, f"--data.cues={tmp_path / 'other'}"]) == 1
+    assert "other cues than the checkpoint was trained on" in capsys.readouterr().err
+    seeds.rename(tmp_path / "away")  # a test reads no cues; a training goes on with them wherever they are
+    assert main(["test", "--config", str(sec / "config.yaml"), "--ckpt_path=last", *quiet]) == 0
+    summary = json.loads((sec / "summary.json").read_text())
+    assert (summary["method"], summary["metrics"]["test/miou"]) == ("sec_gradcam", again["test/miou"])
+    assert main([*go_on]) == 1
+    assert "no such file, expected cues.npz of gain seeds" in capsys.readouterr().err
+    assert main([*go_on, f"--data.cues={tmp_path / 'away'}"]) == 0
     assert json.loads((sec / "summary.json").read_text())["state"] == "finished"
