@@ -1,6 +1,8 @@
 """``gain reproduce section4``: from image labels to the paper's segmentation tables, one stage after another."""
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -11,10 +13,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import yaml
-
 from gain_lightning.datasets.voc12 import find_root
 from gain_lightning.files import csv_text, read_json, write_atomically
+from gain_lightning.yaml_files import read_config
 
 DESCRIPTION = """\
 Section 4 of the paper: for every method and seed, train a classifier, turn its
@@ -22,6 +23,8 @@ attention into cues, train SEC on them, and score that on VOC's val without and
 with a dense CRF. Each stage is a command of `gain`, printed as it begins; what
 is done is skipped, what was interrupted goes on. Writes, into --out:
   METHOD-SEED/{classifier,seeds,sec}, METHOD-SEED/seeds.json, METHOD-SEED/log.txt
+  METHOD-SEED/made_of.json    what they come of; other configs, images or cues
+                              are refused there
   table.txt, table.csv    all scores, beside the paper's
 """
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
@@ -50,7 +53,7 @@ def reproduce_main(argv: list[str]) -> int:
 
     Raises:
         FileNotFoundError: If the data, the experiments' configs or a file of cues is missing.
-        ValueError: If a method is unknown.
+        ValueError: If a method is unknown, or a folder holds what was made of other configs, images or cues.
         RuntimeError: If a stage fails; it names the log.
     """
     formatter = argparse.RawDescriptionHelpFormatter
@@ -68,7 +71,7 @@ def reproduce_main(argv: list[str]) -> int:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the runs (default: 0)")
     parser.add_argument("--cues", type=Path, help="train SEC on these published cues too, as method sec")
-    parser.add_argument("--out", type=Path, default=Path("runs/section4"), help="default: runs/section4")
+    parser.add_argument("--out", type=Path, help="default: runs/section4, with --subset runs/section4_subset")
     parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of the configs")
     args = parser.parse_args(argv)
     root = find_root(args.root)
@@ -79,22 +82,24 @@ def reproduce_main(argv: list[str]) -> int:
         raise FileNotFoundError(
             f"{folder}: no such folder, expected the configs of a checkout: start there, or --experiments"
         )
-    if args.cues is not None and not args.cues.is_file():
-        raise FileNotFoundError(f"--cues {args.cues}: no such file")
-    methods = args.methods or list(SUBSET if args.subset else FULL)
+    out = args.out or Path("runs/section4_subset" if args.subset else "runs/section4")
+    cues = args.cues / "cues.npz" if args.cues is not None and args.cues.is_dir() else args.cues
+    if cues is not None and not cues.is_file():
+        raise FileNotFoundError(f"--cues {cues}: no such file")
+    methods = list(dict.fromkeys(args.methods or (SUBSET if args.subset else FULL)))
     for name in methods:
         if not re.fullmatch(r"gradcam|gain|gain_ext_[1-9]\d*", name):
             raise ValueError(f"--methods {name}: expected gradcam, gain or gain_ext_N with N masks")
     chains = [
-        Chain(method, seed, args.out / f"{method}-{seed}", root, folder, args.subset, args.cues)
-        for seed in args.seeds
-        for method in ([] if args.cues is None else ["sec"]) + methods
+        Chain(method, seed, out / f"{method}-{seed}", root, folder, args.subset, cues)
+        for seed in dict.fromkeys(args.seeds)
+        for method in ([] if cues is None else ["sec"]) + methods
     ]
     for chain in chains:
         chain.run()
         text, cells = tables(chains, args.subset)
-        write_atomically(args.out / "table.txt", text + "\n")
-        write_atomically(args.out / "table.csv", csv_text(cells[0], cells[1:]))
+        write_atomically(out / "table.txt", text + "\n")
+        write_atomically(out / "table.csv", csv_text(cells[0], cells[1:]))
     print(text)
     return 0
 
@@ -126,13 +131,17 @@ class Chain:
         """Do what is not done yet, and read the scores."""
         classifier, seeds, sec = (self.folder / name for name in ("classifier", "seeds", "sec"))
         published = self.method == "sec"
+        self._keep("images", *(self._list(name) for name in ("train_aug", "val")))
+        self._keep("configs", *(_content(path) for path in self._configs()))
         if not published:
             self._fit(classifier, self._classifier_words())
+            self._keep("classifier", (classifier / "checkpoints" / "last.ckpt").read_bytes())
             if read_json(seeds / "provenance.json").get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published else seeds
         score = self.folder / "seeds.json"
+        self._keep("cues", (cues if published else cues / "cues.npz").read_bytes())
         if not score.is_file():
             masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
             self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
@@ -153,22 +162,43 @@ class Chain:
         )
         self.scores = dict(zip(COLUMNS, values, strict=True))
 
-    def _classifier_words(self) -> list[str]:
+    def _keep(self, what: str, *contents: bytes) -> None:
+        """Note what the stages that follow are made of; refuse a folder in which they come of something else."""
+        path = self.folder / "made_of.json"
+        made_of = read_json(path)
+        digest = hashlib.sha256(
+            b"".join(hashlib.sha256(content).digest() for content in contents)
+        ).hexdigest()
+        if made_of.setdefault(what, digest) != digest:
+            raise ValueError(
+                f"{self.folder}: what is here was made of other {what}: expected another --out, or what came of them "
+                f"deleted, {path.name} too"
+            )
+        write_atomically(path, json.dumps(made_of, indent=1) + "\n")
+
+    def _list(self, name: str) -> bytes:
+        return (self.root / "ImageSets" / "Segmentation" / f"{name}.txt").read_bytes()
+
+    def _configs(self) -> list[Path]:
+        """Of the classifier, unless cues are published, and of SEC."""
         name, _, budget = self.method.rpartition("_")
-        name, budget = (name, budget) if budget.isdigit() else (self.method, "0")
+        classifier = self.configs / f"{name if budget.isdigit() else self.method}.yaml"
+        sec = self.configs / ("sec.yaml" if self.is_subset else "sec_cues.yaml")
+        return [sec] if self.method == "sec" else [classifier, sec]
+
+    def _classifier_words(self) -> list[str]:
+        budget = self.method.rpartition("_")[2]
         return [
-            *("--config", str(self.configs / f"{name}.yaml"), f"--data.root={self.root}"),
-            f"--data.mask_budget={budget}",
+            *("--config", str(self._configs()[0]), f"--data.root={self.root}"),
+            f"--data.mask_budget={budget if budget.isdigit() else 0}",
         ]
 
     def _sec_words(self) -> list[str]:
-        config = self.configs / ("sec.yaml" if self.is_subset else "sec_cues.yaml")
-        return ["--config", str(config), f"--data.images.root={self.root}"]
+        return ["--config", str(self._configs()[-1]), f"--data.images.root={self.root}"]
 
     def _mean_over(self) -> list[str]:
         """The classes of which the config of SEC takes the mean."""
-        config = yaml.safe_load(Path(self._sec_words()[1]).read_text(encoding="utf-8"))
-        names = config["model"].get("score_classes")
+        names = read_config(self._configs()[-1])["model"].get("score_classes")
         return ["--mean_over", *names] if names else []
 
     def _fit(self, run_dir: Path, words: list[str]) -> None:
@@ -197,6 +227,11 @@ class Chain:
             last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
             raise RuntimeError(f"{words[0]} of {self.folder} failed ({''.join(last)}); all of it: {log}")
         print(f"  {(time.monotonic() - start) / 60:.1f} min", flush=True)
+
+
+def _content(config: Path) -> bytes:
+    """What a config says, whatever it looks like."""
+    return json.dumps(read_config(config), sort_keys=True, default=str).encode()
 
 
 def tables(chains: list[Chain], is_subset: bool) -> tuple[str, list[list[Any]]]:

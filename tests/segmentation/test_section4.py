@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,8 +84,92 @@ def test_stages_run_in_turn_and_once(tmp_path, configs, capfd):
     assert 0 <= float(rows["sec"]["mIoU"]) < 1
     assert rows["gain_ext_3"] == row
 
-    assert reproduce(tmp_path, *method) == 0  # nothing is left to do
-    assert begun(capfd.readouterr().out) == []
+    assert reproduce(tmp_path, *method, *method[1:], "--seeds", "0", "0") == 0  # nothing is left to do
+    text = capfd.readouterr().out
+    assert begun(text) == []
+    assert "seeds" not in text.replace("cues", "")  # one run, and no deviation of it with itself
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Stages that write what says that they are done, and nothing else; which were run."""
+    run = []
+
+    def do(self, *words):
+        run.append(words[0] if words[:2] != ("seeds", "score") else "score")
+        if words[0] == "fit":
+            folder = Path(words[words.index("--run_dir") + 1])
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "checkpoints" / "last.ckpt").write_text(f"trained {len(run)}")
+            metrics = {
+                "test/mean_ap": 0.1,
+                "test/seed_miou_best": 0.2,
+                "test/miou": 0.3,
+                "test/miou_crf": 0.4,
+            }
+            (folder / "summary.json").write_text(json.dumps({"state": "finished", "metrics": metrics}))
+        elif words[1] == "score":
+            Path(words[-1]).write_text(json.dumps({"mean": {"precision": 0.5, "recall": 0.6}}))
+        else:
+            folder = Path(words[words.index("--out") + 1])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "cues.npz").write_bytes((self.folder / "classifier/checkpoints/last.ckpt").read_bytes())
+            (folder / "provenance.json").write_text(json.dumps({"state": "finished"}))
+
+    monkeypatch.setattr(Chain, "_do", do)
+    return run
+
+
+def test_what_was_made_of_something_else_is_not_taken_as_done(tmp_path, configs, stages, capfd):
+    """Another config, other images, another classifier, other cues: each is refused by name, and nothing runs."""
+    root = make_voc(tmp_path)
+    out, method = tmp_path / "out", ["--methods", "gain_ext_3"]
+    np.savez(tmp_path / "c.npz", x=np.zeros((41, 41), np.uint8))
+    assert reproduce(tmp_path, *method, f"--cues={tmp_path / 'c.npz'}") == 0
+    assert stages == ["score", "fit", "fit", "seeds", "score", "fit"]
+    assert reproduce(tmp_path, *method, f"--cues={tmp_path / 'c.npz'}") == 0
+    stages.clear()
+
+    def refused(what, *options):
+        assert reproduce(tmp_path, *(options or method)) == 1
+        assert f"what is here was made of other {what}: expected another --out" in capfd.readouterr().err
+
+    config = configs / "voc12" / "lite0_subset" / "sec.yaml"
+    text = config.read_text()
+    config.write_text(f"# a remark\n{text}")
+    assert reproduce(tmp_path, *method) == 0
+    config.write_text(text.replace("batch_size: 4", "batch_size: 5"))
+    refused("configs")
+    config.write_text(text)
+    names = root / "ImageSets" / "Segmentation" / "val.txt"
+    listed = names.read_text()
+    names.write_text(listed[: len(listed) // 2])
+    refused("images")
+    names.write_text(listed)
+    np.savez(tmp_path / "c.npz", x=np.ones((41, 41), np.uint8))
+    refused("cues", *method, f"--cues={tmp_path / 'c.npz'}")
+    assert stages == []
+    shutil.rmtree(out / "gain_ext_3-0" / "classifier")
+    refused("classifier")
+    assert stages == ["fit"]  # and no seeds of the one before stand beside it in the table
+    shutil.rmtree(out / "gain_ext_3-0")
+    assert reproduce(tmp_path, *method) == 0
+    assert stages == ["fit", "fit", "seeds", "score", "fit"]
+
+
+def test_the_subset_has_a_folder_of_its_own(tmp_path, configs, stages, monkeypatch):
+    make_voc(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "section4", "--subset", f"--root={tmp_path}", "--methods", "gain_ext_3"]) == 0
+    assert (tmp_path / "runs" / "section4_subset" / "table.csv").is_file()
+
+
+def test_published_cues_may_be_a_folder(tmp_path, configs, stages):
+    make_voc(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    np.savez(tmp_path / "theirs" / "cues.npz", x=np.zeros((41, 41), np.uint8))
+    assert reproduce(tmp_path, "--methods", "gain_ext_3", f"--cues={tmp_path / 'theirs'}") == 0
+    assert stages[:2] == ["score", "fit"]
 
 
 def test_a_stage_that_fails_is_named(tmp_path, configs, capfd):
