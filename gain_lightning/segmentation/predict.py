@@ -46,6 +46,11 @@ class SegmentationWriter(pl.Callback):
         packed = f", packed in {self.out / 'results.tgz'}" if self.voc_submission and not self.errors else ""
         return f"{len(self.written)} segmentations{packed}"
 
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An archive of another call is not of these pictures."""
+        if self.voc_submission:
+            (self.out / "results.tgz").unlink(missing_ok=True)
+
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,

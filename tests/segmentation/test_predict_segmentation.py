@@ -39,8 +39,13 @@ def test_a_pool_without_processes_below_zero():
 
 
 def save(path, class_names):
+    """A network whose scores differ from pixel to pixel: every class is somewhere."""
     torch.manual_seed(0)
-    model = SEC(list(class_names), 32, backbone="tiny_cnn")
+    model = SEC(list(class_names), 32, backbone="tiny_cnn").eval()
+    with torch.no_grad():
+        model.backbone.classifier.weight.mul_(3000)
+        noise = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+        model.backbone.classifier.bias.sub_(model(model.backbone.normalize(noise)).mean((0, 2, 3)))
     torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
     return model.eval()
 
@@ -71,6 +76,8 @@ def test_segmentations_are_palette_pngs_of_the_pictures_size(tmp_path, pictures)
     raw = torch.from_numpy(np.array(Image.open(pictures / "below" / "three.png"))).permute(2, 0, 1)[None]
     scores = torch.nn.functional.interpolate(model(raw.float() / 127.5 - 1), (32, 32), mode="bilinear")
     np.testing.assert_array_equal(got, scores[0].argmax(0).numpy())
+    assert np.bincount(got.ravel(), minlength=3).min() > 50  # every class is there
+    assert (got != got[:, ::-1]).mean() > 0.2
     assert np.array(Image.open(tmp_path / "out" / "one.png")).shape == (30, 40)
     assert np.array(Image.open(tmp_path / "out" / "two.png")).shape == (64, 20)
 
@@ -84,6 +91,7 @@ def test_the_crf_is_the_default(tmp_path, pictures):
     expected = dense_crf((probs + 1e-5).log().log_softmax(1), picture[None], backend="auto")[0].argmax(0)
     got = np.array(Image.open(tmp_path / "out" / "below" / "three.png"))
     assert (got == expected.numpy()).mean() > 0.99
+    assert (got == probs[0].argmax(0).numpy()).mean() < 0.98  # as it is without
 
 
 def test_a_submission_is_packed_as_the_server_takes_it(tmp_path, pictures, capsys):
@@ -103,6 +111,8 @@ def test_a_submission_is_packed_as_the_server_takes_it(tmp_path, pictures, capsy
 def test_a_submission_is_not_packed_with_a_picture_missing(tmp_path, pictures, capsys):
     save(tmp_path / "m.ckpt", CLASSES)
     (pictures / "one.jpg").write_bytes(b"broken")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.tgz").write_bytes(b"of an earlier call")
     assert predict(tmp_path, pictures, "--no_crf", "--voc_submission") == 1
     assert "1 of 3 pictures were left out" in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.tgz").exists()

@@ -80,6 +80,31 @@ def test_miou_by_hand(module):
     assert miou.item() == 0.5
 
 
+def test_a_test_step_by_hand(module, generator):
+    """Scores enlarged to the file's size and judged there, the CRF's of the same scores and of the file's picture."""
+    picture = torch.randint(0, 256, (20, 30, 3), generator=generator, dtype=torch.uint8)
+    mask = torch.randint(0, 3, (20, 30), generator=generator).byte()
+    image = torch.randn(1, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        module.backbone.classifier.weight.mul_(3000)
+        module.backbone.classifier.bias.sub_(module(image).mean((0, 2, 3)))
+        scores = interpolate(module(image), (20, 30), mode="bilinear")
+        module.on_test_start()
+        outputs = module.test_step({"image": image, "picture": picture, "mask": mask}, 0)
+    plain = scores[0].argmax(0)
+    crf = dense_crf(log_probabilities(scores, floor=1e-5), picture[None], backend="auto")[0].argmax(0)
+    assert (plain != crf).any()
+    assert len(plain.unique()) == 3
+    assert torch.equal(outputs["segmentation"], plain)
+    np.testing.assert_array_equal(outputs["segmentation_crf"].result(), crf.numpy())
+    while module.crf_results:
+        module._score_crf()
+    for confusion, found in ((module.test_confusion, plain), (module.crf_confusion, crf)):
+        expected = torch.bincount(3 * mask.flatten().long() + found.flatten(), minlength=9).view(3, 3)
+        assert torch.equal(confusion.compute(), expected)
+    module.crf_pool.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
