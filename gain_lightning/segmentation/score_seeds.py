@@ -123,9 +123,10 @@ def score_seeds(
         if mean_over
         else [int(index) for index in np.flatnonzero(shown) if index]
     )
+    with_background = sorted({0, *chosen})
     result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
     if counts is None:
-        result["threshold"] = max(sweep, key=lambda threshold: _miou(sweep[threshold], [0, *chosen]))
+        result["threshold"] = max(sweep, key=lambda threshold: _miou(sweep[threshold], with_background))
         counts = sweep[result["threshold"]]
     scores = _scores(counts)
     result |= {
@@ -138,7 +139,7 @@ def score_seeds(
     }
     if sweep:
         result["thresholds"] = {
-            str(threshold): {"miou": _miou(count, [0, *chosen]), **_mean(_scores(count), chosen)}
+            str(threshold): {"miou": _miou(count, with_background), **_mean(_scores(count), chosen)}
             for threshold, count in sweep.items()
         }
     return result

@@ -458,6 +458,15 @@ def test_maps_of_others_are_scored_at_every_threshold(tmp_path):
     assert (at["0.2"]["precision"], at["0.2"]["recall"]) == pytest.approx((2 / 3, 1 / 2), abs=1e-6)
 
 
+def test_a_background_that_is_asked_for_counts_once(tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.array([[0, 1, 1, 0]], np.uint8)).save(tmp_path / "masks" / "x.png")
+    np.save(tmp_path / "maps" / "x.npy", {"keys": np.array([0]), "high_res": np.array([[[0.0, 1, 0, 0]]])})
+    result = score_seeds(tmp_path / "maps", tmp_path / "masks", ["cat"], ["background", "cat"])
+    assert result["thresholds"]["0.2"]["miou"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
 class Harmful:
     def __reduce__(self):
         return (__import__("os").system, ("echo harmful",))
