@@ -279,9 +279,8 @@ def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.n
     return counts, num_images, len(paths) - num_images
 
 
-def _miou(counts: np.ndarray, chosen: list[int] | None) -> float:
-    iou = _scores(counts)["iou"]
-    return float(np.nanmean(iou if chosen is None else iou[chosen]))
+def _miou(counts: np.ndarray, chosen: list[int]) -> float:
+    return float(np.nanmean(_scores(counts)["iou"][chosen]))
 
 
 def _mean(scores: dict[str, np.ndarray], chosen: list[int]) -> dict[str, float | None]:
