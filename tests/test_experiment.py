@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from fake_voc import make_voc
+from fake_voc import NAMES, make_voc
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from gain_lightning.cli import main
+from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.experiment import print_scores
 from gain_lightning.recording import RunRecord
 from gain_lightning.studies.runs import read_run
@@ -583,7 +584,10 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
         ids = (root / "ImageSets" / "Segmentation" / "train_aug.txt").read_text().split()
         np.savez(
             tmp_path / "cues.npz",
-            **{name: np.full((41, 41), 8 * (row % 2), np.uint8) for row, name in enumerate(ids)},
+            **{
+                name: np.tri(41, dtype=np.uint8) * np.uint8(CLASSES.index(NAMES[row % 3]) + 1)
+                for row, name in enumerate(ids)
+            },
         )
         arguments += [
             f"--data.cues={tmp_path / 'cues.npz'}",
