@@ -175,7 +175,10 @@ def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
         keys, maps = (np.asarray(content[key]) for key in ("keys", "high_res"))
         if maps.ndim != 3 or keys.shape != maps.shape[:1] or (keys < 0).any():
             raise ValueError(f"keys {keys.shape} and high_res {maps.shape} do not fit together")
-        return keys.astype(np.int64), maps.astype(np.float32)
+        maps = maps.astype(np.float32)
+        if not np.isfinite(maps).all():
+            raise ValueError(f"high_res has {(~np.isfinite(maps)).sum()} values that are not finite")
+        return keys.astype(np.int64), maps
     except Exception as error:  # whatever a foreign file makes a reader raise
         raise ValueError(
             f"{path}: expected a dict with keys (n,) and high_res (n, H, W) ({error})"

@@ -75,8 +75,9 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
 
 def _provenance(cues: Path) -> dict[str, Any]:
-    """What ``gain seeds`` says of a folder, or of its ``cues.npz``; nothing of others' cues."""
-    return read_json((cues if cues.is_dir() else cues.parent) / "provenance.json")
+    """What ``gain seeds`` says of its folder, of the maps and masks there or of a file; nothing of others' cues."""
+    is_whole = cues.is_dir() and cues.name not in ("maps", "masks")
+    return read_json((cues if is_whole else cues.parent) / "provenance.json")
 
 
 def score_seeds(
@@ -93,36 +94,31 @@ def score_seeds(
     Returns:
         ``num_images`` judged, and ``num_without_mask``, which were not; ``classes``, by name ``precision``, ``recall``,
         ``iou`` and ``coverage`` (the share of the class's pixels that carry any cue), ``background`` first, null where
-        there is nothing to divide by; ``mean`` of the classes in ``mean_over``; and with maps ``thresholds``, at each
-        the mean IoU (background included), precision and recall of maps cut there. Of maps without cues the classes are
-        judged at ``threshold``, that of the best mean IoU.
+        there is nothing to divide by; ``mean`` of the classes in ``mean_over``, without those asked for that neither
+        masks nor cues show, ``not_shown``; and with maps ``thresholds``, at each the mean IoU (background included),
+        precision and recall of maps cut there. Of maps without cues the classes are judged at ``threshold``, that of
+        the best mean IoU.
 
     Raises:
         FileNotFoundError: If there are no cues or no masks.
-        ValueError: If a cue and its mask do not fit, it names the image; or if the seeds are not finished.
+        ValueError: If a cue and its mask do not fit, it names the image; if the seeds are not finished; or if maps
+            count their classes from 1.
     """
     if not masks.is_dir():
         raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
-    state = _provenance(cues).get("state", "finished")
-    if cues.is_dir() and state != "finished":
-        raise ValueError(
-            f"{cues}: its seeds are {state}, expected finished ones: the same gain seeds goes on"
-        )
-    counts, sweep, num_images, num_missing = _judge(cues, masks)
+    if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
+        raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
+    counts, sweep, num_images, num_missing = _judge(cues, masks, VOID - 1 if names is None else len(names))
     shown = sum(count[1] + count[2] for count in ([counts] if counts is not None else sweep.values())) > 0
-    labels = ["background", *(names or [f"class {index}" for index in range(1, len(shown))])]
-    if len(labels) < len(shown) and shown[len(labels) :].any():
-        raise ValueError(
-            f"{cues}: a cue or mask is of class {np.flatnonzero(shown).max()}, but there are {len(labels) - 1}"
-        )
+    num_classes = np.flatnonzero(shown).max() if names is None else len(names)
+    labels = ["background", *(names or [f"class {index}" for index in range(1, num_classes + 1)])]
     unknown = [name for name in mean_over or [] if name not in labels]
     if unknown:
         raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
-    chosen = (
-        [labels.index(name) for name in mean_over]
-        if mean_over
-        else [int(index) for index in np.flatnonzero(shown) if index]
-    )
+    asked = [labels.index(name) for name in mean_over] if mean_over else range(1, len(labels))
+    chosen = [index for index in asked if shown[index]]
+    if not chosen:
+        raise ValueError(f"neither {cues} nor {masks} shows a class that the mean could run over")
     with_background = sorted({0, *chosen})
     result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
     if counts is None:
@@ -136,6 +132,7 @@ def score_seeds(
         },
         "mean": _mean(scores, chosen),
         "mean_over": [labels[index] for index in chosen],
+        "not_shown": [labels[index] for index in asked if mean_over and not shown[index]],
     }
     if sweep:
         result["thresholds"] = {
@@ -159,7 +156,10 @@ def table(result: dict[str, Any]) -> str:
         f"{'':24}" + "".join(f"{key:>11}" for key in result["mean"]),
     ]
     lines += [row(name, scores) for name, scores in result["classes"].items()]
-    lines.append(row(f"mean of {len(result['mean_over'])} classes", result["mean"]))
+    num_classes = len(result["mean_over"])
+    lines.append(row(f"mean of {num_classes} class{'es' * (num_classes > 1)}", result["mean"]))
+    if result["not_shown"]:
+        lines.append(f"not in it, for neither masks nor cues show them: {', '.join(result['not_shown'])}")
     if "thresholds" in result:
         sweep = {float(key): value["miou"] for key, value in result["thresholds"].items()}
         best = max(sweep, key=lambda threshold: sweep[threshold])
@@ -170,74 +170,84 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _judge(cues: Path, masks: Path) -> tuple[np.ndarray | None, dict[float, np.ndarray], int, int]:
+def _judge(
+    cues: Path, masks: Path, num_classes: int
+) -> tuple[np.ndarray | None, dict[float, np.ndarray], int, int]:
     """Counts of cues or pseudo-masks, counts of maps at every threshold; images with a mask, and without."""
     sweep: dict[float, np.ndarray] = {}
     counts, num_images, num_missing = None, 0, 0
     if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
-        counts, num_images, num_missing = _count(_cue_pairs(cues, masks))
+        counts, num_images, num_missing = _count(_cue_pairs(cues, masks, num_classes))
         maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
     else:
         maps = sorted(cues.rglob("*.npy"))
         if not maps:
-            counts, num_images, num_missing = _count(_mask_pairs(cues, masks))
+            counts, num_images, num_missing = _count(_mask_pairs(cues, masks, num_classes))
     if maps:
         root = cues / "maps" if (cues / "maps").is_dir() else cues
-        sweep, num_mapped, num_unmapped = _sweep(maps, root, masks)
+        sweep, num_mapped, num_unmapped = _sweep(maps, root, masks, num_classes)
         if counts is None:
             num_images, num_missing = num_mapped, num_unmapped
     return counts, sweep, num_images, num_missing
 
 
-def _cue_pairs(cues: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
-    """Cues and the masks at their cells' centres; None of an image without a mask."""
-    for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues).items():
-        mask = _mask_of(name, masks)
-        if mask is None:
-            yield None
+def _cue_pairs(
+    cues: Path, masks: Path, num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
+    """Cues and the masks at their cells' centres; of an image without a mask where that should lie."""
+    for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues, num_classes).items():
+        path = masks / f"{name}.png"
+        if not path.is_file():
+            yield path
             continue
+        mask = _indices(path, num_classes)
         rows, columns = (
             (2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(cue.shape, mask.shape, strict=True)
         )
         yield cue, mask[rows][:, columns]
 
 
-def _mask_pairs(folder: Path, masks: Path) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
-    """Pseudo-masks and masks; None of an image without a mask."""
+def _mask_pairs(
+    folder: Path, masks: Path, num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
+    """Pseudo-masks and masks; of an image without a mask where that should lie."""
     paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
     if not paths:
         raise FileNotFoundError(
             f"{folder}: no cues here, expected cues.npz, maps *.npy or pseudo-masks *.png"
         )
     for path in paths:
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        mask = _mask_of(name, masks)
-        if mask is None:
-            yield None
+        of_mask = masks / path.relative_to(folder)
+        if not of_mask.is_file():
+            yield of_mask
             continue
-        found = read_mask(path)
+        found, mask = _indices(path, num_classes), _indices(of_mask, num_classes)
         if found.shape != mask.shape:
             raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
         yield found, mask
 
 
-def _mask_of(name: str, masks: Path) -> np.ndarray | None:
-    path = masks / f"{name}.png"
-    return read_mask(path) if path.is_file() else None
+def _indices(path: Path, num_classes: int) -> np.ndarray:
+    """A mask, ``(H, W)`` uint8, of classes that there are."""
+    mask = read_mask(path)
+    highest = int(mask[mask != VOID].max(initial=0))
+    if highest > num_classes:
+        raise ValueError(f"{path}: shows class {highest}, but there are {num_classes}")
+    return mask
 
 
-def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | None]) -> tuple[np.ndarray, int, int]:
+def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | Path]) -> tuple[np.ndarray, int, int]:
     """Pixels right, claimed, true, true under any cue, of every index ``(4, 255)``; images with a mask, and without."""
-    counts, num_images, num_missing = np.zeros((4, VOID), np.int64), 0, 0
+    counts, num_images, missing = np.zeros((4, VOID), np.int64), 0, []
     for pair in pairs:
-        if pair is None:
-            num_missing += 1
+        if isinstance(pair, Path):
+            missing.append(pair)
             continue
         counts += _confusion(*pair)
         num_images += 1
     if not num_images:
-        raise ValueError("no image has both a cue and a mask: expected masks NAME.png of the cues' images")
-    return counts, num_images, num_missing
+        raise FileNotFoundError(f"no image has both a cue and a mask: expected masks such as {missing[0]}")
+    return counts, num_images, len(missing)
 
 
 def _confusion(cue: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -258,15 +268,20 @@ def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.ndarray], int, int]:
+def _sweep(
+    paths: list[Path], root: Path, masks: Path, num_classes: int
+) -> tuple[dict[float, np.ndarray], int, int]:
     """Counts at every threshold, of the strongest class above it, else background; images with a mask, and without."""
     counts = {threshold: np.zeros((4, VOID), np.int64) for threshold in THRESHOLDS}
-    num_images = 0
+    num_images, num_from_0, num_from_1 = 0, 0, 0
     for path in paths:
-        mask = _mask_of(path.relative_to(root).with_suffix("").as_posix(), masks)
-        if mask is None:
+        of_mask = masks / path.relative_to(root).with_suffix(".png")
+        if not of_mask.is_file():
             continue
+        mask = _indices(of_mask, num_classes)
         keys, maps = read_maps(path)
+        if keys.max(initial=0) >= num_classes:
+            raise ValueError(f"{path}: has key {keys.max()}, expected 0 to {num_classes - 1}, background uncounted")
         if maps.shape[1:] != mask.shape:
             raise ValueError(f"{path}: maps of {maps.shape[1:]} pixels, expected {mask.shape} of its mask")
         strongest = maps.max(0) if len(maps) else np.zeros(mask.shape)
@@ -274,8 +289,18 @@ def _sweep(paths: list[Path], root: Path, masks: Path) -> tuple[dict[float, np.n
         for threshold, count in counts.items():
             count += _confusion(np.where(strongest > threshold, classes, 0), mask)
         num_images += 1
+        seen = np.unique(mask[(mask != 0) & (mask != VOID)])
+        num_from_0 += np.isin(keys + 1, seen).any()
+        num_from_1 += np.isin(keys, seen).any()
     if not num_images:
-        raise ValueError(f"{root}: no map has a mask NAME.png in {masks}")
+        raise FileNotFoundError(
+            f"{root}: no map has a mask: expected such as {masks / paths[0].relative_to(root).with_suffix('.png')}"
+        )
+    if num_from_1 > num_from_0:
+        raise ValueError(
+            f"{root}: counted from 1, the keys name a class of the mask in {num_from_1} of {num_images} images, "
+            f"counted from 0 in {num_from_0}: expected keys from 0, background uncounted"
+        )
     return counts, num_images, len(paths) - num_images
 
 

@@ -436,7 +436,7 @@ def test_scores_by_hand(tmp_path, capsys):
     # the cell under void is left out; cell (0, 0) is right, (0, 1) has no cue, (1, 0) is wrong
     assert result["classes"]["class 1"] == {"precision": 0.5, "recall": 0.5, "iou": 0.333333, "coverage": 0.5}
     assert result["classes"]["background"] == {"precision": None, "recall": 0.0, "iou": 0.0, "coverage": 1.0}
-    assert "mean of 1 classes" in capsys.readouterr().out
+    assert "mean of 1 class " in capsys.readouterr().out
 
 
 def test_maps_of_others_are_scored_at_every_threshold(tmp_path):
@@ -491,7 +491,14 @@ def test_what_does_not_fit_is_named(tmp_path, capsys):
     assert "(5, 4) pixels, expected (4, 4)" in capsys.readouterr().err
     (tmp_path / "c" / "x.png").rename(tmp_path / "c" / "y.png")
     assert main(score) == 1
-    assert "no image has both a cue and a mask" in capsys.readouterr().err
+    assert f"no image has both a cue and a mask: expected masks such as {tmp_path / 'masks' / 'y.png'}" in (
+        capsys.readouterr().err
+    )
+    maps = np.zeros((1, 4, 4), np.float32)
+    (tmp_path / "c" / "z").mkdir()
+    np.save(tmp_path / "c" / "z" / "x.npy", {"keys": np.array([0]), "high_res": maps})
+    assert main(score) == 1
+    assert f"no map has a mask: expected such as {tmp_path / 'masks' / 'z' / 'x.png'}" in capsys.readouterr().err
 
 
 def test_the_mean_leaves_out_the_background_alone(tmp_path):
@@ -545,6 +552,58 @@ def test_the_classes_are_judged_at_the_threshold_of_the_chosen_mean(tmp_path, ca
         assert f"percent of maps cut at {threshold}" in capsys.readouterr().out
 
 
+def scored_maps(folder, keys, *, mask, names=("cat", "dog", "cow"), maps=None):
+    """Scores of one image's maps in a row of pixels, each as strong."""
+    (folder / "masks").mkdir(exist_ok=True)
+    (folder / "maps").mkdir(exist_ok=True)
+    Image.fromarray(np.array([mask], np.uint8)).save(folder / "masks" / "x.png")
+    maps = np.ones((len(keys), 1, len(mask)), np.float32) if maps is None else maps
+    np.save(folder / "maps" / "x.npy", {"keys": np.array(keys), "high_res": maps})
+    return score_seeds(folder / "maps", folder / "masks", list(names))
+
+
+def test_maps_that_count_classes_from_1_are_refused(tmp_path):
+    """And a class that there is not is named with its file."""
+    assert scored_maps(tmp_path, [0], mask=[1, 1])["mean"]["iou"] == 1
+    assert scored_maps(tmp_path, [0, 1], mask=[1, 1])["mean"]["recall"] == 1  # a dog that is not there
+    with pytest.raises(ValueError, match="counted from 1, the keys name a class of the mask in 1 of 1 images"):
+        scored_maps(tmp_path, [1], mask=[1, 1])
+    with pytest.raises(ValueError, match=r"x\.npy: has key 3, expected 0 to 2"):
+        scored_maps(tmp_path, [3], mask=[1, 1])
+    with pytest.raises(ValueError, match=r"x\.png: shows class 4, but there are 3"):
+        scored_maps(tmp_path, [2], mask=[4, 4])
+
+
+def test_maps_that_are_not_finite_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"x\.npy: .* 2 values that are not finite"):
+        scored_maps(tmp_path, [0], mask=[1, 1], maps=np.full((1, 1, 2), np.nan, np.float32))
+
+
+def test_the_mean_counts_the_classes_that_occur(tmp_path, capsys):
+    """And says which of those asked for do not; an unknown one is told the known ones, not all numbers."""
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.array([[1, 2]], np.uint8)).save(tmp_path / "masks" / "x.png")
+    np.savez(tmp_path / "c.npz", x=np.array([[1, 2]], np.uint8))
+    (tmp_path / "names.txt").write_text("cat\ndog\ncow\n")
+    score = ["seeds", "score", str(tmp_path / "c.npz"), "--masks", str(tmp_path / "masks")]
+    named = [*score, "--class_names", str(tmp_path / "names.txt")]
+    assert main([*named, "--mean_over", "cat", "dog", "cow"]) == 0
+    printed = capsys.readouterr().out
+    assert "mean of 2 classes" in printed
+    assert "not in it, for neither masks nor cues show them: cow" in printed
+    assert main([*named, "--mean_over", "cow"]) == 1
+    assert "shows a class that the mean could run over" in capsys.readouterr().err
+    assert main([*score, "--mean_over", "cat"]) == 1
+    expected = "--mean_over cat: expected names among background, class 1, class 2\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
+def test_pseudo_masks_of_gain_seeds_know_their_classes(run, made, capsys):
+    masks = run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
+    assert main(["seeds", "score", str(made / "masks"), "--masks", str(masks)]) == 0
+    assert "class " not in capsys.readouterr().out.replace("classes", "")
+
+
 def test_images_without_a_mask_are_counted(tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "masks" / "x.png")
@@ -565,7 +624,7 @@ def test_seeds_that_are_not_finished_are_not_scored(run, made, tmp_path, capsys)
     (tmp_path / "part" / "provenance.json").write_text(json.dumps({**provenance, "state": "running"}))
     score = ["seeds", "score", str(tmp_path / "part"), "--masks"]
     assert main([*score, str(run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug")]) == 1
-    assert "its seeds are running, expected finished ones" in capsys.readouterr().err
+    assert "its seeds are not finished" in capsys.readouterr().err
 
 
 def test_the_archive_of_cues_alone_knows_its_classes_too(run, made, capsys):
