@@ -9,6 +9,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 __version__ = "0.1.0"
 
 VOID = 255  # mask pixels that say nothing: unlabelled, or too close to a border
+REQUEUE = 75  # exit status of a training that was told to stop and can go on: EX_TEMPFAIL of <sysexits.h>
 
 # Public names, imported at first use: `gain --help` must not wait for torch.
 _HOMES = {
@@ -23,7 +24,7 @@ _HOMES = {
     "metrics": "",
 }
 
-__all__ = ["VOID", *_HOMES]
+__all__ = ["REQUEUE", "VOID", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after ``gain``; None takes the command line.
 
     Returns:
-        Exit status: 0 done, 1 failed, 2 not understood.
+        Exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -67,6 +67,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         return _run(argv)
+    except KeyboardInterrupt:
+        goes_on = "; the same command goes on where it was" if argv[0] in ("seeds", "reproduce") else ""
+        print(f"gain {argv[0]}: stopped{goes_on}", file=sys.stderr)
+        return 130
     except Exception as error:
         if os.environ.get("GAIN_DEBUG"):
             raise

@@ -196,7 +196,8 @@ class RunRecord(pl.Callback):
         error = without_home(f"{type(exception).__name__}: {exception}")
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
         if killed and trainer.is_global_zero and is_training:
-            rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'} --ckpt_path last")
+            from_last = " --ckpt_path last" if any(self.run_dir.glob("checkpoints/*.ckpt")) else ""
+            rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'}{from_last}")
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = without_home("".join(traceback.format_exception(exception)))
             write_atomically(self.run_dir / "error.txt", text)

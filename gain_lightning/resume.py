@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-REQUEUE = 75  # exit status of a training that was told to stop and can go on: EX_TEMPFAIL of <sysexits.h>
+from gain_lightning import REQUEUE
 
 
 class Trainer(pl.Trainer):

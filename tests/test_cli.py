@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gain_lightning import __version__
+from gain_lightning import __version__, cli
 from gain_lightning.cli import VERBS, main
 
 
@@ -45,6 +45,17 @@ def test_unknown_verb_names_the_nearest(capsys):
 def test_error_is_one_line_without_traceback(capsys, tmp_path):
     assert main(["predict", "--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "gain predict: error: --ckpt_path no.ckpt: no such file\n"
+
+
+@pytest.mark.parametrize(("verb", "goes_on"), [("compare", False), ("seeds", True), ("reproduce", True)])
+def test_ctrl_c_is_one_line_without_traceback(capsys, monkeypatch, verb, goes_on):
+    def stop(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", stop)
+    assert main([verb]) == 130
+    more = "; the same command goes on where it was" if goes_on else ""
+    assert capsys.readouterr().err == f"gain {verb}: stopped{more}\n"
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

@@ -182,6 +182,25 @@ def test_a_run_that_is_stopped_in_its_test_is_not_finished_and_resumes(run_dir, 
     assert {key: summary["metrics"][key] for key in scores} == scores
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_printed_command_resumes_a_run_that_was_stopped(tmp_path, monkeypatch, caplog, epoch):
+    """Also before its first checkpoint."""
+    folder = tmp_path / "run"
+
+    def stop(record, trainer, *args):
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_train_batch_start", stop, raising=False)
+        with contextlib.suppress(BaseException):
+            main(["fit", *CONFIG, *SMALL, "--trainer.max_epochs=2", "--run_dir", str(folder)])
+    (resume,) = [message for message in caplog.messages if message.startswith("Resume: gain ")]
+    assert ("--ckpt_path" in resume) == (epoch == 1)
+    assert main(resume.split()[2:]) == 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
+
+
 def test_maps_are_counted_in_every_run(run_dir):
     assert [row["train/zero_maps"] for row in rows(run_dir / "metrics.csv") if row["train/zero_maps"]]
 

@@ -3,7 +3,9 @@ import csv
 import io
 import multiprocessing
 
-from gain_lightning.files import csv_text, write_atomically
+import pytest
+
+from gain_lightning.files import csv_text, read_json, write_atomically
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
@@ -37,3 +39,10 @@ def test_two_processes_write_the_same_file_whole(tmp_path):
 def test_csv_text_is_read_back():
     rows = [["a, b", 'say "c"'], ["", "line\nbreak"]]
     assert list(csv.reader(io.StringIO(csv_text(["x", "y"], rows)))) == [["x", "y"], *rows]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "{'a': 1}"])
+def test_what_is_no_json_is_named(tmp_path, text):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(ValueError, match=r"summary\.json: not JSON"):
+        read_json(tmp_path / "summary.json")

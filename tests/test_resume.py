@@ -16,10 +16,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from gain_lightning import backbones
+from gain_lightning import REQUEUE, backbones
 from gain_lightning.checkpoints import newest_checkpoint
 from gain_lightning.cli import main
-from gain_lightning.resume import REQUEUE, ExactResume, random_state, set_random_state
+from gain_lightning.resume import ExactResume, random_state, set_random_state
 from gain_lightning.studies import sweep
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

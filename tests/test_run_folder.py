@@ -12,8 +12,9 @@ import pytest
 import torch
 from test_resume import STEPS, assert_equal, fit, tell, what_is_left
 
+from gain_lightning import REQUEUE
 from gain_lightning.cli import main
-from gain_lightning.resume import REQUEUE, ExactResume
+from gain_lightning.resume import ExactResume
 from gain_lightning.run_folder import lock
 
 

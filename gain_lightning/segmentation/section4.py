@@ -5,14 +5,17 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from types import FrameType
+from typing import IO, Any
 
+from gain_lightning import REQUEUE
 from gain_lightning.datasets.voc12 import find_root
 from gain_lightning.files import csv_text, read_json, write_atomically
 from gain_lightning.yaml_files import read_config
@@ -212,21 +215,37 @@ class Chain:
 
     def _do(self, *words: str) -> None:
         """A command of ``gain`` in a process of its own, its output in the log."""
-        print(f"gain {' '.join(words)}", flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         log, start = self.folder / "log.txt", time.monotonic()
+        print(f"gain {' '.join(words)} >> {log}", flush=True)
         with log.open("a") as file:
-            status = subprocess.run(
-                [sys.executable, "-m", "gain_lightning", *words],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"},
-                check=False,
-            ).returncode
+            status = _run([sys.executable, "-m", "gain_lightning", *words], file)
+        if status == REQUEUE:
+            raise RuntimeError(f"{words[0]} of {self.folder} was told to stop; the same command goes on")
         if status:
             last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
             raise RuntimeError(f"{words[0]} of {self.folder} failed ({''.join(last)}); all of it: {log}")
         print(f"  {(time.monotonic() - start) / 60:.1f} min", flush=True)
+
+
+def _run(command: list[str], log: IO[str]) -> int:
+    """Exit status of a command that outlives neither Ctrl-C nor SIGTERM, but saves what it trains first."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(REQUEUE)
+
+    environment = {key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"}
+    earlier = signal.signal(signal.SIGTERM, stop)
+    # in a session of its own, as a terminal's Ctrl-C would reach it and it would not save
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    )
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _content(config: Path) -> bytes:

@@ -29,13 +29,13 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from gain_lightning import REQUEUE
 from gain_lightning.files import write_atomically
 from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_file, read_sweep_path
 from gain_lightning.studies.sweep_table import sweep_table, write_trials
 
 STUDY = "sweep"
 MOST_KILLS = 3  # a trial that is stopped so often has failed
-REQUEUE = 75  # exit status of a trial that was told to stop: gain_lightning.resume, which would import torch
 STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
 ENVIRONMENT = "GAIN_SWEEP_TRIAL"  # tells a trial which study prunes it
 

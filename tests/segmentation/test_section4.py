@@ -1,15 +1,23 @@
 """`gain reproduce section4`: every stage in its turn, once."""
 
+import contextlib
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from fake_voc import make_voc
 
+from gain_lightning import REQUEUE
 from gain_lightning.cli import main
 from gain_lightning.segmentation.section4 import Chain, tables
 
@@ -88,6 +96,48 @@ def test_stages_run_in_turn_and_once(tmp_path, configs, capfd):
     text = capfd.readouterr().out
     assert begun(text) == []
     assert "seeds" not in text.replace("cues", "")  # one run, and no deviation of it with itself
+
+
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, REQUEUE)])
+def test_a_stop_waits_until_the_stage_has_saved(tmp_path, configs, told, status):
+    """A terminal's Ctrl-C, which goes to all processes that it knows; or a SIGTERM."""
+    make_voc(tmp_path)
+    path = configs / "voc12" / "lite0_subset" / "gain_ext.yaml"
+    path.write_text(path.read_text().replace("max_epochs: 1", "max_epochs: 2000"))
+    words = [
+        *("reproduce", "section4", "--subset", "--methods", "gain_ext_3", f"--root={tmp_path}"),
+        *(f"--out={tmp_path / 'out'}", f"--experiments={configs}"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gain_lightning", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    run = tmp_path / "out" / "gain_ext_3-0" / "classifier"
+    try:
+        deadline = time.monotonic() + 200
+        while not (run / "checkpoints" / "last.ckpt").is_file():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        os.killpg(process.pid, told)
+        printed, error = process.communicate(timeout=200)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == status
+    assert ("stopped; the same command goes on where it was" in error) == (told == signal.SIGINT)
+    assert "Traceback" not in error
+    assert f">> {run.parent / 'log.txt'}" in printed
+    summary = json.loads((run / "summary.json").read_text())
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert summary["state"] == "killed"
+    assert summary["error"] == f"SystemExit: {REQUEUE}"  # it saved, as after a SIGTERM
+    assert saved["global_step"] > 0
 
 
 @pytest.fixture
