@@ -191,9 +191,7 @@ def _judge(
     return counts, sweep, num_images, num_missing
 
 
-def _cue_pairs(
-    cues: Path, masks: Path, num_classes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
+def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
     """Cues and the masks at their cells' centres; of an image without a mask where that should lie."""
     for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues, num_classes).items():
         path = masks / f"{name}.png"
@@ -281,7 +279,9 @@ def _sweep(
         mask = _indices(of_mask, num_classes)
         keys, maps = read_maps(path)
         if keys.max(initial=0) >= num_classes:
-            raise ValueError(f"{path}: has key {keys.max()}, expected 0 to {num_classes - 1}, background uncounted")
+            raise ValueError(
+                f"{path}: has key {keys.max()}, expected 0 to {num_classes - 1}, background uncounted"
+            )
         if maps.shape[1:] != mask.shape:
             raise ValueError(f"{path}: maps of {maps.shape[1:]} pixels, expected {mask.shape} of its mask")
         strongest = maps.max(0) if len(maps) else np.zeros(mask.shape)

@@ -498,7 +498,9 @@ def test_what_does_not_fit_is_named(tmp_path, capsys):
     (tmp_path / "c" / "z").mkdir()
     np.save(tmp_path / "c" / "z" / "x.npy", {"keys": np.array([0]), "high_res": maps})
     assert main(score) == 1
-    assert f"no map has a mask: expected such as {tmp_path / 'masks' / 'z' / 'x.png'}" in capsys.readouterr().err
+    assert (
+        f"no map has a mask: expected such as {tmp_path / 'masks' / 'z' / 'x.png'}" in capsys.readouterr().err
+    )
 
 
 def test_the_mean_leaves_out_the_background_alone(tmp_path):
@@ -566,7 +568,9 @@ def test_maps_that_count_classes_from_1_are_refused(tmp_path):
     """And a class that there is not is named with its file."""
     assert scored_maps(tmp_path, [0], mask=[1, 1])["mean"]["iou"] == 1
     assert scored_maps(tmp_path, [0, 1], mask=[1, 1])["mean"]["recall"] == 1  # a dog that is not there
-    with pytest.raises(ValueError, match="counted from 1, the keys name a class of the mask in 1 of 1 images"):
+    with pytest.raises(
+        ValueError, match="counted from 1, the keys name a class of the mask in 1 of 1 images"
+    ):
         scored_maps(tmp_path, [1], mask=[1, 1])
     with pytest.raises(ValueError, match=r"x\.npy: has key 3, expected 0 to 2"):
         scored_maps(tmp_path, [3], mask=[1, 1])
