@@ -599,15 +599,15 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
     arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     if config["data"]["class_path"] == "CueDataModule":
-        root = make_voc(tmp_path)
-        ids = (root / "ImageSets" / "Segmentation" / "train_aug.txt").read_text().split()
-        np.savez(
-            tmp_path / "cues.npz",
-            **{
-                name: np.tri(41, dtype=np.uint8) * np.uint8(CLASSES.index(NAMES[row % 3]) + 1)
-                for row, name in enumerate(ids)
-            },
-        )
+        if config["data"]["init_args"]["images"]["class_path"] == "FolderDataModule":
+            root = make_folder(tmp_path / "own", ["cat", "dog", "cat", "dog", "cat", "dog"], masks=True)
+            classes = {str(number): 1 + number % 2 for number in range(6)}
+        else:
+            root = make_voc(tmp_path)
+            ids = (root / "ImageSets" / "Segmentation" / "train_aug.txt").read_text().split()
+            classes = {name: CLASSES.index(NAMES[row % 3]) + 1 for row, name in enumerate(ids)}
+        half = np.tri(41, dtype=np.uint8)
+        np.savez(tmp_path / "cues.npz", **{name: half * np.uint8(index) for name, index in classes.items()})
         arguments += [
             f"--data.cues={tmp_path / 'cues.npz'}",
             f"--data.images.root={root}",
