@@ -62,7 +62,7 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
     """Paint class indices in the palette of PASCAL VOC, void in pale yellow.
 
     Args:
-        mask: 0 background, 1..C class, 255 void, ``(H, W)`` uint8.
+        mask: 0 background, 1..C class, 255 void, ``(H, W)`` integers.
 
     Returns:
         Picture, ``(H, W, 3)`` uint8.
@@ -122,14 +122,13 @@ def panel_grid(
     gap, bar = 4, 18  # pixels between pictures, and of a caption
     grid = Image.new("RGB", (3 * width + 4 * gap, len(images) * (height + bar + gap)), "white")
     draw = ImageDraw.Draw(grid)
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
     for row, (image, mask, attention, caption) in enumerate(zip(images, masks, maps, captions, strict=True)):
         if image.shape[:2] != (height, width) or mask.shape != (height, width):
             raise ValueError(
                 f"row {row}: image {image.shape}, mask {mask.shape}, expected {(height, width)} as in row 0"
             )
         top = row * (height + bar + gap)
-        draw.text((gap, top + 2), _shorten(caption, font, grid.width - 2 * gap), fill="black", font=font)
+        write_caption(draw, (gap, top + 2), caption, grid.width - 2 * gap)
         for column, picture in enumerate((image, colour_mask(mask), overlay(image, attention))):
             grid.paste(Image.fromarray(picture), (gap + column * (width + gap), top + bar))
     return np.asarray(grid)
@@ -161,7 +160,6 @@ def sample_grid(
     step_x, step_y = side + gap, side + bar + gap
     grid = Image.new("RGB", (columns * step_x + gap, -(-len(samples) // columns) * step_y + gap), "white")
     draw = ImageDraw.Draw(grid)
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
     palette = colour_mask(np.arange(256, dtype=np.uint8))
     for number, (image, mask, boxes, caption) in enumerate(samples):
         left, top = gap + number % columns * step_x, gap + number // columns * step_y
@@ -173,7 +171,7 @@ def sample_grid(
             shown = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
             colour = np.where((shown > 0)[..., None], palette[shown], np.asarray(picture))
             picture = Image.blend(picture, Image.fromarray(colour), 0.55)
-        draw.text((left, top + 1), _shorten(caption, font, side), fill="black", font=font)
+        write_caption(draw, (left, top + 1), caption, side)
         grid.paste(picture, (left, top + bar))
         for class_idx, corners in zip(boxes.class_idx, boxes.corners, strict=True):
             xmin, ymin, xmax, ymax = (corners * factor).tolist()
@@ -322,9 +320,11 @@ def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray
     return np.asarray(Image.fromarray(picture).resize(size, method))
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def write_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
+    """Write black text of 12 pixels, its left upper corner at ``place``, cut short at ``width`` pixels."""
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+    if font.getlength(text) > width:
+        while text and font.getlength(text + "…") > width:
+            text = text[:-1]
+        text += "…"
+    draw.text(place, text, fill="black", font=font)

@@ -41,7 +41,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     resize_pictures,
 )
-from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
+from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.yaml_files import read_config
 
 DESCRIPTION = """\
@@ -187,7 +187,8 @@ def _draw(out: Path, name: str, images: Dataset, row: int) -> None:
     cues = cv2.resize(
         read_mask(out / "cues" / f"{name}.png"), mask.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
-    save_strip(out / "pictures" / f"{name}.png", picture, [truth, cues, mask])
+    masks = {TRUTH: truth, "cues": cues, "pseudo-mask": mask}
+    save_strip(out / "pictures" / f"{name}.png", picture, masks)
 
 
 def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float = 1.0) -> Dataset:

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.image_record import class_table
 from gain_lightning.segmentation.cue_files import file_name
-from gain_lightning.segmentation.strips import NUM_STRIPS, save_strip
+from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
 
 
 class SegmentationRecord(pl.Callback):
@@ -34,11 +33,11 @@ class SegmentationRecord(pl.Callback):
         """Draw an image."""
         if batch_idx >= NUM_STRIPS or not trainer.is_global_zero:
             return
-        masks = [batch["mask"].cpu().numpy(), outputs["segmentation"].cpu().numpy()]
+        masks = {TRUTH: batch["mask"].cpu().numpy(), "segmentation": outputs["segmentation"].cpu().numpy()}
         if "segmentation_crf" in outputs:
-            masks.append(outputs["segmentation_crf"].result())
+            masks["with CRF"] = outputs["segmentation_crf"].result()
         path = self.run_dir / "segmentations" / f"{file_name(batch['id'][0])}.png"
-        save_strip(path, batch["picture"].cpu().numpy(), [mask.astype(np.uint8) for mask in masks])
+        save_strip(path, batch["picture"].cpu().numpy(), masks)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of every class."""

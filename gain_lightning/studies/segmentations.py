@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning import plotting
-from gain_lightning.segmentation.strips import read_strip
+from gain_lightning.segmentation.strips import IMAGE, TRUTH, read_strip
 from gain_lightning.studies.comparison import Group
 from gain_lightning.studies.examples import Row, Tile, first_runs
 from gain_lightning.studies.runs import Run, RunError
@@ -28,7 +28,7 @@ def segmentation_rows(groups: Sequence[Group]) -> list[Row]:
     Raises:
         RunError: If a picture is unreadable.
     """
-    return _rows(groups, lambda run: Path(run.path) / "segmentations", {-1: "segmentation"})
+    return _rows(groups, lambda run: Path(run.path) / "segmentations", slice(-1, None))
 
 
 def cue_rows(groups: Sequence[Group]) -> list[Row]:
@@ -47,11 +47,11 @@ def cue_rows(groups: Sequence[Group]) -> list[Row]:
     def pictures(run: Run) -> Path:
         return Path(str(run.config.get("data.cues"))).expanduser() / "pictures"
 
-    return _rows(groups, pictures, {2: "cues", 3: "pseudo-mask"})
+    return _rows(groups, pictures, slice(2, None))
 
 
-def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: dict[int, str]) -> list[Row]:
-    """Rows of strips of equal pictures: image, truth, and those that ``parts`` names."""
+def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: slice) -> list[Row]:
+    """Rows of strips: image, truth, and of every method's pictures those of ``parts``."""
     folders = {
         method_name(group.name): folder(run)
         for group, run in zip(groups, first_runs(groups), strict=True)
@@ -66,15 +66,18 @@ def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: dict[in
     for name in sorted(names)[:NUM_ROWS]:
         strips = {method: _strip(at / name) for method, at in folders.items()}
         image_id = str(Path(name).with_suffix(""))
-        image, truth = next(iter(strips.values()))[:2]
-        tiles = [Tile("image", f"Image {image_id}", _uri(image, lossy=True)), _tile("ground truth", truth)]
+        first = next(iter(strips.values()))
+        tiles = [
+            Tile("image", f"Image {image_id}", _uri(first[IMAGE], lossy=True)),
+            _tile(TRUTH, first[TRUTH]),
+        ]
         for method, strip in strips.items():
-            tiles += [_tile(f"{method}, {what}", strip[part]) for part, what in parts.items()]
+            tiles += [_tile(f"{method}, {what}", strip[what]) for what in list(strip)[parts]]
         rows.append(Row(image_id, "", "", tiles))
     return rows
 
 
-def _strip(path: Path) -> list[np.ndarray]:
+def _strip(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_strip(path)
     except ValueError as error:

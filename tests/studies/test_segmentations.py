@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.plotting import colour_mask
@@ -17,18 +18,25 @@ def picture(generator):
 
 
 def test_a_strip_comes_back_as_its_pictures(tmp_path, picture):
-    masks = [np.full((6, 8), value, np.uint8) for value in (1, 255)]
+    """Under their captions; what is not there is white and not void, which would say that it is unsure."""
+    masks = {"ground truth": np.full((6, 8), 255, np.uint8), "cues": np.tri(6, 8, dtype=np.uint8)}
     save_strip(tmp_path / "a" / "s.png", picture, masks)
     strip = read_strip(tmp_path / "a" / "s.png")
-    np.testing.assert_array_equal(strip[0], picture)
-    for got, mask in zip(strip[1:], masks, strict=True):
-        np.testing.assert_array_equal(got, colour_mask(mask))
+    assert list(strip) == ["image", "ground truth", "cues"]
+    np.testing.assert_array_equal(strip["image"], picture)
+    np.testing.assert_array_equal(strip["cues"], colour_mask(masks["cues"]))
+    assert (strip["ground truth"] == 255).all()
+    whole = np.asarray(Image.open(tmp_path / "a" / "s.png").convert("RGB"))
+    assert whole.shape[1] > 3 * 8  # gaps between them
 
 
 def test_another_picture_is_no_strip(tmp_path):
     (tmp_path / "s.png").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"s\.png: not a strip"):
         read_strip(tmp_path / "s.png")
+    Image.new("RGB", (8, 6)).save(tmp_path / "t.png")
+    with pytest.raises(ValueError, match=r"t\.png: not a strip"):
+        read_strip(tmp_path / "t.png")
 
 
 def sec_run(folder, method, seed, picture, *, miou, cues):
@@ -45,8 +53,10 @@ def sec_run(folder, method, seed, picture, *, miou, cues):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     empty = np.zeros((6, 8), np.uint8)
     for name in ("a", "b", method):
-        save_strip(folder / "segmentations" / f"{name}.png", picture, [empty] * 3)
-    save_strip(cues / "pictures" / "c.png", picture, [empty] * 3)
+        masks = dict.fromkeys(("ground truth", "segmentation", "with CRF"), empty)
+        save_strip(folder / "segmentations" / f"{name}.png", picture, masks)
+    masks = dict.fromkeys(("ground truth", "cues", "pseudo-mask"), empty)
+    save_strip(cues / "pictures" / "c.png", picture, masks)
     return str(folder)
 
 
@@ -62,7 +72,7 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
     assert header.index("SEC: Grad-CAM") < header.index(".. GAIN_ext 63")
     assert "mIoU CRF" in text
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("SEC: GAIN_ext (63 masks), segmentation") == 2 * 2  # of a and b: caption and text
+    assert page.count("SEC: GAIN_ext (63 masks), with CRF") == 2 * 2  # of a and b: caption and text
     assert page.count("SEC: Grad-CAM, pseudo-mask") == 2
     assert "<code>sec_gradcam</code></figcaption>" not in page
     assert "No maps.npz" not in page
