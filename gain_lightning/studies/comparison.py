@@ -278,9 +278,17 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
         if key.startswith(_IGNORED) or len({text for texts in values for text in texts}) < 2:
             continue
         rows.append((printable(key), [printable(", ".join(texts)) for texts in values]))
-        mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(values) if len(texts) > 1]
+        settings = [{_setting(run, key) for run in group.runs} for group in groups]
+        mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(settings) if len(texts) > 1]
     note = f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."
     return rows, [note] if mixed else []
+
+
+def _setting(run: Run, key: str) -> str:
+    """A value as text; of SEC's cues, and of the classifier that it starts from, only that they are a run's own."""
+    text = _text(run, key)
+    is_own = key == "data.cues" or (key == "model.weights" and text not in ("default", "none"))
+    return "of its own" if is_own and "data.cues" in run.config else text
 
 
 def _repetitions(groups: Sequence[Group]) -> list[str]:
@@ -325,6 +333,8 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
     """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
     tables = [read_images(run.path) for run in runs]
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
+    if all("data.cues" in run.config for run in runs):
+        return {}, []  # SEC is judged over all pixels at once
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
     contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]

@@ -83,16 +83,21 @@ def text_table(comparison: Comparison) -> str:
     lines = [f"Percent, mean ± standard deviation over runs{unit}"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
-        lines.append(f"{'':20}" + "".join(f"{_end(_plain_name(group.name), 14):>15}" for group in groups))
-        lines.append(f"{'runs':20}" + "".join(f"{len(group.runs):15}" for group in groups))
+        width = 15 if len(groups) > 3 else 20
+        names = [_end(_plain_name(group.name), width - 1) for group in groups]
+        rows = [("", names), ("runs", [str(len(group.runs)) for group in groups])]
         for metric in comparison.metrics:
             cells = [show(metric, group.metrics.get(metric)) for group in groups]
-            lines.append(f"{_cut(short_name(metric), 20):20}" + "".join(f"{cell:>15}" for cell in cells))
+            rows.append((_cut(short_name(metric), 20), cells))
+        lines += [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
     previous = None
     for row in comparison.differences:
         if (row.a, row.b) != previous:
             previous = (row.a, row.b)
-            title = " -> ".join(_end(_plain_name(name), 14) for name in (row.a, row.b))
+            names = [_plain_name(name) for name in (row.a, row.b)]
+            if len(" -> ".join(names)) > 32:
+                names = [_end(name, 14) for name in names]
+            title = " -> ".join(names)
             lines += ["", f"{title:33}{'points':>6}  95 % interval"]
         interval = " to ".join(change(row.metric, end) for end in row.ci95) if row.ci95 else "none"
         sense = "over seeds, coarse" if row.over == "seeds" else ""

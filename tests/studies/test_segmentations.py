@@ -1,6 +1,7 @@
 """Pictures of SEC runs in a report."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,13 +70,34 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
     assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
     header = next(line for line in text.splitlines() if "SEC: Grad-CAM" in line)
-    assert header.index("SEC: Grad-CAM") < header.index(".. GAIN_ext 63")
+    assert header.split("  ")[-1].strip() == "SEC: GAIN_ext 313"
+    assert header.index("SEC: Grad-CAM") < header.index("SEC: GAIN_ext 63") < header.index("SEC: GAIN_ext 313")
     assert "mIoU CRF" in text
+    assert "per_image" not in text  # which runs of SEC do not have
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("SEC: GAIN_ext (63 masks), with CRF") == 2 * 2  # of a and b: caption and text
     assert page.count("SEC: Grad-CAM, pseudo-mask") == 2
     assert "<code>sec_gradcam</code></figcaption>" not in page
     assert "No maps.npz" not in page
+
+
+def test_cues_and_classifiers_of_their_own_are_no_mixed_settings(tmp_path, picture, capsys):
+    """Of two seeds each has its own; but one that starts from ImageNet is another setting."""
+    runs = []
+    for seed in (0, 1):
+        cues = tmp_path / f"cues_{seed}"
+        runs.append(sec_run(tmp_path / f"{seed}", "sec_gain", seed, picture, miou=0.4 + seed / 10, cues=cues))
+
+    def start_from(weights):
+        for run, source in zip(runs, weights, strict=True):
+            config = yaml.safe_load(Path(run, "config.yaml").read_text())
+            config["model"]["weights"] = source
+            Path(run, "config.yaml").write_text(yaml.safe_dump(config))
+        assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+        return capsys.readouterr().out
+
+    assert "differ in" not in start_from(["0/last.ckpt", "1/last.ckpt"])
+    assert "differ in model.weights (sec_gain)" in start_from(["0/last.ckpt", "default"])
 
 
 def test_a_broken_picture_is_named(tmp_path, picture, capsys):
