@@ -68,11 +68,15 @@ class Backbone(nn.Module):
 
 def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
     """Four convolutions and GAP; map at stride 8; for made data on a CPU. No pretrained weights."""
-    if weights.default or output_stride not in (None, 8):
-        raise ValueError(
-            "backbone 'tiny_cnn' has no pretrained weights and a map at stride 8: expected weights 'none' or a path, "
-            f"not {weights.source!r}, and output_stride null, not {output_stride}"
+    problems = []
+    if weights.default:
+        problems.append(
+            f"weights is {weights.source!r}, expected 'none' or a path: it has no pretrained weights"
         )
+    if output_stride not in (None, 8):
+        problems.append(f"output_stride is {output_stride}, expected null: its map is at stride 8")
+    if problems:
+        raise ValueError("backbone 'tiny_cnn': " + "; ".join(problems))
     layers: list[nn.Module] = []
     for inputs, outputs, stride in [(3, 16, 2), (16, 32, 2), (32, 48, 1), (48, 96, 2)]:
         conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)

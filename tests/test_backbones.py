@@ -169,7 +169,7 @@ def test_output_stride_of_a_timm_model_sets_the_map_size(generator):
     ("name", "output_stride"), [("tiny_cnn", 16), ("vgg16", 8), ("resnet18", 4), ("resnet18", 0)]
 )
 def test_output_stride_that_a_backbone_lacks_is_refused(name, output_stride):
-    with pytest.raises(ValueError, match=f"output_stride.*{output_stride}"):
+    with pytest.raises(ValueError, match=f"output_stride is {output_stride}"):
         build_backbone(name, 3, output_stride=output_stride)
 
 
@@ -454,10 +454,16 @@ def test_missing_package_of_lite0_weights_names_the_extra(monkeypatch):
 
 
 def test_tiny_cnn_has_no_default_weights():
-    """And a stride of its own: the message says both, as a config of another backbone has neither."""
-    for asked in ({"weights": "default"}, {"output_stride": 16}, {"weights": "default", "output_stride": 16}):
-        with pytest.raises(ValueError, match=r"expected weights 'none' or a path.* and output_stride null"):
+    """And a stride of its own: the message names every setting that is wrong, and only those."""
+    weights, stride = "weights is 'default', expected 'none' or a path", "output_stride is 16, expected null"
+    for asked, named in [
+        ({"weights": "default"}, {weights}),
+        ({"output_stride": 16}, {stride}),
+        ({"weights": "default", "output_stride": 16}, {weights, stride}),
+    ]:
+        with pytest.raises(ValueError, match="backbone 'tiny_cnn'") as raised:
             build_backbone("tiny_cnn", 3, **asked)
+        assert {words for words in (weights, stride) if words in str(raised.value)} == named
 
 
 def test_normalization_of_a_timm_model_is_that_of_its_weights():

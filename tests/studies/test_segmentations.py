@@ -71,7 +71,9 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
     text = capsys.readouterr().out
     header = next(line for line in text.splitlines() if "SEC: Grad-CAM" in line)
     assert header.split("  ")[-1].strip() == "SEC: GAIN_ext 313"
-    assert header.index("SEC: Grad-CAM") < header.index("SEC: GAIN_ext 63") < header.index("SEC: GAIN_ext 313")
+    assert (
+        header.index("SEC: Grad-CAM") < header.index("SEC: GAIN_ext 63") < header.index("SEC: GAIN_ext 313")
+    )
     assert "mIoU CRF" in text
     assert "per_image" not in text  # which runs of SEC do not have
     page = (tmp_path / "out" / "report.html").read_text()
