@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after ``gain``; None takes the command line.
 
     Returns:
-        Exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C.
+        Exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C (trainings
+            and tests by Lightning, with 1).
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -68,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on where it was" if argv[0] in ("seeds", "reproduce") else ""
+        is_kept = argv[0] in ("seeds", "reproduce") and argv[1:2] != ["score"]
+        goes_on = "; the same command goes on where it was" if is_kept else ""
         print(f"gain {argv[0]}: stopped{goes_on}", file=sys.stderr)
         return 130
     except Exception as error:

@@ -47,15 +47,18 @@ def test_error_is_one_line_without_traceback(capsys, tmp_path):
     assert capsys.readouterr().err == "gain predict: error: --ckpt_path no.ckpt: no such file\n"
 
 
-@pytest.mark.parametrize(("verb", "goes_on"), [("compare", False), ("seeds", True), ("reproduce", True)])
-def test_ctrl_c_is_one_line_without_traceback(capsys, monkeypatch, verb, goes_on):
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [("compare", False), ("seeds RUN", True), ("seeds score", False), ("reproduce", True)],
+)
+def test_ctrl_c_is_one_line_without_traceback(capsys, monkeypatch, words, goes_on):
     def stop(argv):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run", stop)
-    assert main([verb]) == 130
+    assert main(words.split()) == 130
     more = "; the same command goes on where it was" if goes_on else ""
-    assert capsys.readouterr().err == f"gain {verb}: stopped{more}\n"
+    assert capsys.readouterr().err == f"gain {words.split()[0]}: stopped{more}\n"
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

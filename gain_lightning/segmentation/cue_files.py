@@ -20,6 +20,7 @@ from gain_lightning.files import write_atomically
 
 SUFFIXES = (".npz", ".pickle")
 _SIDE = 41  # of SEC's cues
+_SLACK = 1e-3  # of maps in [0, 1], for rounding
 
 
 def file_name(image_id: str) -> str:
@@ -151,8 +152,8 @@ def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
 
     Args:
-        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W); arrays or
-            tensors.
+        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W) in [0, 1];
+            arrays or tensors.
 
     Returns:
         Classes ``(n,)`` int64, and maps ``(n, H, W)`` float32.
@@ -178,6 +179,13 @@ def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
         maps = maps.astype(np.float32)
         if not np.isfinite(maps).all():
             raise ValueError(f"high_res has {(~np.isfinite(maps)).sum()} values that are not finite")
+        lowest, highest = maps.min(initial=0), maps.max(initial=0)
+        if lowest < -_SLACK or highest > 1 + _SLACK:
+            raise ValueError(
+                f"high_res goes from {lowest:g} to {highest:g}, expected 0 to 1: each divided by its maximum"
+            )
+        if (keys != keys.astype(np.int64)).any():
+            raise ValueError(f"keys are {keys.tolist()}, expected whole numbers")
         return keys.astype(np.int64), maps
     except Exception as error:  # whatever a foreign file makes a reader raise
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,14 +71,21 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
         return list(CLASSES)
     if given is not None:
-        return [line.strip() for line in read_text(Path(given)).splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(Path(given)).splitlines() if line.strip()]
+        if wrong := [name for place, name in enumerate(names) if name in ("background", *names[:place])]:
+            raise ValueError(
+                f"--class_names {given}: {wrong[0]!r}, expected every class from 1 on once, and no background"
+            )
+        return names
     return _provenance(cues).get("class_names")
 
 
 def _provenance(cues: Path) -> dict[str, Any]:
     """What ``gain seeds`` says of its folder, of the maps and masks there or of a file; nothing of others' cues."""
-    is_whole = cues.is_dir() and cues.name not in ("maps", "masks")
-    return read_json((cues if is_whole else cues.parent) / "provenance.json")
+    folders = [cues] if cues.is_dir() else []
+    if not cues.is_dir() or cues.name in ("maps", "masks"):
+        folders.append(cues.parent)
+    return next((said for folder in folders if (said := read_json(folder / "provenance.json"))), {})
 
 
 def score_seeds(
@@ -89,15 +97,15 @@ def score_seeds(
         cues: See :data:`DESCRIPTION`.
         masks: Folder of masks, ``NAME.png``.
         names: Of classes 1, 2, ...; None calls them by their number.
-        mean_over: Names of the classes that the mean runs over; None takes all that masks or cues show.
+        mean_over: Names of the classes that the mean runs over, as far as a mask shows them; None takes all classes.
 
     Returns:
         ``num_images`` judged, and ``num_without_mask``, which were not; ``classes``, by name ``precision``, ``recall``,
         ``iou`` and ``coverage`` (the share of the class's pixels that carry any cue), ``background`` first, null where
-        there is nothing to divide by; ``mean`` of the classes in ``mean_over``, without those asked for that neither
-        masks nor cues show, ``not_shown``; and with maps ``thresholds``, at each the mean IoU (background included),
-        precision and recall of maps cut there. Of maps without cues the classes are judged at ``threshold``, that of
-        the best mean IoU.
+        there is nothing to divide by; ``mean`` of the classes in ``mean_over`` (of the precision without those that
+        nothing is called), and those asked for that no mask shows, ``not_shown``; and with maps ``thresholds``, at
+        each the mean IoU (background included), precision and recall of maps cut there. Of maps without cues the
+        classes are judged at ``threshold``, that of the best mean IoU.
 
     Raises:
         FileNotFoundError: If there are no cues or no masks.
@@ -109,17 +117,21 @@ def score_seeds(
     if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
         raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
     counts, sweep, num_images, num_missing = _judge(cues, masks, VOID - 1 if names is None else len(names))
-    shown = sum(count[1] + count[2] for count in ([counts] if counts is not None else sweep.values())) > 0
-    num_classes = np.flatnonzero(shown).max() if names is None else len(names)
+    totals = sum([counts] if counts is not None else sweep.values())
+    is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0
+    num_classes = np.flatnonzero(is_shown).max(initial=0) if names is None else len(names)
     labels = ["background", *(names or [f"class {index}" for index in range(1, num_classes + 1)])]
     unknown = [name for name in mean_over or [] if name not in labels]
     if unknown:
         raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
-    asked = [labels.index(name) for name in mean_over] if mean_over else range(1, len(labels))
-    chosen = [index for index in asked if shown[index]]
+    asked = sorted({labels.index(name) for name in mean_over}) if mean_over else range(1, len(labels))
+    # the same ones at every threshold: what is called a class that no mask shows costs the others
+    chosen = [index for index in asked if is_true[index]]
     if not chosen:
-        raise ValueError(f"neither {cues} nor {masks} shows a class that the mean could run over")
-    with_background = sorted({0, *chosen})
+        raise ValueError(
+            f"{masks}: its masks of the images of {cues} show no class that the mean could run over"
+        )
+    with_background = sorted({0, *chosen} if is_true[0] else chosen)
     result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
     if counts is None:
         result["threshold"] = max(sweep, key=lambda threshold: _miou(sweep[threshold], with_background))
@@ -128,11 +140,11 @@ def score_seeds(
     result |= {
         "classes": {
             labels[index]: {key: _plain(values[index]) for key, values in scores.items()}
-            for index in np.flatnonzero(shown)
+            for index in np.flatnonzero(is_shown)
         },
         "mean": _mean(scores, chosen),
         "mean_over": [labels[index] for index in chosen],
-        "not_shown": [labels[index] for index in asked if mean_over and not shown[index]],
+        "not_shown": [labels[index] for index in asked if mean_over and not is_true[index]],
     }
     if sweep:
         result["thresholds"] = {
@@ -159,7 +171,7 @@ def table(result: dict[str, Any]) -> str:
     num_classes = len(result["mean_over"])
     lines.append(row(f"mean of {num_classes} class{'es' * (num_classes > 1)}", result["mean"]))
     if result["not_shown"]:
-        lines.append(f"not in it, for neither masks nor cues show them: {', '.join(result['not_shown'])}")
+        lines += textwrap.wrap(f"not in it, as no mask shows them: {', '.join(result['not_shown'])}", 80)
     if "thresholds" in result:
         sweep = {float(key): value["miou"] for key, value in result["thresholds"].items()}
         best = max(sweep, key=lambda threshold: sweep[threshold])
@@ -176,15 +188,13 @@ def _judge(
     """Counts of cues or pseudo-masks, counts of maps at every threshold; images with a mask, and without."""
     sweep: dict[float, np.ndarray] = {}
     counts, num_images, num_missing = None, 0, 0
+    root = cues / "maps" if (cues / "maps").is_dir() else cues
+    maps = sorted(root.rglob("*.npy")) if cues.is_dir() else []
     if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
         counts, num_images, num_missing = _count(_cue_pairs(cues, masks, num_classes))
-        maps = sorted((cues / "maps").rglob("*.npy")) if cues.is_dir() else []
-    else:
-        maps = sorted(cues.rglob("*.npy"))
-        if not maps:
-            counts, num_images, num_missing = _count(_mask_pairs(cues, masks, num_classes))
+    elif not maps:
+        counts, num_images, num_missing = _count(_mask_pairs(cues, masks, num_classes))
     if maps:
-        root = cues / "maps" if (cues / "maps").is_dir() else cues
         sweep, num_mapped, num_unmapped = _sweep(maps, root, masks, num_classes)
         if counts is None:
             num_images, num_missing = num_mapped, num_unmapped
@@ -290,22 +300,22 @@ def _sweep(
             count += _confusion(np.where(strongest > threshold, classes, 0), mask)
         num_images += 1
         seen = np.unique(mask[(mask != 0) & (mask != VOID)])
-        num_from_0 += np.isin(keys + 1, seen).any()
-        num_from_1 += np.isin(keys, seen).any()
+        num_from_0 += np.isin(keys + 1, seen).sum()
+        num_from_1 += np.isin(keys, seen).sum()
     if not num_images:
         raise FileNotFoundError(
             f"{root}: no map has a mask: expected such as {masks / paths[0].relative_to(root).with_suffix('.png')}"
         )
     if num_from_1 > num_from_0:
         raise ValueError(
-            f"{root}: counted from 1, the keys name a class of the mask in {num_from_1} of {num_images} images, "
-            f"counted from 0 in {num_from_0}: expected keys from 0, background uncounted"
+            f"{root}: counted from 1, {num_from_1} keys of {num_images} images name a class of the mask, "
+            f"counted from 0 {num_from_0}: expected keys from 0, background uncounted"
         )
     return counts, num_images, len(paths) - num_images
 
 
 def _miou(counts: np.ndarray, chosen: list[int]) -> float:
-    return float(np.nanmean(_scores(counts)["iou"][chosen]))
+    return float(_scores(counts)["iou"][chosen].mean())
 
 
 def _mean(scores: dict[str, np.ndarray], chosen: list[int]) -> dict[str, float | None]:

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from types import FrameType
@@ -28,7 +29,7 @@ is done is skipped, what was interrupted goes on. Writes, into --out:
   METHOD-SEED/{classifier,seeds,sec}, METHOD-SEED/seeds.json, METHOD-SEED/log.txt
   METHOD-SEED/made_of.json    what they come of; other configs, images or cues
                               are refused there
-  table.txt, table.csv    all scores, beside the paper's
+  table.txt, table.csv    all scores of --out, beside the paper's
 """
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
 SUBSET = ("gradcam", "gain", "gain_ext_63", "gain_ext_313")
@@ -41,6 +42,8 @@ PAPER = {
     "gain_ext_900": 60.2,
     "gain_ext_1464": 60.5,
 }
+_METHOD = r"gradcam|gain|gain_ext_[1-9]\d*"
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FULL_VIEWS = ["--scales", "0.5", "1", "1.5", "2", "--flip"]
 COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
 
@@ -91,7 +94,7 @@ def reproduce_main(argv: list[str]) -> int:
         raise FileNotFoundError(f"--cues {cues}: no such file")
     methods = list(dict.fromkeys(args.methods or (SUBSET if args.subset else FULL)))
     for name in methods:
-        if not re.fullmatch(r"gradcam|gain|gain_ext_[1-9]\d*", name):
+        if not re.fullmatch(_METHOD, name):
             raise ValueError(f"--methods {name}: expected gradcam, gain or gain_ext_N with N masks")
     chains = [
         Chain(method, seed, out / f"{method}-{seed}", root, folder, args.subset, cues)
@@ -100,7 +103,7 @@ def reproduce_main(argv: list[str]) -> int:
     ]
     for chain in chains:
         chain.run()
-        text, cells = tables(chains, args.subset)
+        text, cells = tables(_rows(out, chain), args.subset)
         write_atomically(out / "table.txt", text + "\n")
         write_atomically(out / "table.csv", csv_text(cells[0], cells[1:]))
     print(text)
@@ -128,23 +131,22 @@ class Chain:
     configs: Path
     is_subset: bool
     cues: Path | None
-    scores: dict[str, float | None] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Do what is not done yet, and read the scores."""
+        """Do what is not done yet."""
         classifier, seeds, sec = (self.folder / name for name in ("classifier", "seeds", "sec"))
         published = self.method == "sec"
-        self._keep("images", *(self._list(name) for name in ("train_aug", "val")))
-        self._keep("configs", *(_content(path) for path in self._configs()))
+        for what, digest in self._origin().items():
+            self._keep(what, digest)
         if not published:
             self._fit(classifier, self._classifier_words())
-            self._keep("classifier", (classifier / "checkpoints" / "last.ckpt").read_bytes())
+            self._keep("classifier", _digest((classifier / "checkpoints" / "last.ckpt").read_bytes()))
             if read_json(seeds / "provenance.json").get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published else seeds
         score = self.folder / "seeds.json"
-        self._keep("cues", (cues if published else cues / "cues.npz").read_bytes())
+        self._keep("cues", _digest((cues if published else cues / "cues.npz").read_bytes()))
         if not score.is_file():
             masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
             self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
@@ -152,9 +154,20 @@ class Chain:
         if self.is_subset and not published:  # a few epochs are too short to start from ImageNet, as SEC does
             words.append(f"--model.weights={classifier / 'checkpoints' / 'last.ckpt'}")
         self._fit(sec, words)
-        first = read_json(classifier / "summary.json").get("metrics", {})
-        last = read_json(sec / "summary.json")["metrics"]
-        cue = read_json(score)["mean"]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is done, with the configs and images of now."""
+        made_of = read_json(self.folder / "made_of.json")
+        is_of_now = all(made_of.get(what) == digest for what, digest in self._origin().items())
+        return is_of_now and (self.folder / "seeds.json").is_file() and _is_tested(self.folder / "sec")
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """By :data:`COLUMNS`, of a finished chain; None of what it has not."""
+        first = read_json(self.folder / "classifier" / "summary.json").get("metrics", {})
+        last = read_json(self.folder / "sec" / "summary.json")["metrics"]
+        cue = read_json(self.folder / "seeds.json")["mean"]
         values = (
             first.get("test/mean_ap"),
             first.get("test/seed_miou_best"),
@@ -163,24 +176,26 @@ class Chain:
             last["test/miou"],
             last.get("test/miou_crf"),
         )
-        self.scores = dict(zip(COLUMNS, values, strict=True))
+        return dict(zip(COLUMNS, values, strict=True))
 
-    def _keep(self, what: str, *contents: bytes) -> None:
+    def _origin(self) -> dict[str, str]:
+        """Hashes of what the first stage is made of."""
+        lists = [self.root / "ImageSets" / "Segmentation" / f"{name}.txt" for name in ("train_aug", "val")]
+        return {
+            "images": _digest(*(path.read_bytes() for path in lists)),
+            "configs": _digest(*(_content(path) for path in self._configs())),
+        }
+
+    def _keep(self, what: str, digest: str) -> None:
         """Note what the stages that follow are made of; refuse a folder in which they come of something else."""
         path = self.folder / "made_of.json"
         made_of = read_json(path)
-        digest = hashlib.sha256(
-            b"".join(hashlib.sha256(content).digest() for content in contents)
-        ).hexdigest()
         if made_of.setdefault(what, digest) != digest:
             raise ValueError(
                 f"{self.folder}: what is here was made of other {what}: expected another --out, or what came of them "
                 f"deleted, {path.name} too"
             )
         write_atomically(path, json.dumps(made_of, indent=1) + "\n")
-
-    def _list(self, name: str) -> bytes:
-        return (self.root / "ImageSets" / "Segmentation" / f"{name}.txt").read_bytes()
 
     def _configs(self) -> list[Path]:
         """Of the classifier, unless cues are published, and of SEC."""
@@ -205,9 +220,7 @@ class Chain:
         return ["--mean_over", *names] if names else []
 
     def _fit(self, run_dir: Path, words: list[str]) -> None:
-        summary = read_json(run_dir / "summary.json")
-        tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
-        if summary.get("state") == "finished" and tested:
+        if _is_tested(run_dir):
             return
         resume = ["--ckpt_path=last"] if any(run_dir.glob("checkpoints/*.ckpt")) else []
         options = ["--seed_everything", str(self.seed), "--run_dir", str(run_dir), "--trainer.logger=false"]
@@ -229,23 +242,67 @@ class Chain:
 
 
 def _run(command: list[str], log: IO[str]) -> int:
-    """Exit status of a command that outlives neither Ctrl-C nor SIGTERM, but saves what it trains first."""
+    """Exit status of a command; a stop of this process asks it to save, and waits for it, before it takes effect.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+        SystemExit: With status 75 after SIGTERM or SIGHUP.
+    """
+    process, told = None, []
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(REQUEUE)
+        told.append(signum)
+        if process is not None and len(told) == 1:
+            process.terminate()
 
-    environment = {key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"}
-    earlier = signal.signal(signal.SIGTERM, stop)
-    # in a session of its own, as a terminal's Ctrl-C would reach it and it would not save
-    process = subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-    )
+    heard = [signum for signum in _STOPS if signal.getsignal(signum) != signal.SIG_IGN]
+    earlier = {signum: signal.signal(signum, stop) for signum in heard}
     try:
-        return process.wait()
+        environment = {key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"}
+        # in a session of its own, as a terminal's Ctrl-C would reach it and it would not save
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        if told:  # while it was started
+            process.terminate()
+        status = process.wait()
     finally:
-        process.terminate()
-        process.wait()
-        signal.signal(signal.SIGTERM, earlier)
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)
+    if told:
+        raise KeyboardInterrupt if told[0] == signal.SIGINT else SystemExit(REQUEUE)
+    return status
+
+
+def _is_tested(run_dir: Path) -> bool:
+    summary = read_json(run_dir / "summary.json")
+    tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
+    return summary.get("state") == "finished" and tested
+
+
+def _digest(*contents: bytes) -> str:
+    """SHA-256 of several contents, in order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+
+
+def _rows(out: Path, like: Chain) -> dict[str, list[dict[str, float | None]]]:
+    """Scores of all that is finished below ``out``, of other commands too, by method."""
+    chains = [
+        replace(like, method=match[1], seed=int(match[2]), folder=folder)
+        for folder in out.iterdir()
+        if (match := re.fullmatch(rf"(sec|{_METHOD})-(\d+)", folder.name))
+    ]
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    for chain in sorted(chains, key=lambda chain: (*_place(chain.method), chain.seed)):
+        if chain.is_finished:
+            rows.setdefault(chain.method, []).append(chain.scores)
+    return rows
+
+
+def _place(method: str) -> tuple[int, int]:
+    """Order of the table's rows: published cues, then Grad-CAM, GAIN, and GAIN_ext by its masks."""
+    budget = method.rpartition("_")[2]
+    return (3, int(budget)) if budget.isdigit() else (("sec", "gradcam", "gain").index(method), 0)
 
 
 def _content(config: Path) -> bytes:
@@ -253,17 +310,13 @@ def _content(config: Path) -> bytes:
     return json.dumps(read_config(config), sort_keys=True, default=str).encode()
 
 
-def tables(chains: list[Chain], is_subset: bool) -> tuple[str, list[list[Any]]]:
-    """The scores that are there, as text of at most 80 columns and as the rows of a CSV, header first.
+def tables(rows: Mapping[str, list[dict[str, float | None]]], is_subset: bool) -> tuple[str, list[list[Any]]]:
+    """Scores as text of at most 80 columns and as the rows of a CSV, header first.
 
     Args:
-        chains: Those that ran have scores.
+        rows: By method, every run's scores.
         is_subset: Whether the paper's numbers stand for other data.
     """
-    rows: dict[str, list[dict[str, float | None]]] = {}
-    for chain in chains:
-        if chain.scores:
-            rows.setdefault(chain.method, []).append(chain.scores)
     paper = [] if is_subset else ["paper"]
     heads = (
         ["", "mean", "seed", "cue", "cue", "SEC", "SEC", *paper],

@@ -55,5 +55,5 @@ def read_strip(path: Path) -> dict[str, np.ndarray]:
             caption: strip[_BAR:, number * step : (number + 1) * step - _GAP]
             for number, caption in enumerate(captions)
         }
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, SyntaxError, ValueError) as error:  # Pillow calls broken PNGs SyntaxErrors
         raise ValueError(f"{path}: not a strip of pictures ({type(error).__name__}: {error})") from error

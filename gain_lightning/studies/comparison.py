@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -245,7 +246,9 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
         RunError: If another key differs, or ``allow`` names a key that is not compared.
     """
     keys = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
-    keys = [*(key for key in keys if key.split(".")[1] not in _FREE_DATA), *_FIXED]
+    # what may differ of a classifier's data may of the images that SEC is trained on, too
+    names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in keys}
+    keys = [*(key for key in keys if names[key] not in _FREE_DATA), *_FIXED]
     allowed = {key.replace(".init_args.", ".") for key in allow}
     if unknown := allowed.difference(keys):
         raise RunError(f"--allow {min(unknown)}: no such key is compared, expected one of {', '.join(keys)}")
@@ -285,10 +288,12 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
 
 
 def _setting(run: Run, key: str) -> str:
-    """A value as text; of SEC's cues, and of the classifier that it starts from, only that they are a run's own."""
+    """A value as text; of cues that a run of ours made, and of the run that SEC starts from, only that they are so."""
     text = _text(run, key)
-    is_own = key == "data.cues" or (key == "model.weights" and text not in ("default", "none"))
-    return "of its own" if is_own and "data.cues" in run.config else text
+    is_of_run = (key == "data.cues" and run.method != "sec_cues") or (
+        key == "model.weights" and Path(text).parent.name == "checkpoints"
+    )
+    return "of a run" if is_of_run and "data.cues" in run.config else text
 
 
 def _repetitions(groups: Sequence[Group]) -> list[str]:

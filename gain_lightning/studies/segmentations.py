@@ -45,7 +45,8 @@ def cue_rows(groups: Sequence[Group]) -> list[Row]:
     """
 
     def pictures(run: Run) -> Path:
-        return Path(str(run.config.get("data.cues"))).expanduser() / "pictures"
+        cues = Path(str(run.config.get("data.cues"))).expanduser()  # a file, or its folder
+        return (cues if cues.is_dir() else cues.parent) / "pictures"
 
     return _rows(groups, pictures, slice(2, None))
 

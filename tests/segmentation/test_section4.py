@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fake_voc import make_voc
 
 from gain_lightning import REQUEUE
 from gain_lightning.cli import main
-from gain_lightning.segmentation.section4 import Chain, tables
+from gain_lightning.segmentation.section4 import Chain, _run, tables
 
 TRAINER = {"max_epochs": 1, "accelerator": "cpu"}
 
@@ -134,10 +135,57 @@ def test_a_stop_waits_until_the_stage_has_saved(tmp_path, configs, told, status)
     assert "Traceback" not in error
     assert f">> {run.parent / 'log.txt'}" in printed
     summary = json.loads((run / "summary.json").read_text())
-    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert summary["state"] == "killed"
     assert summary["error"] == f"SystemExit: {REQUEUE}"  # it saved, as after a SIGTERM
-    assert saved["global_step"] > 0
+    torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)  # whole
+
+
+SAVES_FOR_A_WHILE = """
+import pathlib, signal, sys, time
+def save(signum, frame):
+    while not pathlib.Path(sys.argv[1] + " enough").exists():
+        time.sleep(0.01)
+    open(sys.argv[1], "a").write("saved")
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+open(sys.argv[1], "w").close()
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("when", ["before it starts", "as it starts", "while it works", "while it saves"])
+def test_no_stop_leaves_a_stage_behind(tmp_path, monkeypatch, told, when):
+    file, processes, popen = tmp_path / "file", [], subprocess.Popen
+
+    def start(*args, **kwargs):
+        if when == "before it starts":
+            os.kill(os.getpid(), told)
+        processes.append(popen(*args, **kwargs))
+        if when == "as it starts":
+            os.kill(os.getpid(), told)
+        if when.startswith("while"):
+            threading.Thread(target=tell).start()
+        return processes[-1]
+
+    def tell():
+        while not file.is_file():
+            time.sleep(0.01)
+        for _ in range(1 + (when == "while it saves")):
+            os.kill(os.getpid(), told)
+            time.sleep(0.1)
+        (tmp_path / "file enough").touch()
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    raised_then = KeyboardInterrupt if told == signal.SIGINT else SystemExit
+    with (tmp_path / "log").open("w") as log, pytest.raises(raised_then) as raised:
+        _run([sys.executable, "-c", SAVES_FOR_A_WHILE, str(file)], log)
+    assert getattr(raised.value, "code", REQUEUE) == REQUEUE
+    assert processes[0].poll() is not None
+    assert handlers == [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    if when.startswith("while"):
+        assert file.read_text() == "saved"
 
 
 @pytest.fixture
@@ -207,6 +255,25 @@ def test_what_was_made_of_something_else_is_not_taken_as_done(tmp_path, configs,
     assert stages == ["fit", "fit", "seeds", "score", "fit"]
 
 
+def test_the_table_keeps_what_other_commands_made(tmp_path, configs, stages):
+    """By method and seed; but not what was made of other configs."""
+    make_voc(tmp_path)
+    out = tmp_path / "out"
+    assert reproduce(tmp_path, "--methods", "gain_ext_3", "--seeds", "0", "1") == 0
+    assert reproduce(tmp_path, "--methods", "gain_ext_2") == 0
+    (out / "gain_ext_x-0").mkdir()
+    (out / "gain_ext_1-0").mkdir()  # not begun
+
+    def rows():
+        return [(row["method"], row["runs"]) for row in csv.DictReader((out / "table.csv").open())]
+
+    assert rows() == [("gain_ext_2", "1"), ("gain_ext_3", "2")]
+    config = configs / "voc12" / "lite0_subset" / "gain_ext.yaml"
+    config.write_text(config.read_text().replace("batch_size: ", "batch_size: 1"))
+    assert reproduce(tmp_path, "--methods", "gain_ext_1") == 0
+    assert rows() == [("gain_ext_1", "1")]
+
+
 def test_the_subset_has_a_folder_of_its_own(tmp_path, configs, stages, monkeypatch):
     make_voc(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -248,17 +315,15 @@ def test_what_is_missing_is_named_before_anything_runs(tmp_path, configs, capfd,
     assert begun(captured.out) == []
 
 
-def test_table_by_hand(tmp_path):
+def test_table_by_hand():
     """Two seeds have a mean and a sample deviation; the paper's number stands beside the full size alone."""
-    chains = [Chain("gain", seed, tmp_path, tmp_path, tmp_path, False, None) for seed in (0, 1)]
     columns = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
-    for chain, value in zip(chains, (0.5, 0.6), strict=True):
-        chain.scores = dict.fromkeys(columns, value)
-    text, cells = tables(chains, False)
+    rows = {"gain": [dict.fromkeys(columns, value) for value in (0.5, 0.6)]}
+    text, cells = tables(rows, False)
     row = next(line for line in text.splitlines() if line.startswith("gain"))
     assert row.split() == ["gain", *["55.0"] * 6, "55.3"]
     assert "  2 seeds" in text
     assert text.count("±7.1") == 6
     assert cells[1][:2] == ["gain", 2]
     assert cells[1][2:] == pytest.approx([0.55] * 6 + [0.553])
-    assert "55.3" not in tables(chains, True)[0]
+    assert "55.3" not in tables(rows, True)[0]

@@ -569,9 +569,11 @@ def test_maps_that_count_classes_from_1_are_refused(tmp_path):
     assert scored_maps(tmp_path, [0], mask=[1, 1])["mean"]["iou"] == 1
     assert scored_maps(tmp_path, [0, 1], mask=[1, 1])["mean"]["recall"] == 1  # a dog that is not there
     with pytest.raises(
-        ValueError, match="counted from 1, the keys name a class of the mask in 1 of 1 images"
+        ValueError, match="counted from 1, 1 keys of 1 images name a class of the mask, counted from 0 0:"
     ):
         scored_maps(tmp_path, [1], mask=[1, 1])
+    with pytest.raises(ValueError, match="counted from 1, 2 keys of 1 images"):
+        scored_maps(tmp_path, [1, 2], mask=[1, 2])  # neighbours, so that one of them fits counted from 0 too
     with pytest.raises(ValueError, match=r"x\.npy: has key 3, expected 0 to 2"):
         scored_maps(tmp_path, [3], mask=[1, 1])
     with pytest.raises(ValueError, match=r"x\.png: shows class 4, but there are 3"):
@@ -581,6 +583,80 @@ def test_maps_that_count_classes_from_1_are_refused(tmp_path):
 def test_maps_that_are_not_finite_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"x\.npy: .* 2 values that are not finite"):
         scored_maps(tmp_path, [0], mask=[1, 1], maps=np.full((1, 1, 2), np.nan, np.float32))
+
+
+def test_maps_that_are_not_scaled_and_keys_that_are_no_indices_are_named(tmp_path):
+    """At thresholds between 0 and 1 every pixel of them would be a class."""
+    maps = np.array([[[20.0, 80.0]]], np.float32)
+    with pytest.raises(
+        ValueError, match=r"x\.npy: .* from 0 to 80, expected 0 to 1: each divided by its maximum"
+    ):
+        scored_maps(tmp_path, [0], mask=[1, 1], maps=maps)
+    with pytest.raises(ValueError, match=r"x\.npy: .* from -20 to 0, expected 0 to 1"):
+        scored_maps(tmp_path, [0], mask=[1, 1], maps=-maps / 4)
+    with pytest.raises(ValueError, match=r"x\.npy: .*keys are \[0\.9\], expected whole numbers"):
+        scored_maps(tmp_path, [0.9], mask=[1, 1])
+    assert scored_maps(tmp_path, [0.0], mask=[1, 1], maps=maps / 80 * 1.0005)["mean"]["iou"] == 1
+
+
+def test_every_threshold_is_judged_by_the_same_classes(tmp_path):
+    """A dog that is not there is called so below 0.3 alone: that costs the cat, and leaves the mean its classes."""
+    maps = np.array([[[1.0, 0.4, 0.0, 0.0]], [[0.0, 0.0, 0.3, 0.0]]], np.float32)
+    result = scored_maps(tmp_path, [0, 1], mask=[1, 1, 1, 0], maps=maps)
+    assert result["mean_over"] == ["cat"]
+    # background: 1 right, then 1 of 2 claimed, then 1 of 3
+    at = {threshold: values["miou"] for threshold, values in result["thresholds"].items()}
+    assert at["0.25"] == pytest.approx((1 + 2 / 3) / 2)
+    assert at["0.3"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert at["0.4"] == pytest.approx((1 / 3 + 1 / 3) / 2)
+    assert result["threshold"] < 0.3
+    assert result["classes"]["dog"]["precision"] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong"), [("background\ncat\ndog", "background"), ("cat\ndog\ncat", "cat")]
+)
+def test_names_that_would_shift_the_classes_are_refused(tmp_path, capsys, names, wrong):
+    (tmp_path / "names.txt").write_text(names)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.array([[1, 2]], np.uint8)).save(tmp_path / "masks" / "x.png")
+    np.savez(tmp_path / "c.npz", x=np.array([[1, 2]], np.uint8))
+    score = ["seeds", "score", str(tmp_path / "c.npz"), "--masks", str(tmp_path / "masks")]
+    assert main([*score, "--class_names", str(tmp_path / "names.txt")]) == 1
+    assert f"names.txt: '{wrong}', expected every class from 1 on once, and no background" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_class_asked_for_twice_counts_once(tmp_path):
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.array([[1, 1, 2, 2]], np.uint8)).save(tmp_path / "masks" / "x.png")
+    np.savez(tmp_path / "c.npz", x=np.array([[1, 1, 2, VOID]], np.uint8))
+    result = score_seeds(tmp_path / "c.npz", tmp_path / "masks", ["cat", "dog"], ["cat", "cat", "dog"])
+    assert (result["mean_over"], result["mean"]["recall"]) == (["cat", "dog"], 0.75)
+
+
+def test_masks_of_nothing_are_named(tmp_path):
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.full((2, 2), VOID, np.uint8)).save(tmp_path / "masks" / "x.png")
+    np.savez(tmp_path / "c.npz", x=np.ones((2, 2), np.uint8))
+    with pytest.raises(ValueError, match="show no class that the mean could run over"):
+        score_seeds(tmp_path / "c.npz", tmp_path / "masks")
+
+
+def test_a_map_beside_the_folder_of_maps_is_no_map_of_it(tmp_path):
+    """`DIR/maps` is what is judged where there is one."""
+    np.save(tmp_path / "y.npy", np.zeros(3))
+    scored_maps(tmp_path, [0], mask=[1, 1])
+    assert score_seeds(tmp_path, tmp_path / "masks", ["cat"])["num_images"] == 1
+
+
+def test_a_folder_of_seeds_may_be_called_anything(run, made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "maps")
+    masks = run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
+    score = ["seeds", "score", str(tmp_path / "maps"), "--masks", str(masks)]
+    assert main(score) == 0
+    assert "class " not in capsys.readouterr().out.replace("classes", "")
 
 
 def test_the_mean_counts_the_classes_that_occur(tmp_path, capsys):
@@ -594,9 +670,10 @@ def test_the_mean_counts_the_classes_that_occur(tmp_path, capsys):
     assert main([*named, "--mean_over", "cat", "dog", "cow"]) == 0
     printed = capsys.readouterr().out
     assert "mean of 2 classes" in printed
-    assert "not in it, for neither masks nor cues show them: cow" in printed
+    assert "not in it, as no mask shows them: cow" in printed
+    assert all(len(line) <= 80 for line in printed.splitlines())
     assert main([*named, "--mean_over", "cow"]) == 1
-    assert "shows a class that the mean could run over" in capsys.readouterr().err
+    assert "show no class that the mean could run over" in capsys.readouterr().err
     assert main([*score, "--mean_over", "cat"]) == 1
     expected = "--mean_over cat: expected names among background, class 1, class 2\n"
     assert capsys.readouterr().err.endswith(expected)

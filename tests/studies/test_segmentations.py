@@ -1,5 +1,6 @@
 """Pictures of SEC runs in a report."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -83,23 +84,64 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
     assert "No maps.npz" not in page
 
 
-def test_cues_and_classifiers_of_their_own_are_no_mixed_settings(tmp_path, picture, capsys):
-    """Of two seeds each has its own; but one that starts from ImageNet is another setting."""
+@pytest.mark.filterwarnings("ignore")
+def test_damage_anywhere_in_a_strip_is_a_value_error(tmp_path, picture):
+    path = tmp_path / "s.png"
+    save_strip(path, picture, {"cues": np.tri(6, 8, dtype=np.uint8)})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for flipped in (1, 255):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+            with contextlib.suppress(ValueError):
+                read_strip(path)
+
+
+@pytest.fixture
+def two_seeds(tmp_path, picture, capsys):
+    """What `gain compare` prints of two runs, each with cues of its own, whose settings may be set."""
     runs = []
-    for seed in (0, 1):
-        cues = tmp_path / f"cues_{seed}"
-        runs.append(sec_run(tmp_path / f"{seed}", "sec_gain", seed, picture, miou=0.4 + seed / 10, cues=cues))
 
-    def start_from(weights):
-        for run, source in zip(runs, weights, strict=True):
+    def compare(method="sec_gain", **settings):
+        for seed in () if runs else (0, 1):
+            cues = tmp_path / f"cues_{seed}"
+            runs.append(sec_run(tmp_path / f"{seed}", method, seed, picture, miou=0.4 + seed / 10, cues=cues))
+        for seed, run in enumerate(runs):
             config = yaml.safe_load(Path(run, "config.yaml").read_text())
-            config["model"]["weights"] = source
+            for key, values in settings.items():
+                *place, name = key.split("__")
+                node = config
+                for part in place:
+                    node = node.setdefault(part, {})
+                node[name] = values[seed]
             Path(run, "config.yaml").write_text(yaml.safe_dump(config))
-        assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
-        return capsys.readouterr().out
+        status = main(["compare", *runs, "--out", str(tmp_path / "out")])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        return captured.out
 
-    assert "differ in" not in start_from(["0/last.ckpt", "1/last.ckpt"])
-    assert "differ in model.weights (sec_gain)" in start_from(["0/last.ckpt", "default"])
+    return compare
+
+
+def test_cues_and_classifiers_of_runs_are_no_mixed_settings(two_seeds):
+    """Of two seeds each has its own; but weights of anything else are another setting."""
+    ours = "runs/{}/checkpoints/last.ckpt"
+    assert "differ in" not in two_seeds(model__weights=[ours.format(0), ours.format(1)])
+    for theirs in ("default", "vgg16_coco.pth"):
+        printed = two_seeds(model__weights=[ours.format(0), theirs])
+        assert "differ in model.weights (sec_gain)" in printed
+
+
+def test_published_cues_are_settings(two_seeds):
+    assert "differ in data.cues (sec_cues)" in two_seeds("sec_cues")
+
+
+def test_what_is_free_of_a_classifier_is_free_of_sec(two_seeds):
+    two_seeds(data__init_args__images=[{"class_path": "A", "init_args": {"num_workers": n}} for n in (0, 1)])
+
+
+def test_cues_may_be_named_by_their_file(tmp_path, picture, two_seeds):
+    two_seeds(data__init_args__cues=[str(tmp_path / f"cues_{seed}" / "cues.npz") for seed in (0, 1)])
+    assert "pseudo-mask" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_broken_picture_is_named(tmp_path, picture, capsys):
