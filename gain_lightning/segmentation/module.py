@@ -166,9 +166,10 @@ class SEC(pl.LightningModule):
         self.val_confusion.update(scores.argmax(1)[0], batch["mask"].long())
 
     def on_test_start(self) -> None:
-        """Processes for the CRFs, and nothing waited for."""
+        """Processes for the CRFs, nothing waited for, and no image judged."""
         self.crf_pool = CrfPool(self.hparams.crf_workers)
-        self.crf_results: list[tuple[Future[np.ndarray], Tensor]] = []
+        self.crf_results: list[tuple[Future[np.ndarray], Tensor, dict[str, np.ndarray]]] = []
+        self.image_counts: dict[str, dict[str, np.ndarray]] = {}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score one image at the size of its file, without and with a dense CRF, which may come later."""
@@ -176,17 +177,21 @@ class SEC(pl.LightningModule):
         scores = self.segment(batch["image"], mask.shape)
         outputs = {"segmentation": scores.argmax(1)[0]}
         self.test_confusion.update(outputs["segmentation"], mask)
+        counts = {"": pixel_counts(outputs["segmentation"], mask, scores.shape[1])}
+        self.image_counts[batch["id"][0]] = counts
         if self.hparams.test_crf:
             log_probs = log_probabilities(scores, floor=TEST_FLOOR)[0]
             outputs["segmentation_crf"] = self.crf_pool.submit(log_probs, batch["picture"])
-            self.crf_results.append((outputs["segmentation_crf"], mask))
+            self.crf_results.append((outputs["segmentation_crf"], mask, counts))
             while self.crf_results and self.crf_results[0][0].done():
                 self._score_crf()
         return outputs
 
     def _score_crf(self) -> None:
-        segmentation, mask = self.crf_results.pop(0)
-        self.crf_confusion.update(torch.from_numpy(segmentation.result()).long().to(mask.device), mask)
+        future, mask, counts = self.crf_results.pop(0)
+        segmentation = torch.from_numpy(future.result()).long().to(mask.device)
+        self.crf_confusion.update(segmentation, mask)
+        counts["_crf"] = pixel_counts(segmentation, mask, self.crf_confusion.num_classes)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
@@ -216,6 +221,26 @@ class SEC(pl.LightningModule):
         right = counts.diagonal()
         iou = right / (counts.sum(0) + counts.sum(1) - right)
         return iou[self.scored].nanmean().float(), iou
+
+
+def pixel_counts(segmentation: Tensor, mask: Tensor, num_classes: int) -> np.ndarray:
+    """Pixels of every class in the mask, in the segmentation, and in both, without those that are void.
+
+    Args:
+        segmentation: Class indices, shape ``(H, W)`` int64.
+        mask: The same, 255 void.
+        num_classes: Background included.
+
+    Returns:
+        Shape ``(3, num_classes)`` int64.
+
+    Example:
+        >>> pixel_counts(torch.tensor([[0, 1, 1]]), torch.tensor([[1, 1, 255]]), 2).tolist()
+        [[0, 2], [1, 1], [0, 1]]
+    """
+    found, true = segmentation[mask != VOID], mask[mask != VOID]
+    parts = [torch.bincount(classes, minlength=num_classes) for classes in (true, found, true[found == true])]
+    return torch.stack(parts).cpu().numpy()
 
 
 def _confusion(num_classes: int) -> MulticlassConfusionMatrix:

@@ -1,9 +1,11 @@
-"""What a test of SEC leaves of every class and of the first images."""
+"""What a test of SEC leaves of every class and image, and pictures of the first images."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.image_record import class_table
@@ -12,7 +14,9 @@ from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
 
 
 class SegmentationRecord(pl.Callback):
-    """Writes ``per_class.csv``, and pictures of the first images: image, truth, segmentation, and that of the CRF.
+    """Writes ``per_class.csv``, ``per_image.csv`` and pictures of the first images.
+
+    A picture shows image, truth, segmentation and that of the CRF.
 
     Args:
         run_dir: The run folder; pictures go to ``segmentations/``.
@@ -40,8 +44,40 @@ class SegmentationRecord(pl.Callback):
         save_strip(path, batch["picture"].cpu().numpy(), masks)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The scores of every class."""
+        """The scores of every class, and of every image and class the pixels that they are made of."""
+        names = ["background", *pl_module.hparams.class_names]
+        counts = pl_module.image_counts
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, counts)
+            counts = {image_id: of_image for of_rank in gathered for image_id, of_image in of_rank.items()}
         if trainer.is_global_zero:
-            names = ["background", *pl_module.hparams.class_names]
             text = csv_text(*class_table(names, pl_module.class_scores))
             write_atomically(self.run_dir / "per_class.csv", text)
+            write_atomically(self.run_dir / "per_image.csv", csv_text(*image_table(names, counts)))
+
+
+def image_table(
+    names: list[str], counts: dict[str, dict[str, np.ndarray]]
+) -> tuple[list[str], list[list[str | int]]]:
+    """Header and a row a (image, class).
+
+    Args:
+        names: Of the classes, the background's first.
+        counts: By image, and by what is added to a column's name, pixels of the mask, of the segmentation and of both,
+            ``(3, 1 + C)``.
+
+    Example:
+        >>> image_table(["background", "boat"], {"a": {"": np.array([[3, 2], [4, 1], [3, 1]])}})[1]
+        [['a', 'background', 3, 4, 3], ['a', 'boat', 2, 1, 1]]
+    """
+    kinds = next(iter(counts.values()), {"": None})
+    header = ["id", "class", "true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
+    rows: list[list[str | int]] = []
+    for image_id, of_image in counts.items():
+        columns = [of_image[""][0], *(of_image[kind][row] for kind in kinds for row in (1, 2))]
+        rows += [
+            [image_id, name, *pixels]
+            for name, *pixels in zip(names, *(c.tolist() for c in columns), strict=True)
+        ]
+    return header, rows

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.studies.runs import ImageTable
+from gain_lightning.studies.runs import ImageTable, PixelTable
 
 RESAMPLES = 2000
 _AT_ONCE = 100  # resamples held in memory
@@ -139,6 +139,41 @@ def resampled_scores(
         for score in scores:
             score["test/biased_accuracy"] = np.mean([score[f"test/{name}"] for name in further], 0)
     return scores
+
+
+def resampled_miou(
+    tables: Sequence[PixelTable], scored: list[str] | None = None, resamples: int = RESAMPLES
+) -> list[dict[str, np.ndarray]]:
+    """Every run's mean IoU, of all pixels of the images at once, on the whole set, then on resampled ones.
+
+    Args:
+        tables: Of the runs, with equal ids and classes.
+        scored: Names of the classes that the mean runs over beside the background; None takes all.
+        resamples: R, how many times the images are drawn.
+
+    Returns:
+        ``test/miou`` and, where a table has it, ``test/miou_crf`` of each run, ``(1 + R,)``: first the score itself.
+
+    Example:
+        >>> pixels = np.array([[[4], [4]], [[4], [4]], [[4], [2]]])  # IoU 1 of the first image, 2 / 6 of the second
+        >>> table = PixelTable(["a", "b"], ["background"], {"miou": pixels})
+        >>> resampled_miou([table], resamples=1)[0]["test/miou"][0]  # (4 + 2) / (4 + 6)
+        np.float64(0.6)
+    """
+    first = tables[0]
+    columns = [
+        place
+        for place, name in enumerate(first.class_names)
+        if scored is None or name in scored or name == "background"
+    ]
+    scores: list[dict[str, list[np.ndarray]]] = [{} for _ in tables]
+    for weight in _draws(len(first.ids), resamples, 0):
+        for score, table in zip(scores, tables, strict=True):
+            for key, pixels in table.pixels.items():
+                true, found, right = weight @ pixels[:, :, columns]
+                with np.errstate(invalid="ignore"):
+                    score.setdefault(f"test/{key}", []).append(_nanmean(right / (true + found - right)))
+    return [{key: np.concatenate(chunks) for key, chunks in score.items()} for score in scores]
 
 
 def main_set_first(tables: dict[str, ImageTable]) -> list[str]:

@@ -11,7 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.studies import bootstrap
-from gain_lightning.studies.runs import Run, RunError, printable, read_images
+from gain_lightning.studies.runs import (
+    ImageTable,
+    PixelTable,
+    Run,
+    RunError,
+    printable,
+    read_images,
+    read_pixels,
+)
 
 METHODS = {  # in the order of every table
     "gradcam": "Grad-CAM",
@@ -188,7 +196,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
     """Group runs by method, and take the differences between the groups.
 
     Intervals of 95 % come from a paired bootstrap over test images where ``per_image.csv`` holds what the
-    metric needs, runs of two groups being paired by seed. For other metrics (seed mIoU), two or more pairs
+    metric needs, runs of two groups being paired by seed. For other metrics (seed mIoU of maps), two or more pairs
     of seeds are resampled instead, which is coarse. Without equal seeds on both sides there is no interval.
 
     Args:
@@ -293,7 +301,7 @@ def _setting(run: Run, key: str) -> str:
     is_of_run = (key == "data.cues" and run.method != "sec_cues") or (
         key == "model.weights" and Path(text).parent.name == "checkpoints"
     )
-    return "of a run" if is_of_run and "data.cues" in run.config else text
+    return "of a run" if is_of_run and run.segments else text
 
 
 def _repetitions(groups: Sequence[Group]) -> list[str]:
@@ -336,31 +344,27 @@ def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
 
 def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
-    tables = [read_images(run.path) for run in runs]
+    segmented = all(run.segments for run in runs)
+    tables = [read_pixels(run.path) if segmented else read_images(run.path) for run in runs]
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
-    if all("data.cues" in run.config for run in runs):
-        return {}, []  # SEC is judged over all pixels at once
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
-    contents = [[(name, table.ids, table.class_names) for name, table in sets.items()] for sets in tables]
-    odd = [
-        run.path
-        for run, content in zip(runs, contents, strict=True)
-        if sorted(content) != sorted(contents[0])
-    ]
+    contents = [_content(table) for table in tables]
+    odd = [run.path for run, content in zip(runs, contents, strict=True) if content != contents[0]]
     if odd:
         return {}, [
             f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
             "no intervals over images."
         ]
     scored = runs[0].config.get("model.score_classes")
-    judging = bootstrap.Judging(
-        scored if isinstance(scored, list) else None,
-        runs[0].summary.get("accuracy_class"),
-        runs[0].config.get("model.task") == "single_label",
-    )
+    scored = scored if isinstance(scored, list) else None
+    if segmented:
+        resampled = bootstrap.resampled_miou(tables, scored)
+    else:
+        is_single = runs[0].config.get("model.task") == "single_label"
+        judging = bootstrap.Judging(scored, runs[0].summary.get("accuracy_class"), is_single)
+        resampled = bootstrap.resampled_scores(tables, judging)
     notes = []
-    resampled = bootstrap.resampled_scores(tables, judging)
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
             if not _agrees(key, run.metrics[key], scores[key][0]):
@@ -370,6 +374,13 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
                 )
                 del scores[key]
     return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
+
+
+def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple]:
+    """Which images and classes were tested, by test set."""
+    if isinstance(tables, PixelTable):
+        return [(tables.ids, tables.class_names)]
+    return sorted((name, table.ids, table.class_names) for name, table in tables.items())
 
 
 def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:

@@ -41,6 +41,8 @@ _WORDS = {
     "test/mae": ("errs more", "errs less"),
     "test/accuracy": ("decides right more often", "decides right less often"),
     "test/biased_accuracy": ("is right more often", "is right less often"),
+    "test/miou": ("segments better", "segments worse"),
+    "test/miou_crf": ("segments better with the CRF", "segments worse with the CRF"),
 }
 
 
@@ -68,7 +70,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     environment.filters["metric"] = short_name
     script = (here / "report.js").read_text(encoding="utf-8")
     tables = {run.path: _main_table(run) for run in first_runs(comparison.groups)}
-    segments = [any("test/miou" in run.metrics for run in group.runs) for group in comparison.groups]
+    segments = [run.segments for group in comparison.groups for run in group.runs]
     examples, without_maps = example_rows(comparison.groups, tables)
     page = environment.get_template("report.html.j2").render(
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
@@ -100,8 +102,8 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 
 def _main_table(run: Run) -> ImageTable | None:
-    """Scores of every image of the test set, if the run has them."""
-    tables = read_images(run.path)
+    """Scores of every image of the test set, if the run is of a classifier and has them."""
+    tables = {} if run.segments else read_images(run.path)
     return tables[main_set_first(tables)[0]] if tables else None
 
 

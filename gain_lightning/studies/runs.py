@@ -50,6 +50,11 @@ class Run:
     seed: int | None
     metrics: dict[str, float]
 
+    @property
+    def segments(self) -> bool:
+        """Whether it is of SEC, and not of a classifier."""
+        return "data.cues" in self.config
+
 
 class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
@@ -65,6 +70,18 @@ class ImageTable(NamedTuple):
     energy: np.ndarray
     pointing: np.ndarray
     amount: np.ndarray
+
+
+class PixelTable(NamedTuple):
+    """``per_image.csv`` of a run of SEC: sorted ids ``(N,)``, class names with the background ``(1 + C,)``, and counts.
+
+    ``pixels`` has, for ``miou`` and where a CRF was judged ``miou_crf``, pixels of the mask, of the segmentation and
+    of both, ``(3, N, 1 + C)``.
+    """
+
+    ids: list[str]
+    class_names: list[str]
+    pixels: dict[str, np.ndarray]
 
 
 class Maps(NamedTuple):
@@ -220,6 +237,44 @@ def read_images(path: str) -> dict[str, ImageTable]:
             ids, class_names, values[..., 0] == 1, *np.moveaxis(values[..., 1:], 2, 0)
         )
     return tables
+
+
+def read_pixels(path: str) -> PixelTable | None:
+    """Read ``per_image.csv`` of a run of SEC; None if there is no such file.
+
+    Args:
+        path: Folder of the run.
+
+    Raises:
+        RunError: If a row is malformed, missing or twice there.
+    """
+    name = os.path.join(path, "per_image.csv")
+    header, rows = _read_csv(name)
+    if not rows:
+        return None
+    kinds = ["", "_crf"] if "found_crf" in header else [""]
+    columns = ["true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
+    missing = [column for column in ("id", "class", *columns) if column not in header]
+    if missing:
+        raise RunError(f"{name}: has no column {missing[0]!r}, expected id, class, {', '.join(columns)}")
+    counts: dict[tuple[str, str], list[float]] = {}
+    for number, cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        if (row["id"], row["class"]) in counts:
+            raise RunError(f"{name}, row {number}: {row['id']!r}, {row['class']!r} comes twice")
+        values = counts[row["id"], row["class"]] = [_number(row[column], name, number) for column in columns]
+        if not min(values) >= 0:
+            raise RunError(f"{name}, row {number}: {values} pixels, expected numbers of at least 0")
+    ids = sorted({image_id for image_id, _ in counts})
+    class_names = list(dict.fromkeys(class_name for _, class_name in counts))
+    if len(counts) != len(ids) * len(class_names):
+        raise RunError(
+            f"{name}: has {len(counts)} rows, expected {len(ids)} images x {len(class_names)} classes"
+        )
+    values = np.array([[counts[image_id, class_name] for class_name in class_names] for image_id in ids])
+    true, *others = np.moveaxis(values, 2, 0)
+    pixels = {f"miou{kind}": np.stack([true, *others[2 * i : 2 * i + 2]]) for i, kind in enumerate(kinds)}
+    return PixelTable(ids, class_names, pixels)
 
 
 def read_curves(path: str) -> dict[str, np.ndarray]:

@@ -18,6 +18,8 @@ from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
 from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 from gain_lightning.segmentation.module import SEC
+from gain_lightning.studies.bootstrap import resampled_miou
+from gain_lightning.studies.runs import read_pixels
 
 # The module -----------------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ def test_a_test_step_by_hand(module, generator):
         module.backbone.classifier.bias.sub_(module(image).mean((0, 2, 3)))
         scores = interpolate(module(image), (20, 30), mode="bilinear")
         module.on_test_start()
-        outputs = module.test_step({"image": image, "picture": picture, "mask": mask}, 0)
+        outputs = module.test_step({"id": ["a"], "image": image, "picture": picture, "mask": mask}, 0)
     plain = scores[0].argmax(0)
     crf = dense_crf(log_probabilities(scores, floor=1e-5), picture[None], backend="auto")[0].argmax(0)
     assert (plain != crf).any()
@@ -99,7 +101,13 @@ def test_a_test_step_by_hand(module, generator):
     np.testing.assert_array_equal(outputs["segmentation_crf"].result(), crf.numpy())
     while module.crf_results:
         module._score_crf()
-    for confusion, found in ((module.test_confusion, plain), (module.crf_confusion, crf)):
+    found_by = {"": (module.test_confusion, plain), "_crf": (module.crf_confusion, crf)}
+    assert module.image_counts["a"].keys() == found_by.keys()
+    for kind, (confusion, found) in found_by.items():
+        pixels = [
+            [(mask == c).sum(), (found == c).sum(), ((mask == c) & (found == c)).sum()] for c in range(3)
+        ]
+        np.testing.assert_array_equal(module.image_counts["a"][kind], np.transpose(pixels))
         expected = torch.bincount(3 * mask.flatten().long() + found.flatten(), minlength=9).view(3, 3)
         assert torch.equal(confusion.compute(), expected)
     module.crf_pool.close()
@@ -247,6 +255,10 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     scored = [rows[name]["iou_crf"] for name in ("background", "cat", "dog", "person")]
     assert metrics["test/miou_crf"] == pytest.approx(np.mean([float(iou) for iou in scored if iou]), abs=1e-5)
     assert len(list((sec / "segmentations").glob("*.png"))) == 4
+    # every image's pixels add up to the scores
+    (scores,) = resampled_miou([read_pixels(str(sec))], config["model"]["score_classes"], resamples=1)
+    for key in ("test/miou", "test/miou_crf"):
+        assert metrics[key] == pytest.approx(scores[key][0], abs=1e-6)
 
     capsys.readouterr()
     assert main(["test", "--config", str(sec / "config.yaml"), "--ckpt_path=last", *quiet]) == 0

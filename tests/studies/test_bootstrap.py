@@ -8,10 +8,11 @@ from gain_lightning.studies.bootstrap import (
     image_scores,
     interval,
     is_correct,
+    resampled_miou,
     resampled_scores,
     seed_interval,
 )
-from gain_lightning.studies.runs import ImageTable
+from gain_lightning.studies.runs import ImageTable, PixelTable
 
 
 def make_table(num_images: int, num_classes: int = 2, seed: int = 0) -> ImageTable:
@@ -152,6 +153,30 @@ def test_further_sets_are_resampled_on_their_own():
 
     assert abs(np.corrcoef(scores["test/x"][1:], scores["test/y"][1:])[0, 1]) < 0.3
     np.testing.assert_allclose(scores["test/biased_accuracy"], (scores["test/x"] + scores["test/y"]) / 2)
+
+
+def test_resampled_miou_equals_loops_on_the_images_drawn(monkeypatch):
+    """Pixels of the images drawn together, then IoU of every scored class that is there, then the mean."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 4, (6, 50))
+    masks[1:][masks[1:] == 2] = 0  # class 2 is in image 0 alone
+    found = np.where(rng.random((6, 50)) < 0.5, masks, 0)
+    names = ["background", "cat", "dog", "cow"]
+    pixels = [
+        [[(what == c)[n].sum() for c in range(4)] for n in range(6)]
+        for what in (masks, found, np.where(masks == found, masks, -1))
+    ]
+    table = PixelTable(list("abcdef"), names, {"miou": np.array(pixels)})
+    weights = [np.ones((1, 6)), np.array([[2, 0, 1, 0, 3, 0], [0, 1, 1, 1, 1, 2]])]
+    monkeypatch.setattr("gain_lightning.studies.bootstrap._draws", lambda *_: iter(weights))
+    for scored, columns in ((None, range(4)), (["dog", "cow"], (0, 2, 3))):
+        (scores,) = resampled_miou([table], scored)
+        expected = []
+        for weight in np.concatenate(weights).astype(int):
+            mask, guess = np.repeat(masks, weight, 0), np.repeat(found, weight, 0)
+            sums = [(((mask == c) & (guess == c)).sum(), ((mask == c) | (guess == c)).sum()) for c in columns]
+            expected.append(np.mean([both / either for both, either in sums if either]))
+        np.testing.assert_allclose(scores["test/miou"], expected, atol=1e-12)
 
 
 def test_interval_of_a_paired_difference_is_the_normal_one_on_a_large_set():

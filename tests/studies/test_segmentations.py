@@ -53,6 +53,11 @@ def sec_run(folder, method, seed, picture, *, miou, cues):
         "seed_everything": seed,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = ["id,class,true,found,right,found_crf,right_crf"]
+    for number in range(40):  # IoU of every image and class is as said
+        right, more = round(1000 * miou), round(1000 * (miou + 0.05))
+        rows += [f"{number},{name},1000,{right},{right},{more},{more}" for name in ("background", "cat")]
+    (folder / "per_image.csv").write_text("\n".join(rows))
     empty = np.zeros((6, 8), np.uint8)
     for name in ("a", "b", method):
         masks = dict.fromkeys(("ground truth", "segmentation", "with CRF"), empty)
@@ -76,12 +81,55 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
         header.index("SEC: Grad-CAM") < header.index("SEC: GAIN_ext 63") < header.index("SEC: GAIN_ext 313")
     )
     assert "mIoU CRF" in text
-    assert "per_image" not in text  # which runs of SEC do not have
+    assert "per_image" not in text  # every run has it, and it agrees
+    difference = next(
+        line for line in text.splitlines() if line.strip().startswith("mIoU CRF") and "to" in line
+    )
+    assert difference.split()[2:6] == ["+5.0", "+5.0", "to", "+5.0"]  # of images that are all alike
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("SEC: GAIN_ext (63 masks), with CRF") == 2 * 2  # of a and b: caption and text
     assert page.count("SEC: Grad-CAM, pseudo-mask") == 2
     assert "<code>sec_gradcam</code></figcaption>" not in page
     assert "No maps.npz" not in page
+    assert "segments better with the CRF (mIoU CRF +5.0 points)" in page
+
+
+def spoilt(table, kind):
+    """A ``per_image.csv`` with something wrong in row 3."""
+    lines = table.splitlines()
+    if kind == "column":
+        lines[0] = lines[0].replace("right,", "wrong,", 1)
+    lines[3] = {"minus": "1,background,-1,1,1,1,1", "twice": lines[1], "missing": ""}.get(kind, lines[3])
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("column", "per_image.csv: has no column 'right', expected id, class, true"),
+        ("minus", "per_image.csv, row 3: [-1.0, 1.0, 1.0, 1.0, 1.0] pixels, expected numbers of at least 0"),
+        ("twice", "per_image.csv, row 3: '0', 'background' comes twice"),
+        ("missing", "per_image.csv: has 79 rows, expected 40 images x 2 classes"),
+    ],
+)
+def test_broken_pixels_are_named(tmp_path, picture, capsys, kind, message):
+    run = sec_run(tmp_path / "run", "sec_gain", 0, picture, miou=0.4, cues=tmp_path / "cues")
+    path = tmp_path / "run" / "per_image.csv"
+    path.write_text(spoilt(path.read_text(), kind))
+    assert main(["compare", run, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_pixels_of_another_test_give_no_interval(tmp_path, picture, capsys):
+    methods = ("sec_gain", "sec_gradcam")
+    runs = [sec_run(tmp_path / m, m, 0, picture, miou=0.4, cues=tmp_path / f"cues_{m}") for m in methods]
+    path = tmp_path / "sec_gain" / "per_image.csv"
+    path.write_text(path.read_text().replace(",400,400,", ",500,500,"))
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    assert "test/miou is 0.4000 in" in capsys.readouterr().out
+    path.unlink()
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    assert "No per_image.csv in" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore")
