@@ -263,7 +263,7 @@ def read_pixels(path: str) -> PixelTable | None:
         if (row["id"], row["class"]) in counts:
             raise RunError(f"{name}, row {number}: {row['id']!r}, {row['class']!r} comes twice")
         values = counts[row["id"], row["class"]] = [_number(row[column], name, number) for column in columns]
-        if not min(values) >= 0:
+        if not all(value >= 0 for value in values):
             raise RunError(f"{name}, row {number}: {values} pixels, expected numbers of at least 0")
     ids = sorted({image_id for image_id, _ in counts})
     class_names = list(dict.fromkeys(class_name for _, class_name in counts))

@@ -99,7 +99,12 @@ def spoilt(table, kind):
     lines = table.splitlines()
     if kind == "column":
         lines[0] = lines[0].replace("right,", "wrong,", 1)
-    lines[3] = {"minus": "1,background,-1,1,1,1,1", "twice": lines[1], "missing": ""}.get(kind, lines[3])
+    lines[3] = {
+        "minus": "1,background,-1,1,1,1,1",
+        "empty": "1,background,1,,1,1,1",
+        "twice": lines[1],
+        "missing": "",
+    }.get(kind, lines[3])
     return "\n".join(lines)
 
 
@@ -108,6 +113,7 @@ def spoilt(table, kind):
     [
         ("column", "per_image.csv: has no column 'right', expected id, class, true"),
         ("minus", "per_image.csv, row 3: [-1.0, 1.0, 1.0, 1.0, 1.0] pixels, expected numbers of at least 0"),
+        ("empty", "per_image.csv, row 3: [1.0, nan, 1.0, 1.0, 1.0] pixels, expected numbers of at least 0"),
         ("twice", "per_image.csv, row 3: '0', 'background' comes twice"),
         ("missing", "per_image.csv: has 79 rows, expected 40 images x 2 classes"),
     ],
