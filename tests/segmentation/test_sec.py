@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -259,6 +262,15 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     (scores,) = resampled_miou([read_pixels(str(sec))], config["model"]["score_classes"], resamples=1)
     for key in ("test/miou", "test/miou_crf"):
         assert metrics[key] == pytest.approx(scores[key][0], abs=1e-6)
+    # those of two processes, too
+    last = f"--ckpt_path={sec / 'checkpoints' / 'last.ckpt'}"
+    test = ["test", "--config", str(sec / "config.yaml"), last, f"--run_dir={tmp_path / 'two'}", *quiet]
+    command = [sys.executable, "-m", "gain_lightning", *test, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    of_two, of_one = ((run / "per_image.csv").read_text().splitlines() for run in (tmp_path / "two", sec))
+    assert sorted(of_two) == sorted(of_one)
 
     capsys.readouterr()
     assert main(["test", "--config", str(sec / "config.yaml"), "--ckpt_path=last", *quiet]) == 0
