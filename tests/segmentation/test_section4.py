@@ -153,10 +153,23 @@ time.sleep(100)
 """
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def heard():
+    """Signals that are not ignored, as whoever began the tests may have it."""
+    earlier = {signum: signal.signal(signum, signal.default_int_handler) for signum in STOPS}
+    yield
+    for signum, handler in earlier.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("told", STOPS)
 @pytest.mark.parametrize("when", ["before it starts", "as it starts", "while it works", "while it saves"])
 def test_no_stop_leaves_a_stage_behind(tmp_path, monkeypatch, told, when):
-    file, processes, popen = tmp_path / "file", [], subprocess.Popen
+    file, enough, processes, popen = tmp_path / "file", tmp_path / "file enough", [], subprocess.Popen
 
     def start(*args, **kwargs):
         if when == "before it starts":
@@ -166,6 +179,8 @@ def test_no_stop_leaves_a_stage_behind(tmp_path, monkeypatch, told, when):
             os.kill(os.getpid(), told)
         if when.startswith("while"):
             threading.Thread(target=tell).start()
+        else:
+            enough.touch()
         return processes[-1]
 
     def tell():
@@ -174,18 +189,27 @@ def test_no_stop_leaves_a_stage_behind(tmp_path, monkeypatch, told, when):
         for _ in range(1 + (when == "while it saves")):
             os.kill(os.getpid(), told)
             time.sleep(0.1)
-        (tmp_path / "file enough").touch()
+        enough.touch()
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    handlers = [signal.getsignal(signum) for signum in STOPS]
     raised_then = KeyboardInterrupt if told == signal.SIGINT else SystemExit
     with (tmp_path / "log").open("w") as log, pytest.raises(raised_then) as raised:
         _run([sys.executable, "-c", SAVES_FOR_A_WHILE, str(file)], log)
     assert getattr(raised.value, "code", REQUEUE) == REQUEUE
     assert processes[0].poll() is not None
-    assert handlers == [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert handlers == [signal.getsignal(signum) for signum in STOPS]
     if when.startswith("while"):
         assert file.read_text() == "saved"
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_stop_that_is_ignored_stays_so(tmp_path):
+    """As `nohup` has it of SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    kill = f"import os, signal; os.kill({os.getpid()}, signal.SIGHUP)"
+    with (tmp_path / "log").open("w") as log:
+        assert _run([sys.executable, "-c", kill], log) == 0
 
 
 @pytest.fixture
