@@ -1,5 +1,6 @@
 """``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
 
+import contextlib
 import itertools
 import math
 import os
@@ -156,10 +157,14 @@ class ExperimentCLI(LightningCLI):
             check_fits(checkpoint, self.model, path, resumed=resumed)
             if resumed and not isinstance(self.model, GAIN):
                 self.datamodule.refuse_other_cues(checkpoint)
-        if self.subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            self.lock = lock(self.run_dir)
-            if not ckpt_path:  # while the data were read, another may have been here
-                refuse_second_run(self.run_dir)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb; other processes stay out of the run's folder until it ends, however it does."""
+        writes = subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run
+        with (lock(self.run_dir) if writes else None) or contextlib.nullcontext():
+            if writes and not self.config[subcommand]["ckpt_path"]:
+                refuse_second_run(self.run_dir)  # while the data were read, another may have been here
+            super()._run_subcommand(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gc
 import json
 import os
 import re
@@ -280,6 +281,20 @@ def test_a_run_starts_from_the_weights_of_another(run_dir, tmp_path):
 def test_single_label_refuses_images_with_several(tmp_path, capsys):
     assert main(["fit", *CONFIG, *SMALL, "--model.task=single_label", f"--run_dir={tmp_path / 'run'}"]) == 1
     assert "do not have exactly one label" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_free_as_soon_as_the_verb_ends(run_dir, tmp_path):
+    """Not only when what it made is collected: another process may begin at once."""
+    arguments = ["--config", str(run_dir / "config.yaml"), f"--run_dir={tmp_path / 'scores'}"]
+    take = "import pathlib, sys; from gain_lightning.run_folder import lock; lock(pathlib.Path(sys.argv[1]))"
+    gc.disable()
+    try:
+        assert main(["test", *arguments, f"--ckpt_path={run_dir / 'checkpoints' / 'last.ckpt'}"]) == 0
+        command = [sys.executable, "-c", take, str(tmp_path / "scores")]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    finally:
+        gc.enable()
+    assert result.returncode == 0, result.stderr
 
 
 def test_two_processes_score_as_one(run_dir, tmp_path):
