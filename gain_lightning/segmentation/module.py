@@ -80,9 +80,7 @@ class SEC(pl.LightningModule):
         )
         names = class_names if score_classes is None else score_classes
         self.scored = [0, *(class_names.index(name) + 1 for name in names)]
-        self.val_confusion = _confusion(num_classes)
-        self.test_confusion = _confusion(num_classes)
-        self.crf_confusion = _confusion(num_classes)
+        self.val_confusion = MulticlassConfusionMatrix(1 + num_classes, ignore_index=VOID)
         self.train()  # Lightning keeps the modes it finds
 
     @property
@@ -176,7 +174,6 @@ class SEC(pl.LightningModule):
         mask = batch["mask"].long()
         scores = self.segment(batch["image"], mask.shape)
         outputs = {"segmentation": scores.argmax(1)[0]}
-        self.test_confusion.update(outputs["segmentation"], mask)
         counts = {"": pixel_counts(outputs["segmentation"], mask, scores.shape[1])}
         self.image_counts[batch["id"][0]] = counts
         if self.hparams.test_crf:
@@ -190,8 +187,7 @@ class SEC(pl.LightningModule):
     def _score_crf(self) -> None:
         future, mask, counts = self.crf_results.pop(0)
         segmentation = torch.from_numpy(future.result()).long().to(mask.device)
-        self.crf_confusion.update(segmentation, mask)
-        counts["_crf"] = pixel_counts(segmentation, mask, self.crf_confusion.num_classes)
+        counts["_crf"] = pixel_counts(segmentation, mask, 1 + len(self.hparams.class_names))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
@@ -199,27 +195,34 @@ class SEC(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's mean IoU."""
-        self.log("val/miou", self._miou(self.val_confusion)[0])
+        counts = self.val_confusion.compute()
+        self.val_confusion.reset()
+        self.log("val/miou", self._miou(torch.stack([counts.sum(1), counts.sum(0), counts.diagonal()]))[0])
 
     def on_test_epoch_end(self) -> None:
-        """Log the test's mean IoU."""
+        """Log the test's mean IoU, every image counted once, although two processes may have judged it."""
         while self.crf_results:
             self._score_crf()
         self.crf_pool.close()
-        miou, iou = self._miou(self.test_confusion)
-        self.class_scores = {"iou": iou.tolist()}
-        self.log("test/miou", miou)
-        if self.hparams.test_crf:
-            miou, iou = self._miou(self.crf_confusion)
-            self.class_scores["iou_crf"] = iou.tolist()
-            self.log("test/miou_crf", miou)
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, self.image_counts)
+            self.image_counts = {name: counts for of_rank in gathered for name, counts in of_rank.items()}
+        self.class_scores = {}
+        for kind in ("", "_crf") if self.hparams.test_crf else ("",):
+            counts = sum(torch.from_numpy(of_image[kind]) for of_image in self.image_counts.values())
+            miou, iou = self._miou(counts)
+            self.class_scores[f"iou{kind}"] = iou.tolist()
+            self.log(f"test/miou{kind}", miou)
 
-    def _miou(self, confusion: MulticlassConfusionMatrix) -> tuple[Tensor, Tensor]:
-        """Mean over the scored classes, and IoU of every class ``(1 + C,)``, nan where there is nothing of it."""
-        counts = confusion.compute().double()
-        confusion.reset()
-        right = counts.diagonal()
-        iou = right / (counts.sum(0) + counts.sum(1) - right)
+    def _miou(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean IoU of the scored classes, and that of each ``(1 + C,)``, nan where there is nothing of it.
+
+        Args:
+            counts: Pixels as of :func:`pixel_counts`.
+        """
+        true, found, right = counts.double()
+        iou = right / (true + found - right)
         return iou[self.scored].nanmean().float(), iou
 
 
@@ -241,10 +244,6 @@ def pixel_counts(segmentation: Tensor, mask: Tensor, num_classes: int) -> np.nda
     found, true = segmentation[mask != VOID], mask[mask != VOID]
     parts = [torch.bincount(classes, minlength=num_classes) for classes in (true, found, true[found == true])]
     return torch.stack(parts).cpu().numpy()
-
-
-def _confusion(num_classes: int) -> MulticlassConfusionMatrix:
-    return MulticlassConfusionMatrix(1 + num_classes, ignore_index=VOID)
 
 
 def _check(hparams: Any) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.image_record import class_table
@@ -46,15 +45,12 @@ class SegmentationRecord(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The scores of every class, and of every image and class the pixels that they are made of."""
         names = ["background", *pl_module.hparams.class_names]
-        counts = pl_module.image_counts
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, counts)
-            counts = {image_id: of_image for of_rank in gathered for image_id, of_image in of_rank.items()}
         if trainer.is_global_zero:
             text = csv_text(*class_table(names, pl_module.class_scores))
             write_atomically(self.run_dir / "per_class.csv", text)
-            write_atomically(self.run_dir / "per_image.csv", csv_text(*image_table(names, counts)))
+            write_atomically(
+                self.run_dir / "per_image.csv", csv_text(*image_table(names, pl_module.image_counts))
+            )
 
 
 def image_table(
