@@ -121,3 +121,27 @@ def test_summary_of_a_soak():
     assert found["memory_mib"] == pytest.approx([902.5, 900 + minutes[-1] / 2])
     assert found["files"] == [40, 40]
     assert found["speed_ratio"] == pytest.approx(0.75, rel=0.03)  # by first and last step alone: 0.83
+
+
+def test_recall_at_a_precision_lies_between_two_scores():
+    cues = load("cues")
+    found = {
+        "0.2": {"precision": 0.5, "recall": 0.6},
+        "0.4": {"precision": 0.7, "recall": 0.4},
+        "0.6": {"precision": 0.9, "recall": 0.1},
+        "0.8": {"precision": None, "recall": 0.0},
+    }
+    assert cues.recall_at(0.8, found) == pytest.approx(0.25)
+    assert cues.recall_at(0.7, found) == pytest.approx(0.4)
+    assert cues.recall_at(0.95, found) is None
+
+
+def test_predicted_classes_are_the_positive_ones_or_the_likeliest():
+    class Model(torch.nn.Module):
+        backbone = argparse.Namespace(normalize=lambda image: image)
+
+        def forward(self, image):
+            return torch.tensor([[1.0, -1.0, 2.0], [-3.0, -1.0, -2.0]])
+
+    found = load("cues").predicted(Model(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 0.5)
+    assert found.tolist() == [[1, 0, 1], [0, 1, 0]]

@@ -1,0 +1,153 @@
+"""What a network of segmentation has to beat: seeds on val, with and without labels; and how far cues can be trusted.
+
+    python benchmarks/cues.py runs/section4_subset/gain_ext_63-0 --masks VOCdevkit/VOC2012/SegmentationClassAug
+
+Of a chain of `gain reproduce section4`: the maps that made its cues, cut at the threshold of the paper and at the best
+one, of val's images, for the classes of their labels and for those that the classifier predicts; and precision and
+recall of the cues by a CRF of every n-th training image, at several scores of the background.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gain_lightning.attention import resize_maps, scale_maps
+from gain_lightning.checkpoints import load_classifier
+from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.sample import collate
+from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.files import read_json
+from gain_lightning.module import GAIN
+from gain_lightning.segmentation.cue_files import file_name, read_maps, write_maps
+from gain_lightning.segmentation.export_seeds import run_images
+from gain_lightning.segmentation.score_seeds import score_seeds
+from gain_lightning.segmentation.seeds import (
+    CUE_SIZE,
+    attention_maps,
+    crf_regions,
+    make_cues,
+    resize_pictures,
+)
+
+SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)  # of the background
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("chain", type=Path, help="folder METHOD-SEED, with classifier/ and seeds/")
+    parser.add_argument("--masks", type=Path, required=True, help="SegmentationClassAug of VOC2012")
+    parser.add_argument("--mean_over", nargs="+", help="classes of the mean (default: all)")
+    parser.add_argument("--precision", type=float, default=0.771, help="recall at it (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=4, help="of the training images (default: %(default)s)")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    result = {"seeds": own_seeds(args), "cues": cues_at(args)}
+    result["recall"] = recall_at(args.precision, result["cues"])
+    for kind, sweep in result["seeds"].items():
+        best = max(sweep, key=lambda threshold: sweep[threshold])
+        print(f"seeds, classes {kind}: mIoU {sweep['0.2']:.1%} at 0.2, {sweep[best]:.1%} at {best}")
+    for score, cue in result["cues"].items():
+        print(f"cues, background {score}: precision {cue['precision']:.1%} at recall {cue['recall']:.1%}")
+    reached = "never reached" if result["recall"] is None else f"recall {result['recall']:.1%}"
+    print(f"at precision {args.precision:.1%}: {reached}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def own_seeds(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Mean IoU at every threshold, for ``known`` and for ``predicted`` classes."""
+    provenance = read_json(args.chain / "seeds" / "provenance.json")
+    model = load_classifier(args.chain / "classifier" / "checkpoints" / "last.ckpt").eval()
+    scales = provenance["scales"]
+    images = run_images(args.chain / "classifier", None, "val", enlarge=max(1.0, *scales))
+    with tempfile.TemporaryDirectory() as folder:
+        row = 0
+        for batch in DataLoader(images, 16, collate_fn=collate):
+            shrink = model.hparams.image_size / batch["image"].shape[2]
+            labels = {"known": batch["label"], "predicted": predicted(model, batch["image"], shrink)}
+            for kind, label in labels.items():
+                maps, pairs = attention_maps(
+                    model,
+                    batch["image"],
+                    label,
+                    scales=[scale * shrink for scale in scales],
+                    flip=provenance["flip"],
+                )
+                for n, image_id in enumerate(batch["id"]):
+                    mine = pairs.image == n
+                    resized = (
+                        scale_maps(resize_maps(maps[mine], tuple(images.sizes[row + n])))[:, 0].half().numpy()
+                    )
+                    content = {
+                        "keys": pairs.label[mine].numpy(),
+                        "cam": resized[:, ::4, ::4],
+                        "high_res": resized,
+                    }
+                    write_maps(Path(folder) / kind / f"{file_name(image_id)}.npy", content)
+            row += len(batch["image"])
+        scores = {
+            kind: score_seeds(Path(folder) / kind, args.masks, list(CLASSES), args.mean_over)
+            for kind in labels
+        }
+    return {
+        kind: {key: at["miou"] for key, at in score["thresholds"].items()} for kind, score in scores.items()
+    }
+
+
+def predicted(model: GAIN, image: Tensor, shrink: float) -> Tensor:
+    """Classes of positive score, or the one of the highest, ``(N, C)``, of pictures at the network's size."""
+    with torch.no_grad():
+        logits = model(model.backbone.normalize(resize_pictures(image, shrink)))
+    return (
+        (logits > 0) | (logits == logits.amax(1, keepdim=True)) & (logits <= 0).all(1, keepdim=True)
+    ).float()
+
+
+def cues_at(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Mean precision and recall of the classes' cues, by the background's score."""
+    cues: dict[float, dict[str, np.ndarray]] = {score: {} for score in SCORES}
+    pictures = args.masks.parent / "JPEGImages"
+    for path in sorted((args.chain / "seeds" / "maps").glob("*.npy"))[:: args.every]:
+        keys, maps = read_maps(path)
+        small = scale_maps(resize_maps(torch.from_numpy(maps)[:, None].float(), (CUE_SIZE, CUE_SIZE)))[:, 0]
+        picture = torch.from_numpy(read_image(pictures / f"{path.stem}.jpg")).permute(2, 0, 1)[None].float()
+        picture = torch.nn.functional.interpolate(picture, (CUE_SIZE, CUE_SIZE), mode="area")[0]
+        picture = picture.round().byte().permute(1, 2, 0).numpy()
+        nowhere = np.zeros((CUE_SIZE, CUE_SIZE), bool)
+        for score, regions in zip(SCORES, crf_regions(small.numpy(), picture, SCORES), strict=True):
+            cues[score][path.stem] = make_cues(
+                regions.astype(np.float32), keys.tolist(), nowhere, threshold=0.5
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for score, by_name in cues.items():
+            np.savez(Path(folder) / "cues.npz", **by_name)
+            mean = score_seeds(Path(folder) / "cues.npz", args.masks, list(CLASSES), args.mean_over)["mean"]
+            found[str(score)] = {key: mean[key] for key in ("precision", "recall")}
+    return found
+
+
+def recall_at(precision: float, cues: dict[str, dict[str, Any]]) -> float | None:
+    """The highest recall at a precision, between two scores of the background by a straight line; None if never."""
+    points = [(cue["precision"], cue["recall"]) for cue in cues.values() if cue["precision"] is not None]
+    found = []
+    for (p, r), (q, s) in itertools.pairwise(points):
+        if min(p, q) <= precision <= max(p, q):
+            found.append(max(r, s) if p == q else r + (precision - p) / (q - p) * (s - r))
+    return max(found, default=None)
+
+
+if __name__ == "__main__":
+    main()
