@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from gain_lightning import VOID
+from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
@@ -39,11 +40,13 @@ class SEC(pl.LightningModule):
         test_crf: Score the test with a dense CRF too, at the images' own size.
         crf_workers: Processes that share these CRFs out; 0 stays in this one. See
             :class:`gain_lightning.segmentation.crf_pool.CrfPool`.
+        freeze_batch_norm: Keep all BatchNorm statistics as they were loaded.
         score_classes: Names of the classes that mean IoU runs over, beside the background; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
         lr_interval: Step the scheduler every ``epoch`` or ``step``.
-        new_layer_lr_scale: Learning rate of the last layer, relative to the others'.
+        new_layer_lr_scale: Learning rate of the new layers, relative to the others': of ``vgg16``, whose head is
+            pretrained, the last layer as in SEC; of other backbones the whole head.
 
     Raises:
         ValueError: If an argument is out of range or names what does not exist.
@@ -63,6 +66,7 @@ class SEC(pl.LightningModule):
         crf_classes: str = "all",
         test_crf: bool = True,
         crf_workers: int = 0,
+        freeze_batch_norm: bool = False,
         score_classes: list[str] | None = None,
         optimizer: Callable[[Iterable], Optimizer] = torch.optim.SGD,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -87,6 +91,14 @@ class SEC(pl.LightningModule):
     def method(self) -> str:
         """``sec_``, and the method of the run that the cues come from where that is known."""
         return f"sec_{self.trainer.datamodule.cue_method}"
+
+    def train(self, mode: bool = True) -> "SEC":
+        """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
+        super().train(mode)
+        if self.hparams.freeze_batch_norm:
+            for layer in batch_norm_layers(self.backbone):
+                layer.eval()
+        return self
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores ``(N, 1 + C, h, w)`` of normalised images ``(N, 3, H, W)``, the background first."""
@@ -133,8 +145,9 @@ class SEC(pl.LightningModule):
         return {"loss": loss, **terms}
 
     def configure_optimizers(self) -> Any:
-        """The optimizer with two parameter groups: the network and its last layer."""
-        new = list(self.backbone.classifier.parameters())
+        """The optimizer with two parameter groups: the pretrained layers and the new ones."""
+        head_is_pretrained = self.hparams.backbone == "vgg16"
+        new = list((self.backbone.classifier if head_is_pretrained else self.backbone.head).parameters())
         known = {id(parameter) for parameter in new}
         old = [parameter for parameter in self.parameters() if id(parameter) not in known]
         optimizer = self.optimizer([{"params": old}, {"params": new}])

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -74,6 +75,32 @@ def test_without_the_constraint_there_is_no_crf(module, batch, monkeypatch):
         "loss_expand",
         "loss_seed",
     ]
+
+
+def test_freeze_batch_norm_keeps_the_statistics_through_training_mode(batch):
+    module = SEC(["a", "b"], 32, backbone="tiny_cnn", freeze_batch_norm=True)
+    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert layers
+    assert module.eval().train() is module
+    assert [layer for layer in module.modules() if not layer.training] == layers
+    before = [buffer.clone() for buffer in module.backbone.buffers()]
+    module.losses(module.on_after_batch_transfer(batch, 0))["loss"].backward()
+    assert all(torch.equal(*pair) for pair in zip(before, module.backbone.buffers(), strict=True))
+    module.hparams.freeze_batch_norm = False
+    assert all(layer.training for layer in module.train().modules())
+
+
+@pytest.mark.parametrize(("backbone", "num_new"), [("vgg16", 2), ("tiny_cnn", 6)])
+def test_new_layers_learn_faster(backbone, num_new):
+    """Of VGG16, whose head is pretrained, the last one alone, as in SEC; else the head's three."""
+    module = SEC(
+        ["a", "b"], 64, backbone=backbone, new_layer_lr_scale=10, optimizer=partial(torch.optim.SGD, lr=0.1)
+    )
+    old, new = module.configure_optimizers().param_groups
+    assert (old["lr"], new["lr"]) == (0.1, 1.0)
+    head = list(module.backbone.head.parameters())
+    assert {id(parameter) for parameter in new["params"]} == {id(parameter) for parameter in head[-num_new:]}
+    assert len(old["params"]) + num_new == len(list(module.parameters()))
 
 
 def test_miou_by_hand(module):
