@@ -12,6 +12,7 @@ from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.segmentation.cue_data import CueDataModule
 from gain_lightning.yaml_files import read_config, refuse_key_twice
 
 
@@ -41,6 +42,7 @@ _UNKNOWN = re.compile(
     r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
     r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>[A-Z]\w+)"
 )
+_INSIDE = re.compile(r"Problem with given class_path '(?:\w+\.)*(\w+)'")
 
 
 def _load_yaml(text: str) -> Any:
@@ -66,7 +68,12 @@ class ConfigParser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         unknown = _UNKNOWN.search(message)
         name = next((group for group in unknown.groups() if group), "") if unknown else ""
-        if name in _known_names(self):
+        if _INSIDE.findall(message)[-1:] == [CueDataModule.__name__]:
+            near = _of_cues(name)
+            message = (
+                f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"
+            )
+        elif name in _known_names(self):
             modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
             message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
         elif unknown:
@@ -83,11 +90,26 @@ class ConfigParser(LightningArgumentParser):
         return next(iter(action._name_parser_map.values())) if action else self
 
 
+def _of_cues(name: str) -> str | None:
+    """The nearest key of data with cues, whose images are those of another data module."""
+    arguments = _arguments(TwoStreamDataModule.__subclasses__())
+    if name in arguments:
+        return f"data.images.{name}"
+    known = _arguments([CueDataModule]) | {f"images.{argument}" for argument in arguments}
+    return next(
+        (f"data.{near}" for near in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), None
+    )
+
+
+def _arguments(modules: list[type]) -> set[str]:
+    return {name for module in modules for name in inspect.signature(module).parameters}
+
+
 def _known_names(parser: LightningArgumentParser) -> set[str]:
     """Keys of the config, arguments of the data modules, and the data modules' names."""
     names = {action.dest for action in parser._actions}
     modules = TwoStreamDataModule.__subclasses__()
-    arguments = {name for module in modules for name in inspect.signature(module).parameters}
+    arguments = _arguments(modules)
     return (
         names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
     )

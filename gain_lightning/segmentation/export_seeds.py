@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
 
 from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
@@ -128,11 +129,15 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is {getattr(args, name)}, expected a share between 0 and 1")
     if not all(0 < scale < float("inf") for scale in args.scales):
         raise ValueError(f"--scales are {args.scales}, expected positive factors")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch_size is {args.batch_size}, expected at least 1")
 
 
 def export_seeds(args: argparse.Namespace) -> None:
     """Map the images and write the seeds; see :data:`DESCRIPTION`."""
     checkpoint = args.run / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{args.run}: has no checkpoints/last.ckpt, expected the folder of a run")
     model = load_classifier(checkpoint).eval().to(args.device)
     images = run_images(args.run, args.data, args.split, enlarge=max(1.0, *args.scales))
     if images.class_names != tuple(model.hparams.class_names):
@@ -143,13 +148,13 @@ def export_seeds(args: argparse.Namespace) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"two images are called {twice}: their seeds would have the same files")
-    provenance = _begin(args, checkpoint, list(images.class_names), names)
+    provenance = _begin(args, checkpoint, images, names)
     rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
     if len(rows) < len(names):
         print(f"{len(names) - len(rows)} of {len(names)} images are done already")
     loader = DataLoader(Subset(images, rows), args.batch_size, collate_fn=collate)
     done = 0
-    for batch in loader:
+    for batch in tqdm(loader, "seeds", leave=False, disable=None):
         image, label = batch["image"].to(args.device), batch["label"].to(args.device)
         shrink = model.hparams.image_size / image.shape[2]
         scales = [scale * shrink for scale in args.scales]
@@ -221,10 +226,11 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
     return data.image_set(split)
 
 
-def _begin(
-    args: argparse.Namespace, checkpoint: Path, class_names: list[str], names: list[str]
-) -> dict[str, Any]:
-    """What the seeds come from; refuses a folder whose seeds come from elsewhere."""
+def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: list[str]) -> dict[str, Any]:
+    """What the seeds come from; refuses a folder of other things, or whose seeds come from elsewhere."""
+    path = args.out / "provenance.json"
+    if not path.is_file() and args.out.is_dir() and any(args.out.iterdir()):
+        raise ValueError(f"--out {args.out}: holds other things than seeds, expected a new or empty folder")
     options = {
         key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
     }
@@ -239,11 +245,11 @@ def _begin(
         **options,
         "cue_size": CUE_SIZE,
         "num_images": len(names),
-        "class_names": class_names,
+        "class_names": list(images.class_names),
+        "labels_sha256": hashlib.sha256("\n".join(names).encode() + np.asarray(images.labels).tobytes()).hexdigest(),
         "git_commit": git_commit(),
     }
-    path = args.out / "provenance.json"
-    if path.is_file():
+    if any((args.out / "cues").glob("*.png")):
         earlier = read_json(path)
         fixed = [key for key in provenance if key not in ("state", "git_commit", "run", "method")]
         for key in fixed:

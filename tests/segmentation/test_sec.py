@@ -243,6 +243,20 @@ def test_what_is_trained_follows_from_the_data(tmp_path):
     assert not trains_on_cues(["fit", "--config", str(tmp_path / "none.yaml")])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("root", "images.root"), ("cue", "cues"), ("image.root", "images.root"), ("btch_size", "batch_size")],
+)
+def test_unknown_key_of_data_with_cues_names_the_nearest(tmp_path, capsys, given, meant):
+    path = tmp_path / "c.yaml"
+    images = {"class_path": "ShapesDataModule"}
+    data = {"class_path": "CueDataModule", "init_args": {"cues": "c.npz", "images": images}}
+    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(path), f"--data.{given}=x"])
+    assert f"unknown key 'data.{given}'; did you mean 'data.{meant}'?" in capsys.readouterr().err
+
+
 def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     """Train, make seeds, train SEC on them, score it again, resume it."""
     root, run, seeds, sec = (tmp_path / name for name in ("", "run", "seeds", "sec"))

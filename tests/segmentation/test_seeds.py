@@ -354,9 +354,40 @@ def test_seeds_of_other_options_are_not_mixed(run, made, capsys):
     assert "holds seeds of threshold 0.2, expected 0.3" in capsys.readouterr().err
 
 
+def test_seeds_of_other_labels_are_not_mixed(run, made, tmp_path, capsys):
+    """A label that was put right after the seeds were made."""
+    voc = tmp_path / "VOCdevkit"
+    shutil.copytree(run.parent / "VOCdevkit", voc)
+    path = voc / "VOC2012" / "Annotations" / "2012_000000.xml"
+    path.write_text("<annotation><object><name>sheep</name><difficult>0</difficult></object></annotation>")
+    assert seeds(run, made, "--data", str(voc)) == 1
+    assert "holds seeds of labels_sha256" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_things_is_refused(run, tmp_path, capsys):
+    """The masks of a data set have the names that pseudo-masks would have."""
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    mask = tmp_path / "data" / "masks" / "2012_000000.png"
+    mask.write_bytes(b"by hand")
+    for out in (tmp_path / "data", run):
+        assert seeds(run, out) == 1
+        assert f"--out {out}: holds other things than seeds, expected a new or" in capsys.readouterr().err
+    assert mask.read_bytes() == b"by hand"
+
+
+def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monkeypatch):
+    out = tmp_path / "o"
+    with monkeypatch.context() as patch:
+        patch.setattr("gain_lightning.segmentation.export_seeds.attention_maps", lambda *_, **__: 1 / 0)
+        assert seeds(run, out, "--threshold", "0.4") == 1
+    assert seeds(run, out, "--threshold", "0.3") == 0
+    assert json.loads((out / "provenance.json").read_text())["threshold"] == 0.3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--batch_size", "0"], "--batch_size is 0, expected at least 1"),
         (["--background", "saliency"], "belong together"),
         (["--threshold", "1.5"], "--threshold is 1.5, expected a share"),
         (["--scales", "0"], r"--scales are \[0.0\]"),
