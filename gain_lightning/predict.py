@@ -95,6 +95,8 @@ def predict_main(argv: list[str]) -> int:
         _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
         if args.voc_submission and tuple(names) != CLASSES:
             raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
+        if args.crf_workers is not None and args.crf_workers < 0:
+            raise ValueError(f"--crf_workers is {args.crf_workers}, expected at least 0")
         num_workers = (os.cpu_count() or 1) if args.crf_workers is None else args.crf_workers
         writer = SegmentationWriter(
             args.images,
@@ -147,12 +149,16 @@ class Pictures(Dataset):
     ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--images {folder}: no such folder")
-        found = (path for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES)
+        found = [path for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
         self.paths = sorted(
             path
             for path in found
             if out is None or not Path(os.path.realpath(path)).is_relative_to(out.resolve())
         )
+        if found and not self.paths:
+            raise ValueError(
+                f"--out {out}: all {len(found)} pictures of --images {folder} lie below, expected it elsewhere"
+            )
         if not self.paths:
             raise FileNotFoundError(
                 f"--images {folder}: no picture here, expected {' '.join(PICTURE_SUFFIXES)}"

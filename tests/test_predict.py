@@ -135,6 +135,8 @@ def test_unfit_arguments_are_named(pictures, checkpoint, tmp_path, capsys):
     assert "no such folder" in error(tmp_path / "nowhere", checkpoint)
     (tmp_path / "empty").mkdir()
     assert "no picture here" in error(tmp_path / "empty", checkpoint)
+    assert predict(pictures, checkpoint, pictures.parent) == 1
+    assert f"--out {pictures.parent}: all " in capsys.readouterr().err
     assert "--classes yellow: expected names among red thing" in error(
         pictures, checkpoint, "--classes", "yellow"
     )

@@ -122,7 +122,8 @@ def resolve_backend(backend: str) -> str:
         _told.add(backend)
         warnings.warn(
             "the dense CRF runs in torch, which on a CPU takes an hour for one picture of 500 x 375: pip install "
-            "'gain_lightning[crf]', or leave it out by --model.test_crf false or --no_crf",
+            "'gain_lightning[crf]' (uv pip install, where uv made the environment), or leave it out by "
+            "--model.test_crf false or --no_crf",
             stacklevel=3,
         )
     return "torch"

@@ -95,6 +95,10 @@ class CueDataModule(pl.LightningDataModule):
         return WithCues(self.images.image_set(self.split), read_cues(self.cues, len(ours)))
 
     def _hash(self) -> str:
+        if not self.cues.is_file() and self.provenance.get("state") == "running":
+            raise ValueError(
+                f"data.cues {self.cues.parent}: its seeds are not finished: the same gain seeds goes on"
+            )
         if not self.cues.is_file():
             raise FileNotFoundError(f"data.cues {self.cues}: no such file, expected cues.npz of gain seeds")
         return hashlib.sha256(self.cues.read_bytes()).hexdigest()

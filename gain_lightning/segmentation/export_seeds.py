@@ -246,7 +246,9 @@ def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: l
         "cue_size": CUE_SIZE,
         "num_images": len(names),
         "class_names": list(images.class_names),
-        "labels_sha256": hashlib.sha256("\n".join(names).encode() + np.asarray(images.labels).tobytes()).hexdigest(),
+        "labels_sha256": hashlib.sha256(
+            "\n".join(names).encode() + np.asarray(images.labels).tobytes()
+        ).hexdigest(),
         "git_commit": git_commit(),
     }
     if any((args.out / "cues").glob("*.png")):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
@@ -41,7 +42,8 @@ class SEC(pl.LightningModule):
         crf_workers: Processes that share these CRFs out; 0 stays in this one. See
             :class:`gain_lightning.segmentation.crf_pool.CrfPool`.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded.
-        score_classes: Names of the classes that mean IoU runs over, beside the background; null takes all.
+        score_classes: Names of the classes that mean IoU runs over, beside the background, as far as a mask shows
+            them; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
         lr_interval: Step the scheduler every ``epoch`` or ``step``.
@@ -227,16 +229,19 @@ class SEC(pl.LightningModule):
             miou, iou = self._miou(counts)
             self.class_scores[f"iou{kind}"] = iou.tolist()
             self.log(f"test/miou{kind}", miou)
+        names = ["background", *self.hparams.class_names]
+        if not_shown := [names[index] for index in self.scored if not counts[0, index]]:
+            rank_zero_warn(f"the mean IoU is without {', '.join(not_shown)}, which no mask of the test shows")
 
     def _miou(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean IoU of the scored classes, and that of each ``(1 + C,)``, nan where there is nothing of it.
+        """Mean IoU of the scored classes that masks show, and every class's ``(1 + C,)``, nan where nothing is of it.
 
         Args:
             counts: Pixels as of :func:`pixel_counts`.
         """
         true, found, right = counts.double()
         iou = right / (true + found - right)
-        return iou[self.scored].nanmean().float(), iou
+        return iou[self.scored][true[self.scored] > 0].mean().float(), iou
 
 
 def pixel_counts(segmentation: Tensor, mask: Tensor, num_classes: int) -> np.ndarray:

@@ -96,6 +96,8 @@ def reproduce_main(argv: list[str]) -> int:
     for name in methods:
         if not re.fullmatch(_METHOD, name):
             raise ValueError(f"--methods {name}: expected gradcam, gain or gain_ext_N with N masks")
+    if min(args.seeds) < 0:
+        raise ValueError(f"--seeds {min(args.seeds)}: expected numbers from 0 on")
     chains = [
         Chain(method, seed, out / f"{method}-{seed}", root, folder, args.subset, cues)
         for seed in dict.fromkeys(args.seeds)

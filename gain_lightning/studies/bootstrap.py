@@ -148,7 +148,8 @@ def resampled_miou(
 
     Args:
         tables: Of the runs, with equal ids and classes.
-        scored: Names of the classes that the mean runs over beside the background; None takes all.
+        scored: Names of the classes that the mean runs over beside the background, as far as the masks of the images
+            drawn show them; None takes all.
         resamples: R, how many times the images are drawn.
 
     Returns:
@@ -172,7 +173,8 @@ def resampled_miou(
             for key, pixels in table.pixels.items():
                 true, found, right = weight @ pixels[:, :, columns]
                 with np.errstate(invalid="ignore"):
-                    score.setdefault(f"test/{key}", []).append(_nanmean(right / (true + found - right)))
+                    iou = np.where(true > 0, right / (true + found - right), np.nan)
+                    score.setdefault(f"test/{key}", []).append(_nanmean(iou))
     return [{key: np.concatenate(chunks) for key, chunks in score.items()} for score in scores]
 
 

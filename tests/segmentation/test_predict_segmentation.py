@@ -122,6 +122,7 @@ def test_a_submission_is_not_packed_with_a_picture_missing(tmp_path, pictures, c
     ("options", "message"),
     [
         (["--voc_submission"], "the checkpoint's classes are ['a', 'b'], expected VOC's 20"),
+        (["--crf_workers=-1"], "--crf_workers is -1, expected at least 0"),
         (["--classes", "a"], "is of a segmentation network, which does not take it"),
         (["--threshold", "0.5"], "--threshold: --ckpt_path"),
         (["--list=none.txt"], "--list none.txt: no such file"),

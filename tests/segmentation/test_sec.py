@@ -104,9 +104,13 @@ def test_new_layers_learn_faster(backbone, num_new):
 
 
 def test_miou_by_hand(module):
-    """A class that is neither there nor found is left out of the mean; void never counts."""
-    truth = torch.tensor([[0, 0, 1, VOID]])
-    miou, iou = module._miou(torch.from_numpy(pixel_counts(torch.tensor([[0, 1, 1, 2]]), truth, 3)))
+    """A class that no mask shows is left out of the mean, found or not; void never counts."""
+    truth = torch.tensor([[0, 0, 1, VOID, 0, 0]])
+    segmentation = torch.tensor([[0, 1, 1, 2, 0, 2]])
+    miou, iou = module._miou(torch.from_numpy(pixel_counts(segmentation, truth, 3)))
+    assert iou.tolist() == [0.5, 0.5, 0.0]
+    assert miou.item() == 0.5
+    miou, iou = module._miou(torch.from_numpy(pixel_counts(segmentation[:, :4], truth[:, :4], 3)))
     assert iou.tolist()[:2] == [0.5, 0.5]
     assert iou[2].isnan()
     assert miou.item() == 0.5
@@ -342,5 +346,9 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     assert (summary["method"], summary["metrics"]["test/miou"]) == ("sec_gradcam", again["test/miou"])
     assert main([*go_on]) == 1
     assert "no such file, expected cues.npz of gain seeds" in capsys.readouterr().err
+    seeds.mkdir()
+    (seeds / "provenance.json").write_text('{"state": "running"}')
+    assert main([*go_on]) == 1
+    assert f"data.cues {seeds}: its seeds are not finished" in capsys.readouterr().err
     assert main([*go_on, f"--data.cues={tmp_path / 'away'}"]) == 0
     assert json.loads((sec / "summary.json").read_text())["state"] == "finished"
