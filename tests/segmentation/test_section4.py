@@ -326,6 +326,7 @@ def test_a_stage_that_fails_is_named(tmp_path, configs, capfd):
     ("options", "message"),
     [
         (["--methods", "gain_ext"], "--methods gain_ext: expected gradcam, gain or gain_ext_N"),
+        (["--seeds", "0", "-1"], "--seeds -1: expected numbers from 0 on"),
         (["--cues", "none.npz"], "--cues none.npz: no such file"),
         (["--experiments", "nowhere"], "nowhere/voc12/lite0_subset: no such folder"),
         (["--root", "nowhere"], "no VOC 2012 here"),
