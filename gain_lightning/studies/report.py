@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from gain_lightning import plotting
 from gain_lightning.studies.bootstrap import main_set_first
+from gain_lightning.studies.class_scores import class_scores
 from gain_lightning.studies.comparison import Comparison, Difference, Group, is_error, is_score
 from gain_lightning.studies.examples import example_rows, first_runs
 from gain_lightning.studies.figures import Drawing, curve_figures, study_figures
@@ -28,7 +29,7 @@ _MEANINGS = {  # of the columns
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
     "test/zero_maps": "Percent of maps that are zero everywhere; of them seed mIoU has the background alone.",
-    "test/miou": "Segmentations: mean IoU over background and classes.",
+    "test/miou": "Segmentations: mean IoU over background and the classes that masks show.",
     "test/miou_crf": "The same after a dense CRF at the images' own size.",
     "test/accuracy": "How often an image's decision is right on the test set.",
     "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
@@ -85,6 +86,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         is_error=is_error,
         results=_results(comparison),
         center=_center(comparison),
+        classes=class_scores(comparison.groups),
         differences=_differences(comparison),
         planes=_both_themes(study_figures(comparison)),
         curves=_both_themes(curve_figures(comparison.groups)),

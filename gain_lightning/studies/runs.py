@@ -277,6 +277,25 @@ def read_pixels(path: str) -> PixelTable | None:
     return PixelTable(ids, class_names, pixels)
 
 
+def read_classes(path: str) -> dict[str, dict[str, float]]:
+    """Read ``per_class.csv``: scores by class, those that there are, and by their name.
+
+    Args:
+        path: Folder of the run.
+
+    Raises:
+        RunError: If a cell is no number.
+    """
+    name = os.path.join(path, "per_class.csv")
+    header, rows = _read_csv(name)
+    scores: dict[str, dict[str, float]] = {}
+    for number, cells in rows:
+        for column, cell in zip(header[1:], cells[1:], strict=True):
+            if cell:
+                scores.setdefault(column, {})[printable(cells[0])] = _number(cell, name, number)
+    return scores
+
+
 def read_curves(path: str) -> dict[str, np.ndarray]:
     """Read ``metrics.csv``.
 

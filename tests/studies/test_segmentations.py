@@ -11,6 +11,9 @@ from PIL import Image
 from gain_lightning.cli import main
 from gain_lightning.plotting import colour_mask
 from gain_lightning.segmentation.strips import read_strip, save_strip
+from gain_lightning.studies.class_scores import class_scores
+from gain_lightning.studies.comparison import Group
+from gain_lightning.studies.runs import read_run
 
 
 @pytest.fixture
@@ -57,6 +60,9 @@ def sec_run(folder, method, seed, picture, *, miou, cues):
         right, more = round(1000 * miou), round(1000 * (miou + 0.05))
         rows += [f"{number},{name},1000,{right},{right},{more},{more}" for name in ("background", "cat")]
     (folder / "per_image.csv").write_text("\n".join(rows))
+    of_cow = miou if method == "sec_gradcam" else ""
+    classes = f"class,iou,iou_crf\nbackground,{miou},{miou}\ncat,{miou},{1 - miou}\ncow,,{of_cow}\ndog,,\n"
+    (folder / "per_class.csv").write_text(classes)
     empty = np.zeros((6, 8), np.uint8)
     for name in ("a", "b", method):
         masks = dict.fromkeys(("ground truth", "segmentation", "with CRF"), empty)
@@ -64,6 +70,29 @@ def sec_run(folder, method, seed, picture, *, miou, cues):
     masks = dict.fromkeys(("ground truth", "cues", "pseudo-mask"), empty)
     save_strip(cues / "pictures" / "c.png", picture, masks)
     return str(folder)
+
+
+def test_scores_of_classes_are_means_over_the_runs_of_a_method(tmp_path, picture):
+    """By hand: of the CRF, as all have it; a class that no run scored has no row."""
+    scored = [("sec_gradcam", 0, 0.4), ("sec_gradcam", 1, 0.2), ("sec_gain", 0, 0.6)]
+    runs = [
+        sec_run(tmp_path / f"{name}{seed}", name, seed, picture, miou=miou, cues=tmp_path / "cues")
+        for name, seed, miou in scored
+    ]
+    gradcam, gain = [read_run(run) for run in runs[:2]], [read_run(runs[2])]
+    found = class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})])
+    assert found.what == "IoU of the segmentation with CRF"
+    assert found.rows == [
+        ("background", [("30.0", False), ("60.0", True)]),
+        ("cat", [("70.0", True), ("40.0", False)]),
+        ("cow", [("30.0", True), ("–", False)]),
+    ]
+    Path(runs[2], "per_class.csv").write_text("class,iou\ncat,0.5\n")
+    assert class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})]).what == (
+        "IoU of the segmentation"
+    )
+    Path(runs[2], "per_class.csv").unlink()
+    assert class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})]) is None
 
 
 def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
@@ -90,6 +119,7 @@ def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
     assert page.count("SEC: Grad-CAM, pseudo-mask") == 2
     assert "<code>sec_gradcam</code></figcaption>" not in page
     assert "No maps.npz" not in page
+    assert "<summary>By class: IoU of the segmentation with CRF</summary>" in page
     assert "segments better with the CRF (mIoU CRF +5.0 points)" in page
 
 
