@@ -4,7 +4,9 @@
 
 Of a chain of `gain reproduce section4`: the maps that made its cues, cut at the threshold of the paper and at the best
 one, of val's images, for the classes of their labels and for those that the classifier predicts; and precision and
-recall of the cues by a CRF of every n-th training image, at several scores of the background.
+recall of the cues by a CRF of every n-th training image, at several scores of the background; and those of the cues
+that SEC itself makes of these images, a second round: its probabilities of the labelled classes and the background,
+which several factors make likelier, by the same CRF.
 """
 
 import argparse
@@ -19,15 +21,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
-from gain_lightning.checkpoints import load_classifier
+from gain_lightning.checkpoints import load_classifier, load_model
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import read_json
 from gain_lightning.module import GAIN
+from gain_lightning.segmentation.crf import dense_crf
+from gain_lightning.segmentation.crf_kernels import Kernels
 from gain_lightning.segmentation.cue_files import file_name, read_maps, write_maps
 from gain_lightning.segmentation.export_seeds import run_images
+from gain_lightning.segmentation.losses import log_probabilities
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
@@ -38,6 +44,7 @@ from gain_lightning.segmentation.seeds import (
 )
 
 SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)  # of the background
+FACTORS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)  # of its probability in a second round
 
 
 def main() -> None:
@@ -53,15 +60,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    result = {"seeds": own_seeds(args), "cues": cues_at(args)}
-    result["recall"] = recall_at(args.precision, result["cues"])
+    result: dict[str, Any] = {"seeds": own_seeds(args), "cues": scored(cues_of_maps(args), args)}
+    if (args.chain / "sec" / "checkpoints" / "last.ckpt").is_file():
+        result["second_round"] = scored(cues_of_sec(args), args)
     for kind, sweep in result["seeds"].items():
         best = max(sweep, key=lambda threshold: sweep[threshold])
         print(f"seeds, classes {kind}: mIoU {sweep['0.2']:.1%} at 0.2, {sweep[best]:.1%} at {best}")
-    for score, cue in result["cues"].items():
-        print(f"cues, background {score}: precision {cue['precision']:.1%} at recall {cue['recall']:.1%}")
-    reached = "never reached" if result["recall"] is None else f"recall {result['recall']:.1%}"
-    print(f"at precision {args.precision:.1%}: {reached}")
+    for kind, what in (("cues", "cues, background"), ("second_round", "cues of SEC, background times")):
+        for value, cue in result.get(kind, {}).items():
+            precision = "none" if cue["precision"] is None else f"{cue['precision']:.1%}"
+            print(f"{what} {value}: precision {precision} at recall {cue['recall']:.1%}")
+        if kind in result:
+            recall = result[f"recall_{kind}"] = recall_at(args.precision, result[kind])
+            print(
+                f"at precision {args.precision:.1%}: {'never' if recall is None else f'recall {recall:.1%}'}"
+            )
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -115,27 +128,60 @@ def predicted(model: GAIN, image: Tensor, shrink: float) -> Tensor:
     ).float()
 
 
-def cues_at(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Mean precision and recall of the classes' cues, by the background's score."""
+def cues_of_maps(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
+    """Cues of every n-th training image by a CRF of its maps, by the background's score."""
     cues: dict[float, dict[str, np.ndarray]] = {score: {} for score in SCORES}
-    pictures = args.masks.parent / "JPEGImages"
     for path in sorted((args.chain / "seeds" / "maps").glob("*.npy"))[:: args.every]:
         keys, maps = read_maps(path)
         small = scale_maps(resize_maps(torch.from_numpy(maps)[:, None].float(), (CUE_SIZE, CUE_SIZE)))[:, 0]
-        picture = torch.from_numpy(read_image(pictures / f"{path.stem}.jpg")).permute(2, 0, 1)[None].float()
-        picture = torch.nn.functional.interpolate(picture, (CUE_SIZE, CUE_SIZE), mode="area")[0]
-        picture = picture.round().byte().permute(1, 2, 0).numpy()
+        picture = read_image(args.masks.parent / "JPEGImages" / f"{path.stem}.jpg")
+        picture = shrunk(torch.from_numpy(picture).permute(2, 0, 1)[None]).numpy()
         nowhere = np.zeros((CUE_SIZE, CUE_SIZE), bool)
         for score, regions in zip(SCORES, crf_regions(small.numpy(), picture, SCORES), strict=True):
             cues[score][path.stem] = make_cues(
                 regions.astype(np.float32), keys.tolist(), nowhere, threshold=0.5
             )
+    return cues
+
+
+def cues_of_sec(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
+    """Cues of every n-th training image by a CRF of SEC's probabilities, by the factor of the background's."""
+    model = load_model(args.chain / "sec" / "checkpoints" / "last.ckpt").eval()
+    classifier = load_classifier(args.chain / "classifier" / "checkpoints" / "last.ckpt")
+    enlarge = model.hparams.image_size / classifier.hparams.image_size
+    images = run_images(args.chain / "classifier", None, None, enlarge=enlarge)
+    cues: dict[float, dict[str, np.ndarray]] = {factor: {} for factor in FACTORS}
+    for row in np.argsort(images.ids)[:: args.every]:
+        sample = images[int(row)]
+        normalised = model.backbone.normalize(sample["image"][None])
+        with torch.no_grad():
+            scores = (model(normalised) + model(normalised.flip(3)).flip(3)) / 2
+        classes = torch.cat([torch.tensor([0]), 1 + torch.nonzero(torch.as_tensor(sample["label"]))[:, 0]])
+        scores = torch.nn.functional.interpolate(scores[:, classes], (CUE_SIZE, CUE_SIZE), mode="bilinear")
+        scores = scores.repeat(len(FACTORS), 1, 1, 1)
+        scores[:, 0] += torch.tensor(FACTORS).log().view(-1, 1, 1)
+        pictures = shrunk(sample["image"][None]).repeat(len(FACTORS), 1, 1, 1)
+        winner = classes[dense_crf(log_probabilities(scores), pictures, Kernels(shrink=12)).argmax(1)]
+        for factor, cue in zip(FACTORS, winner.numpy().astype(np.uint8), strict=True):
+            cues[factor][file_name(str(sample["id"]))] = np.where(cue == 0, VOID, cue).astype(np.uint8)
+    return cues
+
+
+def shrunk(picture: Tensor) -> Tensor:
+    """A picture ``(1, 3, H, W)`` uint8 at the cues' size, ``(h, w, 3)``."""
+    size = (CUE_SIZE, CUE_SIZE)
+    small = torch.nn.functional.interpolate(picture.float(), size, mode="bilinear", antialias=True)
+    return small[0].round().clamp(0, 255).byte().permute(1, 2, 0)
+
+
+def scored(cues: dict[float, dict[str, np.ndarray]], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Mean precision and recall of the classes' cues."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
-        for score, by_name in cues.items():
+        for value, by_name in cues.items():
             np.savez(Path(folder) / "cues.npz", **by_name)
             mean = score_seeds(Path(folder) / "cues.npz", args.masks, list(CLASSES), args.mean_over)["mean"]
-            found[str(score)] = {key: mean[key] for key in ("precision", "recall")}
+            found[str(value)] = {key: mean[key] for key in ("precision", "recall")}
     return found
 
 
