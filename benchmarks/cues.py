@@ -54,11 +54,12 @@ def main() -> None:
     )
     parser.add_argument("chain", type=Path, help="folder METHOD-SEED, with classifier/ and seeds/")
     parser.add_argument("--masks", type=Path, required=True, help="SegmentationClassAug of VOC2012")
-    parser.add_argument("--mean_over", nargs="+", help="classes of the mean (default: all)")
+    parser.add_argument("--mean_over", nargs="+", help="classes of the mean (default: of seeds.json)")
     parser.add_argument("--precision", type=float, default=0.771, help="recall at it (default: %(default)s)")
     parser.add_argument("--every", type=int, default=4, help="of the training images (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    args.mean_over = args.mean_over or read_json(args.chain / "seeds.json").get("mean_over")
     torch.set_num_threads(1)
     result: dict[str, Any] = {"seeds": own_seeds(args), "cues": scored(cues_of_maps(args), args)}
     if (args.chain / "sec" / "checkpoints" / "last.ckpt").is_file():
@@ -186,12 +187,12 @@ def scored(cues: dict[float, dict[str, np.ndarray]], args: argparse.Namespace) -
 
 
 def recall_at(precision: float, cues: dict[str, dict[str, Any]]) -> float | None:
-    """The highest recall at a precision, between two scores of the background by a straight line; None if never."""
+    """The highest recall at a precision or above it, between two values by a straight line; None if never."""
     points = [(cue["precision"], cue["recall"]) for cue in cues.values() if cue["precision"] is not None]
-    found = []
+    found = [r for p, r in points if p >= precision]
     for (p, r), (q, s) in itertools.pairwise(points):
-        if min(p, q) <= precision <= max(p, q):
-            found.append(max(r, s) if p == q else r + (precision - p) / (q - p) * (s - r))
+        if min(p, q) < precision < max(p, q):
+            found.append(r + (precision - p) / (q - p) * (s - r))
     return max(found, default=None)
 
 

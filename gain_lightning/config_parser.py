@@ -68,7 +68,7 @@ class ConfigParser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         unknown = _UNKNOWN.search(message)
         name = next((group for group in unknown.groups() if group), "") if unknown else ""
-        if _INSIDE.findall(message)[-1:] == [CueDataModule.__name__]:
+        if name and not unknown["name"] and _INSIDE.findall(message)[-1:] == [CueDataModule.__name__]:
             near = _of_cues(name)
             message = (
                 f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"

@@ -134,6 +134,7 @@ def test_recall_at_a_precision_lies_between_two_scores():
     assert cues.recall_at(0.8, found) == pytest.approx(0.25)
     assert cues.recall_at(0.7, found) == pytest.approx(0.4)
     assert cues.recall_at(0.95, found) is None
+    assert cues.recall_at(0.4, found) == 0.6  # every one is more precise
 
 
 def test_predicted_classes_are_the_positive_ones_or_the_likeliest():

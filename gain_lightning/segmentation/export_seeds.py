@@ -228,9 +228,6 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
 
 def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: list[str]) -> dict[str, Any]:
     """What the seeds come from; refuses a folder of other things, or whose seeds come from elsewhere."""
-    path = args.out / "provenance.json"
-    if not path.is_file() and args.out.is_dir() and any(args.out.iterdir()):
-        raise ValueError(f"--out {args.out}: holds other things than seeds, expected a new or empty folder")
     options = {
         key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
     }
@@ -251,17 +248,30 @@ def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: l
         ).hexdigest(),
         "git_commit": git_commit(),
     }
-    if any((args.out / "cues").glob("*.png")):
-        earlier = read_json(path)
-        fixed = [key for key in provenance if key not in ("state", "git_commit", "run", "method")]
-        for key in fixed:
-            if earlier.get(key) != provenance[key]:
-                raise ValueError(
-                    f"{args.out} holds seeds of {key} {earlier.get(key)}, expected {provenance[key]}: "
-                    "choose another --out"
-                )
+    path = args.out / "provenance.json"
+    if args.out.exists() and not args.out.is_dir():
+        raise NotADirectoryError(f"--out {args.out}: is a file, expected a folder")
+    if any(_is_content(entry) for entry in args.out.glob("*")):
+        _refuse_others(args.out, read_json(path), provenance)
     write_atomically(path, json.dumps(provenance, indent=1) + "\n")
     return provenance
+
+
+def _is_content(entry: Path) -> bool:
+    """Whether it is of somebody, and no more than what a start leaves that wrote nothing else."""
+    return entry.name != "provenance.json" and not entry.name.startswith(".") and entry.suffix != ".part"
+
+
+def _refuse_others(out: Path, earlier: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Refuse what is no folder of seeds, and seeds that come from elsewhere."""
+    if "checkpoint_sha256" not in earlier:
+        raise ValueError(f"--out {out}: holds other things than seeds, expected a new or empty folder")
+    earlier.setdefault("labels_sha256", provenance["labels_sha256"])  # not known of seeds made before
+    for key in provenance:
+        if key not in ("state", "git_commit", "run", "method") and earlier.get(key) != provenance[key]:
+            raise ValueError(
+                f"{out} holds seeds of {key} {earlier.get(key)}, expected {provenance[key]}: choose another --out"
+            )
 
 
 def _hash_of_saliency(folder: Path, names: list[str]) -> str:

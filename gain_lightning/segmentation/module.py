@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from gain_lightning import VOID
 from gain_lightning.batch_norm import batch_norm_layers
@@ -47,8 +46,8 @@ class SEC(pl.LightningModule):
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
         lr_interval: Step the scheduler every ``epoch`` or ``step``.
-        new_layer_lr_scale: Learning rate of the new layers, relative to the others': of ``vgg16``, whose head is
-            pretrained, the last layer as in SEC; of other backbones the whole head.
+        new_layer_lr_scale: Learning rate of the new layers, relative to the others': of a pretrained ``vgg16``, whose
+            head is pretrained too, the last layer as in SEC; else the whole head.
 
     Raises:
         ValueError: If an argument is out of range or names what does not exist.
@@ -86,7 +85,7 @@ class SEC(pl.LightningModule):
         )
         names = class_names if score_classes is None else score_classes
         self.scored = [0, *(class_names.index(name) + 1 for name in names)]
-        self.val_confusion = MulticlassConfusionMatrix(1 + num_classes, ignore_index=VOID)
+        self.image_counts: dict[str, dict[str, np.ndarray]] = {}
         self.train()  # Lightning keeps the modes it finds
 
     @property
@@ -148,7 +147,7 @@ class SEC(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer with two parameter groups: the pretrained layers and the new ones."""
-        head_is_pretrained = self.hparams.backbone == "vgg16"
+        head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
         new = list((self.backbone.classifier if head_is_pretrained else self.backbone.head).parameters())
         known = {id(parameter) for parameter in new}
         old = [parameter for parameter in self.parameters() if id(parameter) not in known]
@@ -173,16 +172,21 @@ class SEC(pl.LightningModule):
         """
         return interpolate(self(image), tuple(size), mode="bilinear")
 
+    def on_validation_epoch_start(self) -> None:
+        """No image judged yet."""
+        self.image_counts = {}
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one image at the size of its file."""
-        scores = self.segment(batch["image"], batch["mask"].shape)
-        self.val_confusion.update(scores.argmax(1)[0], batch["mask"].long())
+        mask = batch["mask"].long()
+        scores = self.segment(batch["image"], mask.shape)
+        self.image_counts[batch["id"][0]] = {"": pixel_counts(scores.argmax(1)[0], mask, scores.shape[1])}
 
     def on_test_start(self) -> None:
         """Processes for the CRFs, nothing waited for, and no image judged."""
         self.crf_pool = CrfPool(self.hparams.crf_workers)
         self.crf_results: list[tuple[Future[np.ndarray], Tensor, dict[str, np.ndarray]]] = []
-        self.image_counts: dict[str, dict[str, np.ndarray]] = {}
+        self.image_counts = {}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score one image at the size of its file, without and with a dense CRF, which may come later."""
@@ -210,28 +214,33 @@ class SEC(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's mean IoU."""
-        counts = self.val_confusion.compute()
-        self.val_confusion.reset()
-        self.log("val/miou", self._miou(torch.stack([counts.sum(1), counts.sum(0), counts.diagonal()]))[0])
+        self.log("val/miou", self._miou(self._gathered_counts(""))[0])
 
     def on_test_epoch_end(self) -> None:
-        """Log the test's mean IoU, every image counted once, although two processes may have judged it."""
+        """Log the test's mean IoU."""
         while self.crf_results:
             self._score_crf()
         self.crf_pool.close()
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, self.image_counts)
-            self.image_counts = {name: counts for of_rank in gathered for name, counts in of_rank.items()}
         self.class_scores = {}
         for kind in ("", "_crf") if self.hparams.test_crf else ("",):
-            counts = sum(torch.from_numpy(of_image[kind]) for of_image in self.image_counts.values())
+            counts = self._gathered_counts(kind)
             miou, iou = self._miou(counts)
             self.class_scores[f"iou{kind}"] = iou.tolist()
             self.log(f"test/miou{kind}", miou)
         names = ["background", *self.hparams.class_names]
         if not_shown := [names[index] for index in self.scored if not counts[0, index]]:
-            rank_zero_warn(f"the mean IoU is without {', '.join(not_shown)}, which no mask of the test shows")
+            what = (
+                "there is no mean IoU of" if len(not_shown) == len(self.scored) else "the mean IoU is without"
+            )
+            rank_zero_warn(f"{what} {', '.join(not_shown)}, which no mask of the test shows")
+
+    def _gathered_counts(self, kind: str) -> Tensor:
+        """Pixels ``(3, 1 + C)`` of all images, each counted once, although two processes may have judged it."""
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, self.image_counts)
+            self.image_counts = {name: counts for of_rank in gathered for name, counts in of_rank.items()}
+        return sum(torch.from_numpy(counts[kind]) for counts in self.image_counts.values())
 
     def _miou(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Mean IoU of the scored classes that masks show, and every class's ``(1 + C,)``, nan where nothing is of it.

@@ -90,12 +90,16 @@ def test_freeze_batch_norm_keeps_the_statistics_through_training_mode(batch):
     assert all(layer.training for layer in module.train().modules())
 
 
-@pytest.mark.parametrize(("backbone", "num_new"), [("vgg16", 2), ("tiny_cnn", 6)])
-def test_new_layers_learn_faster(backbone, num_new):
-    """Of VGG16, whose head is pretrained, the last one alone, as in SEC; else the head's three."""
+@pytest.mark.parametrize(
+    ("backbone", "weights", "num_new"),
+    [("vgg16", "default", 2), ("vgg16", "none", 6), ("tiny_cnn", "none", 6)],
+)
+def test_new_layers_learn_faster(backbone, weights, num_new):
+    """Of a pretrained VGG16, whose head is too, the last one alone, as in SEC; else the head's three."""
     module = SEC(
         ["a", "b"], 64, backbone=backbone, new_layer_lr_scale=10, optimizer=partial(torch.optim.SGD, lr=0.1)
     )
+    module.hparams.weights = weights
     old, new = module.configure_optimizers().param_groups
     assert (old["lr"], new["lr"]) == (0.1, 1.0)
     head = list(module.backbone.head.parameters())
@@ -253,12 +257,30 @@ def test_what_is_trained_follows_from_the_data(tmp_path):
 )
 def test_unknown_key_of_data_with_cues_names_the_nearest(tmp_path, capsys, given, meant):
     path = tmp_path / "c.yaml"
-    images = {"class_path": "ShapesDataModule"}
+    images = {"class_path": "VOC12DataModule", "init_args": {"root": "r"}}
     data = {"class_path": "CueDataModule", "init_args": {"cues": "c.npz", "images": images}}
     path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
     with pytest.raises(SystemExit, match="2"):
         main(["fit", "--config", str(path), f"--data.{given}=x"])
     assert f"unknown key 'data.{given}'; did you mean 'data.{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cues", "options", "message"),
+    [
+        ("c.npz", ["--data.batch_size=abc"], "data.batch_size is 'abc', expected int"),
+        (["a"], [], "data.cues is \"['a']\", expected str"),
+        ("c.npz", ["--data.images.class_path=ShapesDataModul"], "did you mean 'ShapesDataModule'?"),
+    ],
+)
+def test_unfit_value_of_data_with_cues_is_named(tmp_path, capsys, cues, options, message):
+    path = tmp_path / "c.yaml"
+    images = {"class_path": "ShapesDataModule"}
+    data = {"class_path": "CueDataModule", "init_args": {"cues": cues, "images": images}}
+    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(path), *options])
+    assert message in capsys.readouterr().err
 
 
 def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
@@ -321,6 +343,10 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     by_two = json.loads((tmp_path / "two" / "summary.json").read_text())["metrics"]
     for key in ("test/miou", "test/miou_crf"):
         assert by_two[key] == pytest.approx(metrics[key], abs=1e-6)
+    validate = [word.replace("/two", "/val") if word != "test" else "validate" for word in command]
+    result = subprocess.run(validate, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert f"{100 * metrics['val/miou']:.1f} %" in result.stdout  # 21.1 with the one image twice
 
     capsys.readouterr()
     assert main(["test", "--config", str(sec / "config.yaml"), "--ckpt_path=last", *quiet]) == 0

@@ -372,7 +372,11 @@ def test_a_folder_of_other_things_is_refused(run, tmp_path, capsys):
     for out in (tmp_path / "data", run):
         assert seeds(run, out) == 1
         assert f"--out {out}: holds other things than seeds, expected a new or" in capsys.readouterr().err
+    (tmp_path / "data" / "provenance.json").write_text("{}")
+    assert seeds(run, tmp_path / "data") == 1
     assert mask.read_bytes() == b"by hand"
+    assert seeds(run, mask) == 1
+    assert f"--out {mask}: is a file, expected a folder" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monkeypatch):
@@ -380,6 +384,8 @@ def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr("gain_lightning.segmentation.export_seeds.attention_maps", lambda *_, **__: 1 / 0)
         assert seeds(run, out, "--threshold", "0.4") == 1
+    (out / ".hidden").touch()
+    (out / "provenance.json.1.part").touch()
     assert seeds(run, out, "--threshold", "0.3") == 0
     assert json.loads((out / "provenance.json").read_text())["threshold"] == 0.3
 
