@@ -40,7 +40,7 @@ def class_scores(groups: Sequence[Group]) -> ClassScores | None:
         means = [_mean([table[column][name] for table in runs if name in table[column]]) for runs in tables]
         texts = ["–" if mean is None else f"{100 * mean:.1f}" for mean in means]
         best = max(mean for mean in means if mean is not None)
-        is_best = [len(groups) > 1 and text == f"{100 * best:.1f}" for text in texts]
+        is_best = [len(groups) > 1 and best > 0 and text == f"{100 * best:.1f}" for text in texts]
         rows.append((name, list(zip(texts, is_best, strict=True))))
     return ClassScores(_SHOWN[column], rows)
 
