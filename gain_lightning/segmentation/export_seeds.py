@@ -258,7 +258,7 @@ def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: l
 
 
 def _is_content(entry: Path) -> bool:
-    """Whether it is of somebody, and no more than what a start leaves that wrote nothing else."""
+    """Whether it is more than what a start leaves that has written no seed yet."""
     return entry.name != "provenance.json" and not entry.name.startswith(".") and entry.suffix != ".part"
 
 

@@ -214,41 +214,43 @@ class SEC(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's mean IoU."""
-        self.log("val/miou", self._miou(self._gathered_counts(""))[0])
+        self._gather_counts()
+        self.log("val/miou", self._miou("")[0])
 
     def on_test_epoch_end(self) -> None:
         """Log the test's mean IoU."""
         while self.crf_results:
             self._score_crf()
         self.crf_pool.close()
+        self._gather_counts()
         self.class_scores = {}
         for kind in ("", "_crf") if self.hparams.test_crf else ("",):
-            counts = self._gathered_counts(kind)
-            miou, iou = self._miou(counts)
+            miou, iou = self._miou(kind)
             self.class_scores[f"iou{kind}"] = iou.tolist()
             self.log(f"test/miou{kind}", miou)
         names = ["background", *self.hparams.class_names]
-        if not_shown := [names[index] for index in self.scored if not counts[0, index]]:
+        is_shown = sum(counts[""][0] for counts in self.image_counts.values()) > 0
+        if not_shown := [names[index] for index in self.scored if not is_shown[index]]:
             what = (
                 "there is no mean IoU of" if len(not_shown) == len(self.scored) else "the mean IoU is without"
             )
             rank_zero_warn(f"{what} {', '.join(not_shown)}, which no mask of the test shows")
 
-    def _gathered_counts(self, kind: str) -> Tensor:
-        """Pixels ``(3, 1 + C)`` of all images, each counted once, although two processes may have judged it."""
+    def _gather_counts(self) -> None:
+        """Those of all processes' images, each once, although two may have judged it."""
         if self.trainer.world_size > 1:
             gathered: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, self.image_counts)
             self.image_counts = {name: counts for of_rank in gathered for name, counts in of_rank.items()}
-        return sum(torch.from_numpy(counts[kind]) for counts in self.image_counts.values())
 
-    def _miou(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def _miou(self, kind: str) -> tuple[Tensor, Tensor]:
         """Mean IoU of the scored classes that masks show, and every class's ``(1 + C,)``, nan where nothing is of it.
 
         Args:
-            counts: Pixels as of :func:`pixel_counts`.
+            kind: Of the image counts: "" of the bare scores, ``_crf`` after the CRF.
         """
-        true, found, right = counts.double()
+        counts = sum(of_image[kind] for of_image in self.image_counts.values())
+        true, found, right = torch.from_numpy(counts).double()
         iou = right / (true + found - right)
         return iou[self.scored][true[self.scored] > 0].mean().float(), iou
 
