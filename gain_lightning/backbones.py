@@ -17,6 +17,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gain_lightning.attention import Cells
+from gain_lightning.cell_grid import find_cells
 from gain_lightning.dilation import split_dilated
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -43,6 +45,7 @@ class Backbone(nn.Module):
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+        self._cells: dict[tuple[int, int], Cells] = {}
 
     def normalize(self, image: Tensor) -> Tensor:
         """Bring pictures ``(N, 3, H, W)`` uint8 to float32 with the colour statistics of the weights.
@@ -60,6 +63,18 @@ class Backbone(nn.Module):
     def denormalize(self, image: Tensor) -> Tensor:
         """The picture ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
         return ((image * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def cells(self, size: tuple[int, int]) -> Cells:
+        """Where the cells of the map of pictures of ``size`` = (H, W) lie in them; found once for each size.
+
+        Example:
+            >>> build_backbone("tiny_cnn", 5).cells((96, 96))
+            Cells(top=0.0, left=0.0, step_y=8.0, step_x=8.0)
+        """
+        size = tuple(size)
+        if size not in self._cells:
+            self._cells[size] = find_cells(self.features, size)
+        return self._cells[size]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gain_lightning.attention import EPS, Pairs, label_pairs, resize_maps, scale_maps
+from gain_lightning.attention import EPS, Pairs, label_pairs, scale_maps
 from gain_lightning.checkpoints import load_classifier
 from gain_lightning.faithfulness import deletion_and_insertion, rank_correlation, with_random_weights
 from gain_lightning.files import write_atomically
@@ -98,7 +98,7 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
     mask = torch.from_numpy(maps.mask)[pairs.image] == pairs.label.view(-1, 1, 1) + 1
     kinds = {
-        "attention": resize_maps(scale_maps(attention), size),
+        "attention": model.place(scale_maps(attention), size),
         "center": center_gaussian(size).expand(len(attention), -1, -1, -1),
         "random": torch.rand(len(attention), 1, *size, generator=generator),
         "mask": mask.unsqueeze(1).float(),

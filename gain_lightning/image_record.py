@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from gain_lightning.attention import Pairs, scale_maps
+from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.metrics import energy_in_mask, pointing_hit, seed_iou, with_mask
 from gain_lightning.module import SEED_THRESHOLD
@@ -74,12 +75,12 @@ def per_image_rows(
     name: str, batch: dict, outputs: dict, class_names: list[str], *, with_amounts: bool = False
 ) -> list[dict[str, Any]]:
     """One row a (image, class): the score, and where the image's mask shows the class, the map's scores."""
-    maps, pairs, mask = outputs["maps"], outputs["pairs"], batch["mask"]
-    judged = with_mask(mask, pairs)
+    maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
+    judged = with_mask(mask)
     values = {
-        "energy": energy_in_mask(maps, mask, pairs),
-        "pointing": pointing_hit(maps, mask, pairs),
-        "iou": seed_iou(scale_maps(maps), mask, pairs, threshold=SEED_THRESHOLD),
+        "energy": energy_in_mask(maps, mask),
+        "pointing": pointing_hit(maps, mask),
+        "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD),
     }
     of_pair = {
         (int(pairs.image[p]), int(pairs.label[p])): {
@@ -127,7 +128,7 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
     return {
         "ids": list(batch["id"]),
         "image": image.permute(0, 2, 3, 1).cpu().numpy(),
-        "mask": batch["mask"].cpu().numpy(),
+        "mask": np.stack([index_mask(batch, n) for n in range(len(batch["id"]))]),
         "pair_image": pairs.image.cpu().numpy(),
         "pair_class": pairs.label.cpu().numpy(),
         "map": scale_maps(outputs["maps"]).squeeze(1).cpu().numpy().astype(np.float16),
@@ -135,6 +136,14 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
         if len(pairs.image)
         else np.zeros(0, np.float32),
     }
+
+
+def index_mask(batch: dict, n: int) -> np.ndarray:
+    """The mask of a batch's n-th image as class indices, to look at, ``(H, W)`` uint8."""
+    mine = batch["mask_image"] == n
+    masks = ClassMasks(batch["mask_class"][mine].cpu().numpy(), batch["mask"][mine].cpu().numpy())
+    label = batch["label"][n].cpu().numpy()
+    return join_to_index_mask(masks, np.arange(label + 1) == label if label.ndim == 0 else label)
 
 
 def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) -> None:

@@ -1,7 +1,8 @@
 """The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, rivals of Eq. 7, and classification losses.
 
 Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, H W image, h w map.
-Each is a mean over images, so that a batch of N equals N batches of one.
+Each is a mean over all images of its batch, so that a batch of N equals N batches of one, on one device or several
+and whatever number of batches an optimizer step adds up.
 """
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gain_lightning import VOID
-from gain_lightning.attention import EPS, Pairs
+from gain_lightning.attention import EPS, Cells, Pairs, pool_to_cells
 
 TASKS = ("multi_label", "single_label", "regression")
 SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
@@ -57,16 +58,14 @@ def classification_loss(
     raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
 
 
-def mean_per_image(
-    values: Tensor, pairs: Pairs, num_images: Tensor | int, counts: Tensor | None = None
-) -> Tensor:
+def mean_per_image(values: Tensor, pairs: Pairs, num_images: int, included: Tensor | None = None) -> Tensor:
     """``1/num_images sum_images 1/n sum_classes``: the average that Eq. 5 and 7 share.
 
     Args:
         values: One value a pair, shape ``(P,)``.
         pairs: The pairs they belong to; n counts an image's pairs among these.
         num_images: What to divide by; 0 gives 0.
-        counts: Which pairs there are as far as this mean goes, ``(P,)`` bool; None takes all.
+        included: Pairs that enter the mean, ``(P,)`` bool; None takes all.
 
     Returns:
         Scalar, 0 without pairs, always in the graph of ``values``.
@@ -76,19 +75,12 @@ def mean_per_image(
         >>> mean_per_image(torch.tensor([1.0, 3.0, 4.0]), label_pairs(torch.tensor([[1, 1], [1, 0]])), 2)
         tensor(3.)
     """
-    if counts is not None:
-        values = torch.where(counts, values, 0)
-    count = _num_pairs(pairs, counts)[pairs.image].clamp_min(1)  # (P,)
-    divisor = (
-        torch.where(num_images > 0, num_images, 1) if isinstance(num_images, Tensor) else max(num_images, 1)
-    )
-    return (values / count).sum() / divisor
-
-
-def _num_pairs(pairs: Pairs, counts: Tensor | None = None) -> Tensor:
-    """Of each image, ``(N,)``; bincount would wait for a GPU."""
-    ones = torch.ones_like(pairs.image) if counts is None else counts.long()
-    return pairs.image.new_zeros(pairs.num_images).index_add_(0, pairs.image, ones)
+    ones = torch.ones_like(pairs.image)
+    if included is not None:
+        values, ones = torch.where(included, values, 0), included.long()
+    # bincount would wait for a GPU
+    count = pairs.image.new_zeros(pairs.num_images).index_add_(0, pairs.image, ones)  # (N,)
+    return (values / count[pairs.image].clamp_min(1)).sum() / max(num_images, 1)
 
 
 def attention_mining_loss(
@@ -142,15 +134,15 @@ def attention_supervision_loss(
     *,
     loss: str = "l2",
     reduction: str = "mean",
-    num_images: Tensor | None = None,
+    cells: Cells | None = None,
 ) -> Tensor:
     """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class; or a rival.
 
-    Void pixels are left out. So is a pair whose mask shows no pixel of its class: an image's label
-    says that the class is there, so such a mask cannot say where. n counts the pairs that remain, and
-    the mean runs over the images that have one.
+    Unknown pixels are left out. So is a pair of whose mask nothing is known; n counts the pairs that remain. The mean
+    runs over all images, and an image of which nothing is known adds 0. A mask may say only where its class is not
+    (0 there, 255 elsewhere), as people mark what a network shall not look at.
 
-    Maps smaller than the mask are compared at their own size, with the mask averaged over each cell.
+    Maps of cells are compared at their own size, with the mask averaged over each cell.
 
     ================= ========================== ==================================================================
     ``loss``          of a map A and its mask H  source
@@ -165,23 +157,23 @@ def attention_supervision_loss(
     ================= ========================== ==================================================================
 
     ``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark,
-    ``cross_entropy`` only the object bright. So masks may be boxes for ``energy`` and ``rrr`` without harm.
+    ``cross_entropy`` only the object bright, so that it learns nothing of a mask that only says where a class is not.
+    Of such a mask ``energy`` takes the unknown pixels for the object: no others can be.
 
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, h, w)``.
-        mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)`` int64.
+        mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
         pairs: The P pairs.
         loss: Which one.
         reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say. ``energy`` and
             ``cross_entropy`` bring their own.
-        num_images: Divide the sum over images by this and not by the number of images here that have a
-            supervised pair: where a batch is shared out among processes, their mean number.
+        cells: Where the cells of maps that are smaller than the mask lie in the image.
 
     Returns:
         Scalar, exactly 0 (with a graph) if no image carries a mask.
 
     Raises:
-        ValueError: If ``loss`` or ``reduction`` is unknown.
+        ValueError: If ``loss`` or ``reduction`` is unknown, or maps are smaller than the mask and have no cells.
 
     Example:
         >>> from gain_lightning.attention import label_pairs
@@ -195,18 +187,22 @@ def attention_supervision_loss(
         raise ValueError(f"loss is {loss!r}, expected one of {', '.join(SUPERVISION_LOSSES)}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
-    pair_mask = mask[pairs.image].unsqueeze(1)  # (P, 1, H, W)
-    target = (pair_mask == pairs.label.view(-1, 1, 1, 1) + 1).to(maps.dtype)
-    valid = (pair_mask != VOID).to(maps.dtype)
-    supervised = target.flatten(1).any(1)  # (P,)
-    if maps.shape[2:] != mask.shape[1:]:
-        valid_share = _pool(valid, maps.shape[2:])
-        target = _pool(target, maps.shape[2:]) / valid_share.clamp_min(1e-6)
+    mask = mask.unsqueeze(1)  # (P, 1, H, W)
+    target, valid = (mask == 1).to(maps.dtype), (mask != VOID).to(maps.dtype)
+    supervised = valid.flatten(1).any(1)  # (P,)
+    if loss == "energy":
+        valid = torch.where(target.flatten(1).any(1).view(-1, 1, 1, 1), valid, 1)
+        target = torch.where(mask == VOID, 1, target)  # counts where valid says so
+    if maps.shape[2:] != mask.shape[2:]:
+        if cells is None:
+            raise ValueError(
+                f"maps are {tuple(maps.shape)} and masks {tuple(mask.shape)}, expected equal sizes or cells"
+            )
+        valid_share = pool_to_cells(valid, maps.shape[2:], cells)
+        target = pool_to_cells(target * valid, maps.shape[2:], cells) / valid_share.clamp_min(1e-6)
         valid = valid_share
     values = _map_losses(loss, maps, target, valid, reduction)
-    if num_images is None:
-        num_images = num_supervised(mask, pairs)
-    return mean_per_image(values, pairs, num_images, supervised)
+    return mean_per_image(values, pairs, pairs.num_images, supervised)
 
 
 def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reduction: str) -> Tensor:
@@ -226,25 +222,6 @@ def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reductio
     }
     error = total(errors[loss])
     return error / valid.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else error
-
-
-def num_supervised(mask: Tensor, pairs: Pairs) -> Tensor:
-    """How many images :func:`attention_supervision_loss` averages over: those whose mask shows a labelled class.
-
-    Args:
-        mask: Shape ``(N, H, W)``.
-        pairs: The P pairs.
-
-    Returns:
-        Scalar int64.
-    """
-    shown = (mask[pairs.image] == pairs.label.view(-1, 1, 1) + 1).flatten(1).any(1)
-    return (_num_pairs(pairs, shown) > 0).sum()
-
-
-def _pool(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average over each cell of a grid of ``size``; also of no pair at all."""
-    return F.adaptive_avg_pool2d(values, size) if len(values) else values.new_zeros((0, 1, *size))
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -16,87 +16,75 @@ from gain_lightning.attention import Pairs
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # of the seed sweep; 0.2 is the paper's
 
 
-def with_mask(mask: Tensor, pairs: Pairs) -> Tensor:
+def with_mask(mask: Tensor) -> Tensor:
     """Which pairs can be judged: those whose mask shows their class, ``(P,)`` bool.
 
     Args:
-        mask: 0 background, 1..C class, 255 void, shape ``(N, H, W)``.
-        pairs: The P pairs.
+        mask: Of every pair, see :func:`gain_lightning.attention.pair_masks`, shape ``(P, H, W)``.
     """
-    return (mask[pairs.image] == pairs.label.view(-1, 1, 1) + 1).flatten(1).any(1)
+    return (mask == 1).flatten(1).any(1)
 
 
-def energy_in_mask(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+def energy_in_mask(maps: Tensor, mask: Tensor) -> Tensor:
     """Energy pointing game: the share of a map's sum that lies on its class (Wang et al., Score-CAM, 2020).
 
     An all-zero map counts 0, as in Rao et al. (ICCV 2023).
 
     Args:
         maps: Non-negative maps, shape ``(P, 1, H, W)``.
-        mask: Shape ``(N, H, W)``.
-        pairs: The P pairs.
+        mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
 
     Returns:
         Share in [0, 1], shape ``(P,)``.
 
     Example:
-        >>> from gain_lightning.attention import label_pairs
-        >>> mask = torch.tensor([[[1, 0, 255]]])
-        >>> energy_in_mask(torch.tensor([[[[3.0, 1.0, 9.0]]]]), mask, label_pairs(torch.ones(1, 1)))
+        >>> energy_in_mask(torch.tensor([[[[3.0, 1.0, 9.0]]]]), torch.tensor([[[1, 0, 255]]]))
         tensor([0.7500])
     """
-    pair_mask = mask[pairs.image]
-    maps = maps.squeeze(1) * (pair_mask != VOID)
-    inside = (maps * (pair_mask == pairs.label.view(-1, 1, 1) + 1)).flatten(1).sum(1)
+    maps = maps.squeeze(1) * (mask != VOID)
+    inside = (maps * (mask == 1)).flatten(1).sum(1)
     total = maps.flatten(1).sum(1)
     return torch.where(total > 0, inside / total, torch.zeros_like(total))
 
 
-def pointing_hit(maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+def pointing_hit(maps: Tensor, mask: Tensor) -> Tensor:
     """Pointing game: is a map's maximum on its class (Zhang et al., ECCV 2016; without their 15 px margin)?
 
     Args:
         maps: Non-negative maps, shape ``(P, 1, H, W)``; an all-zero map misses.
-        mask: Shape ``(N, H, W)``.
-        pairs: The P pairs.
+        mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
 
     Returns:
         1 for a hit, else 0, shape ``(P,)`` float.
 
     Example:
-        >>> from gain_lightning.attention import label_pairs
-        >>> pointing_hit(torch.tensor([[[[0.1, 0.7]]]]), torch.tensor([[[0, 1]]]), label_pairs(torch.ones(1, 1)))
+        >>> pointing_hit(torch.tensor([[[[0.1, 0.7]]]]), torch.tensor([[[0, 1]]]))
         tensor([1.])
     """
-    pair_mask = mask[pairs.image].flatten(1)
-    maps = maps.flatten(1).masked_fill(pair_mask == VOID, 0)
-    value, place = maps.max(1) if len(maps) else (maps.sum(1), pair_mask.sum(1))
-    hit = pair_mask.gather(1, place.unsqueeze(1)).squeeze(1) == pairs.label + 1
+    mask = mask.flatten(1)
+    maps = maps.flatten(1).masked_fill(mask == VOID, 0)
+    value, place = maps.max(1) if len(maps) else (maps.sum(1), mask.sum(1))
+    hit = mask.gather(1, place.unsqueeze(1)).squeeze(1) == 1
     return (hit & (value > 0)).float()
 
 
-def seed_iou(maps: Tensor, mask: Tensor, pairs: Pairs, *, threshold: float = 0.2) -> Tensor:
+def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
     """IoU of each pair's seeds, the pixels above a threshold, with its class; for one image, not for a set.
 
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, H, W)``.
-        mask: Shape ``(N, H, W)``.
-        pairs: The P pairs.
+        mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
         threshold: In units of the maps.
 
     Returns:
         IoU in [0, 1], shape ``(P,)``.
 
     Example:
-        >>> from gain_lightning.attention import label_pairs
-        >>> mask = torch.tensor([[[1, 1, 0, 255]]])
-        >>> seed_iou(torch.tensor([[[[0.1, 0.3, 1.0, 1.0]]]]), mask, label_pairs(torch.ones(1, 1)))
+        >>> seed_iou(torch.tensor([[[[0.1, 0.3, 1.0, 1.0]]]]), torch.tensor([[[1, 1, 0, 255]]]))
         tensor([0.3333])
     """
-    pair_mask = mask[pairs.image]
-    valid = pair_mask != VOID
-    seed = (maps.squeeze(1) > threshold) & valid
-    truth = pair_mask == pairs.label.view(-1, 1, 1) + 1
+    seed = (maps.squeeze(1) > threshold) & (mask != VOID)
+    truth = mask == 1
     union = (seed | truth).flatten(1).sum(1)
     return (seed & truth).flatten(1).sum(1) / union.clamp_min(1)
 
@@ -122,10 +110,12 @@ def center_gaussian(size: tuple[int, int]) -> Tensor:
 
 
 class SeedIoU(torchmetrics.Metric):
-    """mIoU of seeds over a sweep of thresholds: one confusion matrix over the set, never a mean over images.
+    """mIoU of seeds over a sweep of thresholds: pixels are counted over the whole set, never a mean over images.
 
-    A pixel's seed is the class, among those the image's label names, whose scaled map is highest there; it
-    is background where that map does not exceed the threshold. Images without a mask are passed over.
+    A pixel's seed is the class, among those the image's label names, whose scaled map is highest there (equal maps
+    share the pixel); it is background where that map does not exceed the threshold. Each class is judged where its mask
+    says yes or no, background where every labelled class is known not to be, or one is known to be. Where classes
+    overlap, either is right. Without overlaps and unknown classes this is the confusion matrix of PASCAL VOC.
 
     Args:
         num_classes: C; background is class 0 besides.
@@ -151,37 +141,57 @@ class SeedIoU(torchmetrics.Metric):
             raise ValueError(f"thresholds are {thresholds}, expected ascending ones")
         scored = range(num_classes) if score_classes is None else score_classes
         self.scored = [0, *(index + 1 for index in scored)]
-        self.num_labels = num_classes + 1
         self.register_buffer("thresholds", torch.tensor(thresholds), persistent=False)
-        # [true label, winning class, how many thresholds its value exceeds]
-        shape = (self.num_labels, self.num_labels, len(thresholds) + 1)
-        self.add_state("count", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+        # pixels by class and by how many thresholds the winning map exceeds
+        shape = (num_classes + 1, len(thresholds) + 1)
+        for name in ("true", "hit", "false_alarm", "excused"):
+            self.add_state(name, torch.zeros(shape, dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
-        """Count a batch: scaled ``maps`` ``(P, 1, H, W)``, ``mask`` ``(N, H, W)``."""
-        best = maps.new_zeros(mask.shape)
-        winner = torch.zeros_like(mask, dtype=torch.long)
-        for rank in range(int(pairs.rank.max()) + 1 if len(maps) else 0):
-            is_rank = pairs.rank == rank
-            image = pairs.image[is_rank]
-            values = maps[is_rank].squeeze(1)
-            higher = values > best[image]
-            best[image] = torch.where(higher, values, best[image])
-            winner[image] = torch.where(higher, pairs.label[is_rank].view(-1, 1, 1) + 1, winner[image])
-        valid = mask != VOID
-        exceeds = torch.bucketize(best[valid], self.thresholds.to(best.dtype))  # value > threshold
-        cell = (mask[valid].long() * self.num_labels + winner[valid]) * self.count.shape[2] + exceeds
-        self.count += torch.bincount(cell, minlength=self.count.numel()).view_as(self.count)
+        """Count a batch: scaled ``maps`` ``(P, 1, H, W)``, each pair's ``mask`` ``(P, H, W)``."""
+        if not len(maps):
+            return
+        maps, image = maps.squeeze(1).double(), pairs.image
+
+        def over_images(values: Tensor) -> Tensor:
+            """Sum of the pairs' values of each image, ``(N, H, W)``."""
+            return values.new_zeros(pairs.num_images, *values.shape[1:]).index_add_(0, image, values)
+
+        best = torch.zeros_like(maps[:1]).repeat(pairs.num_images, 1, 1)
+        best = best.index_reduce_(0, image, maps, "amax")
+        num_exceeded = torch.bucketize(best.to(self.thresholds.dtype), self.thresholds)  # value > threshold
+        won = ((maps == best[image]) & (maps > 0)).double()
+        won = won / over_images(won).clamp_min(1)[image]  # share of each pixel
+        yes, no = (mask == 1).double(), (mask == 0).double()
+        right = over_images(won * yes)
+        of_class = pairs.label.view(-1, 1, 1) + 1
+        self._count("true", of_class, num_exceeded[image], yes)
+        self._count("hit", of_class, num_exceeded[image], won * yes)
+        self._count("false_alarm", of_class, num_exceeded[image], won * no)
+        self._count("excused", of_class, num_exceeded[image], (right[image] - won) * yes)
+        # background: hit where nothing is found and nothing is, false alarm where something is
+        num_labels = over_images(torch.ones_like(yes))
+        nothing = ((over_images(no) == num_labels) & (num_labels > 0)).double()
+        background = torch.zeros((), dtype=torch.long, device=mask.device)
+        self._count("true", background, num_exceeded, nothing)
+        self._count("hit", background, num_exceeded, nothing)
+        self._count("false_alarm", background, num_exceeded, (over_images(yes) > 0).double())
+
+    def _count(self, name: str, class_idx: Tensor, num_exceeded: Tensor, weight: Tensor) -> None:
+        count = getattr(self, name)
+        cell = class_idx * count.shape[1] + num_exceeded
+        count.view(-1).index_add_(0, cell.flatten(), weight.flatten())
 
     def compute(self) -> dict[str, Tensor]:
         """IoU per threshold and class, and their mean."""
-        total = self.count.sum((1, 2)).double()  # pixels of each true label
+        true = self.true.sum(1)
         ious = []
         for step in range(len(self.thresholds)):
-            confusion = self.count[:, :, step + 1 :].sum(2).double()
-            confusion[:, 0] = total - confusion[:, 1:].sum(1)
-            hit = confusion.diagonal()
-            ious.append(hit / (total + confusion.sum(0) - hit))  # 0 / 0 where absent
+            hit, false_alarm, excused = (
+                torch.cat([count[:1, : step + 1].sum(1), count[1:, step + 1 :].sum(1)])
+                for count in (self.hit, self.false_alarm, self.excused)
+            )
+            ious.append(hit / (true + false_alarm - excused))  # 0 / 0 where absent
         iou = torch.stack(ious)
         return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
 
@@ -265,17 +275,19 @@ class PairMean(torchmetrics.Metric):
 
     Args:
         num_classes: C.
+        score_classes: Class indices that both means run over; None takes all.
 
     Returns of ``compute``:
-        ``of_class`` ``(C,)``, nan without a pair; ``over_pairs`` and ``over_classes``, the mean of all pairs
-        and that of the classes' means; ``num_pairs`` ``(C,)``.
+        ``of_class`` ``(C,)``, nan without a pair; ``over_pairs`` and ``over_classes``, the mean of all scored
+        classes' pairs and that of these classes' means; ``num_pairs`` ``(C,)``.
     """
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
         super().__init__()
+        self.scored = list(range(num_classes)) if score_classes is None else score_classes
         self.add_state("total", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
 
@@ -289,7 +301,7 @@ class PairMean(torchmetrics.Metric):
         of_class = self.total / self.count
         return {
             "of_class": of_class,
-            "over_pairs": self.total.sum() / self.count.sum(),
-            "over_classes": of_class.nanmean(),
+            "over_pairs": self.total[self.scored].sum() / self.count[self.scored].sum(),
+            "over_classes": of_class[self.scored].nanmean(),
             "num_pairs": self.count,
         }

@@ -21,7 +21,8 @@ from gain_lightning.attention import (
     grad_cam,
     label_pairs,
     margins,
-    resize_maps,
+    pair_masks,
+    place_maps,
     sample_labels,
     scale_maps,
     soft_mask,
@@ -32,7 +33,6 @@ from gain_lightning.losses import (
     attention_mining_loss,
     attention_supervision_loss,
     classification_loss,
-    num_supervised,
 )
 from gain_lightning.metrics import (
     MeanAE,
@@ -175,15 +175,17 @@ class GAIN(pl.LightningModule):
             if self.hparams.task == "regression"
             else {"ap": MeanAP(num_classes, self.scored)}
         )
-        return nn.ModuleDict({**decision, **self._new_map_metrics(), "zero_maps": PairMean(num_classes)})
+        return nn.ModuleDict(
+            {**decision, **self._new_map_metrics(), "zero_maps": PairMean(num_classes, self.scored)}
+        )
 
     def _new_map_metrics(self) -> nn.ModuleDict:
         num_classes = len(self.hparams.class_names)
         return nn.ModuleDict(
             {
                 "seed": SeedIoU(num_classes, score_classes=self.scored),
-                "energy": PairMean(num_classes),
-                "pointing": PairMean(num_classes),
+                "energy": PairMean(num_classes, self.scored),
+                "pointing": PairMean(num_classes, self.scored),
             }
         )
 
@@ -392,12 +394,8 @@ class GAIN(pl.LightningModule):
                 terms["loss_am"] = self._mining_loss(image[:num_weak], maps[:num_mined], weak_pairs)
                 loss = loss + am_weight * terms["loss_am"]
             if len(streams) > 1:
-                terms["loss_ext"] = self._supervision_loss(maps[num_mined:], masked["mask"], masked["pairs"])
+                terms["loss_ext"] = self._supervision_loss(maps[num_mined:], masked)
                 loss = loss + ext_weight * terms["loss_ext"]
-        if ext_weight and masked is None and is_distributed():
-            mean_over_processes(
-                torch.zeros((), device=image.device)
-            )  # the others wait for every process's count
         return {"loss": loss, **terms}
 
     def _features(self, image: Tensor, *, again: Callable[[nn.Module], Any]) -> Tensor:
@@ -423,7 +421,7 @@ class GAIN(pl.LightningModule):
     def _mining_loss(self, image: Tensor, maps: Tensor, pairs: Pairs) -> Tensor:
         """S_am: erase what each map attends to, ask the same network again."""
         hparams = self.hparams
-        attention = resize_maps(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
+        attention = self.place(scale_maps(maps, hparams.scaling), image.shape[2:])  # (P, 1, H, W)
         erased = erase(image[pairs.image], soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega))
         erased = erased.to(image.dtype)  # maps are float32, where all of the network may be less
         if not len(erased):
@@ -434,21 +432,24 @@ class GAIN(pl.LightningModule):
                 erased_logits = self.backbone.head(self._features(erased, again=judge))
         return attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)
 
-    def _supervision_loss(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+    def _supervision_loss(self, maps: Tensor, masked: dict[str, Any]) -> Tensor:
         """S_e: the maps against the masks."""
-        attention = scale_maps(maps, self.hparams.scaling)
-        if self.hparams.ext_resolution == "image":
-            attention = resize_maps(attention, mask.shape[1:])
-        # every process has the same share of weak images, but not of supervised ones
-        num_images = mean_over_processes(num_supervised(mask, pairs).float()) if is_distributed() else None
+        hparams, size = self.hparams, masked["image"].shape[2:]
+        attention = scale_maps(maps, hparams.scaling)
+        if hparams.ext_resolution == "image":
+            attention = self.place(attention, size)
         return attention_supervision_loss(
             attention,
-            mask,
-            pairs,
-            loss=self.hparams.ext_loss,
-            reduction=self.hparams.ext_reduction,
-            num_images=num_images,
+            _pair_masks(masked, masked["pairs"]),
+            masked["pairs"],
+            loss=hparams.ext_loss,
+            reduction=hparams.ext_reduction,
+            cells=self.backbone.cells(size),
         )
+
+    def place(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Maps ``(P, 1, h, w)`` of images of ``size`` = (H, W), each cell where it was computed, ``(P, 1, H, W)``."""
+        return place_maps(maps, size, self.backbone.cells(size))
 
     def _map_score(self, logits: Tensor) -> Tensor:
         return margins(logits) if self.hparams.map_score == "margin" else logits
@@ -507,7 +508,7 @@ class GAIN(pl.LightningModule):
         if dataloader_idx == 0:
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
-            self._update_map_scores(self.center_metrics, maps, batch["mask"], outputs["pairs"])
+            self._update_map_scores(self.center_metrics, maps, outputs["mask"], outputs["pairs"])
         self.decisions[dataloader_idx].update(self._judged(outputs["score"], batch["label"]))
         return outputs
 
@@ -516,24 +517,24 @@ class GAIN(pl.LightningModule):
         return {"score": self.scores(self(batch["image"]))}
 
     def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
-        """Outputs for callbacks: score (N, C), raw maps (P, 1, H, W), pairs; metrics are updated."""
+        """Score (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs, for callbacks."""
         label = self._multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
         score = self.scores(logits)
-        maps = resize_maps(maps, batch["image"].shape[2:])
+        maps, mask = self.place(maps, batch["image"].shape[2:]), _pair_masks(batch, pairs)
         if metrics is not None:
             if "mae" in metrics:
                 metrics["mae"].update(score, label)
             else:
                 metrics["ap"].update(score, label.long())
             metrics["zero_maps"].update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
-            self._update_map_scores(metrics, maps, batch["mask"], pairs)
-        return {"score": score, "maps": maps, "pairs": pairs}
+            self._update_map_scores(metrics, maps, mask, pairs)
+        return {"score": score, "maps": maps, "mask": mask, "pairs": pairs}
 
     def _update_map_scores(self, metrics: nn.ModuleDict, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
-        judged = with_mask(mask, pairs)
-        metrics["energy"].update(energy_in_mask(maps, mask, pairs)[judged], pairs.label[judged])
-        metrics["pointing"].update(pointing_hit(maps, mask, pairs)[judged], pairs.label[judged])
+        judged = with_mask(mask)
+        metrics["energy"].update(energy_in_mask(maps, mask)[judged], pairs.label[judged])
+        metrics["pointing"].update(pointing_hit(maps, mask)[judged], pairs.label[judged])
         metrics["seed"].update(scale_maps(maps), mask, pairs)
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -638,12 +639,6 @@ def _image_sets(data: Any) -> dict[str, Any]:
     }
 
 
-def is_distributed() -> bool:
-    """Whether this process is one of several that train together."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of every process's value; all of them must call it."""
-    torch.distributed.all_reduce(value)
-    return value / torch.distributed.get_world_size()
+def _pair_masks(batch: dict[str, Any], pairs: Pairs) -> Tensor:
+    """The mask of every pair of a batch, ``(P, H, W)``."""
+    return pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)

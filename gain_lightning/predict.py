@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gain_lightning.attention import EPS, Pairs, resize_maps, scale_maps
+from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, read_image
@@ -265,6 +265,7 @@ class MapWriter(pl.Callback):
                 self.errors.append(batch["error"][n])
                 continue
             picture = read_image(Path(path))
+            cells = self._cells(pl_module, batch["image"], picture)
             relative = Path(path).relative_to(self.images)
             mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}
             for class_idx, name in enumerate(pl_module.hparams.class_names):
@@ -274,7 +275,7 @@ class MapWriter(pl.Callback):
                 self.rows.append([str(relative), name, score, str(int(p is not None)), strength])
                 if p is not None:
                     self.num_zero += bool(maximum[p] <= EPS)
-                    self._write_map(relative, name, picture, maps[p : p + 1])
+                    self._write_map(relative, name, picture, maps[p : p + 1], cells)
 
     def _map(self, model: GAIN, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
@@ -288,8 +289,14 @@ class MapWriter(pl.Callback):
         _, maps, pairs = model.attend(image, wanted)
         return maps, pairs
 
-    def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor) -> None:
-        attention = scale_maps(resize_maps(raw.cpu().float(), picture.shape[:2]))[0, 0].numpy()
+    def _cells(self, model: GAIN, image: Tensor, picture: np.ndarray) -> Cells:
+        """Where the map's cells lie in the picture itself, which the network saw at another size."""
+        size = tuple(image.shape[2:])
+        return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
+
+    def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells) -> None:
+        attention = place_maps(raw.cpu().float(), picture.shape[:2], cells)
+        attention = scale_maps(attention)[0, 0].numpy()
         stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.save(stem.with_name(stem.name + ".npy"), attention)

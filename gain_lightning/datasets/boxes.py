@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gain_lightning import VOID
+from gain_lightning.datasets.class_masks import NO, YES, ClassMasks, stack_masks
+
 
 class Boxes(NamedTuple):
     """The boxes of one image.
@@ -16,6 +19,11 @@ class Boxes(NamedTuple):
 
     class_idx: np.ndarray
     corners: np.ndarray
+
+    def only(self, kept: np.ndarray) -> "Boxes":
+        """The boxes of some classes, ``kept`` ``(C,)`` bool, as if nobody had drawn the others."""
+        rows = kept[self.class_idx]
+        return Boxes(self.class_idx[rows], self.corners[rows])
 
 
 def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
@@ -37,31 +45,43 @@ def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def paint_boxes(boxes: Boxes, size: tuple[int, int], dilation: float = 1.0) -> np.ndarray:
-    """Fill boxes with their class; where two overlap the smaller lies in front (Khoreva et al., CVPR 2017).
+def box_masks(
+    boxes: Boxes, size: tuple[int, int], *, dilation: float = 1.0, other_boxes: str = "unknown"
+) -> ClassMasks:
+    """The mask of every class that has a box: the class inside its boxes, and not the class outside.
 
     Args:
         boxes: Of one image.
-        size: Height and width of the mask, pixels.
+        size: Height and width of the masks, pixels.
         dilation: See :func:`dilate_boxes`.
+        other_boxes: What a box of another class says of this one, outside of its own boxes: nothing (``unknown``),
+            for a box holds more than its object; or that it is not there (``no``).
 
     Returns:
-        Mask: 0 outside every box, else 1..C, ``(H, W)`` uint8. A box covers at least one pixel.
+        The masks; a box covers at least one pixel.
 
     Example:
-        >>> paint_boxes(Boxes(np.array([4]), np.array([[1.0, 0.0, 3.0, 1.0]])), (2, 4)).tolist()
-        [[0, 5, 5, 0], [0, 0, 0, 0]]
+        >>> boxes = Boxes(np.array([4, 0]), np.array([[1.0, 0.0, 3.0, 1.0], [2.0, 0.0, 4.0, 1.0]]))
+        >>> masks = box_masks(boxes, (1, 5))
+        >>> masks.class_idx.tolist(), masks.mask.tolist()
+        ([0, 4], [[[0, 255, 1, 1, 0]], [[0, 1, 1, 255, 0]]])
     """
-    mask = np.zeros(size, np.uint8)
-    corners = dilate_boxes(boxes.corners, dilation)
-    area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     height, width = size
-    for number in np.argsort(-area, kind="stable"):
-        xmin, ymin, xmax, ymax = corners[number]
+    inside: dict[int, np.ndarray] = {
+        int(class_idx): np.zeros(size, bool) for class_idx in np.unique(boxes.class_idx)
+    }
+    for class_idx, (xmin, ymin, xmax, ymax) in zip(
+        boxes.class_idx.tolist(), dilate_boxes(boxes.corners, dilation), strict=True
+    ):
         left, top = min(max(round(xmin), 0), width - 1), min(max(round(ymin), 0), height - 1)
         right, bottom = max(round(xmax), left + 1), max(round(ymax), top + 1)
-        mask[top:bottom, left:right] = boxes.class_idx[number] + 1
-    return mask
+        inside[class_idx][top:bottom, left:right] = True
+    anywhere = np.any(list(inside.values()), axis=0) if inside and other_boxes == "unknown" else False
+    masks = {
+        class_idx: np.where(own, YES, np.where(anywhere, VOID, NO)).astype(np.uint8)
+        for class_idx, own in inside.items()
+    }
+    return stack_masks(masks, size)
 
 
 def box_of(body: np.ndarray) -> np.ndarray:

@@ -380,7 +380,7 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, num_workers: See
+        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes, num_workers: See
             :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
@@ -402,6 +402,7 @@ class FolderDataModule(TwoStreamDataModule):
         mask_seed: int | None = None,
         supervision: str = "mask",
         box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
         num_workers: int = 2,
     ) -> None:
         super().__init__(
@@ -411,6 +412,7 @@ class FolderDataModule(TwoStreamDataModule):
             mask_seed=mask_seed,
             supervision=supervision,
             box_dilation=box_dilation,
+            other_boxes=other_boxes,
             num_workers=num_workers,
         )
         if not 0 < val_fraction < 1:

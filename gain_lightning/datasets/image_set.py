@@ -3,10 +3,11 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from gain_lightning.datasets.boxes import paint_boxes
+from gain_lightning.datasets.boxes import box_masks
+from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.sample import Sample, keep_classes, make_sample
+from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
 from gain_lightning.datasets.transforms import Augmentation, TrainTransform, resize
 
@@ -19,8 +20,8 @@ class ImageSet(Dataset):
         image_size: Height and width that pictures and masks are resized to, pixels.
         augmentation: How training pictures are varied; None only resizes.
         supervision: What the masks hold: ``mask``, ``box`` (filled boxes), or ``none`` (all void).
-        box_dilation: Factor on the sides of boxes.
-        kept: Classes whose pixels each picture's mask shows, ``(n, C)`` bool; None shows all.
+        box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
+        kept: Classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
 
     Raises:
         ValueError: If ``image_size`` is not positive.
@@ -36,6 +37,7 @@ class ImageSet(Dataset):
         augmentation: Augmentation | None = None,
         supervision: str = "mask",
         box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
     ) -> None:
         if image_size < 1:
@@ -48,6 +50,7 @@ class ImageSet(Dataset):
         self.image_size = image_size
         self.supervision = supervision
         self.box_dilation = box_dilation
+        self.other_boxes = other_boxes
         self.kept = kept
         self.train_transform = TrainTransform(image_size, augmentation) if augmentation else None
         # at half its size, say, a picture must still be as large as it is used
@@ -61,29 +64,31 @@ class ImageSet(Dataset):
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, visit = draw if isinstance(draw, Draw) else (draw, 0)
         image = read_image(self.listing.image_path(index), reduce=int(self.reduce[index]))
-        label, mask = self.labels[index], self._mask(index)
-        if mask is not None and mask.shape != image.shape[:2]:  # of a picture decoded at a part of its size
-            height, width = image.shape[:2]
+        label, masks = self.labels[index], self._masks(index)
+        if masks is not None and masks.mask.shape[1:] != image.shape[:2]:  # decoded at a part of its size
+            (height, width), (rows, columns) = image.shape[:2], masks.mask.shape[1:]
             if self.reduce[index] == 1:
                 path = self.listing.image_path(index)
-                raise ValueError(f"{path}: {width} x {height} pixels, but its mask has {mask.shape[::-1]}")
-            rows = np.arange(height) * mask.shape[0] // height
-            mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
+                raise ValueError(f"{path}: {width} x {height} pixels, but its mask has {columns} x {rows}")
+            rows, columns = np.arange(height) * rows // height, np.arange(width) * columns // width
+            masks = masks._replace(mask=masks.mask[:, rows][:, :, columns])
         if self.train_transform:
-            image, mask, label = self.train_transform(image, mask, label, (self.seed, visit, index))
+            image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
         else:
-            image, mask = resize(image, mask, self.image_size)
-        return make_sample(image, label, mask, str(self.ids[index]))
+            image, masks = resize(image, masks, self.image_size)
+        return make_sample(image, label, masks, str(self.ids[index]))
 
-    def _mask(self, index: int) -> np.ndarray | None:
+    def _masks(self, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
-        size = tuple(self.listing.size[index])
+        size = tuple(int(side) for side in self.listing.size[index])
         if self.supervision == "box":
-            mask = paint_boxes(self.listing.boxes(index), size, self.box_dilation)
-        else:
-            mask = self.listing.mask(index, size)
-        return mask if mask is None or self.kept is None else keep_classes(mask, self.kept[index])
+            boxes = self.listing.boxes(index)
+            if self.kept is not None:
+                boxes = boxes.only(self.kept[index])
+            return box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        masks = self.listing.class_masks(index, size)
+        return masks if masks is None or self.kept is None else masks.only(self.kept[index])
 
 
 def training_sets(
@@ -110,6 +115,7 @@ def training_sets(
         augmentation=augmentation,
         supervision=module.supervision,
         box_dilation=module.box_dilation,
+        other_boxes=module.other_boxes,
         kept=kept,
     )
     return weak, masked

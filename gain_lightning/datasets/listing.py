@@ -7,6 +7,7 @@ import numpy as np
 
 from gain_lightning import VOID
 from gain_lightning.datasets.boxes import Boxes
+from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask, split_index_mask, stack_masks
 from gain_lightning.datasets.images import read_mask
 
 
@@ -82,32 +83,42 @@ class Listing:
         has_box[self.box_row, self.box_class] = True
         return has_box
 
-    def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
-        """A picture's mask; where masks of one class overlap the smaller lies in front.
+    def class_masks(self, row: int, size: tuple[int, int]) -> ClassMasks | None:
+        """What a picture's mask files say of every class that they show.
 
         Args:
             row: Which picture.
-            size: Height and width that the mask must have.
+            size: Height and width that the masks must have.
 
         Returns:
-            0 background, 1..C class, 255 void, ``(H, W)`` uint8; None without a mask.
+            The masks; None where nothing was drawn.
 
         Raises:
-            FileNotFoundError: If the file is gone.
-            ValueError: If it is unreadable, of another size, or holds an index that is no class.
+            FileNotFoundError: If a file is gone.
+            ValueError: If one is unreadable, of another size, or holds an index that is no class.
+        """
+        if not self.is_drawn[row]:
+            return None
+        if "{class_name}" not in self.mask_pattern:
+            mask = self._read(self.mask_path(row), size, highest=len(self.class_names))
+            return split_index_mask(mask, self.labels[row])
+        masks = {
+            class_idx: (self._read(self.mask_path(row, class_idx), size, highest=VOID) > 0).astype(np.uint8)
+            for class_idx in np.flatnonzero(self.has_mask[row]).tolist()
+        }
+        return stack_masks(masks, size)
+
+    def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
+        """A picture's mask of class indices, to look at and to score segmentations by; see :meth:`class_masks`.
+
+        Returns:
+            0 background, 1..C class, 255 void, ``(H, W)`` uint8; None where nothing was drawn.
         """
         if not self.is_drawn[row]:
             return None
         if "{class_name}" not in self.mask_pattern:
             return self._read(self.mask_path(row), size, highest=len(self.class_names))
-        mask = np.zeros(size, np.uint8)
-        parts = [
-            (class_idx, self._read(self.mask_path(row, class_idx), size, highest=VOID) > 0)
-            for class_idx in np.flatnonzero(self.has_mask[row])
-        ]
-        for class_idx, part in sorted(parts, key=lambda item: -np.count_nonzero(item[1])):
-            mask[part] = class_idx + 1
-        return mask
+        return join_to_index_mask(self.class_masks(row, size), self.labels[row])
 
     def _read(self, path: Path, size: tuple[int, int], highest: int) -> np.ndarray:
         mask = read_mask(path)

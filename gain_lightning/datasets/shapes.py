@@ -10,10 +10,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.datasets import shapes_boat, shapes_camera, shapes_count
-from gain_lightning.datasets.boxes import paint_boxes
+from gain_lightning.datasets.boxes import box_masks
+from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.mask_budget import MaskBudget
-from gain_lightning.datasets.sample import Sample, keep_classes, make_sample
-from gain_lightning.datasets.shapes_picture import SIZE
+from gain_lightning.datasets.sample import Sample, make_sample
+from gain_lightning.datasets.shapes_picture import SIZE, Picture
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
 
 SCENES = {"boat": shapes_boat, "camera": shapes_camera, "count": shapes_count}
@@ -33,8 +34,8 @@ class Shapes(Dataset):
         indices: Which pictures, e.g. ``range(2400)``.
         seed, bias: See ``draw_picture`` of the scene.
         supervision: What the masks hold: ``mask``, ``box`` (filled), or ``none`` (all void).
-        box_dilation: Factor on the sides of boxes.
-        kept: Classes whose pixels each picture's mask shows, ``(n, C)`` bool; None shows all.
+        box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
+        kept: Classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
 
     Attributes:
         labels: ``(n, C)`` uint8.
@@ -42,7 +43,7 @@ class Shapes(Dataset):
     Example:
         >>> sample = Shapes("boat", "test", range(3))[2]
         >>> sample["image"].shape, sample["mask"].shape, sample["id"]
-        (torch.Size([3, 96, 96]), torch.Size([96, 96]), 'test_00002')
+        (torch.Size([3, 96, 96]), torch.Size([1, 96, 96]), 'test_00002')
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Shapes(Dataset):
         bias: float = 1.0,
         supervision: str = "mask",
         box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
     ) -> None:
         self.ids = [f"{split}_{index:05d}" for index in indices]
@@ -64,6 +66,7 @@ class Shapes(Dataset):
         self.sizes = np.full((len(self.ids), 2), SIZE)
         self.supervision = supervision
         self.box_dilation = box_dilation
+        self.other_boxes = other_boxes
         self.kept = kept
 
     def __len__(self) -> int:
@@ -72,16 +75,17 @@ class Shapes(Dataset):
     def __getitem__(self, draw: int | Draw) -> Sample:
         index = draw.index if isinstance(draw, Draw) else draw
         picture = self.pictures[index]
-        return make_sample(picture.image, picture.label, self._mask(index), self.ids[index])
+        return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
 
-    def _mask(self, index: int) -> np.ndarray | None:
-        picture = self.pictures[index]
+    def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
-        mask = picture.mask
+        size = picture.mask.shape
         if self.supervision == "box":
-            mask = paint_boxes(picture.boxes, mask.shape, self.box_dilation)
-        return mask if self.kept is None else keep_classes(mask, self.kept[index])
+            boxes = picture.boxes if self.kept is None else picture.boxes.only(self.kept[index])
+            return box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        masks = split_index_mask(picture.mask, picture.label)
+        return masks if self.kept is None else masks.only(self.kept[index])
 
 
 class ShapesDataModule(TwoStreamDataModule):
@@ -96,7 +100,7 @@ class ShapesDataModule(TwoStreamDataModule):
         num_biased: Pictures of each further test set, which turns the bias round; ``count`` has none.
         bias: Share of the biased pictures that keep the scene's rule.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation: See
+        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes: See
             :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
         num_workers: Loader processes; the pictures are in memory, so 0 is fastest.
 
@@ -122,6 +126,7 @@ class ShapesDataModule(TwoStreamDataModule):
         mask_seed: int | None = None,
         supervision: str = "mask",
         box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
         num_workers: int = 0,
     ) -> None:
         super().__init__(
@@ -131,6 +136,7 @@ class ShapesDataModule(TwoStreamDataModule):
             mask_seed=mask_seed,
             supervision=supervision,
             box_dilation=box_dilation,
+            other_boxes=other_boxes,
             num_workers=num_workers,
         )
         if scene not in SCENES:
@@ -181,6 +187,7 @@ class ShapesDataModule(TwoStreamDataModule):
                     bias=self.bias,
                     supervision=self.supervision,
                     box_dilation=self.box_dilation,
+                    other_boxes=self.other_boxes,
                     kept=kept,
                 )
         if stage in ("fit", "validate"):

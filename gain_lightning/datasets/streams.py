@@ -103,6 +103,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         mask_seed: Seed of that draw; null takes the run's seed.
         supervision: What the masked stream shows: ``mask``, or ``box`` (filled boxes).
         box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
+        other_boxes: What a box says of another class where that has none: nothing, ``unknown``; or that it is not
+            there, ``no``.
         num_workers: Loader processes.
 
     A leaf's ``image_set(split)`` gives a split's pictures with their labels alone.
@@ -131,6 +133,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         mask_seed: int | None,
         supervision: str,
         box_dilation: float,
+        other_boxes: str,
         num_workers: int,
     ) -> None:
         super().__init__()
@@ -148,10 +151,13 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(f"data.supervision is {supervision!r}, expected mask or box")
         if not 0 < box_dilation < float("inf"):
             raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
+        if other_boxes not in ("unknown", "no"):
+            raise ValueError(f"data.other_boxes is {other_boxes!r}, expected unknown or no")
         if mask_seed is not None and mask_seed < 0:
             raise ValueError(f"data.mask_seed is {mask_seed}, expected null or an integer from 0 on")
         self.supervision = supervision
         self.box_dilation = box_dilation
+        self.other_boxes = other_boxes
         self.mask_budget = mask_budget
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers

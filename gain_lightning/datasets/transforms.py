@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from gain_lightning import VOID
+from gain_lightning.datasets.class_masks import YES, ClassMasks, stack_masks
 
 MIN_VISIBLE = 0.1  # of a class's share of the picture: with less left in a crop it is gone
 _NEAREST = cv2.INTER_NEAREST_EXACT  # plain NEAREST lies up and left of the picture by half a pixel
@@ -66,42 +67,51 @@ class TrainTransform:
         self.free = _compose(size, augmentation, (low, high)) if self.crops else self.whole
 
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray | None, label: np.ndarray, seed: tuple[int, ...]
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        self, image: np.ndarray, masks: ClassMasks | None, label: np.ndarray, seed: tuple[int, ...]
+    ) -> tuple[np.ndarray, ClassMasks | None, np.ndarray]:
         """Transform one picture.
 
         Args:
             image: ``(H, W, 3)`` uint8.
-            mask: ``(H, W)`` uint8, or None.
+            masks: At its size, or None.
             label: ``(C,)`` uint8.
             seed: E.g. (run seed, visit, index).
 
         Returns:
-            Image, mask and label; the mask is 255 beside the picture and where a class lost its label.
+            Image, masks and label; beside the picture masks are unknown, and a class that lost its label has none.
         """
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        if self.crops and mask is not None:
-            share = class_shares(mask, len(label))
-            if label.any() and (share[label > 0] > 0).all():  # every class's place is known
-                cut = _apply(self.free, image, mask, number)
-                lost = (label > 0) & (class_shares(cut[1], len(label)) < MIN_VISIBLE * share)
-                if not lost.any():
-                    return *cut, label
+        if self.crops and masks is not None and label.any():
+            share = class_shares(masks, len(label))
+            if (share[label > 0] > 0).all():  # every class's place is known
+                cut_image, cut_masks = _apply(self.free, image, masks, number)
+                lost = (label > 0) & (class_shares(cut_masks, len(label)) < MIN_VISIBLE * share)
                 if lost.sum() < (label > 0).sum():
-                    cut[1][np.isin(cut[1], np.flatnonzero(lost) + 1)] = VOID
-                    return *cut, np.where(lost, 0, label)
-        return *_apply(self.whole, image, mask, number), label
+                    return cut_image, cut_masks.only(~lost), np.where(lost, 0, label).astype(label.dtype)
+        return *_apply(self.whole, image, masks, number), label
 
 
-def class_shares(mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Share of a mask's pixels that each class covers, ``(C,)``."""
-    return np.bincount(mask.ravel(), minlength=256)[1 : num_classes + 1] / mask.size
+def class_shares(masks: ClassMasks, num_classes: int) -> np.ndarray:
+    """Share of the picture that each class is known to cover, ``(C,)``."""
+    shares = np.zeros(num_classes)
+    shares[masks.class_idx] = (masks.mask == YES).mean((1, 2))
+    return shares
 
 
-def resize(image: np.ndarray, mask: np.ndarray | None, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and mask at ``size`` x ``size``, as validation sees them: bilinear, and the mask's nearest pixel."""
+def resize(image: np.ndarray, masks: ClassMasks | None, size: int) -> tuple[np.ndarray, ClassMasks | None]:
+    """Image and masks at ``size`` x ``size``, as validation sees them: bilinear, and each mask's nearest pixel."""
     image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    return image, None if mask is None else cv2.resize(mask, (size, size), interpolation=_NEAREST)
+    if masks is None:
+        return image, None
+    resized = [cv2.resize(mask, (size, size), interpolation=_NEAREST) for mask in masks.mask]
+    return image, _with_masks(masks, resized, (size, size))
+
+
+def _with_masks(before: ClassMasks, masks: list[np.ndarray], size: tuple[int, int]) -> ClassMasks:
+    """The masks after a change of the picture; of a class that is no longer seen nothing is known."""
+    rows = zip(before.class_idx.tolist(), before.mask, masks, strict=True)
+    kept = {idx: new for idx, old, new in rows if (new == YES).any() or not (old == YES).any()}
+    return stack_masks(kept, size)
 
 
 def _resize(size: int) -> albumentations.Resize:
@@ -126,10 +136,11 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
 
 
 def _apply(
-    transform: albumentations.Compose, image: np.ndarray, mask: np.ndarray | None, seed: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+    transform: albumentations.Compose, image: np.ndarray, masks: ClassMasks | None, seed: int
+) -> tuple[np.ndarray, ClassMasks | None]:
     transform.set_random_seed(seed)
-    if mask is None:
-        return transform(image=image)["image"], None
-    result = transform(image=image, mask=mask)
-    return result["image"], result["mask"]
+    if masks is None or not len(masks.mask):
+        image = transform(image=image)["image"]
+        return image, None if masks is None else stack_masks({}, image.shape[:2])
+    result = transform(image=image, masks=list(masks.mask))
+    return result["image"], _with_masks(masks, result["masks"], result["image"].shape[:2])

@@ -192,7 +192,7 @@ class VOC12DataModule(TwoStreamDataModule):
         test_folders: Further test sets, name to folder, each laid out as
             :class:`~gain_lightning.datasets.folder.FolderDataModule` says, with VOC's class names.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, num_workers: See
+        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes, num_workers: See
             :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
@@ -217,6 +217,7 @@ class VOC12DataModule(TwoStreamDataModule):
         mask_seed: int | None = None,
         supervision: str = "mask",
         box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
         num_workers: int = 2,
     ) -> None:
         super().__init__(
@@ -226,6 +227,7 @@ class VOC12DataModule(TwoStreamDataModule):
             mask_seed=mask_seed,
             supervision=supervision,
             box_dilation=box_dilation,
+            other_boxes=other_boxes,
             num_workers=num_workers,
         )
         self.root = find_root(root)

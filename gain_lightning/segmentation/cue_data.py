@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -90,6 +91,11 @@ class CueDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"data.cues {self.cues}: of the classes {', '.join(theirs)}, expected those of the images, "
                 f"{', '.join(ours)}"
+            )
+        if self.provenance and "cue_grid" not in self.provenance:
+            rank_zero_warn(
+                f"data.cues {self.cues}: made by an earlier version, whose cells lie up to half a cell beside "
+                "SEC's grid; expected cues of the present gain seeds"
             )
         self.cues_sha256 = self._hash()
         return WithCues(self.images.image_set(self.split), read_cues(self.cues, len(ours)))
@@ -214,8 +220,10 @@ class FullSize(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.images[index]
-        picture, mask = sample["image"].permute(1, 2, 0), sample["mask"]
-        if not isinstance(self.images, Shapes):
+        if isinstance(self.images, Shapes):
+            drawn = self.images.pictures[index]
+            picture, mask = torch.from_numpy(drawn.image), torch.from_numpy(drawn.mask)
+        else:
             listing = self.images.listing
             picture = torch.from_numpy(read_image(listing.image_path(index)))
             mask = _whole_mask(listing.mask(index, tuple(listing.size[index])), picture)

@@ -35,7 +35,8 @@ def build_largefov(
             smaller pictures are seen with the published field of view relative to their size.
 
     Returns:
-        ``features`` and ``head`` as of every backbone; ``head`` gives scores ``(N, 1 + C, h, w)``.
+        ``features`` and ``head`` as of every backbone; ``head`` gives scores ``(N, 1 + C, h, w)``, whose cells
+        lie where those of ``features`` do, for it has neither stride nor uneven padding.
 
     Raises:
         ValueError: As :func:`gain_lightning.backbones.build_backbone`.

@@ -9,14 +9,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning import VOID
+from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
+from gain_lightning.segmentation.cue_grid import cue_cells, pictures_at_cues
 from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 
@@ -124,10 +125,10 @@ class SEC(pl.LightningModule):
         Returns:
             ``loss``, ``loss_seed``, ``loss_expand``, and ``loss_constrain`` unless its weight is 0.
         """
-        hparams, size = self.hparams, batch["cues"].shape[1:]
-        scores = self(batch["image"])
-        if scores.shape[2:] != size:
-            scores = interpolate(scores, size, mode="bilinear")
+        hparams, grid = self.hparams, tuple(batch["cues"].shape[1:])
+        size = tuple(batch["image"].shape[2:])
+        cells = self.backbone.cells(size).relative_to(cue_cells(grid, size))
+        scores = place_maps(self(batch["image"]), grid, cells)
         log_probs = log_probabilities(scores)
         terms = {
             "loss_seed": seeding_loss(log_probs, batch["cues"]),
@@ -135,8 +136,7 @@ class SEC(pl.LightningModule):
         }
         loss = hparams.seed_weight * terms["loss_seed"] + hparams.expand_weight * terms["loss_expand"]
         if hparams.constrain_weight:
-            small = interpolate(batch["raw"].float(), size, mode="bilinear", antialias=True)
-            small = small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            small = pictures_at_cues(batch["raw"], grid)
             present = None
             if hparams.crf_classes == "present":
                 present = torch.nn.functional.pad(batch["label"] > 0, (1, 0), value=True)
@@ -161,16 +161,17 @@ class SEC(pl.LightningModule):
     # Validation and test ----------------------------------------------------------------------------------
 
     def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores of an image at a size.
+        """Scores of an image at a size, each cell of the score map where it was computed.
 
         Args:
             image: Normalised, shape ``(N, 3, H, W)``.
-            size: Height and width.
+            size: Height and width that the picture itself has.
 
         Returns:
             Shape ``(N, 1 + C, height, width)``.
         """
-        return interpolate(self(image), tuple(size), mode="bilinear")
+        seen = tuple(image.shape[2:])
+        return place_maps(self(image), size, self.backbone.cells(seen).relative_to(even_cells(size, seen)))
 
     def on_validation_epoch_start(self) -> None:
         """No image judged yet."""

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.datasets.images import read_image
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.export_seeds import save_indexed
@@ -61,12 +62,15 @@ class SegmentationWriter(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a batch, or have its CRFs begun."""
+        seen = tuple(batch["image"].shape[2:])
+        cells = pl_module.backbone.cells(seen)
         for scores, path, error in zip(outputs, batch["id"], batch["error"], strict=True):
             if error:
                 self.errors.append(error)
                 continue
             picture = torch.from_numpy(read_image(Path(path)))
-            scores = torch.nn.functional.interpolate(scores[None], picture.shape[:2], mode="bilinear")
+            size = tuple(picture.shape[:2])
+            scores = place_maps(scores[None], size, cells.relative_to(even_cells(size, seen)))
             target = self.folder / Path(path).relative_to(self.images).with_suffix(".png")
             if self.crf is None:
                 self._write(target, scores[0].argmax(0).cpu().numpy().astype(np.uint8))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gain_lightning import VOID
-from gain_lightning.attention import Pairs, resize_maps, scale_maps
+from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf import dense_crf
 from gain_lightning.segmentation.crf_kernels import Kernels
@@ -46,8 +46,9 @@ def attention_maps(
         for is_mirrored in (False, True)[: 1 + flip]:
             normalised = model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
             _, maps, pairs = model.attend(normalised, label)
-            num_cells = maps.shape[2] * maps.shape[3]
-            maps = resize_maps((maps.flip(3) if is_mirrored else maps) * num_cells, size)
+            cells = model.backbone.cells(seen.shape[2:]).relative_to(even_cells(size, seen.shape[2:]))
+            maps = place_maps(maps * (maps.shape[2] * maps.shape[3]), size, cells)
+            maps = maps.flip(3) if is_mirrored else maps
             total = maps if total is None else total + maps
     return scale_maps(total), pairs
 

@@ -1,0 +1,256 @@
+"""Where the cells of a network's map lie in its picture, composed from kernel, stride, padding and dilation.
+
+A network is run once on the meta device, where nothing is computed, and every axis of every tensor carries the place
+of its first element and their distance, in pixels of the picture. A convolution of kernel k, stride s, dilation d and
+left padding p centres its output i at input ``s i - p + d (k - 1) / 2`` (Araujo et al., *Computing Receptive Fields of
+Convolutional Neural Networks*, Distill 2019).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from gain_lightning.attention import Cells, even_cells
+
+
+class Axis(NamedTuple):
+    """Place of an axis's first element and the distance of its elements, in pixels of the picture."""
+
+    start: float
+    step: float
+
+    def window(self, kernel: int, stride: int, before: int, dilation: int = 1) -> "Axis":
+        """The axis after a convolution or a pool that was padded by ``before`` elements."""
+        return Axis(self.start + self.step * (dilation * (kernel - 1) / 2 - before), self.step * stride)
+
+    def resampled(self, old: int, new: int) -> "Axis":
+        """The axis after its ``old`` elements were divided evenly into ``new``."""
+        return self.window(1, 1, 0)._replace(
+            start=self.start + self.step * (old / new - 1) / 2, step=self.step * old / new
+        )
+
+
+Axes = tuple[Axis | None, ...]  # one for every axis of a tensor; None is no place in the picture
+
+
+def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
+    """Where the cells of a map lie.
+
+    Branches that meet are averaged: in a residual block both lie at the same place, or half a cell apart. What has no
+    place any more, such as tokens, is taken to cover the picture evenly.
+
+    Args:
+        features: Pictures ``(N, 3, H, W)`` to maps ``(N, K, h, w)``.
+        size: H and W, pixels.
+
+    Returns:
+        Centre and spacing of the cells.
+
+    Raises:
+        RuntimeError: If the network cannot run on the meta device, because it looks at values.
+
+    Example:
+        >>> pooled = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2))
+        >>> find_cells(pooled, (8, 8))
+        Cells(top=0.5, left=0.5, step_y=2.0, step_x=2.0)
+        >>> find_cells(nn.Conv2d(3, 8, 3, stride=2, padding=1), (8, 8))
+        Cells(top=0.0, left=0.0, step_y=2.0, step_x=2.0)
+    """
+    weights = {
+        name: torch.empty_like(tensor, device="meta")
+        for name, tensor in [*features.named_parameters(), *features.named_buffers()]
+    }
+    dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
+    modes = {module: module.training for module in features.modules()}
+    places = _Places(size)
+    try:
+        features.eval()
+        with torch.no_grad(), torch.device("meta"), torch.compiler.set_stance("force_eager"):
+            image = torch.empty(1, 3, *size, dtype=dtype)
+            with places:
+                maps = functional_call(features, weights, (image,))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    y, x = places.spatial(maps)
+    return Cells(y.start, x.start, y.step, x.step)
+
+
+class _Places(TorchFunctionMode):
+    """Notes the axes of every tensor that a network makes.
+
+    Args:
+        size: Height and width of the picture.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.axes: Any = WeakIdKeyDictionary()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for output in _tensors([result]):
+            rule = _RULES.get(func)
+            self.axes[output] = (
+                rule(self, output, *args, **(kwargs or {})) if rule else self.kept(output, [args, kwargs])
+            )
+        return result
+
+    def of(self, tensor: Tensor) -> Axes:
+        """The axes of a tensor."""
+        return self.axes.get(tensor, (None,) * tensor.ndim)
+
+    def spatial(self, tensor: Tensor) -> tuple[Axis, Axis]:
+        """The last two axes of a tensor; evenly over the picture where nothing is known."""
+        even = even_cells(tensor.shape[-2:], self.size)
+        *_, y, x = self.of(tensor)
+        return y or Axis(even.top, even.step_y), x or Axis(even.left, even.step_x)
+
+    def kept(self, output: Tensor, arguments: Any) -> Axes:
+        """Axes of an operation that moves nothing: its inputs' where sizes agree, aligned as broadcasting does."""
+        found: list[list[Axis]] = [[] for _ in range(output.ndim)]
+        for tensor in _tensors(arguments):
+            for place, axis in enumerate(reversed(self.of(tensor)), start=1):
+                fits = place <= output.ndim and output.shape[-place] == tensor.shape[-place]
+                if axis is not None and fits:
+                    found[-place].append(axis)
+        return tuple(_mean(axes) for axes in found)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Every tensor in nested lists, tuples and dicts."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
+
+
+def _mean(axes: Sequence[Axis]) -> Axis | None:
+    if not axes:
+        return None
+    return Axis(*(sum(values) / len(axes) for values in zip(*axes, strict=True)))
+
+
+def _two(value: Any) -> tuple[int, int]:
+    """A setting for height and width that may be one number."""
+    first, *others = value if isinstance(value, Iterable) else (value,)
+    return first, others[0] if others else first
+
+
+def _conv2d(
+    places: _Places,
+    output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Axes:
+    kernels, rates = tuple(weight.shape[2:]), _two(dilation)
+    if padding == "same":  # torch puts the odd element behind
+        padding = [rate * (kernel - 1) // 2 for kernel, rate in zip(kernels, rates, strict=True)]
+    before = (0, 0) if padding == "valid" else _two(padding)
+    return _windows(places, input, kernels, _two(stride), before, rates)
+
+
+def _pool2d(
+    places: _Places,
+    output: Tensor,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    *_: Any,
+    **__: Any,
+) -> Axes:
+    stride = kernel_size if stride is None or stride == [] else stride
+    return _windows(places, input, _two(kernel_size), _two(stride), _two(padding), _two(dilation))
+
+
+def _avg_pool2d(
+    places: _Places,
+    output: Tensor,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *_: Any,
+    **__: Any,
+) -> Axes:
+    return _pool2d(places, output, input, kernel_size, stride, padding)
+
+
+def _windows(places: _Places, input: Tensor, *settings: tuple[int, int]) -> Axes:
+    pairs = zip(places.spatial(input), *settings, strict=True)
+    moved = (axis.window(*numbers) for axis, *numbers in pairs)
+    return (*(None,) * (input.ndim - 2), *moved)
+
+
+def _pad(places: _Places, output: Tensor, input: Tensor, pad: Sequence[int], *_: Any, **__: Any) -> Axes:
+    axes = list(places.of(input))
+    if input.ndim == 4 and len(pad) <= 4:
+        axes[-2:] = places.spatial(input) if axes[1] is None else axes[-2:]
+    for place, before in enumerate(pad[::2], start=1):
+        axis = axes[-place]
+        axes[-place] = axis.window(1, 1, before) if axis else None
+    return tuple(axes)
+
+
+def _resample(places: _Places, output: Tensor, input: Tensor, *_: Any, **__: Any) -> Axes:
+    sizes = zip(places.spatial(input), input.shape[-2:], output.shape[-2:], strict=True)
+    return (*(None,) * (output.ndim - 2), *(axis.resampled(old, new) for axis, old, new in sizes))
+
+
+def _permute(places: _Places, output: Tensor, input: Tensor, *dims: Any, **kwargs: Any) -> Axes:
+    order = kwargs.get("dims", dims[0] if dims and isinstance(dims[0], Iterable) else dims)
+    return tuple(places.of(input)[dim] for dim in order)
+
+
+def _transpose(places: _Places, output: Tensor, input: Tensor, dim0: int, dim1: int) -> Axes:
+    axes = list(places.of(input))
+    axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+    return tuple(axes)
+
+
+def _index(places: _Places, output: Tensor, input: Tensor, index: Any) -> Axes:
+    """Slices move and widen an axis; a number takes one away; what else is asked for has no place any more."""
+    index = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(part, slice | int) or part is Ellipsis for part in index):
+        return places.kept(output, [input])
+    if Ellipsis in index:
+        at = index.index(Ellipsis)
+        index = (*index[:at], *[slice(None)] * (input.ndim - len(index) + 1), *index[at + 1 :])
+    axes = []
+    for dim, axis in enumerate(places.of(input)):
+        part = index[dim] if dim < len(index) else slice(None)
+        if isinstance(part, slice):
+            first, _, stride = part.indices(input.shape[dim])
+            axes.append(axis.window(1, stride, -first) if axis else None)
+    return tuple(axes)
+
+
+_RULES = {
+    **dict.fromkeys((F.conv2d, torch.conv2d), _conv2d),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.lp_pool2d), _pool2d),
+    F.avg_pool2d: _avg_pool2d,
+    F.pad: _pad,
+    **dict.fromkeys((F.interpolate, F.adaptive_avg_pool2d, F.adaptive_max_pool2d), _resample),
+    **dict.fromkeys((Tensor.permute, torch.permute), _permute),
+    **dict.fromkeys((Tensor.transpose, torch.transpose, Tensor.swapaxes), _transpose),
+    Tensor.__getitem__: _index,
+}

@@ -1,0 +1,91 @@
+"""What is known of an image's pixels: one mask for every class that somebody marked.
+
+One mask of class indices cannot say what Eq. 7 needs: objects and boxes overlap, and what nobody drew is not
+background.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning import VOID
+
+NO, YES = 0, 1
+
+
+class ClassMasks(NamedTuple):
+    """The masks of one image; a class without one is unknown everywhere.
+
+    Attributes:
+        class_idx: Class of each mask, each class once, ``(M,)`` int64.
+        mask: 1 the class, 0 not the class, 255 unknown, ``(M, H, W)`` uint8.
+    """
+
+    class_idx: np.ndarray
+    mask: np.ndarray
+
+    def only(self, kept: np.ndarray) -> "ClassMasks":
+        """The masks of some classes, ``kept`` ``(C,)`` bool, as if nobody had drawn the others."""
+        rows = kept[self.class_idx]
+        return ClassMasks(self.class_idx[rows], self.mask[rows])
+
+
+def stack_masks(masks: dict[int, np.ndarray], size: tuple[int, int]) -> ClassMasks:
+    """Masks by class, each ``(H, W)`` uint8, as :class:`ClassMasks`; ``size`` is (H, W)."""
+    stacked = np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.uint8)
+    return ClassMasks(np.array(list(masks), np.int64), stacked)
+
+
+def split_index_mask(mask: np.ndarray, label: np.ndarray) -> ClassMasks:
+    """The masks of an image's labelled classes, out of one mask of class indices.
+
+    A labelled class that the mask does not show was not drawn, so nothing is known of it. But where a mask shows no
+    class at all and has void pixels, it says where the labelled classes are not.
+
+    Args:
+        mask: 0 background, 1..C class, 255 void, ``(H, W)`` uint8.
+        label: Above 0 where a class is present, ``(C,)``.
+
+    Example:
+        >>> masks = split_index_mask(np.array([[0, 1, 2, 255]], np.uint8), np.array([1, 1, 1]))
+        >>> masks.class_idx.tolist(), masks.mask.tolist()
+        ([0, 1], [[[0, 1, 0, 255]], [[0, 0, 1, 255]]])
+        >>> split_index_mask(np.array([[0, 255]], np.uint8), np.array([0, 1])).mask.tolist()
+        [[[0, 255]]]
+    """
+    is_void = mask == VOID
+    shows_none = not ((mask != 0) & ~is_void).any() and is_void.any() and not is_void.all()
+    masks = {}
+    for class_idx in np.flatnonzero(label[: VOID - 1] > 0).tolist():  # 255 is void
+        is_class = mask == class_idx + 1
+        if is_class.any() or shows_none:
+            masks[class_idx] = np.where(is_void, VOID, is_class).astype(np.uint8)
+    return stack_masks(masks, mask.shape)
+
+
+def join_to_index_mask(masks: ClassMasks, label: np.ndarray) -> np.ndarray:
+    """One mask of class indices, to look at or to score a segmentation by.
+
+    Where classes overlap the smaller lies in front. Background is where every labelled class is known not to be.
+
+    Args:
+        masks: Of one image.
+        label: Above 0 where a class is present, ``(C,)``.
+
+    Returns:
+        0 background, 1..C class, 255 unknown, ``(H, W)`` uint8.
+
+    Example:
+        >>> masks = ClassMasks(np.array([1]), np.array([[[0, 1, 255]]], np.uint8))
+        >>> join_to_index_mask(masks, np.array([0, 1])).tolist()
+        [[0, 2, 255]]
+        >>> join_to_index_mask(masks, np.array([1, 1])).tolist()  # nobody drew class 0
+        [[255, 2, 255]]
+    """
+    is_known = set(np.flatnonzero(label > 0)) <= set(masks.class_idx.tolist())
+    is_background = (masks.mask == NO).all(0) & is_known & (len(masks.class_idx) > 0)
+    index = np.where(is_background, 0, VOID).astype(np.uint8)
+    bodies = masks.mask == YES
+    for row in np.argsort(-bodies.sum((1, 2)), kind="stable"):
+        index[bodies[row]] = masks.class_idx[row] + 1
+    return index
