@@ -157,8 +157,10 @@ class SeedIoU(torchmetrics.Metric):
             """Sum of the pairs' values of each image, ``(N, H, W)``."""
             return values.new_zeros(pairs.num_images, *values.shape[1:]).index_add_(0, image, values)
 
-        best = torch.zeros_like(maps[:1]).repeat(pairs.num_images, 1, 1)
-        best = best.index_reduce_(0, image, maps, "amax")
+        best = maps.new_zeros(pairs.num_images, *maps.shape[1:])
+        for rank in range(pairs.num_ranks):
+            mine = pairs.rank == rank
+            best[image[mine]] = torch.maximum(best[image[mine]], maps[mine])
         num_exceeded = torch.bucketize(best.to(self.thresholds.dtype), self.thresholds)  # value > threshold
         won = ((maps == best[image]) & (maps > 0)).double()
         won = won / over_images(won).clamp_min(1)[image]  # share of each pixel

@@ -1,0 +1,185 @@
+"""Where maps are drawn: dots that hand-made detectors find, probes, and networks beside their mirrored twins."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gain_lightning.attention import Cells, even_cells, place_maps
+from gain_lightning.backbones import build_backbone
+from gain_lightning.cell_grid import find_cells
+
+BUILDERS = [
+    *[("tiny_cnn", None), ("vgg16", None), ("vgg19", None), ("lite0", None), ("lite0", 16)],
+    *[(f"resnet{depth}", None) for depth in (18, 34, 50, 101)],
+    *[("resnet18", 16), ("resnet50", 16), ("resnet50", 8)],
+]
+
+
+def taps(kernel: int, stride: int) -> torch.Tensor:
+    """A filter that blurs as little as a stride allows without losing where a dot is: its weights reproduce lines."""
+    if kernel % 2 == 0:
+        return torch.full((kernel,), 1 / kernel)
+    values = torch.zeros(kernel)
+    values[kernel // 2] = 1 if stride == 1 or kernel == 1 else 0.5
+    if stride > 1 and kernel > 1:
+        values[kernel // 2 - 1] = values[kernel // 2 + 1] = 0.25
+    return values
+
+
+@torch.no_grad()
+def make_dot_detector(network: nn.Module) -> nn.Module:
+    """Every channel is the picture, blurred as strides need it; strided 1 x 1 shortcuts, which lose dots, are cut."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            (height, width), stride = layer.kernel_size, layer.stride[0]
+            kernel = taps(height, stride)[:, None] * taps(width, stride)
+            layer.weight.copy_(kernel / layer.weight.shape[1])
+            if height == 1 and stride > 1:
+                layer.weight.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.reset_running_stats()
+            layer.running_var.fill_(1 - layer.eps)
+            layer.weight.fill_(1)
+            layer.bias.zero_()
+    return network.eval()
+
+
+def dots(places: list[tuple[float, float]], size: tuple[int, int], width: float) -> torch.Tensor:
+    """Pictures ``(N, 3, H, W)`` with one soft dot each, at (y, x); faint, so that no activation bends."""
+    y, x = (torch.arange(side, dtype=torch.float32) for side in size)
+    pictures = [
+        torch.exp(-((y[:, None] - top) ** 2 + (x - left) ** 2) / (2 * width**2)) for top, left in places
+    ]
+    return 1e-4 * torch.stack(pictures)[:, None].repeat(1, 3, 1, 1)
+
+
+def centroids(maps: torch.Tensor) -> torch.Tensor:
+    """Centre of mass (y, x) of maps ``(P, 1, H, W)``, pixels."""
+    maps = maps.double().squeeze(1)
+    y, x = (torch.arange(side, dtype=torch.double) for side in maps.shape[1:])
+    mass = maps.sum((1, 2))
+    return torch.stack([(maps.sum(2) @ y) / mass, (maps.sum(1) @ x) / mass], 1)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize(("name", "stride"), BUILDERS)
+def test_a_dot_is_drawn_where_it_is(name, stride, odd):
+    if name == "lite0":
+        pytest.importorskip("timm")
+    features = make_dot_detector(build_backbone(name, 2, output_stride=stride).features)
+    step = find_cells(features, (64, 64)).step_y
+    side = int(12 * step) + odd
+    cells = find_cells(features, (side, side))
+    places = [
+        (cells.top + (5 + down) * step, cells.left + (6 - across) * step)
+        for down, across in [(0, 0.5), (0.25, 0), (0.5, 0.3), (0.75, 0.8)]
+    ]
+    with torch.no_grad():
+        maps = features(dots(places, (side, side), 0.7 * step)).mean(1, keepdim=True)
+    found = centroids(place_maps(maps.relu(), (side, side), cells))
+    np.testing.assert_allclose(found, places, atol=0.5)
+
+
+def with_positive_weights(name: str, seed: int) -> nn.Module:
+    """A random network that no weight makes look aside for long: what its cells see lies around their centres."""
+    torch.manual_seed(seed)
+    features = build_backbone(name, 2).features.eval()
+    for layer in features.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.uniform_(layer.weight, 0, 2 / layer.weight[0].numel())
+    return features
+
+
+@pytest.mark.parametrize("name", ["tiny_cnn", "vgg16", "resnet18", "lite0"])
+def test_cells_are_where_a_probe_finds_them(name):
+    """The pixels that move a cell lie around its centre: the centre of mass of the gradient, over a few networks."""
+    if name == "lite0":
+        pytest.importorskip("timm")
+    found = []
+    for seed in range(2):
+        features = with_positive_weights(name, seed)
+        step = find_cells(features, (64, 64)).step_y
+        side = int(16 * step)
+        cells = find_cells(features, (side, side))
+        row = round((side / 2 - cells.top) / step)  # the borders cut as much of what it sees on either side
+        image = (1e-3 * torch.rand(1, 3, side, side)).requires_grad_()
+        features(image)[:, :, row, row].sum().backward()
+        found.append(centroids(image.grad.abs().sum(1, keepdim=True))[0])
+    expected = [cells.top + row * cells.step_y, cells.left + row * cells.step_x]
+    np.testing.assert_allclose(torch.stack(found).mean(0), expected, atol=0.1 * step)
+
+
+@pytest.mark.parametrize("name", ["tiny_cnn", "resnet18", "lite0"])
+def test_untrained_networks_agree_with_their_mirrored_twins(name):
+    """What a dot excites lies at the same place in the mirror, to a pixel."""
+    if name == "lite0":
+        pytest.importorskip("timm")
+    gaps = []
+    for seed in range(3):
+        features = with_positive_weights(name, seed)
+        step = find_cells(features, (64, 64)).step_y
+        size = (int(10 * step), int(10 * step))
+        places = [
+            (size[0] / 2 + step * shift, size[1] / 2 - step * shift / 2) for shift in (-0.4, 0, 0.3, 0.8)
+        ]
+        image, ground = dots(places, size, 0.7 * step), torch.zeros(1, 3, *size)
+        with torch.no_grad():
+            maps = [
+                (features(seen) - features(ground)).abs().sum(1, keepdim=True)
+                for seen in (image, image.flip(3))
+            ]
+        cells = find_cells(features, size)
+        own, twin = (place_maps(attention, size, cells) for attention in maps)
+        gaps.append((centroids(own) - centroids(twin.flip(3)))[:, 1])
+    assert abs(float(torch.stack(gaps).mean())) < 1
+
+
+def test_cells_are_composed_by_hand():
+    """Two strided convolutions with padding on one side only, then dilation: 1, then 1 + 2, then + 4 * 2."""
+    network = nn.Sequential(
+        nn.ZeroPad2d((0, 1, 0, 1)),
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.ZeroPad2d((0, 1, 0, 1)),
+        nn.Conv2d(4, 4, 3, stride=2),
+        nn.Conv2d(4, 4, (3, 1), padding=0, dilation=2),
+    )
+    assert find_cells(network, (32, 32)) == Cells(3 + 4 * 2, 3, 4, 4)
+    assert not network.training or all(module.training for module in network.modules())
+
+
+def test_cells_know_slices_layouts_and_branches():
+    class Merging(nn.Module):
+        """Four neighbours side by side in the channels, channels last, as Swin merges patches."""
+
+        def forward(self, image):
+            x = image.permute(0, 2, 3, 1)
+            parts = [x[:, top::2, left::2, :] for top in (0, 1) for left in (0, 1)]
+            return torch.cat(parts, -1).permute(0, 3, 1, 2)
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.main = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+            self.short = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 1))
+
+        def forward(self, image):
+            return (self.main(image) + self.short(image)).relu_()
+
+    assert find_cells(Merging(), (8, 8)) == Cells(0.5, 0.5, 2, 2)
+    assert find_cells(Residual(), (8, 8)) == Cells(0.25, 0.25, 2, 2)  # between 0 and 0.5
+    patches = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2), nn.Unflatten(2, (4, 4)))
+    assert find_cells(patches, (16, 16)) == even_cells((4, 4), (16, 16))
+
+
+def test_finding_cells_leaves_a_network_as_it_was():
+    backbone = build_backbone("tiny_cnn", 2)
+    backbone.features[1].eval()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    modes = [module.training for module in backbone.modules()]
+    backbone.cells((40, 48))
+    assert [module.training for module in backbone.modules()] == modes
+    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
+    assert backbone.cells((40, 48)) is backbone.cells((40, 48))
