@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -91,11 +90,6 @@ class CueDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"data.cues {self.cues}: of the classes {', '.join(theirs)}, expected those of the images, "
                 f"{', '.join(ours)}"
-            )
-        if self.provenance and "cue_grid" not in self.provenance:
-            rank_zero_warn(
-                f"data.cues {self.cues}: made by an earlier version, whose cells lie up to half a cell beside "
-                "SEC's grid; expected cues of the present gain seeds"
             )
         self.cues_sha256 = self._hash()
         return WithCues(self.images.image_set(self.split), read_cues(self.cues, len(ours)))

@@ -29,7 +29,6 @@ from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
 from gain_lightning.segmentation.cue_files import file_name, write_cues, write_maps
-from gain_lightning.segmentation.cue_grid import at_cues, from_cues, nearest_cues, pictures_at_cues
 from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
     CUE_SIZE,
@@ -56,7 +55,6 @@ Map every image of a run's training set and turn the maps into seeds of a segmen
   provenance.json            where all this comes from
 The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
 """
-CUE_GRID = "corners"  # see cue_grid.py; cues of earlier versions lie on cells of equal size
 _BACKGROUND_VALUES = {"attention": 0.05, "gradient": BACKGROUND_SHARE, "saliency": 0.06}
 
 
@@ -191,9 +189,9 @@ def _draw(out: Path, name: str, images: Dataset, row: int) -> None:
         picture = read_image(images.listing.image_path(row))
         truth = images.listing.mask(row, mask.shape)
     truth = np.full(mask.shape, VOID, np.uint8) if truth is None else truth
-    cues = read_mask(out / "cues" / f"{name}.png")
-    rows, columns = nearest_cues(cues.shape, mask.shape)
-    cues = cues[rows][:, columns]
+    cues = cv2.resize(
+        read_mask(out / "cues" / f"{name}.png"), mask.shape[::-1], interpolation=cv2.INTER_NEAREST
+    )
     masks = {TRUTH: truth, "cues": cues, "pseudo-mask": mask}
     save_strip(out / "pictures" / f"{name}.png", picture, masks)
 
@@ -243,7 +241,6 @@ def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: l
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         **options,
         "cue_size": CUE_SIZE,
-        "cue_grid": CUE_GRID,
         "num_images": len(names),
         "class_names": list(images.class_names),
         "labels_sha256": hashlib.sha256(
@@ -336,19 +333,18 @@ def _write(
     def at(height: int, width: int) -> np.ndarray:
         return scale_maps(resize_maps(maps, (height, width)))[:, 0].cpu().numpy()
 
-    grid = (CUE_SIZE, CUE_SIZE)
-    high_res, small = at(*size), scale_maps(at_cues(maps, grid))[:, 0].cpu().numpy()
+    high_res, small = at(*size), at(CUE_SIZE, CUE_SIZE)
     content = {"keys": classes, "cam": at(-(-size[0] // 4), -(-size[1] // 4)), "high_res": high_res}
     write_maps(args.out / "maps" / f"{name}.npy", content)
     threshold, empty, empty_high_res = args.threshold, background(small), background(high_res)
     if args.crf:
-        picture = pictures_at_cues(image[None], grid)[0].numpy()
+        picture = _resized(image.permute(1, 2, 0).numpy(), (CUE_SIZE, CUE_SIZE)).round().astype(np.uint8)
         sure, perhaps = crf_regions(small, picture, [threshold, args.background_value])
         if args.background == "attention":
             empty = ~perhaps.any(0) & small.any((1, 2)).all()  # nowhere, if a map is 0 throughout
-            empty_high_res = from_cues(empty, size) > 0.5
+            empty_high_res = _resized(empty, size) > 0.5
         small, threshold = sure, 0.5
-        high_res = np.array([from_cues(region, size) for region in sure]).reshape(len(sure), *size)
+        high_res = np.array([_resized(region, size) for region in sure]).reshape(len(sure), *size)
     mask = pseudo_mask(high_res, classes, empty_high_res, threshold=threshold)
     save_indexed(args.out / "masks" / f"{name}.png", mask)
     cues = make_cues(small, classes.tolist(), empty, threshold=threshold)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -17,7 +18,6 @@ from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
-from gain_lightning.segmentation.cue_grid import cue_cells, pictures_at_cues
 from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 
@@ -127,7 +127,7 @@ class SEC(pl.LightningModule):
         """
         hparams, grid = self.hparams, tuple(batch["cues"].shape[1:])
         size = tuple(batch["image"].shape[2:])
-        cells = self.backbone.cells(size).relative_to(cue_cells(grid, size))
+        cells = self.backbone.cells(size).relative_to(even_cells(grid, size))
         scores = place_maps(self(batch["image"]), grid, cells)
         log_probs = log_probabilities(scores)
         terms = {
@@ -136,7 +136,8 @@ class SEC(pl.LightningModule):
         }
         loss = hparams.seed_weight * terms["loss_seed"] + hparams.expand_weight * terms["loss_expand"]
         if hparams.constrain_weight:
-            small = pictures_at_cues(batch["raw"], grid)
+            small = interpolate(batch["raw"].float(), grid, mode="bilinear", antialias=True)
+            small = small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
             present = None
             if hparams.crf_classes == "present":
                 present = torch.nn.functional.pad(batch["label"] > 0, (1, 0), value=True)

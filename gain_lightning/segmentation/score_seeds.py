@@ -14,7 +14,6 @@ from gain_lightning.datasets.images import read_mask
 from gain_lightning.files import read_json, read_text, write_atomically
 from gain_lightning.metrics import THRESHOLDS
 from gain_lightning.segmentation.cue_files import SUFFIXES, read_cues, read_maps
-from gain_lightning.segmentation.cue_grid import cue_pixels
 
 DESCRIPTION = """\
 Score cues against masks. CUES is one of
@@ -210,7 +209,9 @@ def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.n
             yield path
             continue
         mask = _indices(path, num_classes)
-        rows, columns = cue_pixels(cue.shape, mask.shape)
+        rows, columns = (
+            (2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(cue.shape, mask.shape, strict=True)
+        )
         yield cue, mask[rows][:, columns]
 
 
