@@ -1,11 +1,13 @@
 """Text files: read with an error that names the file, written so that a kill leaves the old one or the new one."""
 
+import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
@@ -19,6 +21,68 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:  # a full disk
         part.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class WholeTable:
+    r"""A table that is written as its rows come, and that is there as soon as it is whole.
+
+    Until then its rows lie in a part beside it: a kill at any moment leaves the old table or the new one.
+
+    Args:
+        path: Of the CSV file.
+
+    Raises:
+        OSError: If it cannot be written, with its name; the part is removed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "table.csv")
+        >>> with WholeTable(path) as table:
+        ...     table.write([["image", "score"], ["cat.jpg", 0.5]])
+        >>> path.read_text()
+        'image,score\ncat.jpg,0.5\n'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._checked():
+            self._file = self.part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def write(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Add rows; the header is the first."""
+        with self._checked():
+            self._writer.writerows(rows)
+
+    def finish(self) -> None:
+        """No more rows come: the table takes its place."""
+        with self._checked():
+            self._file.close()
+            os.replace(self.part, self.path)
+
+    def drop(self) -> None:
+        """What there is of the table is worth nothing: the old one stays."""
+        with contextlib.suppress(OSError):  # a full disk takes no last rows
+            self._file.close()
+        self.part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # a full disk
+            self.part.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def __enter__(self) -> "WholeTable":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish() if kind is None else self.drop()
 
 
 def read_text(path: Path) -> str:

@@ -201,6 +201,9 @@ class SeedIoU(torchmetrics.Metric):
 class MeanAP(torchmetrics.Metric):
     """Average precision of every class, and its mean over those that the set shows.
 
+    It keeps 5 bytes an image and class, of its own images, and while it computes of those of all processes: 250 MB for
+    50,000 images of 1,000 classes.
+
     Args:
         num_classes: C.
         score_classes: Class indices that the mean runs over; None takes all.
@@ -208,6 +211,12 @@ class MeanAP(torchmetrics.Metric):
     Returns of ``compute``:
         ``ap`` ``(C,)``, nan for a class that no image shows; ``mean_ap``, nan if no scored class is shown;
         ``num_images`` ``(C,)``, how many show each class.
+
+    Example:
+        >>> metric = MeanAP(1)
+        >>> metric.update(torch.tensor([[25.0], [20.0], [18.0], [-3.0]]), torch.tensor([[1], [0], [0], [1]]))
+        >>> metric.compute()["mean_ap"]
+        tensor(0.7500)
     """
 
     # torchmetrics' own MultilabelAveragePrecision refuses a single class
@@ -221,19 +230,29 @@ class MeanAP(torchmetrics.Metric):
         self.add_state("target", [], dist_reduce_fx="cat")
 
     def update(self, score: Tensor, target: Tensor) -> None:
-        """Add scores and labels 0/1 of a batch, both ``(N, C)``."""
+        """Add a batch.
+
+        Args:
+            score: Orders the images of a class, any numbers; best log-odds, for float32 probabilities near 1 are equal
+                where networks are not. Shape ``(N, C)``.
+            target: Labels 0/1, shape ``(N, C)``.
+        """
         self.score.append(score)
-        self.target.append(target.long())
+        self.target.append(target.to(torch.uint8))
 
     def compute(self) -> dict[str, Tensor]:
         """Average precision of each class, and the mean."""
         score, target = dim_zero_cat(self.score), dim_zero_cat(self.target)
         num_images = target.sum(0)
-        ap = torch.stack(
-            [binary_average_precision(*column) for column in zip(score.T, target.T, strict=True)]
-        )
+        ap = torch.stack([_average_precision(*column) for column in zip(score.T, target.T, strict=True)])
         ap = ap.masked_fill(num_images == 0, torch.nan)
         return {"ap": ap, "mean_ap": ap[self.scored].nanmean(), "num_images": num_images}
+
+
+def _average_precision(score: Tensor, target: Tensor) -> Tensor:
+    """Of one class, ``(N,)``. Its ranks are scored: torchmetrics puts what is not in [0, 1] through a sigmoid first."""
+    rank = score.unique(return_inverse=True)[1]
+    return binary_average_precision(rank.double() / len(rank), target.long()).float()
 
 
 class MeanAE(torchmetrics.Metric):

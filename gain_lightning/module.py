@@ -513,23 +513,24 @@ class GAIN(pl.LightningModule):
         return outputs
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Scores ``(N, C)`` of a batch of pictures."""
-        return {"score": self.scores(self(batch["image"]))}
+        """Scores and logits ``(N, C)`` of a batch of pictures."""
+        logits = self(batch["image"])
+        return {"score": self.scores(logits), "logit": self.log_odds(logits)}
 
     def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
-        """Score (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs, for callbacks."""
+        """Score and logit (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs."""
         label = self._multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
-        score = self.scores(logits)
+        score, logit = self.scores(logits), self.log_odds(logits)
         maps, mask = self.place(maps, batch["image"].shape[2:]), _pair_masks(batch, pairs)
         if metrics is not None:
             if "mae" in metrics:
                 metrics["mae"].update(score, label)
             else:
-                metrics["ap"].update(score, label.long())
+                metrics["ap"].update(logit, label)
             metrics["zero_maps"].update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
             self._update_map_scores(metrics, maps, mask, pairs)
-        return {"score": score, "maps": maps, "mask": mask, "pairs": pairs}
+        return {"score": score, "logit": logit, "maps": maps, "mask": mask, "pairs": pairs}
 
     def _update_map_scores(self, metrics: nn.ModuleDict, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
         judged = with_mask(mask)
@@ -543,6 +544,14 @@ class GAIN(pl.LightningModule):
         if self.hparams.task == "regression":
             return logits * self.amount_unit
         return logits.softmax(1) if self.hparams.task == "single_label" else logits.sigmoid()
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Logit of each probability of :meth:`scores`, ``(N, C)``: it differs where those round to 0 or 1.
+
+        In ``regression`` the network's logits.
+        """
+        logits = logits.float()
+        return margins(logits) if self.hparams.task == "single_label" else logits
 
     def _judged(self, score: Tensor, label: Tensor) -> Tensor:
         """Each image's error, ``(N,)``; or whether its decision is right: on the data's accuracy class, else on all."""

@@ -19,7 +19,7 @@ from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, read_image
 from gain_lightning.datasets.transforms import resize
 from gain_lightning.datasets.voc12 import CLASSES
-from gain_lightning.files import csv_text, read_text, write_atomically
+from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
 from gain_lightning.plotting import overlay
 from gain_lightning.segmentation.predict import SegmentationWriter
@@ -28,7 +28,8 @@ DESCRIPTION = """\
 Of a classifier: classify every picture below --images and map the attention of its classes. Writes, for a/b.jpg:
   OUT/a/b_CLASS.npy   the map at the picture's size, (H, W) float32, divided by its maximum
   OUT/a/b_CLASS.png   the map over the picture
-and OUT/predictions.csv: every class's probability (or amount), whether it was mapped, the map's maximum before scaling.
+and OUT/predictions.csv: every class's probability (or amount), whether it was mapped, the map's maximum before scaling,
+and the probability's logit, which still tells pictures apart where probabilities round to 0 or 1.
 
 Of a segmentation network (SEC): OUT/a/b.png, the class of every pixel in VOC's palette, after a dense CRF.
 """
@@ -210,7 +211,7 @@ def _in_file_name(class_name: str) -> str:
 
 
 class MapWriter(pl.Callback):
-    """Writes each picture's maps as soon as they are there, and the table at the end.
+    """Writes each picture's maps and its rows of the table as soon as they are there.
 
     Args:
         images: Folder that the pictures' names are relative to.
@@ -225,7 +226,7 @@ class MapWriter(pl.Callback):
     def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
         self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
         self.num_maps = self.num_zero = 0
-        self.rows: list[list[str]] = []
+        self.table: WholeTable | None = None
         self.errors: list[str] = []
 
     def made(self) -> str:
@@ -247,6 +248,10 @@ class MapWriter(pl.Callback):
                 raise ValueError(
                     f"the maps of {other!r} and {name!r} would have the same names: expected --classes with one of them"
                 )
+        self.table = WholeTable(self.out / "predictions.csv")
+        with_amounts = pl_module.hparams.task == "regression"
+        score = ("amount",) if with_amounts else ("probability", "logit")
+        self.table.write([["picture", "class", *score[:1], "mapped", "map_max", *score[1:]]])
 
     def on_predict_batch_end(
         self,
@@ -257,7 +262,7 @@ class MapWriter(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scores = outputs["score"]
+        scores, with_amounts = outputs["score"], pl_module.hparams.task == "regression"
         maps, pairs = self._map(pl_module, batch["image"], scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
         for n, path in enumerate(batch["id"]):
@@ -272,7 +277,8 @@ class MapWriter(pl.Callback):
                 p = mapped.get(class_idx)
                 strength = "" if p is None else f"{float(maximum[p]):.6g}"
                 score = f"{float(scores[n, class_idx]):.6g}"
-                self.rows.append([str(relative), name, score, str(int(p is not None)), strength])
+                logit = [] if with_amounts else [f"{float(outputs['logit'][n, class_idx]):.9g}"]
+                self.table.write([[str(relative), name, score, str(int(p is not None)), strength, *logit]])
                 if p is not None:
                     self.num_zero += bool(maximum[p] <= EPS)
                     self._write_map(relative, name, picture, maps[p : p + 1], cells)
@@ -303,7 +309,13 @@ class MapWriter(pl.Callback):
         save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))
         self.num_maps += 1
 
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        score = "amount" if pl_module.hparams.task == "regression" else "probability"
-        header = ["picture", "class", score, "mapped", "map_max"]
-        write_atomically(self.out / "predictions.csv", csv_text(header, self.rows))
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The table is whole."""
+        self.table.finish()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """A table without the pictures to come would pass for a whole one."""
+        if self.table is not None:
+            self.table.drop()

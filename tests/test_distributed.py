@@ -1,6 +1,8 @@
-"""Two gloo processes against one: whose images they see, what gradient they take, and that they end together."""
+"""Gloo processes against one: whose images they see, their gradient and scores, and that they end together."""
 
+import csv
 import itertools
+import json
 import os
 import re
 import signal
@@ -9,12 +11,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from scoring_processes import SIZES as SCORED
+from scoring_processes import TASKS
 from two_processes import SIZES, gradient, make_batch, make_model
 
+from gain_lightning.datasets.streams import in_turn, share_out
+
 HERE = Path(__file__).parent
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONPATH": os.pathsep.join(sys.path),
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +37,11 @@ def two(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
     command = [sys.executable, str(HERE / "two_processes.py")]
     processes = [
         subprocess.Popen(
             [*command, str(rank), "2", port, str(out)],
-            env=environment,
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,6 +97,83 @@ def test_ranks_see_disjoint_shards_in_equal_steps_and_the_whole_set_together(two
     first_pass = [ids[:4] for ids in masked]  # seven images, padded to four a rank
     assert set(first_pass[0]) | set(first_pass[1]) == set(two[0]["masked_ids"])
     assert len(set(first_pass[0]) & set(first_pass[1])) == 1
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Where one, two and three processes have left what they score."""
+    out = tmp_path_factory.mktemp("scored")
+    command = [sys.executable, str(HERE / "scoring_processes.py"), str(out)]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    return out
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_score_counts_every_image_once_by_however_many_processes(scored, task, processes):
+    """25 images of the test, 7 of the validation and 5 of the further tests, of which 2 and 3 divide none."""
+    alone, together = (json.loads((scored / f"{task}_{n}.json").read_text()) for n in (1, processes))
+    expected = {
+        "fit": {"val/seed_miou", "val/energy", "val/pointing", "val/zero_maps"},
+        "validate": {"val/mae" if task == "regression" else "val/mean_ap"},
+        "test": {"test/mae"}
+        if task == "regression"
+        else {"test/mean_ap", "test/accuracy", "test/biased_accuracy"},
+    }
+    expected["test"] |= {"test/seed_miou_best", "test/energy", "center/energy", "center/pointing"}
+    for verb, scores in alone.items():
+        assert expected[verb] <= scores.keys()
+        assert together[verb] == pytest.approx(scores, abs=1e-6), verb
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_files_of_several_processes_are_those_of_one(scored, task, processes):
+    """Every image once, in the order of the sets and of the images in them; and no part is left."""
+    alone, together = (scored / f"{task}_{n}" for n in (1, processes))
+    for name in ("per_image.csv", "per_class.csv"):
+        expected, found = rows(alone / name), rows(together / name)
+        assert len(expected) == len(found)
+        for row, other in zip(expected, found, strict=True):
+            assert row.keys() == other.keys()
+            for key, value in row.items():
+                is_number = key not in ("set", "id", "class") and value
+                assert (
+                    (float(other[key]) == pytest.approx(float(value), abs=1e-5))
+                    if is_number
+                    else other[key] == value
+                )
+    ids = list(dict.fromkeys((row["set"], row["id"]) for row in rows(together / "per_image.csv")))
+    assert ids[: SCORED["num_test"]] == [("test", f"test_{index:05d}") for index in range(SCORED["num_test"])]
+    assert len(ids) == 25 + (10 if task == "multi_label" else 0)
+    num_images = [float(row["num_images"]) for row in rows(together / "per_class.csv")]
+    assert sum(num_images) == (
+        sum(row["present"] == "1" for row in rows(together / "per_image.csv") if row["set"] == "test")
+        if task == "multi_label"
+        else SCORED["num_test"] * len(num_images)
+    )
+    assert sorted(path.name for path in together.iterdir()) == ["maps.npz", "per_class.csv", "per_image.csv"]
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_shares_hold_every_image_once_and_go_back_into_order(num_images, processes):
+    images = range(num_images)
+    ranks = [SimpleNamespace(world_size=processes, global_rank=rank) for rank in range(processes)]
+    if num_images < processes:
+        for rank in ranks:
+            with pytest.raises(ValueError, match=f"val has {num_images} images for {processes} processes"):
+                share_out("val", images, rank)
+        return
+    shares = [list(share_out("val", images, rank)) for rank in ranks]
+    assert list(in_turn(shares)) == list(range(num_images))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @pytest.mark.parametrize("dies", ["0 killed", "1 killed", "1 raises"])

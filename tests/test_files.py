@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from gain_lightning.files import csv_text, read_json, write_atomically
+from gain_lightning.files import WholeTable, csv_text, read_json, write_atomically
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
@@ -16,6 +16,37 @@ def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monke
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_and_fail(path, error):
+    with WholeTable(path) as table:
+        table.write([["new", 3]])
+        raise error
+
+
+@pytest.mark.parametrize("fails", ["os.replace", "the writer", "the disk"])
+def test_a_table_that_does_not_come_to_its_end_leaves_the_old_one(tmp_path, monkeypatch, fails):
+    path = tmp_path / "new" / "table.csv"
+    with WholeTable(path) as table:
+        table.write([["old", 1], ["a, b", 2]])
+    content = path.read_text()
+    assert content == 'old,1\n"a, b",2\n'
+    if fails == "the writer":
+        with pytest.raises(KeyboardInterrupt):
+            write_and_fail(path, KeyboardInterrupt())
+    else:
+        if fails == "the disk":
+            table.part.symlink_to("/dev/full")
+        else:
+            full = OSError(28, "No space left on device")
+            monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(full))
+        with (
+            pytest.raises(OSError, match=r"No space left on device: '.*/table\.csv'"),
+            WholeTable(path) as table,
+        ):
+            table.write([["new", 3]])
+    assert path.read_text() == content
+    assert list(path.parent.iterdir()) == [path]
 
 
 def write_often(path, letter):

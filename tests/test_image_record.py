@@ -1,8 +1,21 @@
+import csv
+import itertools
+import tracemalloc
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.image_record import NUM_KEPT_MAPS, keep_maps, per_image_rows, save_maps
+from gain_lightning.image_record import (
+    NUM_KEPT_MAPS,
+    ImageRecord,
+    join_parts,
+    keep_maps,
+    per_image_rows,
+    save_maps,
+)
 
 
 def _batch():
@@ -10,7 +23,8 @@ def _batch():
     mask = torch.tensor([[[1, 1], [0, 255]], [[0, 0], [0, 0]]])
     maps = torch.tensor([[[[4.0, 0.0], [4.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
     outputs = {
-        "score": torch.tensor([[0.9, 0.2], [0.1, 0.6]]),
+        "score": torch.tensor([[0.9, 0.2], [0.1, 1.0]]),
+        "logit": torch.tensor([[2.1972246, -1.3862944], [-2.1972246, 25.000002]]),
         "maps": maps,
         "pairs": label_pairs(label),
     }
@@ -22,11 +36,14 @@ def test_per_image_rows_by_hand():
     first, second, third, fourth = per_image_rows("test", batch, outputs, ["cat", "dog"])
     # cat: energy 4 of 4 + 4, void left out; maximum on the cat; seeds above 0.2 * 9 hit one of its two pixels of 3
     assert first == {"set": "test", "id": "x", "class": "cat", "present": 1, "score": "0.899999976",
-                     "energy": 0.5, "pointing": 1.0, "iou": round(1 / 3, 6)}  # fmt: skip
+                     "logit": "2.19722462", "energy": 0.5, "pointing": 1.0, "iou": round(1 / 3, 6)}  # fmt: skip
     assert second["present"] == 1
     assert second["energy"] == ""  # a dog by its label, but the mask shows none
     assert [row["present"] for row in (third, fourth)] == [0, 0]
-    assert fourth["score"] == "0.600000024"  # all digits of float32, so that scores near 1 stay apart
+    assert (fourth["score"], fourth["logit"]) == ("1", "25.0000019")  # all digits of float32
+    amounts = per_image_rows("test", batch, outputs, ["cat", "dog"], with_amounts=True)
+    assert [row["amount"] for row in amounts] == ["1", "1", "0", "0"]
+    assert "logit" not in amounts[0]
 
 
 def test_kept_maps_are_renumbered_over_batches(tmp_path):
@@ -38,3 +55,129 @@ def test_kept_maps_are_renumbered_over_batches(tmp_path):
         assert maps["pair_image"].tolist() == [n // 2 * 2 for n in range(NUM_KEPT_MAPS)]
         np.testing.assert_allclose(maps["map"][2], [[4 / 9, 0], [4 / 9, 1]], atol=1e-3)
         assert maps["map_max"].tolist() == [9, 1] * (NUM_KEPT_MAPS // 2)
+
+
+# The table as it comes ------------------------------------------------------------------------------------
+
+
+def _test(num_classes):
+    """A trainer and a module in a test of one process, and a batch of theirs."""
+    trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(test_sets={"test": None}), strategy=SimpleNamespace(barrier=lambda name: None),
+        world_size=1, global_rank=0, is_global_zero=True, fast_dev_run=False, loggers=[],
+    )  # fmt: skip
+    names = [f"class {index}" for index in range(num_classes)]
+    module = SimpleNamespace(
+        hparams=SimpleNamespace(class_names=names, task="multi_label"),
+        backbone=SimpleNamespace(denormalize=lambda image: image.to(torch.uint8)),
+        class_scores={"ap": [0.5] * num_classes},
+    )
+    label = torch.zeros(10, num_classes)
+    label[:, 0] = 1
+    batch = {
+        "image": torch.zeros(10, 3, 2, 2),
+        "label": label,
+        "mask": torch.ones(10, 2, 2, dtype=torch.uint8),
+    }
+    pairs = label_pairs(label)
+    outputs = {"score": label, "logit": label, "maps": torch.ones(len(pairs.image), 1, 2, 2), "pairs": pairs}
+    return trainer, module, outputs, batch
+
+
+def _write(record, test, numbers):
+    trainer, module, outputs, batch = test
+    for number in numbers:
+        ids = [f"{number}_{n}" for n in range(10)]
+        record.on_test_batch_end(trainer, module, outputs, {**batch, "id": ids}, number)
+
+
+def _ids(path):
+    with path.open(newline="") as file:
+        return list(dict.fromkeys(row["id"] for row in csv.DictReader(file)))
+
+
+def test_rows_leave_memory_as_they_come(tmp_path):
+    """A thousand rows a batch: held to the end, those of 40 batches are more than 10 MB."""
+    record, test = ImageRecord(tmp_path), _test(num_classes=100)
+    record.on_test_start(*test[:2])
+    _write(record, test, range(10))
+    tracemalloc.start()
+    _write(record, test, range(10, 11))
+    _, of_one = tracemalloc.get_traced_memory()
+    _write(record, test, range(11, 50))
+    _, of_many = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    record.on_test_end(*test[:2])
+    assert of_many < of_one + 200_000
+    assert _ids(tmp_path / "per_image.csv") == [f"{number}_{n}" for number in range(50) for n in range(10)]
+
+
+def test_a_table_is_whole_or_that_of_the_test_before(tmp_path):
+    test, path = _test(num_classes=3), tmp_path / "per_image.csv"
+    first = ImageRecord(tmp_path)
+    first.on_test_start(*test[:2])
+    _write(first, test, [0])
+    assert not path.exists()
+    first.on_test_end(*test[:2])
+    whole = path.read_bytes()
+
+    failed = ImageRecord(tmp_path)
+    failed.on_test_start(*test[:2])
+    _write(failed, test, [1, 2])
+    failed.on_exception(*test[:2], RuntimeError())
+    assert path.read_bytes() == whole
+    assert not list(tmp_path.glob("*.part"))
+
+    killed = ImageRecord(tmp_path)
+    killed.on_test_start(*test[:2])
+    _write(killed, test, [1, 2])
+    killed.table.part.rename(tmp_path / "per_image.csv.1234.part")  # as of another process
+    (tmp_path / "per_image.csv.rank1.part").touch()
+    assert path.read_bytes() == whole
+
+    again = ImageRecord(tmp_path)
+    again.on_test_start(*test[:2])
+    _write(again, test, [3])
+    again.on_test_end(*test[:2])
+    assert _ids(path) == [f"3_{n}" for n in range(10)]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_trial_of_a_few_batches_leaves_the_table(tmp_path):
+    test = _test(num_classes=3)
+    test[0].fast_dev_run = 1
+    record = ImageRecord(tmp_path)
+    record.on_test_start(*test[:2])
+    _write(record, test, [0])
+    record.on_test_end(*test[:2])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_parts_are_joined_in_the_order_of_one_process(tmp_path, processes):
+    """Sets of other lengths, names with commas and line breaks, and sets whose names begin alike."""
+    lengths = {"test": 11, "test, 2": 5, "a": 6}
+    rows = [
+        [name, f"{name}\n{index}", class_name, str(index)]
+        for name, length in lengths.items()
+        for index, class_name in itertools.product(range(length), ["cat", "dog"])
+    ]
+    parts = [tmp_path / f"per_image.csv.rank{rank}.part" for rank in range(processes)]
+    header = ["set", "id", "class", "score"]
+    for rank, part in enumerate(parts):
+        with part.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[3]) % processes == rank)])
+    join_parts(parts, tmp_path / "per_image.csv")
+    with (tmp_path / "per_image.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [header, *rows]
+    assert [path.name for path in tmp_path.iterdir()] == ["per_image.csv"]
+
+
+def test_a_part_that_is_missing_is_named(tmp_path):
+    (tmp_path / "rank0").write_text("set,id\n")
+    (tmp_path / "per_image.csv").write_text("old")
+    with pytest.raises(
+        FileNotFoundError, match="rank1: no such file, expected a run folder that all processes share"
+    ):
+        join_parts([tmp_path / "rank0", tmp_path / "rank1"], tmp_path / "per_image.csv")
+    assert (tmp_path / "per_image.csv").read_text() == "old"

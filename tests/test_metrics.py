@@ -20,6 +20,7 @@ from gain_lightning.metrics import (
     seed_iou,
     with_mask,
 )
+from gain_lightning.studies.bootstrap import average_precision
 
 NUM_CLASSES = 4
 # The last image carries no mask, the third no label; class 3 has a label in the last image alone.
@@ -281,3 +282,39 @@ def test_mean_ap_by_hand_and_only_over_what_is_shown():
     np.testing.assert_allclose(scores["ap"], [(1 + 2 / 3) / 2, 1, np.nan], rtol=1e-6)
     assert scores["mean_ap"].item() == pytest.approx((5 / 6 + 1) / 2)
     assert scores["num_images"].tolist() == [2, 2, 0]
+
+
+def mean_ap(score, target):
+    metric = MeanAP(score.shape[1])
+    metric.update(score, target)
+    return metric.compute()
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0, -30.0, 80.0, -110.0])
+def test_mean_ap_ranks_logits_whose_probabilities_round(shift):
+    """By hand: the one of rank 1 of 1, the other of rank 4 of 4 with 2 found."""
+    logits = torch.tensor([[25.0], [20.0], [18.0], [-3.0]]) + shift
+    assert mean_ap(logits, torch.tensor([[1], [0], [0], [1]]))["mean_ap"].item() == pytest.approx(
+        (1 + 2 / 4) / 2
+    )
+
+
+@pytest.mark.parametrize("num_values", [3, 10_000])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_mean_ap_equals_the_bootstrap_of_any_scores_with_ties_or_none(generator, scale, num_values):
+    score = (torch.randint(num_values, (60, 3), generator=generator) - num_values // 2) * scale
+    target = (torch.rand(60, 3, generator=generator) < 0.3).long()
+    expected = [
+        average_precision(score[:, c].numpy(), target[:, c].numpy() == 1, np.ones((1, 60)))[0]
+        for c in range(3)
+    ]
+    np.testing.assert_allclose(mean_ap(score, target)["ap"], expected, rtol=1e-6)
+
+
+def test_mean_ap_of_a_thousand_classes_keeps_five_bytes_a_score():
+    metric = MeanAP(1000)
+    metric.update(torch.rand(40, 1000), torch.eye(1000)[:40])
+    assert sum(state.nbytes for state in (*metric.score, *metric.target)) == 5 * 40 * 1000
+    scores = metric.compute()
+    assert scores["ap"].isnan().sum() == 960
+    assert scores["num_images"].tolist() == [1] * 40 + [0] * 960

@@ -4,19 +4,23 @@ A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}``
 epoch is one pass over the weak stream; the masked stream goes on beside it, over and over.
 """
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
 from gain_lightning.datasets.sample import collate
+
+T = TypeVar("T")
 
 
 class Draw(NamedTuple):
@@ -205,7 +209,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), **ranks)
         return self._loader(dataset, batch_size, sampler=sampler)
 
-    def _loader(self, dataset: Dataset, batch_size: int, sampler: StreamSampler | None = None) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler | None = None) -> DataLoader:
         options = {
             # workers' seeds, aside from the training's draws
             "generator": torch.Generator().manual_seed(run_seed()),
@@ -214,21 +218,64 @@ class TwoStreamDataModule(pl.LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
         }
-        if sampler is None:
-            return DataLoader(dataset, batch_size, **options)
-        return StreamLoader(dataset, batch_size, trainer=self.trainer, sampler=sampler, **options)
+        if isinstance(sampler, StreamSampler):
+            return StreamLoader(dataset, batch_size, trainer=self.trainer, sampler=sampler, **options)
+        return DataLoader(dataset, batch_size, sampler=sampler, **options)
 
     def predict_dataloader(self) -> DataLoader:
         """The set to predict, in order, where the data have one."""
         return self._loader(self.predict_set, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """The validation set, in order."""
-        return self._loader(self.val_set, self.batch_size)
+        """The validation set, in order, each image in one process."""
+        return self._loader(self.val_set, self.batch_size, share_out("val", self.val_set, self.trainer))
 
     def test_dataloader(self) -> list[DataLoader]:
-        """One loader a test set, in the order of ``test_sets``."""
-        return [self._loader(dataset, self.batch_size) for dataset in self.test_sets.values()]
+        """One loader a test set, in the order of ``test_sets``, each image in one process."""
+        return [
+            self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
+            for name, dataset in self.test_sets.items()
+        ]
+
+
+def share_out(name: str, dataset: Dataset, trainer: pl.Trainer | None) -> UnrepeatedDistributedSampler:
+    """Which images of a set this process judges: process r of R takes the images r, r + R, r + 2R, ...
+
+    Every image is judged by one process, so that scores count it once. The sampler that Lightning would take instead
+    repeats the first images until all processes have equally many.
+
+    Args:
+        name: Of the set, for the error.
+        dataset: The set.
+        trainer: Knows the processes; without one there is one process.
+
+    Raises:
+        ValueError: If there are fewer images than processes, for a process that judges nothing would never join the
+            others where they add up their scores.
+    """
+    ranks = 1 if trainer is None else trainer.world_size
+    if 0 < len(dataset) < ranks:
+        raise ValueError(
+            f"set {name} has {len(dataset)} images for {ranks} processes, expected at least one a process: "
+            f"trainer.devices x trainer.num_nodes of at most {len(dataset)}"
+        )
+    rank = 0 if trainer is None else trainer.global_rank
+    return UnrepeatedDistributedSampler(dataset, num_replicas=ranks, rank=rank, shuffle=False)
+
+
+def in_turn(shares: Iterable[Iterable[T]]) -> Iterator[T]:
+    """What processes made of the images that :func:`share_out` gave them, in the order of the set.
+
+    Args:
+        shares: Of each process, one item an image.
+
+    Example:
+        >>> list(in_turn(["ad", "be", "c"]))
+        ['a', 'b', 'c', 'd', 'e']
+    """
+    nothing = object()
+    for turn in itertools.zip_longest(*shares, fillvalue=nothing):
+        yield from (item for item in turn if item is not nothing)
 
 
 def run_seed() -> int:

@@ -15,7 +15,13 @@ from gain_lightning import VOID
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.datasets.streams import StreamLoader, StreamSampler, TwoStreamDataModule, run_seed
+from gain_lightning.datasets.streams import (
+    StreamLoader,
+    StreamSampler,
+    TwoStreamDataModule,
+    run_seed,
+    share_out,
+)
 from gain_lightning.files import read_json
 from gain_lightning.segmentation.cue_files import file_name, read_cues
 
@@ -139,15 +145,16 @@ class CueDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """One image a batch, in order."""
-        return self._one_by_one(self.val_set)
+        """One image a batch, in order, each in one process."""
+        return self._one_by_one("val", self.val_set)
 
     def test_dataloader(self) -> list[DataLoader]:
-        """One image a batch, in order, of the first test set."""
-        return [self._one_by_one(dataset) for dataset in self.test_sets.values()]
+        """One image a batch, in order, of the first test set, each in one process."""
+        return [self._one_by_one(name, dataset) for name, dataset in self.test_sets.items()]
 
-    def _one_by_one(self, dataset: Dataset) -> DataLoader:
-        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)
+    def _one_by_one(self, name: str, dataset: Dataset) -> DataLoader:
+        sampler = share_out(name, dataset, self.trainer)
+        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
 
 class WithCues(Dataset):

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning import VOID
 from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
+from gain_lightning.datasets.streams import in_turn
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
@@ -239,11 +240,11 @@ class SEC(pl.LightningModule):
             rank_zero_warn(f"{what} {', '.join(not_shown)}, which no mask of the test shows")
 
     def _gather_counts(self) -> None:
-        """Those of all processes' images, each once, although two may have judged it."""
+        """Those of all processes' images, in the order of the set."""
         if self.trainer.world_size > 1:
             gathered: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, self.image_counts)
-            self.image_counts = {name: counts for of_rank in gathered for name, counts in of_rank.items()}
+            self.image_counts = dict(in_turn(of_rank.items() for of_rank in gathered))
 
     def _miou(self, kind: str) -> tuple[Tensor, Tensor]:
         """Mean IoU of the scored classes that masks show, and every class's ``(1 + C,)``, nan where nothing is of it.

@@ -1,12 +1,13 @@
 """What a test of SEC leaves of every class and image, and pictures of the first images."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 
-from gain_lightning.files import csv_text, write_atomically
+from gain_lightning.files import WholeTable, csv_text, write_atomically
 from gain_lightning.image_record import class_table
 from gain_lightning.segmentation.cue_files import file_name
 from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
@@ -48,15 +49,12 @@ class SegmentationRecord(pl.Callback):
         if trainer.is_global_zero:
             text = csv_text(*class_table(names, pl_module.class_scores))
             write_atomically(self.run_dir / "per_class.csv", text)
-            write_atomically(
-                self.run_dir / "per_image.csv", csv_text(*image_table(names, pl_module.image_counts))
-            )
+            with WholeTable(self.run_dir / "per_image.csv") as table:
+                table.write(image_table(names, pl_module.image_counts))
 
 
-def image_table(
-    names: list[str], counts: dict[str, dict[str, np.ndarray]]
-) -> tuple[list[str], list[list[str | int]]]:
-    """Header and a row a (image, class).
+def image_table(names: list[str], counts: dict[str, dict[str, np.ndarray]]) -> Iterator[list[str | int]]:
+    """Header and, one by one, a row a (image, class).
 
     Args:
         names: Of the classes, the background's first.
@@ -64,16 +62,13 @@ def image_table(
             ``(3, 1 + C)``.
 
     Example:
-        >>> image_table(["background", "boat"], {"a": {"": np.array([[3, 2], [4, 1], [3, 1]])}})[1]
+        >>> _, *rows = image_table(["background", "boat"], {"a": {"": np.array([[3, 2], [4, 1], [3, 1]])}})
+        >>> rows
         [['a', 'background', 3, 4, 3], ['a', 'boat', 2, 1, 1]]
     """
     kinds = next(iter(counts.values()), {"": None})
-    header = ["id", "class", "true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
-    rows: list[list[str | int]] = []
+    yield ["id", "class", "true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
     for image_id, of_image in counts.items():
         columns = [of_image[""][0], *(of_image[kind][row] for kind in kinds for row in (1, 2))]
-        rows += [
-            [image_id, name, *pixels]
-            for name, *pixels in zip(names, *(c.tolist() for c in columns), strict=True)
-        ]
-    return header, rows
+        for name, *pixels in zip(names, *(c.tolist() for c in columns), strict=True):
+            yield [image_id, name, *pixels]
