@@ -298,27 +298,31 @@ def test_a_run_folder_is_free_as_soon_as_the_verb_ends(run_dir, tmp_path):
 
 
 def test_two_processes_score_as_one(run_dir, tmp_path):
-    """26 test images: the ranks' shares are padded, and classes are unevenly spread."""
+    """27 test images, which two processes cannot share out evenly, with classes unevenly spread."""
     arguments = [
         "test",
         "--config",
         str(run_dir / "config.yaml"),
         f"--run_dir={tmp_path / 'scores'}",
         f"--ckpt_path={run_dir / 'checkpoints' / 'last.ckpt'}",
-        "--data.num_test=26",
+        "--data.num_test=27",
     ]
     assert main(arguments) == 0
     alone = json.loads((tmp_path / "scores" / "summary.json").read_text())["metrics"]
+    images = [(row["set"], row["id"], row["class"]) for row in rows(tmp_path / "scores" / "per_image.csv")]
     ddp = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     command = [sys.executable, "-m", "gain_lightning", *arguments, *ddp]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     both = json.loads((tmp_path / "scores" / "summary.json").read_text())["metrics"]
-    scores = [key for key in alone if key.startswith("test/")]
+    scores = [key for key in alone if key.startswith(("test/", "center/"))]
     assert {key: both[key] for key in scores} == pytest.approx({key: alone[key] for key in scores}, abs=1e-5)
     assert result.stdout.count("mean_ap") == 1
-    assert len(rows(tmp_path / "scores" / "per_image.csv")) == (26 + 8 + 8) * 5
+    assert len(images) == (27 + 8 + 8) * 5
+    table = rows(tmp_path / "scores" / "per_image.csv")
+    assert [(row["set"], row["id"], row["class"]) for row in table] == images
+    assert not list((tmp_path / "scores").glob("*.part"))
 
 
 def test_wandb_without_a_network_goes_on_offline_inside_the_run_folder(tmp_path):

@@ -20,15 +20,17 @@ from gain_lightning.image_record import (
 
 def _batch():
     label = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    mask = torch.tensor([[[1, 1], [0, 255]], [[0, 0], [0, 0]]])
+    mask = torch.tensor([[[1, 1], [0, 255]]], dtype=torch.uint8)  # of the cat; nobody drew the dog
     maps = torch.tensor([[[[4.0, 0.0], [4.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
     outputs = {
         "score": torch.tensor([[0.9, 0.2], [0.1, 1.0]]),
         "logit": torch.tensor([[2.1972246, -1.3862944], [-2.1972246, 25.000002]]),
         "maps": maps,
+        "mask": torch.cat([mask, torch.full_like(mask, 255)]),
         "pairs": label_pairs(label),
     }
-    return {"id": ["x", "y"], "label": label, "mask": mask}, outputs
+    masks = {"mask": mask, "mask_image": torch.tensor([0]), "mask_class": torch.tensor([0])}
+    return {"id": ["x", "y"], "label": label, **masks}, outputs
 
 
 def test_per_image_rows_by_hand():
@@ -38,7 +40,7 @@ def test_per_image_rows_by_hand():
     assert first == {"set": "test", "id": "x", "class": "cat", "present": 1, "score": "0.899999976",
                      "logit": "2.19722462", "energy": 0.5, "pointing": 1.0, "iou": round(1 / 3, 6)}  # fmt: skip
     assert second["present"] == 1
-    assert second["energy"] == ""  # a dog by its label, but the mask shows none
+    assert second["energy"] == ""  # a dog by its label, but none is drawn
     assert [row["present"] for row in (third, fourth)] == [0, 0]
     assert (fourth["score"], fourth["logit"]) == ("1", "25.0000019")  # all digits of float32
     amounts = per_image_rows("test", batch, outputs, ["cat", "dog"], with_amounts=True)
@@ -74,13 +76,11 @@ def _test(num_classes):
     )
     label = torch.zeros(10, num_classes)
     label[:, 0] = 1
-    batch = {
-        "image": torch.zeros(10, 3, 2, 2),
-        "label": label,
-        "mask": torch.ones(10, 2, 2, dtype=torch.uint8),
-    }
+    batch = {"image": torch.zeros(10, 3, 2, 2), "label": label, "mask": torch.ones(10, 2, 2, dtype=torch.uint8),
+             "mask_image": torch.arange(10), "mask_class": torch.zeros(10, dtype=torch.long)}  # fmt: skip
     pairs = label_pairs(label)
-    outputs = {"score": label, "logit": label, "maps": torch.ones(len(pairs.image), 1, 2, 2), "pairs": pairs}
+    maps = torch.ones(10, 1, 2, 2)
+    outputs = {"score": label, "logit": label, "maps": maps, "mask": batch["mask"], "pairs": pairs}
     return trainer, module, outputs, batch
 
 
