@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import fake_folder
 import numpy as np
 import pytest
 import torch
@@ -295,6 +296,42 @@ def test_a_run_folder_is_free_as_soon_as_the_verb_ends(run_dir, tmp_path):
     finally:
         gc.enable()
     assert result.returncode == 0, result.stderr
+
+
+def test_a_thousand_classes_without_masks(tmp_path, capsys):
+    """Without a mask no map is judged, not even that of class 254, whose index in a mask would be that of void."""
+    root, run = tmp_path / "pictures", tmp_path / "run"
+    for number in range(12):
+        fake_folder.picture(root / "images" / f"{number}.png", number)
+    classes = [f"class {index}" for index in range(1000)]
+    shown = [classes[index] for index in (254, 0, 253, 255, 998, 999)]
+    splits = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+    lines = [
+        f"{number}.png,{shown[number % 6]};{shown[(number + 1) % 6]},{split}"
+        for number, split in enumerate(splits)
+    ]
+    (root / "labels.csv").write_text("\n".join(["filename,classes,split", *lines]) + "\n")
+    (root / "classes.txt").write_text("\n".join(classes) + "\n")
+    data = ["--data=FolderDataModule", f"--data.root={root}", "--data.image_size=32", "--data.batch_size=3"]
+    trainer = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false"]
+    model = ["--model.backbone=tiny_cnn", "--model.am_weight=0.1", "--data.num_workers=0"]
+    assert main(["fit", *data, *model, *trainer, f"--run_dir={run}"]) == 0
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert {metrics[f"{split}/{name}"] for split in ("val", "test") for name in ("energy", "pointing")} == {
+        None
+    }
+    assert 0 < metrics["test/mean_ap"] <= 1
+    of_class = rows(run / "per_class.csv")
+    tested = {shown[0], *shown[3:]}
+    assert {row["class"] for row in of_class if int(row["num_images"])} == tested
+    assert {row["num_judged"] for row in of_class} == {"0"}
+    table = rows(run / "per_image.csv")
+    assert len(table) == 3 * 1000
+    assert {row["energy"] for row in table} == {""}
+    capsys.readouterr()
+    assert main(["seeds", str(run), "--out", str(tmp_path / "seeds"), "--device=cpu"]) == 1
+    assert "1000 classes, but cues and masks of class indices hold at most 254" in capsys.readouterr().err
+    assert not (tmp_path / "seeds").exists()
 
 
 def test_two_processes_score_as_one(run_dir, tmp_path):

@@ -23,6 +23,24 @@ _SIDE = 41  # of SEC's cues
 _SLACK = 1e-3  # of maps in [0, 1], for rounding
 
 
+def check_num_classes(what: str, num_classes: int) -> None:
+    """Refuse more classes than files of class indices can hold: 0 is the background and 255 no class.
+
+    Raises:
+        ValueError: If there are more, naming ``what`` has them.
+
+    Example:
+        >>> check_num_classes("runs/birds", 254)
+        >>> check_num_classes("runs/birds", 255)
+        Traceback (most recent call last):
+        ValueError: runs/birds: 255 classes, but cues and masks of class indices hold at most 254
+    """
+    if num_classes >= VOID:
+        raise ValueError(
+            f"{what}: {num_classes} classes, but cues and masks of class indices hold at most {VOID - 1}"
+        )
+
+
 def file_name(image_id: str) -> str:
     """What an image's files are called, without ending.
 
@@ -89,8 +107,10 @@ def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarra
 
     Raises:
         FileNotFoundError: If there is no such file, or no list beside a pickle.
-        ValueError: If there are no cues, they are of several sizes, or name a class that there is not.
+        ValueError: If there are no cues, they are of several sizes, or name a class that there is not; or if C exceeds
+            254.
     """
+    check_num_classes(str(path), num_classes or 0)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     cues = _read_pickle(path) if path.suffix == ".pickle" else _read_npz(path)

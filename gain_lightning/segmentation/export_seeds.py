@@ -28,7 +28,7 @@ from gain_lightning.home import expand_home
 from gain_lightning.plotting import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
-from gain_lightning.segmentation.cue_files import file_name, write_cues, write_maps
+from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
 from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
     CUE_SIZE,
@@ -144,6 +144,7 @@ def export_seeds(args: argparse.Namespace) -> None:
         raise ValueError(
             f"{args.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
         )
+    check_num_classes(str(args.run), len(images.class_names))
     names = [file_name(str(image_id)) for image_id in images.ids]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

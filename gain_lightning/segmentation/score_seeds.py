@@ -13,7 +13,7 @@ from gain_lightning import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.files import read_json, read_text, write_atomically
 from gain_lightning.metrics import THRESHOLDS
-from gain_lightning.segmentation.cue_files import SUFFIXES, read_cues, read_maps
+from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
 
 DESCRIPTION = """\
 Score cues against masks. CUES is one of
@@ -110,12 +110,13 @@ def score_seeds(
     Raises:
         FileNotFoundError: If there are no cues or no masks.
         ValueError: If a cue and its mask do not fit, it names the image; if the seeds are not finished; or if maps
-            count their classes from 1.
+            count their classes from 1; or if there are more than 254 names.
     """
     if not masks.is_dir():
         raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
     if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
         raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
+    check_num_classes("--class_names", len(names or []))
     counts, sweep, num_images, num_missing = _judge(cues, masks, VOID - 1 if names is None else len(names))
     totals = sum([counts] if counts is not None else sweep.values())
     is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0

@@ -14,6 +14,7 @@ from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf import dense_crf
 from gain_lightning.segmentation.crf_kernels import Kernels
+from gain_lightning.segmentation.cue_files import check_num_classes
 
 CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels
 THRESHOLD = 0.2  # of the paper: 20 % of a map's maximum
@@ -172,11 +173,15 @@ def make_cues(
     Returns:
         0 background, c + 1 class c, 255 no cue, ``(h, w)`` uint8.
 
+    Raises:
+        ValueError: If an index exceeds 253, for its cue would say that there is none.
+
     Example:
         >>> maps = np.array([[[0.9, 0.9, 0.1, 0.0]], [[0.0, 0.5, 0.1, 0.0]]])
         >>> make_cues(maps, [7, 11], maps.max(0) < 0.05).tolist()
         [[8, 12, 255, 0]]
     """
+    check_num_classes("classes", max(classes, default=0) + 1)
     cues = np.where(background, 0, VOID).astype(np.uint8)
     regions = maps > threshold
     for index in np.argsort(-regions.sum((1, 2)), kind="stable"):
@@ -198,11 +203,15 @@ def pseudo_mask(
     Returns:
         ``(H, W)`` uint8.
 
+    Raises:
+        ValueError: If an index exceeds 253.
+
     Example:
         >>> maps = np.array([[[0.9, 0.6, 0.1, 0.0]], [[0.0, 0.5, 0.1, 0.0]]])
         >>> pseudo_mask(maps, [7, 11], maps.max(0) < 0.05, threshold=0.2).tolist()
         [[8, 8, 255, 0]]
     """
+    check_num_classes("classes", max(classes, default=0) + 1)
     mask = np.where(background, 0, VOID).astype(np.uint8)
     if len(maps):
         found = maps.max(0) > threshold

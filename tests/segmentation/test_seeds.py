@@ -749,3 +749,19 @@ def test_the_archive_of_cues_alone_knows_its_classes_too(run, made, capsys):
     masks = run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
     assert main(["seeds", "score", str(made / "cues.npz"), "--masks", str(masks)]) == 0
     assert "class " not in capsys.readouterr().out.replace("classes", "")
+
+
+def test_more_classes_than_indices_are_refused_by_name(tmp_path):
+    """Index 254 would be 255, no cue, in a file, and 255 would be 0, the background."""
+    maps = np.ones((1, 2, 2))
+    assert make_cues(maps, [253], maps[0] < 0).tolist() == [[254, 254], [254, 254]]
+    for make in (make_cues, pseudo_mask):
+        for class_idx in (254, 255, 999):
+            with pytest.raises(ValueError, match=rf"{class_idx + 1} classes, but .* hold at most 254"):
+                make(maps, [class_idx], maps[0] < 0, threshold=0.2)
+    np.savez(tmp_path / "cues.npz", a=np.zeros((2, 2), np.uint8))
+    assert read_cues(tmp_path / "cues.npz", 254).keys() == {"a"}
+    with pytest.raises(ValueError, match=r"cues\.npz: 255 classes, but .* hold at most 254"):
+        read_cues(tmp_path / "cues.npz", 255)
+    with pytest.raises(ValueError, match="--class_names: 300 classes"):
+        score_seeds(tmp_path / "cues.npz", tmp_path, [f"class {index}" for index in range(300)])
