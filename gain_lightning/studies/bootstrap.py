@@ -75,7 +75,7 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
     classes = [
         i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored
     ]
-    precisions = [average_precision(table.score[:, i], table.present[:, i], weight) for i in classes]
+    precisions = [average_precision(table.rank[:, i], table.present[:, i], weight) for i in classes]
     energy, pointing = np.nan_to_num(table.energy), np.nan_to_num(table.pointing)
     num_energy, num_pointing = ~np.isnan(table.energy), ~np.isnan(table.pointing)
     with np.errstate(invalid="ignore", divide="ignore"):

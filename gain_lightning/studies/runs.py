@@ -60,7 +60,7 @@ class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
 
     ``energy`` and ``pointing`` are nan where a class is absent or without mask, ``amount`` where the task is no
-    regression.
+    regression. ``logit`` is None of a regression, and of runs that were made before the file had it.
     """
 
     ids: list[str]
@@ -70,6 +70,12 @@ class ImageTable(NamedTuple):
     energy: np.ndarray
     pointing: np.ndarray
     amount: np.ndarray
+    logit: np.ndarray | None = None
+
+    @property
+    def rank(self) -> np.ndarray:
+        """What orders images for average precision: logits, for probabilities round to 0 and 1; without them scores."""
+        return self.score if self.logit is None else self.logit
 
 
 class PixelTable(NamedTuple):
@@ -212,7 +218,7 @@ def read_images(path: str) -> dict[str, ImageTable]:
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
     for number, cells in rows:
         set_name, image_id, class_name, *rest = (cells[header.index(column)] for column in COLUMNS)
-        rest.append(cells[header.index("amount")] if "amount" in header else "")
+        rest += [cells[header.index(column)] if column in header else "" for column in ("amount", "logit")]
         values = [_number(cell, name, number) for cell in rest]
         if values[0] not in (0, 1) or np.isnan(values[1]):
             raise RunError(
@@ -233,8 +239,9 @@ def read_images(path: str) -> dict[str, ImageTable]:
                 f"expected {len(ids)} images x {len(class_names)} classes"
             )
         values = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
+        present, *scores, logit = np.moveaxis(values, 2, 0)
         tables[set_name] = ImageTable(
-            ids, class_names, values[..., 0] == 1, *np.moveaxis(values[..., 1:], 2, 0)
+            ids, class_names, present == 1, *scores, None if np.isnan(logit).any() else logit
         )
     return tables
 

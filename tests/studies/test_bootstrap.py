@@ -31,7 +31,9 @@ def repeat(table: ImageTable, weight: np.ndarray) -> ImageTable:
     """The table with image n taken weight[n] times: what a resample means."""
     taken = np.repeat(np.arange(len(weight)), weight)
     return ImageTable(
-        [table.ids[n] for n in taken], table.class_names, *(array[taken] for array in table[2:])
+        [table.ids[n] for n in taken],
+        table.class_names,
+        *(array if array is None else array[taken] for array in table[2:]),
     )
 
 

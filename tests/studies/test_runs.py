@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from fake_runs import CLASSES, map_arrays
 
+from gain_lightning.studies.bootstrap import Judging, image_scores
 from gain_lightning.studies.runs import (
     RunError,
     find_runs,
@@ -126,6 +127,20 @@ def test_read_images_puts_rows_in_their_place(tmp_path):
     assert table.score.tolist() == [[0.1, 0.8], [0.9, 0.2]]
     np.testing.assert_array_equal(table.energy, [[np.nan, np.nan], [0.5, np.nan]])
     np.testing.assert_array_equal(table.pointing, [[np.nan, np.nan], [1.0, np.nan]])
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("logit", 0.75), ("none", 5 / 12)])
+def test_images_are_ranked_by_logits_where_probabilities_round(tmp_path, kind, expected):
+    """Runs of before have no logits: there the three that round to 1 are one step, 1/2 * 1/3 + 1/2 * 2/4."""
+    rows = [("a", 1, "1", "25"), ("b", 0, "1", "20"), ("c", 0, "1", "18"), ("d", 1, "0.0474258736", "-3")]
+    (tmp_path / "per_image.csv").write_text(
+        f"set,id,class,present,score,{kind},energy,pointing\n"
+        + "".join(f"test,{name},boat,{present},{score},{logit},,\n" for name, present, score, logit in rows)
+    )
+    table = read_images(str(tmp_path))["test"]
+    assert image_scores(table, np.ones((1, 4)), Judging())["test/mean_ap"].tolist() == pytest.approx(
+        [expected]
+    )
 
 
 @pytest.mark.parametrize(
