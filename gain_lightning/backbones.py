@@ -6,20 +6,24 @@ Grad-CAM passes through ``head`` alone. To add a backbone, write a builder and n
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from gain_lightning.attention import Cells
+from gain_lightning.batch_norm import named_batch_norm_layers
 from gain_lightning.cell_grid import find_cells
 from gain_lightning.dilation import split_dilated
+from gain_lightning.head import batch_norm_run_by, evaluating, refuse_mixing_head
+from gain_lightning.pointwise import skip_pixels
+from gain_lightning.weights import Weights, read_weights, say_last_layer
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -33,10 +37,22 @@ class Backbone(nn.Module):
         head: Maps ``(N, K, h, w)`` to logits ``(N, C)``; treats images independently.
         classifier: The last layer of ``head``, new for every task.
         mean, std: Colour statistics that the weights were trained with, on the scale 0 to 1.
+        image_size: Side of an image that the network surely takes, pixels.
+        memory_format: How images and weights lie in memory; most convolutions are faster in channels_last.
+        frozen: Names of the BatchNorm layers of ``head``. They always use their running statistics, because with
+            those of a batch an image's map would depend on the other images.
     """
 
+    memory_format = torch.channels_last
+
     def __init__(
-        self, features: nn.Module, head: nn.Module, classifier: nn.Module, normalization: tuple = IMAGENET
+        self,
+        features: nn.Module,
+        head: nn.Module,
+        classifier: nn.Module,
+        normalization: tuple = IMAGENET,
+        *,
+        image_size: int = 224,
     ) -> None:
         super().__init__()
         self.features = features
@@ -45,19 +61,21 @@ class Backbone(nn.Module):
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+        self.image_size = image_size
+        self.frozen = tuple(name for name in named_batch_norm_layers(self) if name.startswith("head."))
         self._cells: dict[tuple[int, int], Cells] = {}
 
     def normalize(self, image: Tensor) -> Tensor:
         """Bring pictures ``(N, 3, H, W)`` uint8 to float32 with the colour statistics of the weights.
 
-        In channels_last memory, which most convolutions are faster in.
+        They then lie in memory as ``memory_format`` says.
 
         Raises:
             TypeError: If ``image`` is not uint8, thus perhaps normalised already.
         """
         if image.dtype != torch.uint8:
             raise TypeError(f"normalize got an image of {image.dtype}, expected torch.uint8")
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=self.memory_format)
         return (image.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def denormalize(self, image: Tensor) -> Tensor:
@@ -76,12 +94,19 @@ class Backbone(nn.Module):
             self._cells[size] = find_cells(self.features, size)
         return self._cells[size]
 
+    def train(self, mode: bool = True) -> "Backbone":
+        """Training mode, but for the BatchNorm layers of the head."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         return self.head(self.features(image))
 
 
-def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
+def _tiny_cnn(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
     """Four convolutions and GAP; map at stride 8; for made data on a CPU. No pretrained weights."""
     problems = []
     if weights.default:
@@ -99,18 +124,18 @@ def _tiny_cnn(num_classes: int, weights: "_Weights", output_stride: int | None) 
     classifier = nn.Linear(96, num_classes)
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier)
     backbone = Backbone(nn.Sequential(*layers), head, classifier, HALF)
-    weights.fill(backbone, new="head.2")
+    weights.fill(backbone, _names(backbone, classifier))
     return backbone
 
 
 def _vgg(name: str) -> Callable[..., Backbone]:
-    def build(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         if output_stride not in (None, 16):
             raise ValueError(
                 f"output_stride is {output_stride}, but the map of {name} is always at stride 16"
             )
         vgg = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
-        weights.fill(vgg, new="classifier.6")
+        weights.fill(vgg, _names(vgg, vgg.classifier[-1]))
         classifier = nn.Linear(4096, num_classes)
         features = vgg.features[:-1]  # ends with conv5_3 (vgg19: conv5_4) and its ReLU, as in the paper
         head = nn.Sequential(vgg.features[-1], vgg.avgpool, nn.Flatten(), *vgg.classifier[:-1], classifier)
@@ -120,9 +145,9 @@ def _vgg(name: str) -> Callable[..., Backbone]:
 
 
 def _resnet(name: str) -> Callable[..., Backbone]:
-    def build(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         resnet = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
-        weights.fill(resnet, new="fc")
+        weights.fill(resnet, _names(resnet, resnet.fc))
         if output_stride not in (None, 32):
             _stride_to_dilation(resnet, name, output_stride)
         classifier = nn.Linear(resnet.fc.in_features, num_classes)
@@ -148,7 +173,7 @@ def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> Non
         dilation *= 2
 
 
-def _lite0(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
+def _lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
     """EfficientNet-Lite0; ``default`` are the ImageNet weights inside the package of the extra ``lite0``."""
     if not weights.default:
         return _timm("tf_efficientnet_lite0")(num_classes, weights, output_stride)
@@ -161,7 +186,8 @@ def _lite0(num_classes: int, weights: "_Weights", output_stride: int | None) -> 
     names = _import_timm("lite0").create_model("tf_efficientnet_lite0").state_dict()
     # The same network under other names: the tensors correspond by order and shape.
     state = dict(zip(names, theirs.values(), strict=True))
-    return _timm("tf_efficientnet_lite0")(num_classes, _Weights(path, state=state), output_stride)
+    weights = Weights(path, state=state, keep_last=weights.keep_last)
+    return _timm("tf_efficientnet_lite0")(num_classes, weights, output_stride)
 
 
 class _TimmFeatures(nn.Module):
@@ -187,7 +213,7 @@ class _TimmHead(nn.Module):
 
 
 def _timm(name: str) -> Callable[..., Backbone]:
-    def build(num_classes: int, weights: "_Weights", output_stride: int | None) -> Backbone:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         timm = _import_timm(name)
         options = {} if output_stride is None else {"output_stride": output_stride}
         try:
@@ -197,25 +223,26 @@ def _timm(name: str) -> Callable[..., Backbone]:
                 f"timm model {name!r} does not take output_stride {output_stride}: {error}"
             ) from error
         config = model.pretrained_cfg
-        features, side = _TimmFeatures(model), config["input_size"][-1]
-        shape = map_shape(features, side)
-        if len(shape) != 4 or shape[1] != model.num_features or shape[2] > side // 4:
-            raise ValueError(
-                f"timm model {name!r} gives features of shape {tuple(shape)}, expected a convolutional map "
-                f"(N, {model.num_features}, h, w): token models have no Grad-CAM here"
-            )
-        weights.fill(model, new=config["classifier"])
-        split_dilated(model)
+        if weights.default and not weights.keep_last and num_classes == config["num_classes"]:
+            model.reset_classifier(num_classes)  # timm keeps a layer of the same size
+        classifier = model.get_classifier()
+        if not isinstance(classifier, nn.Module):  # of a distilled network, two
+            classifier = nn.ModuleList(classifier)
+        weights.fill(model, _names(model, classifier))
         normalization = (tuple(config["mean"]), tuple(config["std"]))
-        return Backbone(features, _TimmHead(model), model.get_classifier(), normalization)
+        return Backbone(
+            _TimmFeatures(model),
+            _TimmHead(model),
+            classifier,
+            normalization,
+            image_size=config["input_size"][-1],
+        )
 
     return build
 
 
 def map_shape(features: nn.Module, side: int) -> torch.Size:
-    """Shape of the map of one square image, ``(1, K, h, w)``.
-
-    Found without oneDNN, which takes its bound on kernels at its first convolution, and that is of the whole network.
+    """Shape of the map of one square image, ``(1, K, h, w)``, found without computing anything.
 
     Args:
         features: Of a backbone.
@@ -225,11 +252,10 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
         >>> map_shape(build_backbone("tiny_cnn", 5).features, 96)
         torch.Size([1, 96, 12, 12])
     """
-    was_training = features.training
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
-        shape = features.eval()(torch.zeros(1, 3, side, side)).shape
-    features.train(was_training)
-    return shape
+    tensors = [*features.named_parameters(), *features.named_buffers()]
+    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    with torch.no_grad(), torch.device("meta"), evaluating(features):
+        return functional_call(features, weights, (torch.empty(1, 3, side, side),)).shape
 
 
 def _import_timm(name: str) -> Any:
@@ -253,23 +279,32 @@ BUILDERS: dict[str, Callable[..., Backbone]] = {
 
 
 def build_backbone(
-    name: str, num_classes: int, *, weights: str = "none", output_stride: int | None = None
+    name: str,
+    num_classes: int,
+    *,
+    weights: str = "none",
+    output_stride: int | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Backbone:
     """Build a backbone by name.
 
     Args:
         name: A key of ``BUILDERS``, or ``timm/<model>`` for any convolutional model of timm.
-        num_classes: C, outputs of the new last layer.
+        num_classes: C, outputs of the last layer.
         weights: ``none`` (random), ``default`` (the library's pretrained weights, downloaded, or for
             lite0 out of its package), or the path of a state dict or of a checkpoint of ours.
         output_stride: Input pixels per map cell; null keeps the model's own. ResNets take 8, 16, 32
             (strides become dilation), timm models what they support.
+        class_names: Of the C outputs. The last layer is then new, unless ``weights`` are of a run of the same
+            classes in the same order, and one line says which. Without names it is taken over where its size fits.
 
     Returns:
-        The backbone, in training mode, its weights in channels_last memory.
+        The backbone, in training mode but for :attr:`Backbone.frozen`, its weights in memory as
+        :attr:`Backbone.memory_format` says.
 
     Raises:
-        ValueError: Unknown name, unsupported stride, or weights that do not fit.
+        ValueError: Unknown name, unsupported stride, weights that do not fit, features that are no maps, or a head
+            that mixes the images of a batch.
         FileNotFoundError: If ``weights`` is neither a keyword nor a file.
         ImportError: If the extra that a backbone needs is not installed.
 
@@ -285,69 +320,42 @@ def build_backbone(
         builder = BUILDERS[name]
     else:
         raise ValueError(_unknown("backbone", name, [*BUILDERS, "timm/<model>"]))
-    source = _read_weights(weights)
-    state = source.state or {}
-    if not isinstance(state.get("state_dict"), dict):
-        return builder(num_classes, source, output_stride).to(memory_format=torch.channels_last)
-    # A checkpoint of a run: the tensors have the names of Backbone.
-    backbone = builder(num_classes, _Weights(weights), output_stride)
-    prefix = "backbone."
-    state = {
-        key.removeprefix(prefix): tensor
-        for key, tensor in state["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    last = {id(parameter) for parameter in backbone.classifier.parameters()}
-    new = tuple(key for key, parameter in backbone.named_parameters() if id(parameter) in last)
-    load_exactly(backbone, state, weights, new=new)
-    return backbone.to(memory_format=torch.channels_last)
+    found = read_weights(weights, class_names)
+    backbone = builder(num_classes, found if found.of_run is None else Weights(weights), output_stride)
+    if found.of_run is not None:
+        found.fill(backbone, _names(backbone, backbone.classifier))
+    if class_names is not None:
+        say_last_layer(found, class_names)
+    split_dilated(backbone)
+    skip_pixels(backbone)
+    _check_maps(backbone, name)
+    return backbone.to(memory_format=backbone.memory_format)
 
 
-@dataclass
-class _Weights:
-    """Where a backbone's weights come from.
-
-    Attributes:
-        source: What the user wrote, for messages.
-        default: The library's own pretrained weights.
-        state: A state dict with the names of the library's model, or None.
-    """
-
-    source: str
-    default: bool = False
-    state: dict[str, Tensor] | None = None
-
-    def fill(self, model: nn.Module, new: str) -> None:
-        """Load into the library's model, whose last layer ``new`` is replaced or of another size."""
-        if self.state is not None:
-            load_exactly(model, self.state, self.source, new=(f"{new}.weight", f"{new}.bias"))
+def _names(model: nn.Module, part: nn.Module) -> list[str]:
+    """Names that the parameters of a part have in the model."""
+    known = {id(parameter) for parameter in part.parameters()}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in known]
 
 
-def _read_weights(weights: str) -> _Weights:
-    if weights in ("none", "default"):
-        return _Weights(weights, default=weights == "default")
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"model.weights {weights!r}: no such file, expected 'none', 'default' or a path"
+def _check_maps(backbone: Backbone, name: str) -> None:
+    """See that there are maps, and that each image's are its own, before anything is trained."""
+    side = backbone.image_size
+    shape = map_shape(backbone.features, side)
+    if len(shape) != 4 or shape[2] != shape[3] or shape[2] > side // 4:
+        raise ValueError(
+            f"backbone {name!r} gives features of shape {tuple(shape)} for {side} x {side} pixels, expected a "
+            "convolutional map (N, K, h, w): token models have no Grad-CAM here"
         )
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # whatever the reader trips over, the file is unfit
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"weights {weights}: not a file of plain tensors ({reason})") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"weights {weights}: got a {type(state).__name__}, expected a state dict")
-    return _Weights(weights, state=state)
-
-
-def saved_amount_unit(weights: str, num_classes: int) -> Tensor | None:
-    """The unit ``(C,)`` that the last layer of a regression's checkpoint speaks in; None of all other weights."""
-    if weights in ("none", "default"):
-        return None
-    state = (_read_weights(weights).state or {}).get("state_dict")
-    unit = state.get("amount_unit") if isinstance(state, dict) else None
-    return unit if unit is not None and len(unit) == num_classes else None
+    with torch.random.fork_rng(devices=[]):
+        features = torch.randn(2, *shape[1:])
+        backbone.frozen = batch_norm_run_by(backbone.head, features, owner=backbone)
+        refuse_mixing_head(backbone.train().head, features, name=name)
+    if backbone.frozen:
+        rank_zero_info(
+            f"backbone {name!r}: {len(backbone.frozen)} BatchNorm layers of the head always use their running "
+            "statistics, for those of a batch would mix its images"
+        )
 
 
 def _check_timm_name(name: str) -> None:
@@ -385,29 +393,3 @@ def checkpointed(features: nn.Module, image: Tensor, *, again: Callable[[], Any]
             nn.Sequential(*piece), image, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
         )
     return image
-
-
-def load_exactly(module: nn.Module, state: dict[str, Tensor], source: str, new: tuple[str, ...]) -> None:
-    """Load ``state``; only the tensors named in ``new`` may be missing or of another shape.
-
-    Raises:
-        ValueError: If anything else is missing, unexpected or of another shape; it names the tensors.
-    """
-    ours = module.state_dict()
-    missing = [key for key in ours if key not in state and key not in new]
-    unexpected = [key for key in state if key not in ours]
-    other = [
-        f"{key} {tuple(state[key].shape)}, expected {tuple(ours[key].shape)}"
-        for key in ours
-        if key in state and key not in new and state[key].shape != ours[key].shape
-    ]
-    if missing or unexpected or other:
-        parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", other)]
-        found = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
-            for what, keys in parts
-            if keys
-        )
-        raise ValueError(f"weights {source} do not fit the backbone: {found}")
-    fitting = {key: tensor for key, tensor in state.items() if tensor.shape == ours[key].shape}
-    module.load_state_dict(fitting, strict=False)

@@ -6,9 +6,15 @@ from contextlib import contextmanager
 from torch import nn
 
 
+def named_batch_norm_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Every BatchNorm layer of a module, by its name there."""
+    layers = module.named_modules()
+    return {name: layer for name, layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)}
+
+
 def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
     """Every BatchNorm layer of a module."""
-    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    return list(named_batch_norm_layers(module).values())
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Dilated depthwise convolutions at the price of plain ones on a CPU."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,22 +46,36 @@ def split_dilated(module: nn.Module) -> None:
         >>> type(net[0]).__name__
         'DilatedDepthwise'
     """
-    for parent in list(module.modules()):
+    replace_convolutions(module, DilatedDepthwise, _fits)
+
+
+def replace_convolutions(module: nn.Module, kind: type[nn.Conv2d], fits: Callable[[nn.Conv2d], bool]) -> None:
+    """Make every plain convolution of ``module`` that ``fits`` one of another ``kind``, in place.
+
+    Args:
+        module: Whose convolutions; one that is no part of another module cannot be replaced.
+        kind: A convolution that computes the same in another way; it takes parameters and settings over.
+        fits: Whether it can stand for a convolution.
+    """
+    for parent in list(
+        module.modules()
+    ):  # a weight that is no parameter is made anew by a hook before each pass
         for name, conv in list(parent.named_children()):
-            if type(conv) is nn.Conv2d and _fits(conv):
-                split = DilatedDepthwise(
+            if type(conv) is nn.Conv2d and isinstance(conv.weight, nn.Parameter) and fits(conv):
+                other = kind(
                     conv.in_channels,
                     conv.out_channels,
                     conv.kernel_size,
+                    stride=conv.stride,
                     padding=conv.padding,
                     dilation=conv.dilation,
                     groups=conv.groups,
                     bias=conv.bias is not None,
                     device="meta",
                 )
-                split.weight, split.bias = conv.weight, conv.bias
-                split.train(conv.training)
-                setattr(parent, name, split)
+                other.weight, other.bias = conv.weight, conv.bias
+                other.train(conv.training)
+                setattr(parent, name, other)
 
 
 def _fits(conv: nn.Conv2d) -> bool:
@@ -72,5 +88,4 @@ def _fits(conv: nn.Conv2d) -> bool:
         and conv.padding_mode == "zeros"
         and all(size % 2 for size in kernel)
         and conv.groups == conv.in_channels == conv.out_channels
-        and isinstance(conv.weight, nn.Parameter)  # else made anew by a hook before each pass
     )

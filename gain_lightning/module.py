@@ -27,7 +27,7 @@ from gain_lightning.attention import (
     scale_maps,
     soft_mask,
 )
-from gain_lightning.backbones import build_backbone, checkpointed, saved_amount_unit
+from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.batch_norm import batch_norm_layers, frozen_batch_norm, kept_batch_norm_statistics
 from gain_lightning.losses import (
     attention_mining_loss,
@@ -45,6 +45,7 @@ from gain_lightning.metrics import (
     with_mask,
 )
 from gain_lightning.settings import check_settings
+from gain_lightning.weights import saved_amount_unit
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
@@ -64,7 +65,8 @@ class GAIN(pl.LightningModule):
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module.
         backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
-        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
+        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint, of which
+            the last layer is taken over too where the classes are the same in the same order.
         output_stride: Input pixels per map cell; null keeps the backbone's own.
         task: ``multi_label`` (soft margin loss), ``single_label`` (cross-entropy) or ``regression`` (squared error):
             then labels are amounts from 0 on, a count or a size, and a class is present where its amount is above 0.
@@ -146,13 +148,15 @@ class GAIN(pl.LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
-        self.backbone = build_backbone(backbone, num_classes, weights=weights, output_stride=output_stride)
+        self.backbone = build_backbone(
+            backbone, num_classes, weights=weights, output_stride=output_stride, class_names=class_names
+        )
         if compile_features:
             self.backbone.features.compile()  # the number of images becomes a symbol when it changes, their size never
         score_names = class_names if score_classes is None else score_classes
         self.scored = [class_names.index(name) for name in score_names]
         if task == "regression":  # unit of the logits: the mean amount of each class where it is present
-            unit = saved_amount_unit(weights, num_classes)
+            unit = saved_amount_unit(weights, class_names)
             self.register_buffer("amount_unit", torch.ones(num_classes) if unit is None else unit)
             self.starts_from_amounts = unit is not None
         self.val_metrics = self._new_metrics()

@@ -67,7 +67,8 @@ def build_largefov(
         _decimate(base.head, fc6, fc7)
     head = nn.Sequential(*before, fc6, nn.ReLU(), nn.Dropout(0.5), fc7, nn.ReLU(), nn.Dropout(0.5), fc8)
     normalization = tuple(statistic.flatten().tolist() for statistic in (base.mean, base.std))
-    return Backbone(base.features, head, fc8, normalization).to(memory_format=torch.channels_last)
+    net = Backbone(base.features, head, fc8, normalization)
+    return net.to(memory_format=net.memory_format)
 
 
 def _make_dense(features: nn.Sequential) -> None:
