@@ -13,7 +13,7 @@ import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.plugins import CheckpointIO
+from pytorch_lightning.plugins import CheckpointIO, LayerSync
 
 from gain_lightning.callbacks import AttentionPanels, CostForecast, FiniteGuard, ZeroMaps
 from gain_lightning.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
@@ -22,6 +22,7 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.files import write_atomically
 from gain_lightning.home import expand_home, hide_home
 from gain_lightning.image_record import ImageRecord
+from gain_lightning.layer_sync import SyncEveryBatchNorm
 from gain_lightning.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
@@ -186,9 +187,13 @@ class ExperimentCLI(LightningCLI):
             ReturnFreedMemory(),
             LearningRateMonitor(),
         ]
-        plugins = _as_list(config.get("plugins"))
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs["plugins"] = [*plugins, WholeCheckpoints()]
+        kwargs["plugins"] = [*_as_list(config.get("plugins"))]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in kwargs["plugins"]):
+            kwargs["plugins"].append(WholeCheckpoints())
+        if config.get("sync_batchnorm") and not any(
+            isinstance(plugin, LayerSync) for plugin in kwargs["plugins"]
+        ):
+            kwargs["plugins"].append(SyncEveryBatchNorm())
         own = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
         for callback in own:
             self._keep_here(callback)

@@ -1,5 +1,6 @@
 """A head sees every image alone, or Grad-CAM of one image would depend on the others of its batch."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,10 +23,19 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             layer.training = mode
 
 
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Leave oneDNN alone, which takes its bound on kernels at its first convolution: that is of the whole network."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "TF32 acceleration on top of oneDNN"
+        )  # of GPUs that are not meant here
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
 def batch_norm_run_by(head: nn.Module, features: Tensor, *, owner: nn.Module) -> tuple[str, ...]:
     """Find the BatchNorm layers that a head runs, also where another module owns them, by running it once.
-
-    Without oneDNN, which takes its bound on kernels at its first convolution, and that is of the whole network.
 
     Args:
         head: Maps to logits; its modes and statistics stay as they are.
@@ -44,7 +54,7 @@ def batch_norm_run_by(head: nn.Module, features: Tensor, *, owner: nn.Module) ->
     seen: set[nn.Module] = set()
     hooks = [layer.register_forward_hook(lambda layer, *_: seen.add(layer)) for layer in layers.values()]
     try:
-        with evaluating(owner, head), torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+        with evaluating(owner, head), torch.no_grad(), without_onednn():
             head(features)
     finally:
         for hook in hooks:
@@ -74,7 +84,7 @@ def refuse_mixing_head(head: nn.Module, features: Tensor, *, name: str) -> None:
         ValueError: backbone 'mine': the head mixes the images of a batch, ...
     """
     features = features.detach().requires_grad_()
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
+    with torch.enable_grad(), without_onednn():
         logits = head(features)[0]
         (gradient,) = torch.autograd.grad((logits * torch.randn_like(logits)).sum(), features)
     if (gradient[1].abs() > 0).any():

@@ -29,6 +29,7 @@ from gain_lightning.attention import (
 )
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.batch_norm import batch_norm_layers, frozen_batch_norm, kept_batch_norm_statistics
+from gain_lightning.layer_sync import check_layer_sync
 from gain_lightning.losses import (
     attention_mining_loss,
     attention_supervision_loss,
@@ -251,7 +252,8 @@ class GAIN(pl.LightningModule):
                 )
 
     def _check_trainer(self) -> None:
-        """Refuse what maps cannot be taken through."""
+        """Refuse what maps cannot be taken through, or what would change the network."""
+        check_layer_sync(self.trainer, self.backbone)
         strategy = type(self.trainer.strategy).__name__
         if any(name in strategy for name in ("FSDP", "DeepSpeed", "ModelParallel")):
             raise ValueError(

@@ -17,6 +17,7 @@ from gain_lightning import VOID
 from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.datasets.streams import in_turn
+from gain_lightning.layer_sync import check_layer_sync
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
@@ -94,6 +95,10 @@ class SEC(pl.LightningModule):
     def method(self) -> str:
         """``sec_``, and the method of the run that the cues come from where that is known."""
         return f"sec_{self.trainer.datamodule.cue_method}"
+
+    def setup(self, stage: str) -> None:
+        """Refuse a Trainer that would change the network."""
+        check_layer_sync(self.trainer, self.backbone)
 
     def train(self, mode: bool = True) -> "SEC":
         """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
