@@ -78,6 +78,13 @@ class Backbone(nn.Module):
         image = image.contiguous(memory_format=self.memory_format)
         return (image.to(self.mean.dtype) / 255 - self.mean) / self.std
 
+    def lay_out(self) -> "Backbone":
+        """Bring the weights to ``memory_format``, those that have a height and a width."""
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # timm has some of five axes
+                parameter.data = parameter.data.contiguous(memory_format=self.memory_format)
+        return self
+
     def denormalize(self, image: Tensor) -> Tensor:
         """The picture ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
         return ((image * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -329,7 +336,7 @@ def build_backbone(
     split_dilated(backbone)
     skip_pixels(backbone)
     _check_maps(backbone, name)
-    return backbone.to(memory_format=backbone.memory_format)
+    return backbone.lay_out()
 
 
 def _names(model: nn.Module, part: nn.Module) -> list[str]:

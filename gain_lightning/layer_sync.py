@@ -1,7 +1,6 @@
 """``--trainer.sync_batchnorm``: BatchNorm whose statistics are those of all processes' images."""
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -37,16 +36,7 @@ class SyncedBatchNorm(nn.SyncBatchNorm):
         object.__setattr__(self, "replaced", layer)  # no submodule of this one
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features, same shape.
-
-        Raises:
-            ValueError: If several processes train it on a CPU.
-        """
-        if self.training and features.device.type == "cpu" and torch.distributed.is_initialized():
-            raise ValueError(
-                "trainer.sync_batchnorm is true, but torch synchronises BatchNorm on GPUs alone, and this training is "
-                "on a CPU; expected trainer.sync_batchnorm false, or model.freeze_batch_norm true"
-            )
+        """Features, same shape."""
         features = super().forward(features)
         for after in self.children():
             features = after(features)
@@ -73,13 +63,24 @@ class SyncEveryBatchNorm(TorchSyncBatchNorm):
 
 
 def check_layer_sync(trainer: pl.Trainer, model: nn.Module) -> None:
-    """Refuse a Trainer that would synchronise BatchNorm and lose what fused layers end with.
+    """Refuse a Trainer that cannot synchronise BatchNorm, or would lose what fused layers end with.
+
+    Args:
+        trainer: Before its strategy is set up.
+        model: What it trains.
 
     Raises:
-        ValueError: If it has Lightning's own plugin and the model such layers; it names ours.
+        ValueError: If it trains on a CPU, or has Lightning's own plugin and the model fused layers.
     """
-    is_lossy = type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm
-    if is_lossy and any(_is_fused(layer) for layer in batch_norm_layers(model)):
+    plugin = getattr(trainer.strategy, "_layer_sync", None)
+    if plugin is None:
+        return
+    if trainer.strategy.root_device.type == "cpu":
+        raise ValueError(
+            "trainer.sync_batchnorm is true, but torch synchronises BatchNorm on GPUs alone, and this training is on "
+            "a CPU; expected trainer.sync_batchnorm false, and model.freeze_batch_norm true where batches are small"
+        )
+    if type(plugin) is TorchSyncBatchNorm and any(_is_fused(layer) for layer in batch_norm_layers(model)):
         raise ValueError(
             "Trainer(sync_batchnorm=True) loses the activations of BatchNorm layers that end with one; expected "
             "plugins=[gain_lightning.layer_sync.SyncEveryBatchNorm()] beside it, the default of the command gain"

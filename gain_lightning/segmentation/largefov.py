@@ -67,8 +67,7 @@ def build_largefov(
         _decimate(base.head, fc6, fc7)
     head = nn.Sequential(*before, fc6, nn.ReLU(), nn.Dropout(0.5), fc7, nn.ReLU(), nn.Dropout(0.5), fc8)
     normalization = tuple(statistic.flatten().tolist() for statistic in (base.mean, base.std))
-    net = Backbone(base.features, head, fc8, normalization)
-    return net.to(memory_format=net.memory_format)
+    return Backbone(base.features, head, fc8, normalization).lay_out()
 
 
 def _make_dense(features: nn.Sequential) -> None:

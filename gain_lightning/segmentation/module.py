@@ -98,7 +98,8 @@ class SEC(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a Trainer that would change the network."""
-        check_layer_sync(self.trainer, self.backbone)
+        if stage == "fit":
+            check_layer_sync(self.trainer, self.backbone)
 
     def train(self, mode: bool = True) -> "SEC":
         """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""

@@ -1,0 +1,76 @@
+"""One of two gloo processes that train Lite0 with ``--trainer.sync_batchnorm true``, for ``test_layer_sync.py``.
+
+Usage: ``python synced_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``: logits of the same pictures
+before the training, in it and in its test, and the kinds of BatchNorm layers then.
+
+torch and :func:`gain_lightning.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them is not
+possible. Both are told not to: here no BatchNorm trains.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+import gain_lightning.experiment
+from gain_lightning.batch_norm import batch_norm_layers
+from gain_lightning.module import GAIN
+
+CONFIG = Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml"
+SEEN: dict[str, dict] = {}
+
+
+class Watched(GAIN):
+    """Notes what the network answers, without changing its modes."""
+
+    def note(self, when: str) -> None:
+        pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        modes = {module: module.training for module in self.modules()}
+        with torch.no_grad():
+            logits = self.eval()(pictures)
+        for module, mode in modes.items():
+            module.training = mode
+        layers = sorted({type(layer).__name__ for layer in batch_norm_layers(self.backbone)})
+        SEEN[when] = {"logits": logits, "layers": layers}
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit":
+            self.note("before")
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.note("training")
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.note("test")
+
+
+def main(rank: int, world_size: int, port: str, out: Path) -> None:
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE=str(world_size), RANK=str(rank),
+        LOCAL_RANK=str(rank), NODE_RANK="0",
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    gain_lightning.experiment.GAIN = Watched
+    gain_lightning.module.check_layer_sync = lambda *_: None
+    DistributedDataParallel._passing_sync_batchnorm_handle = lambda *_: None
+    options = {
+        "--run_dir": out / "run", "--model.backbone": "lite0", "--model.freeze_batch_norm": "true",
+        "--model.optimizer": "torch.optim.SGD", "--model.optimizer.lr": "0", 
+        "--data.num_train": "4", "--data.num_val": "2", "--data.num_test": "2", "--data.num_biased": "2",
+        "--data.batch_size": "2", "--trainer.max_epochs": "1", "--trainer.accelerator": "cpu",
+        "--trainer.devices": world_size, "--trainer.strategy": "ddp", "--trainer.sync_batchnorm": "true",
+        "--trainer.logger": "false",
+    }  # fmt: skip
+    gain_lightning.experiment.run_experiment(
+        ["fit", f"--config={CONFIG}", *(f"{key}={value}" for key, value in options.items())]
+    )
+    torch.save(SEEN, out / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
