@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, read_image
-from gain_lightning.datasets.transforms import resize
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, load_picture, read_image
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
@@ -181,11 +180,10 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, error = self.paths[index], ""
         try:
-            picture = read_image(path)
+            picture = load_picture(path, self.image_size)
         except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
-            picture, error = np.zeros((1, 1, 3), np.uint8), str(failure)
-        image, _ = resize(picture, None, self.image_size)
-        return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()), "id": str(path), "error": error}
+            picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
+        return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}
 
 
 def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:

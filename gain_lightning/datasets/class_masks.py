@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning import VOID
+from gain_lightning.datasets.resize import resize_mask
 
 NO, YES = 0, 1
 
@@ -28,6 +29,21 @@ class ClassMasks(NamedTuple):
         """The masks of some classes, ``kept`` ``(C,)`` bool, as if nobody had drawn the others."""
         rows = kept[self.class_idx]
         return ClassMasks(self.class_idx[rows], self.mask[rows])
+
+    def resized(self, size: tuple[int, int]) -> "ClassMasks":
+        """The masks at another size, (H, W): each pixel takes the value at its centre."""
+        return self.changed_to([resize_mask(mask, size) for mask in self.mask], size)
+
+    def changed_to(self, masks: list[np.ndarray], size: tuple[int, int] | None = None) -> "ClassMasks":
+        """The masks after a change of the picture; of a class that is no longer seen nothing is known.
+
+        Args:
+            masks: One for each class here, ``(H, W)`` uint8.
+            size: H and W, where there may be no mask.
+        """
+        rows = zip(self.class_idx.tolist(), self.mask, masks, strict=True)
+        kept = {idx: new for idx, old, new in rows if (new == YES).any() or not (old == YES).any()}
+        return stack_masks(kept, masks[0].shape if masks else size)
 
 
 def stack_masks(masks: dict[int, np.ndarray], size: tuple[int, int]) -> ClassMasks:

@@ -5,11 +5,11 @@ from torch.utils.data import Dataset
 
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks
-from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.images import load_picture
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
-from gain_lightning.datasets.transforms import Augmentation, TrainTransform, resize
+from gain_lightning.datasets.transforms import Augmentation, TrainTransform
 
 
 class ImageSet(Dataset):
@@ -53,9 +53,6 @@ class ImageSet(Dataset):
         self.other_boxes = other_boxes
         self.kept = kept
         self.train_transform = TrainTransform(image_size, augmentation) if augmentation else None
-        # at half its size, say, a picture must still be as large as it is used
-        enough = listing.size.min(1) // image_size
-        self.reduce = np.select([enough >= 8, enough >= 4, enough >= 2], [8, 4, 2], 1).astype(np.uint8)
         self.seed = run_seed()
 
     def __len__(self) -> int:
@@ -63,19 +60,12 @@ class ImageSet(Dataset):
 
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, visit = draw if isinstance(draw, Draw) else (draw, 0)
-        image = read_image(self.listing.image_path(index), reduce=int(self.reduce[index]))
+        image = load_picture(self.listing.image_path(index), self.image_size)
         label, masks = self.labels[index], self._masks(index)
-        if masks is not None and masks.mask.shape[1:] != image.shape[:2]:  # decoded at a part of its size
-            (height, width), (rows, columns) = image.shape[:2], masks.mask.shape[1:]
-            if self.reduce[index] == 1:
-                path = self.listing.image_path(index)
-                raise ValueError(f"{path}: {width} x {height} pixels, but its mask has {columns} x {rows}")
-            rows, columns = np.arange(height) * rows // height, np.arange(width) * columns // width
-            masks = masks._replace(mask=masks.mask[:, rows][:, :, columns])
+        if masks is not None:  # from the size of the file, as the picture, so that both stay on each other
+            masks = masks.resized((self.image_size, self.image_size))
         if self.train_transform:
             image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
-        else:
-            image, masks = resize(image, masks, self.image_size)
         return make_sample(image, label, masks, str(self.ids[index]))
 
     def _masks(self, index: int) -> ClassMasks | None:

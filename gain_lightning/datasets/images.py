@@ -1,21 +1,35 @@
-"""Read pictures and masks from files; an unreadable one is an error with its name."""
+"""Read pictures and masks from files; an unreadable one is an error with its name.
 
+:func:`load_picture` is the one way from a file to what the network sees: training, validation and tests,
+``gain predict``, ``gain seeds`` and notebooks all take it, so that a file has the same scores everywhere.
+"""
+
+import contextlib
 import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# How an intact file ends: OpenCV fills the rest of a truncated one with grey and says nothing.
-_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
-_FLAGS = {  # the bit of a size and the bit of the colour; OpenCV's names join a size with grey or BGR
-    1: cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
+from gain_lightning.datasets.resize import resize_pictures
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # MPO opens as JPEG
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # how an intact file ends
+_TURNS = {  # what undoes a value of EXIF's tag Orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
+# What Pillow raises for damaged files; anything else is no fault of the file.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
+_REMEDY = "write all pictures anew at 8 bits, by one factor for all of them"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -47,39 +61,58 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_image(path: Path, *, reduce: int = 1) -> np.ndarray:
-    """Read a picture as RGB, ``(H, W, 3)`` uint8; grey becomes RGB, EXIF rotation is applied.
+def load_picture(path: Path | str, size: int) -> np.ndarray:
+    """A picture as the network sees it, in training and everywhere else.
+
+    It is decoded and turned (:func:`read_image`) and resized by an antialiased bilinear filter
+    (:func:`~gain_lightning.datasets.resize.resize_pictures`); its aspect is not kept. A JPEG that is much
+    larger is decoded at a half to an eighth of its size, see :func:`_reduction`.
 
     Args:
         path: The file.
-        reduce: Decode at 1 / ``reduce`` of its size (1, 2, 4 or 8), rounded up: a JPEG's frequencies are cut
-            before they are computed, which is faster and does not alias.
+        size: Height and width of the result, pixels; a network's is ``model.hparams.image_size``.
+
+    Returns:
+        ``(size, size, 3)`` uint8, RGB. ``backbone.normalize`` makes float32 of a batch of these.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, truncated or not a picture.
+        ValueError: If it is not a picture that is taken; it names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "green.png")
+        ...     Image.new("RGB", (300, 200), (0, 255, 0)).save(path)
+        ...     picture = load_picture(path, 96)
+        >>> picture.shape, picture[0, 0].tolist()
+        ((96, 96, 3), [0, 255, 0])
     """
-    with open(path, "rb") as file:
-        data = file.read()
-    for start, end in _ENDS.items():
-        if data.startswith(start) and end not in data[-64:]:
-            _check_complete(path)  # rarely, intact files carry more after their end
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS[reduce]) if data else None
-    if image is None:
-        raise ValueError(f"{path}: not a readable picture ({len(data)} bytes)")
-    return image
+    return resize_pictures(_decode(Path(path), size), (size, size))
 
 
-def _check_complete(path: Path) -> None:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable picture ({error})") from error
+def read_image(path: Path) -> np.ndarray:
+    """A picture at the size of its file, turned as EXIF says, as RGB.
+
+    Grey, palettes and CMYK become RGB, transparency and colour profiles are dropped, and of several pages or
+    frames the first is taken. Of 16 bits the upper 8 are kept.
+
+    Args:
+        path: The file.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty, truncated or no picture, if its samples are signed, fractions or wider than 16
+            bits, or if it uses at most the lower 14 of 16 bits, of which 8 would show next to nothing.
+    """
+    return _decode(path, None)
 
 
 def check_image(path: Path) -> tuple[int, int]:
-    """Look at a picture's header and end; kinds other than JPEG and PNG are decoded.
+    """Look at a picture's header and end; kinds other than JPEG and PNG of 8 bits are decoded.
 
     A JPEG that is damaged inside but has its end is not found: decoders fill it with grey.
 
@@ -88,32 +121,125 @@ def check_image(path: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, truncated or not a picture that :func:`read_image` takes.
+        ValueError: If it is no picture that :func:`read_image` takes, as far as that shows.
     """
-    try:
-        with open(path, "rb") as file, Image.open(file) as image:
-            if image.format not in _FORMATS:
-                raise ValueError(
-                    f"{path}: a picture of format {image.format}, expected {', '.join(_FORMATS)}"
-                )
-            ending = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(image.format)
-            if ending is None:
-                return read_image(path).shape[:2]
-            width, height = image.size
-            exif = Image.Exif()  # of its own block alone, as OpenCV has it: Pillow's takes XMP too
-            exif.load(image.info.get("exif", b""))
-            sideways = 5 <= exif.get(274, 1) <= 8  # tag Orientation
-            file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
-            is_whole = ending in file.read()
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable picture ({_reason(error, path)})") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable picture ({error})") from error
+    with _opened(path) as image:
+        width, height = image.size
+        sideways = _orientation(image) >= 5
+        is_whole = image.format in _ENDS and _bits(image) == 8 and _ENDS[image.format] in _tail(path)
     if not is_whole:
-        _check_complete(path)
+        return read_image(path).shape[:2]
     return (width, height) if sideways else (height, width)
+
+
+def _decode(path: Path, size: int | None) -> np.ndarray:
+    """The turned picture ``(H, W, 3)`` uint8, reduced where it is only needed at ``size``."""
+    with _opened(path) as image:
+        bits, orientation = _bits(image), _orientation(image)
+        if size is not None and image.format in ("JPEG", "MPO"):
+            reduction = _reduction(*image.size, size)
+            image.draft(None, (image.width // reduction, image.height // reduction))
+        image.load()
+        if bits > 8 and len(image.getbands()) == 1:  # Pillow itself keeps the upper 8 of several channels
+            picture = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
+        else:
+            picture = image if image.mode == "RGB" else image.convert("RGB")
+        if image.format != "TIFF" and orientation in _TURNS:  # Pillow turns TIFF itself
+            picture = picture.transpose(_TURNS[orientation])
+        pixels = np.array(picture)
+    if bits == 16 and pixels.max() < 64:
+        used = 8 + int(pixels.max()).bit_length()
+        raise ValueError(
+            f"{path}: no value needs more than the lower {used} of its 16 bits, expected values up to 65535, as the "
+            f"upper 8 bits are taken and this would be nearly black: {_REMEDY}"
+        )
+    return pixels
+
+
+def _reduction(width: int, height: int, size: int) -> int:
+    """By how much a JPEG is reduced while it is decoded: its frequencies are cut before they are computed.
+
+    So that this is faster and changes next to nothing, the filter that follows still halves what is left, and each
+    pixel of it stands for whole pixels of the file.
+
+    Example:
+        >>> _reduction(4000, 3000, 224), _reduction(500, 375, 224), _reduction(4001, 3000, 224)
+        (4, 1, 1)
+    """
+    fits = [n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) >= 2 * n * size]
+    return fits[0] if fits else 1
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of which only the header is read; whatever is wrong with it is an error with its name."""
+    with open(path, "rb") as file:
+        try:
+            with Image.open(file, formats=_FORMATS) as image:
+                problem = _unfit_samples(image)
+                if problem is None:
+                    yield image
+        except UnidentifiedImageError:
+            problem = _unknown_kind(path)
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: not a readable picture ({error})") from error
+    if problem:
+        raise ValueError(f"{path}: {problem}")
+
+
+def _unknown_kind(path: Path) -> str:
+    """Why a file is none of the pictures that are taken."""
+    with contextlib.suppress(*_DAMAGE), Image.open(path) as image:
+        return f"a picture of format {image.format}, expected {', '.join(_FORMATS)}"
+    with open(path, "rb") as file:
+        is_tiff = file.read(2) in (b"II", b"MM")
+    if is_tiff:
+        return (
+            "not a readable picture (a TIFF that is broken or has other samples than 1 to 16 bits without sign, "
+            f"such as fractions: {_REMEDY})"
+        )
+    return f"not a readable picture ({os.path.getsize(path)} bytes of no known kind)"
+
+
+def _unfit_samples(image: Image.Image) -> str | None:
+    """What is wrong with the numbers of a TIFF; of the other kinds all are known."""
+    if image.format != "TIFF":
+        return None
+    bits = _bits(image)
+    kind = image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0]
+    if kind != 1 or bits > 16:
+        name = {1: "unsigned", 2: "signed", 3: "fractional"}.get(kind, "unknown")
+        return (
+            f"samples of {bits} bits, {name}, expected unsigned ones of 8 or 16 bits, as nothing says which values "
+            f"of these are black and white: {_REMEDY}"
+        )
+    if bits > 8 and (image.tag_v2.get(_PLANAR) == 2 or image.tag_v2.get(_PHOTOMETRIC) == 0):
+        return f"16 bits in separate planes or with white as 0, which are not read: {_REMEDY}"
+    return None
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits of a sample in the file, of a picture that is not loaded yet."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    is_deep = image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
+    return 16 if is_deep else 8
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's tag Orientation, 1 to 8; what XMP says is not asked, nor EXIF behind the pixels of a PNG."""
+    exif = Image.Exif()
+    with contextlib.suppress(*_DAMAGE):  # a damaged block turns nothing
+        exif.load(image.info.get("exif", b""))
+    value = exif.get(274, 1)
+    return value if value in _TURNS else 1
+
+
+def _tail(path: Path) -> bytes:
+    """The last 64 bytes; intact files seldom carry more after their end."""
+    with open(path, "rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
+        return file.read()
 
 
 def _reason(error: Exception, path: Path) -> str:

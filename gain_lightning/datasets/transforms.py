@@ -1,4 +1,4 @@
-"""Image and mask together, by albumentations (2.0.8, the last under MIT): resize, scale, crop, flip, colour."""
+"""Image and mask together, by albumentations (2.0.8, the last under MIT): scale, crop, flip, colour."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ from gain_lightning import VOID
 from gain_lightning.datasets.class_masks import YES, ClassMasks, stack_masks
 
 MIN_VISIBLE = 0.1  # of a class's share of the picture: with less left in a crop it is gone
-_NEAREST = cv2.INTER_NEAREST_EXACT  # plain NEAREST lies up and left of the picture by half a pixel
 _FILL = (124, 116, 104)  # ImageNet's mean colour
 
 
@@ -56,7 +55,7 @@ class TrainTransform:
     """Vary a training picture; the outcome depends on ``seed`` alone, not on who calls when.
 
     Args:
-        size: Height and width of the result, pixels; the picture's aspect is not kept.
+        size: Height and width of pictures and results, pixels.
         augmentation: How.
     """
 
@@ -72,7 +71,7 @@ class TrainTransform:
         """Transform one picture.
 
         Args:
-            image: ``(H, W, 3)`` uint8.
+            image: ``(size, size, 3)`` uint8.
             masks: At its size, or None.
             label: ``(C,)`` uint8.
             seed: E.g. (run seed, visit, index).
@@ -98,32 +97,14 @@ def class_shares(masks: ClassMasks, num_classes: int) -> np.ndarray:
     return shares
 
 
-def resize(image: np.ndarray, masks: ClassMasks | None, size: int) -> tuple[np.ndarray, ClassMasks | None]:
-    """Image and masks at ``size`` x ``size``, as validation sees them: bilinear, and each mask's nearest pixel."""
-    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    if masks is None:
-        return image, None
-    resized = [cv2.resize(mask, (size, size), interpolation=_NEAREST) for mask in masks.mask]
-    return image, _with_masks(masks, resized, (size, size))
-
-
-def _with_masks(before: ClassMasks, masks: list[np.ndarray], size: tuple[int, int]) -> ClassMasks:
-    """The masks after a change of the picture; of a class that is no longer seen nothing is known."""
-    rows = zip(before.class_idx.tolist(), before.mask, masks, strict=True)
-    kept = {idx: new for idx, old, new in rows if (new == YES).any() or not (old == YES).any()}
-    return stack_masks(kept, size)
-
-
-def _resize(size: int) -> albumentations.Resize:
-    return albumentations.Resize(size, size, interpolation=cv2.INTER_LINEAR, mask_interpolation=_NEAREST)
-
-
 def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) -> albumentations.Compose:
-    steps: list[albumentations.BasicTransform] = [_resize(size)]
+    steps: list[albumentations.BasicTransform] = []
     if scale != (1.0, 1.0):
         limits = (scale[0] - 1, scale[1] - 1)
         steps += [
-            albumentations.RandomScale(limits, mask_interpolation=_NEAREST, p=1),
+            albumentations.RandomScale(
+                limits, mask_interpolation=cv2.INTER_NEAREST_EXACT, area_for_downscale="image", p=1
+            ),
             albumentations.PadIfNeeded(size, size, position="random", fill=_FILL, fill_mask=VOID),
             albumentations.RandomCrop(size, size),
         ]
@@ -143,4 +124,4 @@ def _apply(
         image = transform(image=image)["image"]
         return image, None if masks is None else stack_masks({}, image.shape[:2])
     result = transform(image=image, masks=list(masks.mask))
-    return result["image"], _with_masks(masks, result["masks"], result["image"].shape[:2])
+    return result["image"], masks.changed_to(result["masks"])
