@@ -19,6 +19,7 @@ _HOMES = {
     "FolderDataModule": "datasets",
     "ShapesDataModule": "datasets",
     "VOC12DataModule": "datasets",
+    "load_picture": "datasets.images",
     "attention": "",
     "losses": "",
     "metrics": "",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gain_lightning.datasets.resize import resize_pictures
+from gain_lightning.datasets.resize import resize_image
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # MPO opens as JPEG
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # how an intact file ends
@@ -65,7 +65,7 @@ def load_picture(path: Path | str, size: int) -> np.ndarray:
     """A picture as the network sees it, in training and everywhere else.
 
     It is decoded and turned (:func:`read_image`) and resized by an antialiased bilinear filter
-    (:func:`~gain_lightning.datasets.resize.resize_pictures`); its aspect is not kept. A JPEG that is much
+    (:func:`~gain_lightning.datasets.resize.resize_image`); its aspect is not kept. A JPEG that is much
     larger is decoded at a half to an eighth of its size, see :func:`_reduction`.
 
     Args:
@@ -88,7 +88,7 @@ def load_picture(path: Path | str, size: int) -> np.ndarray:
         >>> picture.shape, picture[0, 0].tolist()
         ((96, 96, 3), [0, 255, 0])
     """
-    return resize_pictures(_decode(Path(path), size), (size, size))
+    return resize_image(_decode(Path(path), size), (size, size))
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier
-from gain_lightning.datasets.images import read_image, read_mask
-from gain_lightning.datasets.sample import collate
+from gain_lightning.datasets.images import load_picture, read_image, read_mask
+from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import read_json, write_atomically
 from gain_lightning.home import expand_home
@@ -33,14 +33,13 @@ from gain_lightning.segmentation.seeds import (
     BACKGROUND_SHARE,
     CUE_SIZE,
     THRESHOLD,
-    attention_maps,
     crf_regions,
     gradient_saliency,
     least_salient,
     low_attention,
     make_cues,
     pseudo_mask,
-    resize_pictures,
+    summed_maps,
 )
 from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.yaml_files import read_config
@@ -139,7 +138,7 @@ def export_seeds(args: argparse.Namespace) -> None:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{args.run}: has no checkpoints/last.ckpt, expected the folder of a run")
     model = load_classifier(checkpoint).eval().to(args.device)
-    images = run_images(args.run, args.data, args.split, enlarge=max(1.0, *args.scales))
+    images = run_images(args.run, args.data, args.split)
     if images.class_names != tuple(model.hparams.class_names):
         raise ValueError(
             f"{args.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
@@ -153,16 +152,16 @@ def export_seeds(args: argparse.Namespace) -> None:
     rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
     if len(rows) < len(names):
         print(f"{len(names) - len(rows)} of {len(names)} images are done already")
-    loader = DataLoader(Subset(images, rows), args.batch_size, collate_fn=collate)
+    loader = DataLoader(Subset(AtScales(images, args.scales), rows), args.batch_size)
     done = 0
     for batch in tqdm(loader, "seeds", leave=False, disable=None):
         image, label = batch["image"].to(args.device), batch["label"].to(args.device)
-        shrink = model.hparams.image_size / image.shape[2]
-        scales = [scale * shrink for scale in args.scales]
-        maps, pairs = attention_maps(model, image, label, scales=scales, flip=args.flip)
+        seen = [pictures.to(args.device) for pictures in batch["seen"]]
+        size = max(tuple(pictures.shape[2:]) for pictures in [image, *seen])
+        maps, pairs = summed_maps(model, seen, label, size=size, flip=args.flip)
         saliency = [None] * len(image)
         if args.background == "gradient":
-            saliency = gradient_saliency(model, resize_pictures(image, shrink), label)
+            saliency = gradient_saliency(model, image, label)
         for n in range(len(image)):
             row = rows[done]
             mine = pairs.image == n
@@ -225,6 +224,36 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
         settings["image_size"] = round(enlarge * settings["image_size"])
     data = getattr(importlib.import_module(module or "gain_lightning.datasets"), name)(**settings)
     return data.image_set(split)
+
+
+class AtScales(Dataset):
+    """Pictures of a run's data with their labels, and as they are seen at other sizes.
+
+    A picture of a file is read at each size anew, as a network of that size reads it (:func:`load_picture`).
+
+    Args:
+        images: Of :func:`run_images`.
+        scales: Sizes to see them at, times the run's.
+    """
+
+    def __init__(self, images: Dataset, scales: list[float]) -> None:
+        self.images, self.scales = images, scales
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        sample = self.images[row]
+        seen = [self._see(row, sample["image"], scale) for scale in self.scales]
+        return {"image": sample["image"], "label": sample["label"], "seen": seen}
+
+    def _see(self, row: int, image: Tensor, scale: float) -> Tensor:
+        height, width = (max(round(scale * side), 1) for side in image.shape[1:])
+        if scale == 1:
+            return image
+        if isinstance(self.images, Shapes):
+            return resize_image(image[None], (height, width))[0]
+        return torch.from_numpy(load_picture(self.images.listing.image_path(row), height)).permute(2, 0, 1)
 
 
 def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: list[str]) -> dict[str, Any]:
@@ -339,7 +368,7 @@ def _write(
     write_maps(args.out / "maps" / f"{name}.npy", content)
     threshold, empty, empty_high_res = args.threshold, background(small), background(high_res)
     if args.crf:
-        picture = _resized(image.permute(1, 2, 0).numpy(), (CUE_SIZE, CUE_SIZE)).round().astype(np.uint8)
+        picture = resize_image(image[None], (CUE_SIZE, CUE_SIZE))[0].permute(1, 2, 0).numpy()
         sure, perhaps = crf_regions(small, picture, [threshold, args.background_value])
         if args.background == "attention":
             empty = ~perhaps.any(0) & small.any((1, 2)).all()  # nowhere, if a map is 0 throughout

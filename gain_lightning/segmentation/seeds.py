@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gain_lightning import VOID
 from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
+from gain_lightning.datasets.resize import resize_image
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf import dense_crf
 from gain_lightning.segmentation.crf_kernels import Kernels
@@ -25,6 +26,25 @@ CRF_FLOOR = 1e-5  # of a probability before the CRF
 def attention_maps(
     model: GAIN, image: Tensor, label: Tensor, *, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> tuple[Tensor, Pairs]:
+    """:func:`summed_maps` of pictures that are resized here, as made ones without a file are.
+
+    Args:
+        model: In evaluation mode.
+        image: Pictures, shape ``(N, 3, H, W)`` uint8.
+        label: 1 for every class to map, shape ``(N, C)``.
+        scales: Factors on the pictures' size.
+        flip: Add the maps of the mirrored pictures.
+
+    Returns:
+        Maps in [0, 1], ``(P, 1, H, W)``, and their pairs.
+    """
+    seen = [image if scale == 1 else resize_pictures(image, scale) for scale in scales]
+    return summed_maps(model, seen, label, size=tuple(image.shape[2:]), flip=flip)
+
+
+def summed_maps(
+    model: GAIN, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, int], flip: bool = False
+) -> tuple[Tensor, Pairs]:
     """Attention maps of images seen at several sizes, and as in a mirror: their sum, each then divided by its maximum.
 
     Grad-CAM weighs a channel by the mean of its gradient over the map's cells, so maps of more cells are smaller. Each
@@ -33,17 +53,16 @@ def attention_maps(
 
     Args:
         model: In evaluation mode.
-        image: Pictures, shape ``(N, 3, H, W)`` uint8.
+        pictures: The same N pictures at every size to look at, each ``(N, 3, h, w)`` uint8.
         label: 1 for every class to map, shape ``(N, C)``.
-        scales: Factors on the pictures' size; where the files have more pixels, read them at the size of the largest.
+        size: Height and width of the sum.
         flip: Add the maps of the mirrored pictures.
 
     Returns:
-        Maps in [0, 1], ``(P, 1, H, W)``, and their pairs.
+        Maps in [0, 1], ``(P, 1, *size)``, and their pairs.
     """
-    size, total, pairs = image.shape[2:], None, None
-    for scale in scales:
-        seen = image if scale == 1 else resize_pictures(image, scale)
+    total, pairs = None, None
+    for seen in pictures:
         for is_mirrored in (False, True)[: 1 + flip]:
             normalised = model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
             _, maps, pairs = model.attend(normalised, label)
@@ -55,10 +74,9 @@ def attention_maps(
 
 
 def resize_pictures(image: Tensor, scale: float) -> Tensor:
-    """Pictures ``(N, 3, H, W)`` uint8 at ``scale`` times their size."""
-    size = [max(round(scale * side), 1) for side in image.shape[2:]]
-    resized = torch.nn.functional.interpolate(image.float(), size, mode="bilinear", antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    """Pictures ``(N, 3, H, W)`` uint8 at ``scale`` times their size, by the filter that files are resized by."""
+    height, width = (max(round(scale * side), 1) for side in image.shape[2:])
+    return resize_image(image, (height, width))
 
 
 def gradient_saliency(model: GAIN, image: Tensor, label: Tensor) -> Tensor:

@@ -198,20 +198,3 @@ def test_read_mask_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, dat
 def test_read_mask_of_a_missing_file_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.png"):
         read_mask(tmp_path / "nowhere.png")
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-@pytest.mark.parametrize("reduce", [2, 4, 8])
-def test_read_image_at_a_part_of_its_size_is_the_mean_of_its_pixels(tmp_path, suffix, reduce):
-    """Of a smooth picture, in RGB, with the camera's rotation."""
-    yy, xx = np.mgrid[:160, :240]
-    smooth = np.stack([xx, yy, 250 - xx], 2).astype(np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encode(smooth, FORMATS[suffix], quality=95, exif=exif)
-    path = write(tmp_path / f"x{suffix}", data)
-    whole, part = read_image(path), read_image(path, reduce=reduce)
-    height, width = whole.shape[:2]
-    assert part.shape == (height // reduce, width // reduce, 3)
-    means = whole.reshape(height // reduce, reduce, width // reduce, reduce, 3).mean((1, 3))
-    assert np.abs(part - means).mean() < 2

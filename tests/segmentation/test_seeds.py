@@ -17,6 +17,7 @@ from gain_lightning.attention import grad_cam, label_pairs, resize_maps, scale_m
 from gain_lightning.backbones import Backbone
 from gain_lightning.cli import main
 from gain_lightning.datasets.voc12 import CLASSES, VOC12DataModule
+from gain_lightning.datasets.resize import resize_image
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf_kernels import Kernels
 from gain_lightning.segmentation.cue_files import read_cues, read_maps, write_cues
@@ -113,8 +114,7 @@ def test_one_scale_is_grad_cam(model, batch):
 def test_scales_and_mirrors_are_added_up(model, batch):
     """Against CAM by hand, for the network pools and classifies linearly: four passes, no gradient."""
     image, label = batch
-    small = torch.nn.functional.interpolate(image.float(), (16, 16), mode="bilinear", antialias=True)
-    small = small.round().to(torch.uint8)
+    small = resize_image(image, (16, 16))
     weight = model.backbone.classifier.weight.detach().flatten(1)  # (C, K)
     pairs = label_pairs(label)
     total = torch.zeros(3, 1, 32, 32)
@@ -325,8 +325,11 @@ def test_a_scale_above_1_sees_the_pixels_of_the_file(run, tmp_path, monkeypatch)
     assert seeds(run, tmp_path / "o", "--scales", "2", "1", "--background", "gradient") == 0
     assert [tuple(image.shape[2:]) for image in seen] == [(64, 64), (32, 32), (32, 32)]
     large = VOC12DataModule(root=str(run.parent), image_size=64).image_set()
-    for n, image in enumerate(seen[0]):
-        torch.testing.assert_close(image, large[n]["image"])
+    plain_size = VOC12DataModule(root=str(run.parent), image_size=32).image_set()
+    for n in range(len(seen[0])):
+        assert torch.equal(seen[0][n], large[n]["image"])
+        assert torch.equal(seen[1][n], plain_size[n]["image"])  # what training and test see
+        assert torch.equal(seen[2][n], plain_size[n]["image"])
 
 
 def test_an_interrupted_export_goes_on_where_it_stopped(run, made, tmp_path, capsys):
@@ -382,7 +385,7 @@ def test_a_folder_of_other_things_is_refused(run, tmp_path, capsys):
 def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monkeypatch):
     out = tmp_path / "o"
     with monkeypatch.context() as patch:
-        patch.setattr("gain_lightning.segmentation.export_seeds.attention_maps", lambda *_, **__: 1 / 0)
+        patch.setattr("gain_lightning.segmentation.export_seeds.summed_maps", lambda *_, **__: 1 / 0)
         assert seeds(run, out, "--threshold", "0.4") == 1
     (out / ".hidden").touch()
     (out / "provenance.json.1.part").touch()
