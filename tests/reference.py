@@ -1,7 +1,7 @@
 """Slow oracles: Eq. 1-7 of the paper and the scores, by loops over images, classes and pixels, in float64.
 
 They share no code with the package and take numpy arrays. ``label`` is ``(N, C)`` 0/1; maps come as a list
-in the order of ``pairs(label)``, each ``(h, w)``.
+in the order of ``pairs(label)``, each ``(h, w)``, and so do masks, each ``(H, W)``: 1 the class, 0 not, 255 unknown.
 """
 
 import math
@@ -35,23 +35,82 @@ def scale(attention, scaling: str) -> np.ndarray:
     return (attention - low) / high if high > 0 else np.zeros_like(attention)
 
 
-def resize(attention, height: int, width: int) -> np.ndarray:
-    """Bilinear interpolation of one map between pixel centres, constant beyond the outermost."""
+def split_index_mask(index, present) -> list[np.ndarray]:
+    """The masks of one image's labelled classes, out of a mask of class indices.
 
-    def neighbours(index, new, old):
-        position = min(max((index + 0.5) * old / new - 0.5, 0), old - 1)
+    A class that it does not show is unknown, unless it shows none: then its void pixels say where objects may be.
+    """
+    shown = {int(index[i, j]) for i, j in np.ndindex(*index.shape)}
+    masks = []
+    for c in range(len(present)):
+        if present[c] > 0:
+            is_known = c + 1 in shown or shown == {0, VOID}
+            mask = np.full(index.shape, VOID)
+            for i, j in np.ndindex(*index.shape):
+                if is_known and index[i, j] != VOID:
+                    mask[i, j] = 1 if index[i, j] == c + 1 else 0
+            masks.append(mask)
+    return masks
+
+
+def pair_masks(index_masks, label) -> list[np.ndarray]:
+    """The masks of all pairs of a batch, out of its masks of class indices."""
+    return [
+        mask
+        for index, present in zip(index_masks, label, strict=True)
+        for mask in split_index_mask(index, present)
+    ]
+
+
+def place(attention, height: int, width: int, top, left, step_y, step_x) -> np.ndarray:
+    """One map at the size of its picture, cell (i, j) centred at (top + step_y i, left + step_x j).
+
+    Bilinear between centres, constant beyond the outermost.
+    """
+
+    def neighbours(pixel, first_centre, step, count):
+        position = min(max((pixel - first_centre) / step, 0), count - 1)
         first = math.floor(position)
-        return first, min(first + 1, old - 1), position - first
+        return first, min(first + 1, count - 1), position - first
 
     out = np.zeros((height, width))
     for i in range(height):
-        top, bottom, down = neighbours(i, height, attention.shape[0])
+        upper, lower, down = neighbours(i, top, step_y, attention.shape[0])
         for j in range(width):
-            left, right, along = neighbours(j, width, attention.shape[1])
-            upper = (1 - along) * attention[top, left] + along * attention[top, right]
-            lower = (1 - along) * attention[bottom, left] + along * attention[bottom, right]
-            out[i, j] = (1 - down) * upper + down * lower
+            near, far, along = neighbours(j, left, step_x, attention.shape[1])
+            above = (1 - along) * attention[upper, near] + along * attention[upper, far]
+            below = (1 - along) * attention[lower, near] + along * attention[lower, far]
+            out[i, j] = (1 - down) * above + down * below
     return out
+
+
+def resize(attention, height: int, width: int) -> np.ndarray:
+    """One map enlarged as a picture is: its cells cut the picture into equal parts."""
+    step_y, step_x = height / attention.shape[0], width / attention.shape[1]
+    return place(attention, height, width, (step_y - 1) / 2, (step_x - 1) / 2, step_y, step_x)
+
+
+def pool(values, height: int, width: int, top, left, step_y, step_x) -> np.ndarray:
+    """Mean of ``values`` over each of height x width cells."""
+    out = np.zeros((height, width))
+    for i, j in np.ndindex(height, width):
+        area = _cell(values.shape, top + step_y * i, left + step_x * j, step_y, step_x)
+        out[i, j] = sum(share * values[y, x] for (y, x), share in area.items())
+    return out
+
+
+def _cell(shape, centre_y, centre_x, step_y, step_x) -> dict[tuple[int, int], float]:
+    """Share of a cell's area inside the picture that each pixel has; outside of it the nearest pixel has all."""
+
+    def shares(count, centre, step):
+        low, high = centre - step / 2, centre + step / 2
+        overlap = {pixel: min(high, pixel + 0.5) - max(low, pixel - 0.5) for pixel in range(count)}
+        overlap = {pixel: part for pixel, part in overlap.items() if part > 1e-9}
+        overlap = overlap or {0 if centre < 0 else count - 1: 1.0}
+        return {pixel: part / sum(overlap.values()) for pixel, part in overlap.items()}
+
+    rows, columns = shares(shape[0], centre_y, step_y), shares(shape[1], centre_x, step_x)
+    return {(y, x): of_row * of_column for y, of_row in rows.items() for x, of_column in columns.items()}
 
 
 def soft_mask(attention, sigma: float, omega: float) -> np.ndarray:
@@ -113,89 +172,99 @@ def _class_score(logits, class_idx: int, score: str, task: str) -> float:
     return sigmoid(logits[class_idx])
 
 
-def supervision_loss(maps, mask, label, reduction: str, loss: str = "l2") -> float:
-    """L_e, Eq. 7: mean over an image's classes that its mask shows, then over the images that have one."""
+def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells=None) -> float:
+    """L_e, Eq. 7: mean over an image's classes of whose mask something is known, then over all images.
+
+    ``cells`` is (top, left, step_y, step_x) of maps that are smaller than the masks.
+    """
     where = pairs(label)
-    images = []
+    total = 0.0
     for image in range(len(label)):
         errors = []
-        for p, (n, c) in enumerate(where):
-            if n == image and (mask[n] == c + 1).any():
-                errors.append(_map_loss(maps[p], mask[n], c + 1, reduction, loss))
+        for p, (n, _) in enumerate(where):
+            if n == image and (masks[p] != VOID).any():
+                errors.append(_map_loss(maps[p], masks[p], reduction, loss, cells or (0, 0, 1, 1)))
         if errors:
-            images.append(sum(errors) / len(errors))
-    return sum(images) / len(images) if images else 0.0
+            total += sum(errors) / len(errors)
+    return total / len(label)
 
 
-def _map_loss(attention, mask, index: int, reduction: str, loss: str) -> float:
-    """Cells weigh by their share that is not void; the mask is its mean over a cell's valid pixels."""
-    height, width = attention.shape
+def _map_loss(attention, mask, reduction: str, loss: str, cells) -> float:
+    """Cells weigh by their share that is known; the mask is its mean over a cell's known pixels."""
+    if loss == "energy" and not (mask == 1).any():  # where the class is not is all that is said: it is elsewhere
+        mask = np.where(mask == VOID, 1, mask)
+    top, left, step_y, step_x = cells
     error = weights = objects = brightness = inside = log_sum = 0.0
-    for i in range(height):
-        for j in range(width):
-            cell = _cell(mask, i, j, height, width)
-            valid = cell[cell != VOID]
-            if not len(valid):
-                continue
-            share, a, h = len(valid) / cell.size, attention[i, j], (valid == index).sum() / len(valid)
-            distance = {"l2": (a - h) ** 2, "l1": abs(a - h), "rrr": (1 - h) * a * a}.get(loss, 0.0)
-            error += share * distance
-            weights += share
-            objects += share * h
-            brightness += share * a
-            inside += share * a * h
-            log_sum += share * h * math.log(max(a, 1e-4))
+    for i, j in np.ndindex(*attention.shape):
+        area = _cell(mask.shape, top + step_y * i, left + step_x * j, step_y, step_x)
+        share = sum(part for place, part in area.items() if mask[place] != VOID)
+        if share == 0:
+            continue
+        a, h = attention[i, j], sum(part for place, part in area.items() if mask[place] == 1) / share
+        distance = {"l2": (a - h) ** 2, "l1": abs(a - h), "rrr": (1 - h) * a * a}.get(loss, 0.0)
+        error += share * distance
+        weights += share
+        objects += share * h
+        brightness += share * a
+        inside += share * a * h
+        log_sum += share * h * math.log(max(a, 1e-4))
     if loss == "energy":
         return 1 - inside / max(brightness, 1e-8)
     if loss == "cross_entropy":
-        return -log_sum / objects
+        return -log_sum / objects if objects else 0.0
     return error / weights if reduction == "mean" else error
 
 
-def _cell(mask, i: int, j: int, height: int, width: int) -> np.ndarray:
-    """The pixels of ``mask`` that cell (i, j) of a height x width grid covers, in whole or in part."""
-    rows = slice(math.floor(i * mask.shape[0] / height), math.ceil((i + 1) * mask.shape[0] / height))
-    columns = slice(math.floor(j * mask.shape[1] / width), math.ceil((j + 1) * mask.shape[1] / width))
-    return mask[rows, columns]
+def seed_iou(maps, masks, label, threshold: float) -> list[float]:
+    """IoU of background and every class over a set; nan where a class is in neither.
 
-
-def seed_iou(maps, mask, label, threshold: float) -> list[float]:
-    """IoU of background and every class over a set, VOC's way; nan where a class is in neither."""
+    A pixel is of the class whose map is highest there and above the threshold; where several are, each has its share.
+    It is of the background where none is. A class takes no part where nobody knows of it, nor where another class
+    that is there as well has the pixel; background takes part where all classes are known, or one is known to be.
+    """
     num_labels = len(label[0]) + 1
-    confusion = np.zeros((num_labels, num_labels), int)
+    intersection, union = [0.0] * num_labels, [0.0] * num_labels
     where = pairs(label)
     for image in range(len(label)):
-        for i, j in np.ndindex(*mask[image].shape):
-            if mask[image][i, j] == VOID:
-                continue
-            seed, highest = 0, 0.0
-            for p, (n, c) in enumerate(where):
-                if n == image and maps[p][i, j] > highest:
-                    seed, highest = c + 1, maps[p][i, j]
-            confusion[mask[image][i, j], seed if highest > threshold else 0] += 1
-    ious = []
-    for index in range(num_labels):
-        union = confusion[index].sum() + confusion[:, index].sum() - confusion[index, index]
-        ious.append(confusion[index, index] / union if union else math.nan)
-    return ious
+        mine = [p for p, (n, _) in enumerate(where) if n == image]
+        if not mine:
+            continue
+        for pixel in np.ndindex(*masks[mine[0]].shape):
+            truth = {p: masks[p][pixel] for p in mine}
+            highest = max(maps[p][pixel] for p in mine)
+            winners = [p for p in mine if maps[p][pixel] == highest] if highest > threshold else []
+            share = {p: 1 / len(winners) if p in winners else 0.0 for p in mine}
+            for p in mine:
+                index = where[p][1] + 1
+                if truth[p] == 1:
+                    intersection[index] += share[p]
+                    union[index] += 1 - sum(share[q] for q in mine if q != p and truth[q] == 1)
+                elif truth[p] == 0:
+                    union[index] += share[p]
+            if all(value == 0 for value in truth.values()):
+                intersection[0] += not winners
+                union[0] += 1
+            elif 1 in truth.values():
+                union[0] += not winners
+    return [part / whole if whole else math.nan for part, whole in zip(intersection, union, strict=True)]
 
 
-def energy(attention, mask, class_idx: int) -> float:
-    """Share of one map on its class, void left out."""
+def energy(attention, mask) -> float:
+    """Share of one map on its class, unknown pixels left out."""
     inside = total = 0.0
     for i, j in np.ndindex(*mask.shape):
         if mask[i, j] != VOID:
             total += attention[i, j]
-            inside += attention[i, j] if mask[i, j] == class_idx + 1 else 0
+            inside += attention[i, j] if mask[i, j] == 1 else 0
     return inside / total if total else 0.0
 
 
-def pointing(attention, mask, class_idx: int) -> float:
-    """1 if the highest pixel of one map that is not void lies on its class."""
+def pointing(attention, mask) -> float:
+    """1 if the highest known pixel of one map lies on its class."""
     highest, hit = 0.0, 0.0
     for i, j in np.ndindex(*mask.shape):
         if mask[i, j] != VOID and attention[i, j] > highest:
-            highest, hit = attention[i, j], float(mask[i, j] == class_idx + 1)
+            highest, hit = attention[i, j], float(mask[i, j] == 1)
     return hit
 
 

@@ -23,22 +23,23 @@ from gain_lightning.metrics import (
 from gain_lightning.studies.bootstrap import average_precision
 
 NUM_CLASSES = 4
-# The last image carries no mask, the third no label; class 3 has a label in the last image alone.
+# Of the last image nothing is known, the third has no label; class 3 has a label in the last image alone.
 LABEL = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]])
 
 
 @pytest.fixture
 def batch(generator):
-    """Maps in [0, 1] without ties, masks with void, and their pairs."""
+    """Maps in [0, 1], pairs, and their masks, which overlap, leave out pixels, and know some classes here only."""
     pairs = label_pairs(LABEL)
     maps = torch.rand(len(pairs.image), 1, 6, 7, generator=generator)
     maps[0] *= 0.3
-    mask = torch.zeros(len(LABEL), 6, 7, dtype=torch.uint8)
-    for n, row in enumerate(LABEL):
-        names = torch.tensor([0, 0, VOID, *(row.nonzero().flatten() + 1).tolist()], dtype=torch.uint8)
-        mask[n] = names[torch.randint(len(names), (6, 7), generator=generator)]
-    mask[3][mask[3] == 3] = 0  # an image whose mask lacks a class of its label
-    mask[4] = VOID
+    maps[1, :, :2] = maps[0, :, :2]  # ties of two labels of an image
+    mask = torch.tensor([0, 0, 1, VOID], dtype=torch.uint8)[
+        torch.randint(4, (len(pairs.image), 6, 7), generator=generator)
+    ]
+    mask[0, :, :3] = mask[1, :, :3]  # both yes, both no, or both unknown
+    mask[4][mask[4] == 1] = 0  # a mask that does not show its class
+    mask[5], mask[6] = VOID, VOID  # of image 3, class 2; of image 4
     return maps, mask, pairs
 
 
@@ -46,7 +47,7 @@ def oracle_ious(batch, thresholds=THRESHOLDS, label=LABEL):
     maps, mask, _ = batch
     thresholds = [float(np.float32(threshold)) for threshold in thresholds]
     return np.array(
-        [reference.seed_iou(maps[:, 0].numpy(), mask.numpy(), label.numpy(), t) for t in thresholds]
+        [reference.seed_iou(list(maps[:, 0].numpy()), list(mask.numpy()), label.numpy(), t) for t in thresholds]
     )
 
 
@@ -72,18 +73,57 @@ def test_seed_iou_scores_background_and_the_named_classes(batch):
 
 
 def test_seed_iou_of_a_worked_example():
-    """Two images, threshold 0.5, one confusion matrix: background 2/4, class 1 2/4, class 2 1/1."""
-    mask = torch.tensor([[[0, 1, 1, VOID]], [[0, 0, 1, 2]]])
+    """Two images, threshold 0.5: background 2/4, class 1 2/4, class 2 1/1."""
     maps = torch.tensor([[[[0.9, 0.8, 0.1, 1.0]]], [[[0.1, 0.2, 0.9, 0.6]]], [[[0.3, 0.5, 0.7, 0.8]]]])
     #   seeds:            1    1    0   -                                            0    0    1    2
+    masks = torch.tensor([[[0, 1, 1, VOID]], [[0, 0, 1, 0]], [[0, 0, 0, 1]]])
     metric = SeedIoU(2, thresholds=(0.5,))
-    metric.update(maps, mask, label_pairs(torch.tensor([[1, 0], [1, 1]])))
+    metric.update(maps, masks, label_pairs(torch.tensor([[1, 0], [1, 1]])))
     iou = metric.compute()["iou"][0].tolist()
     assert iou == pytest.approx([2 / 4, 2 / 4, 1 / 1])
     assert metric.compute()["miou"].item() == pytest.approx((0.5 + 0.5 + 1) / 3)
 
 
-def test_seed_iou_is_one_confusion_matrix_and_not_a_mean_over_images():
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_seed_iou_of_equal_maps_shares_their_pixels(order):
+    """Such as the centre Gaussian's: half of every pixel is each label's, 1 right of 2, 1 wrong: 1/3 for both."""
+    maps = torch.ones(2, 1, 1, 4)
+    masks = torch.tensor([[[1, 1, 0, 0]], [[0, 0, 1, 1]]])[list(order)]
+    metric = SeedIoU(2, thresholds=(0.5,))
+    metric.update(maps, masks, label_pairs(torch.ones(1, 2)))
+    iou = metric.compute()["iou"][0]
+    assert iou[1:].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert iou[0].isnan()
+
+
+def test_seed_iou_of_classes_that_overlap_blames_neither():
+    """The pixel in the middle is of both, and only one can have it; the other has found its other pixel."""
+    masks = torch.tensor([[[1, 1, 0]], [[0, 1, 1]]])
+    maps = torch.tensor([[[[0.9, 0.8, 0.0]]], [[[0.0, 0.7, 0.6]]]])
+    metric = SeedIoU(2, thresholds=(0.5,))
+    metric.update(maps, masks, label_pairs(torch.ones(1, 2)))
+    assert metric.compute()["iou"][0, 1:].tolist() == [1.0, 1.0]
+    metric.reset()
+    maps[1, 0, 0, 2] = 0.4  # but here it has not
+    metric.update(maps, masks, label_pairs(torch.ones(1, 2)))
+    assert metric.compute()["iou"][0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_seed_iou_knows_nothing_of_a_class_that_nobody_drew():
+    """Cat and dog by its label, only the cat drawn: what the dog's map wins beside it is no fault of either."""
+    masks = torch.tensor([[[1, 0, 0, 0]], [[VOID] * 4]])
+    maps = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]], [[[0.0, 0.0, 1.0, 1.0]]]])
+    metric = SeedIoU(2, thresholds=(0.5,))
+    metric.update(maps, masks, label_pairs(torch.ones(1, 2)))
+    iou = metric.compute()["iou"][0]
+    assert iou[1].item() == 1
+    assert iou[[0, 2]].isnan().all()
+    assert metric.compute()["miou"].item() == 1  # was a third
+    metric.update(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[1, 0]]]), label_pairs(torch.eye(2)[:1]))
+    assert metric.compute()["iou"][0, :2].tolist() == [0.0, pytest.approx(1 / 3)]  # of another image it is
+
+
+def test_seed_iou_counts_pixels_over_the_set_and_is_no_mean_over_images():
     """A large wrong image outweighs a small right one: 1/11, where the mean over images is 1/2."""
     mask = torch.ones(2, 1, 10, dtype=torch.long)
     mask[0, 0, 1:] = VOID
@@ -112,25 +152,34 @@ def test_seed_iou_of_all_zero_maps_is_that_of_background_alone():
     assert scores["miou"].tolist() == [0.375] * 19
 
 
-def test_seed_iou_ignores_what_maps_say_on_void_pixels(batch):
+STATES = ("true", "hit", "false_alarm", "excused")
+
+
+def same_states(first, second) -> bool:
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in STATES)
+
+
+def test_seed_iou_ignores_what_maps_say_where_no_pair_of_an_image_is_known(batch):
     maps, mask, pairs = batch
-    changed = torch.where((mask == VOID)[pairs.image].unsqueeze(1), 1 - maps, maps)
-    counts = []
-    for values in (maps, changed):
-        metric = SeedIoU(NUM_CLASSES)
+    known = torch.zeros(len(LABEL), 6, 7).index_add_(0, pairs.image, (mask != VOID).float())[pairs.image] > 0
+    changed = torch.where(known.unsqueeze(1), maps, 1 - maps)
+    assert not known.all()
+    metrics = SeedIoU(NUM_CLASSES), SeedIoU(NUM_CLASSES)
+    for metric, values in zip(metrics, (maps, changed), strict=True):
         metric.update(values, mask, pairs)
-        counts.append(metric.count)
-    assert torch.equal(*counts)
-    assert counts[0].sum() == (mask != VOID).sum()
+    assert same_states(*metrics)
+    by_class = [int((mask[pairs.label == c] == 1).sum()) for c in range(NUM_CLASSES)]
+    assert metrics[0].true[1:].sum(1).tolist() == by_class
 
 
 def test_seed_iou_over_single_images_equals_one_batch(batch):
     maps, mask, pairs = batch
     whole, single = SeedIoU(NUM_CLASSES), SeedIoU(NUM_CLASSES)
     whole.update(*batch)
-    for n in range(len(mask)):
-        single.update(maps[pairs.image == n], mask[n : n + 1], label_pairs(LABEL[n : n + 1]))
-    assert torch.equal(whole.count, single.count)
+    for n in range(len(LABEL)):
+        mine = pairs.image == n
+        single.update(maps[mine], mask[mine], label_pairs(LABEL[n : n + 1]))
+    assert same_states(whole, single)
     np.testing.assert_array_equal(whole.compute()["iou"], single.compute()["iou"])
 
 
@@ -142,7 +191,7 @@ def test_seed_iou_survives_pickle_clone_and_reset(batch):
         np.testing.assert_array_equal(other.compute()["iou"], expected["iou"])
         np.testing.assert_array_equal(other.compute()["miou"], expected["miou"])
     metric.reset()
-    assert metric.count.sum() == 0
+    assert not any(getattr(metric, name).any() for name in STATES)
     metric.update(*batch)
     np.testing.assert_array_equal(metric.compute()["iou"], expected["iou"])
     assert metric.state_dict() == {}
@@ -165,67 +214,56 @@ def test_thresholds_hold_the_paper_s():
     ("score", "oracle"), [(energy_in_mask, reference.energy), (pointing_hit, reference.pointing)]
 )
 def test_pair_scores_equal_the_oracle(batch, score, oracle):
-    maps, mask, pairs = batch
-    maps[2] += mask[1] == 2  # looks at its class
+    maps, mask, _ = batch
+    maps[2] += mask[2] == 1  # looks at its class
     maps[3] = 0
-    expected = [
-        oracle(maps[p, 0].double().numpy(), mask[n].numpy(), c)
-        for p, (n, c) in enumerate(reference.pairs(LABEL))
-    ]
-    np.testing.assert_allclose(score(maps, mask, pairs).numpy(), expected, rtol=1e-5)
+    expected = [oracle(maps[p, 0].double().numpy(), mask[p].numpy()) for p in range(len(maps))]
+    np.testing.assert_allclose(score(maps, mask).numpy(), expected, rtol=1e-5)
     assert expected[3] == 0
     assert expected[2] == max(expected) > 0.5
 
 
 @pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
-def test_pair_scores_count_no_void_pixel(score):
-    """The highest pixel is void, the next is on the class and holds 3 of the 4 that count."""
-    maps = torch.tensor([[[[3.0, 1.0, 9.0]]]])
-    value = score(maps, torch.tensor([[[1, 0, VOID]]]), label_pairs(torch.ones(1, 1)))
+def test_pair_scores_count_no_unknown_pixel(score):
+    """The highest pixel is unknown, the next is on the class and holds 3 of the 4 that count."""
+    value = score(torch.tensor([[[[3.0, 1.0, 9.0]]]]), torch.tensor([[[1, 0, VOID]]]))
     assert value.item() == (0.75 if score is energy_in_mask else 1)
 
 
 @pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
 @pytest.mark.parametrize("mask", [[1, 1], [VOID, VOID], [1, VOID]])
 def test_pair_scores_of_an_all_zero_map_are_zero(score, mask):
-    value = score(torch.zeros(1, 1, 1, 2), torch.tensor([[mask]]), label_pairs(torch.ones(1, 1)))
-    assert value.tolist() == [0]
+    assert score(torch.zeros(1, 1, 1, 2), torch.tensor([[mask]])).tolist() == [0]
 
 
-@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
+@pytest.mark.parametrize("score", [energy_in_mask, pointing_hit, seed_iou])
 def test_pair_scores_take_no_pair(score):
-    value = score(
-        torch.zeros(0, 1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), label_pairs(torch.zeros(3, 2))
-    )
-    assert value.shape == (0,)
+    assert score(torch.zeros(0, 1, 2, 2), torch.zeros(0, 2, 2, dtype=torch.uint8)).shape == (0,)
 
 
 @pytest.mark.parametrize("strength", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("score", [energy_in_mask, pointing_hit])
 def test_pair_scores_do_not_depend_on_strength(batch, score, strength):
     """Raw maps of a network with small weights are small."""
-    maps, mask, pairs = batch
-    torch.testing.assert_close(
-        score(maps * strength, mask, pairs), score(maps, mask, pairs), rtol=1e-4, atol=0
-    )
+    maps, mask, _ = batch
+    torch.testing.assert_close(score(maps * strength, mask), score(maps, mask), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.6])
 def test_seed_iou_of_a_pair_equals_the_oracle(batch, threshold):
-    maps, mask, pairs = batch
+    """Of the class against all else, as if it were its image's only label."""
+    maps, mask, _ = batch
     expected = []
-    for p, (n, c) in enumerate(reference.pairs(LABEL)):
-        own = np.where(mask[n] == VOID, VOID, mask[n] == c + 1)[None]  # the class against all else
-        iou = reference.seed_iou([maps[p, 0].numpy()], own, [[1]], float(np.float32(threshold)))[1]
+    for values, own in zip(maps[:, 0].numpy(), mask.numpy(), strict=True):
+        iou = reference.seed_iou([values], [own], [[1]], float(np.float32(threshold)))[1]
         expected.append(0 if math.isnan(iou) else iou)
-    np.testing.assert_allclose(seed_iou(maps, mask, pairs, threshold=threshold).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(seed_iou(maps, mask, threshold=threshold).numpy(), expected, rtol=1e-6)
 
 
 def test_with_mask_is_true_where_the_mask_shows_the_class(batch):
-    _, mask, pairs = batch
-    expected = [bool((mask[n] == c + 1).any()) for n, c in reference.pairs(LABEL)]
-    assert with_mask(mask, pairs).tolist() == expected
-    assert expected == [True, True, True, True, True, False, False]
+    _, mask, _ = batch
+    assert with_mask(mask).tolist() == [bool((own == 1).any()) for own in mask.numpy()]
+    assert with_mask(mask).tolist() == [True, True, True, True, False, False, False]
 
 
 # Centre Gaussian ------------------------------------------------------------------------------------------
@@ -253,6 +291,17 @@ def test_pair_mean_runs_over_pairs_and_over_classes():
     assert means["over_classes"].item() == pytest.approx((1 / 3 + 1 / 2) / 2)
     np.testing.assert_allclose(means["of_class"], [1 / 3, np.nan, 0.5, np.nan])
     assert means["num_pairs"].tolist() == [3, 0, 1, 0]
+
+
+def test_pair_mean_of_the_scored_classes_alone():
+    """Class 1 is not scored, so neither mean knows of it; its own value is still told."""
+    metric = PairMean(3, score_classes=[2, 0])
+    metric.update(torch.tensor([1.0, 0.0, 0.0, 0.5, 0.25]), torch.tensor([0, 0, 1, 1, 2]))
+    means = metric.compute()
+    assert means["over_pairs"].item() == pytest.approx(1.25 / 3)
+    assert means["over_classes"].item() == pytest.approx((0.5 + 0.25) / 2)
+    assert means["of_class"].tolist() == [0.5, 0.25, 0.25]
+    assert means["num_pairs"].tolist() == [2, 2, 1]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PairMean was called before:UserWarning")
