@@ -288,6 +288,7 @@ def place_maps(maps: Tensor, size: tuple[int, int], cells: Cells) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # what is kept serves training too
 def _interpolation(
     num_cells: int, num_pixels: int, start: float, step: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
@@ -320,6 +321,7 @@ def pool_to_cells(values: Tensor, grid: tuple[int, int], cells: Cells) -> Tensor
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # what is kept serves training too
 def _coverage(
     num_cells: int, num_pixels: int, start: float, step: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

@@ -191,7 +191,9 @@ def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells
 
 def _map_loss(attention, mask, reduction: str, loss: str, cells) -> float:
     """Cells weigh by their share that is known; the mask is its mean over a cell's known pixels."""
-    if loss == "energy" and not (mask == 1).any():  # where the class is not is all that is said: it is elsewhere
+    if (
+        loss == "energy" and not (mask == 1).any()
+    ):  # where the class is not is all that is said: it is elsewhere
         mask = np.where(mask == VOID, 1, mask)
     top, left, step_y, step_x = cells
     error = weights = objects = brightness = inside = log_sum = 0.0

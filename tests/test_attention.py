@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gain_lightning import attention
+from gain_lightning import VOID, attention
 from gain_lightning.attention import (
+    Cells,
     erase,
+    even_cells,
     grad_cam,
     label_pairs,
     margins,
+    pair_masks,
+    place_maps,
+    pool_to_cells,
     resize_maps,
     scale_maps,
     soft_mask,
@@ -67,6 +72,31 @@ def test_pairs_of_two_batches_are_those_of_one():
     none = whole.none()
     assert (len(none.image), none.num_images, none.num_ranks) == (0, 4, 0)
     assert none.followed_by(whole).image.tolist() == [n + 4 for n in whole.image.tolist()]
+
+
+def test_pair_masks_find_the_mask_of_each_pair_by_image_and_class(generator):
+    """By loops; unknown throughout where there is none, also a mask of a class that the label lacks."""
+    pairs = label_pairs(LABEL)
+    mask = torch.randint(0, 2, (4, 3, 2), dtype=torch.uint8, generator=generator)
+    of_image, of_class = [3, 0, 2, 2], [3, 2, 0, 3]  # in any order; image 2 has no label 3
+    masks = pair_masks(mask, torch.tensor(of_image), torch.tensor(of_class), pairs)
+    where = list(zip(of_image, of_class, strict=True))
+    assert masks.dtype == torch.uint8
+    assert masks.shape == (6, 3, 2)
+    found = 0
+    for pair, own in zip(reference.pairs(LABEL), masks, strict=True):
+        expected = mask[where.index(pair)] if pair in where else torch.full((3, 2), VOID)
+        assert torch.equal(own, expected.byte())
+        found += pair in where
+    assert found == 3
+
+
+@pytest.mark.parametrize(("num_masks", "label"), [(0, LABEL), (2, torch.zeros(4, 4)), (0, torch.zeros(4, 4))])
+def test_pair_masks_take_no_mask_and_no_pair(num_masks, label):
+    pairs, places = label_pairs(label), torch.arange(num_masks)
+    masks = pair_masks(torch.ones(num_masks, 3, 2, dtype=torch.uint8), places, places, pairs)
+    assert masks.shape == (len(pairs.image), 3, 2)
+    assert (masks == VOID).all()
 
 
 # Grad-CAM -------------------------------------------------------------------------------------------------
@@ -330,6 +360,128 @@ def test_resize_maps_takes_no_map():
     assert resize_maps(torch.zeros(0, 1, 3, 4), (6, 8)).shape == (0, 1, 6, 8)
 
 
+# Cells ----------------------------------------------------------------------------------------------------
+
+GEOMETRIES = {  # of maps of 3 x 4 cells on 11 x 14 pixels
+    "centred on the first pixel": Cells(0, 0, 4, 4),
+    "centred between pixels": Cells(1.5, 1.5, 4, 4),
+    "equal parts": even_cells((3, 4), (11, 14)),
+    "another step in each direction": Cells(-0.5, 2.25, 5.5, 3),
+    "beyond the picture": Cells(-6, 5, 6, 4),
+    "denser than pixels": Cells(3, 3, 0.5, 0.75),
+}
+
+
+@pytest.mark.parametrize("cells", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_place_maps_equals_the_loop(generator, cells):
+    maps = torch.rand(2, 3, 3, 4, generator=generator, dtype=torch.double)
+    placed = place_maps(maps, (11, 14), cells)
+    assert placed.dtype == torch.double
+    for p, channel in np.ndindex(2, 3):
+        expected = reference.place(maps[p, channel].numpy(), 11, 14, *cells)
+        np.testing.assert_allclose(placed[p, channel].numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("cells", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_pool_to_cells_equals_the_loop(generator, cells):
+    values = torch.rand(2, 3, 11, 14, generator=generator, dtype=torch.double)
+    pooled = pool_to_cells(values, (3, 4), cells)
+    assert pooled.dtype == torch.double
+    for p, channel in np.ndindex(2, 3):
+        expected = reference.pool(values[p, channel].numpy(), 3, 4, *cells)
+        np.testing.assert_allclose(pooled[p, channel].numpy(), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        pool_to_cells(torch.ones_like(values), (3, 4), cells), torch.ones(2, 3, 3, 4).double()
+    )
+
+
+def test_a_cell_is_drawn_where_its_centre_is():
+    """One bright cell, (1, 2): its pixel is the brightest, its neighbours' centres are dark."""
+    maps = torch.zeros(1, 1, 3, 4)
+    maps[0, 0, 1, 2] = 1
+    for cells, (y, x) in (
+        (Cells(0, 0, 4, 4), (4, 8)),
+        (Cells(1, 3, 4, 3), (5, 9)),
+        (Cells(1.5, 1.5, 3, 3), (4.5, 7.5)),
+    ):
+        placed = place_maps(maps, (11, 14), cells)[0, 0].double()
+        total = placed.sum()
+        assert float((placed.sum(1) * torch.arange(11)).sum() / total) == pytest.approx(y)
+        assert float((placed.sum(0) * torch.arange(14)).sum() / total) == pytest.approx(x)
+        assert placed.max() == (1 if y == round(y) else pytest.approx((5 / 6) ** 2))
+
+
+def test_even_cells_are_placed_as_pictures_are_resized(generator):
+    """Against torch: bilinear enlarging, and the mean over cells of whole pixels."""
+    maps = torch.rand(2, 1, 3, 4, generator=generator, dtype=torch.double)
+    for size in ((6, 8), (7, 13), (224, 320)):
+        torch.testing.assert_close(place_maps(maps, size, even_cells((3, 4), size)), resize_maps(maps, size))
+    values = torch.rand(2, 1, 12, 12, generator=generator, dtype=torch.double)
+    expected = F.adaptive_avg_pool2d(values, (3, 4))
+    torch.testing.assert_close(pool_to_cells(values, (3, 4), even_cells((3, 4), (12, 12))), expected)
+    assert even_cells((7, 7), (224, 160)) == (15.5, (160 / 7 - 1) / 2, 32, 160 / 7)
+
+
+def test_cells_relative_to_a_grid_lie_on_it_as_they_lie_in_the_picture(generator):
+    """A picture of 48 pixels seen at a third: a map placed on the small one is every third pixel's of the large."""
+    maps = torch.rand(1, 1, 3, 3, generator=generator, dtype=torch.double)
+    cells = Cells(3, 0, 16, 16)
+    small = place_maps(maps, (16, 16), cells.relative_to(even_cells((16, 16), (48, 48))))
+    torch.testing.assert_close(small, place_maps(maps, (48, 48), cells)[:, :, 1::3, 1::3])
+    assert cells.relative_to(Cells(0, 0, 1, 1)) == cells
+    assert cells.relative_to(cells) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("cells", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_gradients_reach_maps_through_their_place(generator, cells):
+    maps = torch.rand(1, 2, 3, 4, generator=generator, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda maps: place_maps(maps, (11, 14), cells), maps)
+    weight = torch.rand(1, 2, 11, 14, generator=generator, dtype=torch.double)
+    (gradient,) = torch.autograd.grad((place_maps(maps, (11, 14), cells) * weight).sum(), maps)
+    for channel, i, j in np.ndindex(2, 3, 4):
+        alone = np.zeros((3, 4))
+        alone[i, j] = 1
+        expected = (reference.place(alone, 11, 14, *cells) * weight[0, channel].numpy()).sum()
+        assert gradient[0, channel, i, j].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_maps_and_masks_of_full_precision_stay_so_under_autocast(generator, dtype):
+    maps = torch.rand(2, 1, 3, 4, generator=generator, dtype=dtype)
+    values = torch.rand(2, 1, 11, 14, generator=generator, dtype=dtype)
+    cells = Cells(0.3, 0.7, 4, 4)
+
+    def results():
+        return place_maps(maps, (11, 14), cells), pool_to_cells(values, (3, 4), cells)
+
+    plain = results()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (maps[0, 0] @ maps[0, 0].T).dtype == torch.bfloat16 or dtype == torch.float64
+        mixed = results()
+    for ours, theirs in zip(mixed, plain, strict=True):
+        assert ours.dtype == theirs.dtype == dtype
+        assert torch.equal(ours, theirs)
+
+
+def test_places_found_in_inference_mode_serve_training_too():
+    """They are kept from call to call, and a tensor made in inference mode cannot be trained through."""
+    cells = Cells(0.25, 0.125, 4, 4)  # of no other test
+    maps = torch.ones(1, 1, 3, 4, requires_grad=True)
+    values = torch.ones(1, 1, 11, 14, requires_grad=True)
+    with torch.inference_mode():
+        place_maps(maps, (11, 14), cells)
+        pool_to_cells(values, (3, 4), cells)
+    place_maps(maps, (11, 14), cells).sum().backward()
+    pool_to_cells(values, (3, 4), cells).sum().backward()
+    assert maps.grad.sum().item() == pytest.approx(11 * 14)
+    assert values.grad.sum().item() == pytest.approx(3 * 4)
+
+
+def test_cells_of_no_pair():
+    assert place_maps(torch.zeros(0, 1, 3, 4), (11, 14), Cells(0, 0, 4, 4)).shape == (0, 1, 11, 14)
+    assert pool_to_cells(torch.zeros(0, 1, 11, 14), (3, 4), Cells(0, 0, 4, 4)).shape == (0, 1, 3, 4)
+
+
 # Soft mask and erased image -------------------------------------------------------------------------------
 
 
@@ -371,11 +523,13 @@ def test_erase_leaves_the_mean_colour(tiny_backbone):
 
 
 def test_attention_imports_torch_alone():
-    """The equations stand without Lightning and without the rest of the package."""
+    """The equations stand without Lightning and without the rest of the package, but for the number of void."""
     nodes = list(ast.walk(ast.parse(inspect.getsource(attention))))
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert imported == {"torch", "torch.nn.functional", "typing"}
+    assert imported == {"torch", "torch.nn.functional", "typing", "functools", "gain_lightning"}
+    own = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "gain_lightning"]
+    assert [alias.name for node in own for alias in node.names] == ["VOID"]
 
 
 def test_margins_are_log_odds_of_the_softmax():

@@ -365,9 +365,7 @@ def test_supervision_loss_of_a_batch_is_the_mean_over_any_split_of_it(generator,
     """Weighed by images, as Eq. 5's: 2, 0, 1, 0 and 3 of the images' labels have a mask."""
     label = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]])
     pairs = label_pairs(label)
-    masks = torch.tensor([0, 0, 1, VOID])[
-        torch.randint(4, (len(pairs.image), 8, 8), generator=generator)
-    ]
+    masks = torch.tensor([0, 0, 1, VOID])[torch.randint(4, (len(pairs.image), 8, 8), generator=generator)]
     masks[2], masks[3] = VOID, VOID  # the one pair of image 1, and the first of image 2
     maps = torch.rand(len(pairs.image), 1, 8, 8, generator=generator, dtype=torch.double)
     parts, first = [], 0

@@ -47,7 +47,10 @@ def oracle_ious(batch, thresholds=THRESHOLDS, label=LABEL):
     maps, mask, _ = batch
     thresholds = [float(np.float32(threshold)) for threshold in thresholds]
     return np.array(
-        [reference.seed_iou(list(maps[:, 0].numpy()), list(mask.numpy()), label.numpy(), t) for t in thresholds]
+        [
+            reference.seed_iou(list(maps[:, 0].numpy()), list(mask.numpy()), label.numpy(), t)
+            for t in thresholds
+        ]
     )
 
 
