@@ -20,11 +20,6 @@ class Boxes(NamedTuple):
     class_idx: np.ndarray
     corners: np.ndarray
 
-    def only(self, kept: np.ndarray) -> "Boxes":
-        """The boxes of some classes, ``kept`` ``(C,)`` bool, as if nobody had drawn the others."""
-        rows = kept[self.class_idx]
-        return Boxes(self.class_idx[rows], self.corners[rows])
-
 
 def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
     """Boxes whose sides are ``factor`` times as long, about the same centres.

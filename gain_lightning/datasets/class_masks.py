@@ -26,7 +26,7 @@ class ClassMasks(NamedTuple):
     mask: np.ndarray
 
     def only(self, kept: np.ndarray) -> "ClassMasks":
-        """The masks of some classes, ``kept`` ``(C,)`` bool, as if nobody had drawn the others."""
+        """The masks of some classes, ``kept`` ``(C,)`` bool; nothing is known of the others any more."""
         rows = kept[self.class_idx]
         return ClassMasks(self.class_idx[rows], self.mask[rows])
 

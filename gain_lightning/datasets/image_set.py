@@ -74,10 +74,9 @@ class ImageSet(Dataset):
         size = tuple(int(side) for side in self.listing.size[index])
         if self.supervision == "box":
             boxes = self.listing.boxes(index)
-            if self.kept is not None:
-                boxes = boxes.only(self.kept[index])
-            return box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
-        masks = self.listing.class_masks(index, size)
+            masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        else:
+            masks = self.listing.class_masks(index, size)
         return masks if masks is None or self.kept is None else masks.only(self.kept[index])
 
 

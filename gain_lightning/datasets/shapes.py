@@ -80,11 +80,11 @@ class Shapes(Dataset):
     def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
-        size = picture.mask.shape
         if self.supervision == "box":
-            boxes = picture.boxes if self.kept is None else picture.boxes.only(self.kept[index])
-            return box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
-        masks = split_index_mask(picture.mask, picture.label)
+            size, boxes = picture.mask.shape, picture.boxes
+            masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        else:
+            masks = split_index_mask(picture.mask, picture.label)
         return masks if self.kept is None else masks.only(self.kept[index])
 
 
