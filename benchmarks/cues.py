@@ -156,10 +156,10 @@ def cues_of_sec(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
         sample = images[int(row)]
         normalised = model.backbone.normalize(sample["image"][None])
         with torch.no_grad():
-            scores = (model(normalised) + model(normalised.flip(3)).flip(3)) / 2
+            mirrored = model.segment(normalised.flip(3), (CUE_SIZE, CUE_SIZE)).flip(3)
+            scores = (model.segment(normalised, (CUE_SIZE, CUE_SIZE)) + mirrored) / 2
         classes = torch.cat([torch.tensor([0]), 1 + torch.nonzero(torch.as_tensor(sample["label"]))[:, 0]])
-        scores = torch.nn.functional.interpolate(scores[:, classes], (CUE_SIZE, CUE_SIZE), mode="bilinear")
-        scores = scores.repeat(len(FACTORS), 1, 1, 1)
+        scores = scores[:, classes].repeat(len(FACTORS), 1, 1, 1)
         scores[:, 0] += torch.tensor(FACTORS).log().view(-1, 1, 1)
         pictures = shrunk(sample["image"][None]).repeat(len(FACTORS), 1, 1, 1)
         winner = classes[dense_crf(log_probabilities(scores), pictures, Kernels(shrink=12)).argmax(1)]

@@ -41,7 +41,7 @@ def ours(dataset: ImageSet) -> Callable[[list[int]], object]:
 
 
 def torchvision_pipeline(dataset: ImageSet, training: bool) -> Callable[[list[int]], object]:
-    """What many would write: PIL decodes, v2 resizes and flips, then uint8 tensors with label and an empty mask."""
+    """What many would write: PIL decodes, v2 resizes and flips, then uint8 tensors with label."""
     flips = [v2.RandomHorizontalFlip()] if training else []
     transform = v2.Compose([v2.Resize((SIZE, SIZE)), *flips, v2.PILToTensor()])
 
@@ -49,12 +49,7 @@ def torchvision_pipeline(dataset: ImageSet, training: bool) -> Callable[[list[in
         with Image.open(dataset.listing.image_path(index)) as image:
             tensor = transform(image.convert("RGB"))
         label = torch.from_numpy(dataset.labels[index].astype(np.float32))
-        return {
-            "image": tensor,
-            "label": label,
-            "mask": torch.full((SIZE, SIZE), 255, dtype=torch.uint8),
-            "id": str(dataset.ids[index]),
-        }
+        return {"image": tensor, "label": label, "id": str(dataset.ids[index])}
 
     return lambda indices: default_collate([sample(index) for index in indices])
 
