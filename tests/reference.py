@@ -53,13 +53,22 @@ def split_index_mask(index, present) -> list[np.ndarray]:
     return masks
 
 
-def pair_masks(index_masks, label) -> list[np.ndarray]:
+def split_index_masks(index_masks, label) -> list[np.ndarray]:
     """The masks of all pairs of a batch, out of its masks of class indices."""
     return [
         mask
         for index, present in zip(index_masks, label, strict=True)
         for mask in split_index_mask(index, present)
     ]
+
+
+def pair_masks(mask, mask_image, mask_class, label) -> list[np.ndarray]:
+    """The masks of all pairs of a batch, out of its rows; unknown where there is none."""
+    out = []
+    for n, c in pairs(label):
+        rows = [row for row in range(len(mask)) if (mask_image[row], mask_class[row]) == (n, c)]
+        out.append(mask[rows[0]] if rows else np.full(mask.shape[1:], VOID))
+    return out
 
 
 def place(attention, height: int, width: int, top, left, step_y, step_x) -> np.ndarray:

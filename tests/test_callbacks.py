@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fake_batch import masks_of
 from PIL import Image
 
 from gain_lightning.attention import label_pairs
@@ -131,7 +132,7 @@ def test_what_maps_cannot_be_taken_through_is_refused(options, message):
 def _kept():
     label = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     maps = torch.tensor([2.0, 4.0, 0.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
-    batch = {"id": ["a", "b"], "mask": torch.full((2, 4, 4), 2)}
+    batch = {"id": ["a", "b"], "label": label, **masks_of(torch.full((2, 4, 4), 2), label)}
     outputs = {"maps": maps, "pairs": label_pairs(label)}
     return keep_maps(batch, outputs, torch.full((2, 3, 4, 4), 90, dtype=torch.uint8))
 

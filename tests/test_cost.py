@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_batch import masks_of
 
 from gain_lightning import VOID
 from gain_lightning.backbones import build_backbone
@@ -36,8 +37,8 @@ def pictures(num_images):
 
 
 def batch(label, *, masked):
-    mask = torch.full((len(label), SIDE, SIDE), 1 if masked else VOID, dtype=torch.uint8)
-    return {"image": pictures(len(label)), "label": label, "mask": mask, "id": ["x"] * len(label)}
+    masks = masks_of(torch.full((len(label), SIDE, SIDE), 1 if masked else VOID), label)
+    return {"image": pictures(len(label)), "label": label, **masks, "id": ["x"] * len(label)}
 
 
 @pytest.mark.parametrize("name", ["tiny_cnn", "resnet18", "vgg16", "lite0"])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from scoring_processes import SIZES as SCORED
 from scoring_processes import TASKS
-from two_processes import SIZES, gradient, make_batch, make_model
+from two_processes import SIZES, gradient, make_batch, make_model, share
 
 from gain_lightning.datasets.streams import in_turn, share_out
 
@@ -67,7 +67,7 @@ def test_mean_gradient_of_two_processes_is_that_of_the_whole_batch(two, case):
 
 def test_rank_without_a_masked_image_takes_part(two):
     batch = make_batch("even")
-    batch["masked"] = {key: value[0::2] for key, value in batch["masked"].items()}  # rank 0's share
+    batch["masked"] = share(batch["masked"], 0, 2)
     expected = gradient(make_model(), batch)
     difference = (two[0]["gradients"]["no stream on one rank"] - expected).abs().max() / expected.abs().max()
     assert difference < 1e-10

@@ -11,7 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gain_lightning import VOID
-from gain_lightning.attention import EPS, erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
+from gain_lightning.attention import (
+    EPS,
+    Cells,
+    erase,
+    grad_cam,
+    label_pairs,
+    place_maps,
+    pool_to_cells,
+    resize_maps,
+    scale_maps,
+    soft_mask,
+)
 from gain_lightning.datasets.folder import read_folder
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
@@ -54,6 +65,13 @@ def labelled(draw):
     return torch.tensor(bits).view(size).float()
 
 
+@st.composite
+def cells(draw):
+    """Cells anywhere, also beside the picture."""
+    starts, steps = st.integers(-40, 40), st.integers(1, 80)
+    return Cells(draw(starts) / 8, draw(starts) / 8, draw(steps) / 8, draw(steps) / 8)
+
+
 @given(SIZES, SIZES, SIZES, st.data())
 def test_scaled_maps_lie_between_0_and_1(num_maps, height, width, data):
     maps = data.draw(values(num_maps, 1, height, width, low=0.0))
@@ -71,11 +89,17 @@ def test_scaled_maps_lie_between_0_and_1(num_maps, height, width, data):
 @given(SIZES, st.data())
 def test_resized_maps_stay_within_their_extremes(num_maps, data):
     maps = data.draw(values(num_maps, 1, *(data.draw(SIZES) for _ in "hw"), low=0.0))
-    resized = resize_maps(maps, (data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))))
+    size = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
     low, high = maps.amin((1, 2, 3)), maps.amax((1, 2, 3))
     slack = 1e-5 * high
-    assert (resized.amin((1, 2, 3)) >= low - slack).all()
-    assert (resized.amax((1, 2, 3)) <= high + slack).all()
+    for resized in (
+        resize_maps(maps, size),
+        place_maps(maps, size, data.draw(cells())),
+        pool_to_cells(maps, size, data.draw(cells())),
+    ):
+        assert resized.shape == (num_maps, 1, *size)
+        assert (resized.amin((1, 2, 3)) >= low - slack).all()
+        assert (resized.amax((1, 2, 3)) <= high + slack).all()
 
 
 @given(labelled())
@@ -103,24 +127,25 @@ def test_losses_are_finite_and_not_negative(label, data):
 def test_supervision_is_finite_for_any_mask_and_does_not_depend_on_the_order(
     label, height, width, loss, data
 ):
-    if loss == "rrr":  # takes the maps' gradients too
-        return
+    """Of yes, no and unknown, or of some of them alone; at the masks' size, or of cells anywhere."""
     pairs = label_pairs(label)
     maps = scale_maps(data.draw(values(len(pairs.image), 1, height, width, low=0.0)))
     generator = torch.Generator().manual_seed(data.draw(SEEDS))
-    indices = torch.tensor([0, VOID, *range(1, label.shape[1] + 1)])
-    choice = torch.randint(0, len(indices), (len(label), height, width), generator=generator)
-    mask = indices[choice].to(torch.uint8)
-    found = attention_supervision_loss(maps, mask, pairs, loss=loss)
+    values_of = data.draw(st.lists(st.sampled_from([0, 1, VOID]), min_size=1, max_size=4))
+    size = data.draw(st.sampled_from([(height, width), (height + 2, width + 3)]))
+    choice = torch.randint(0, len(values_of), (len(maps), *size), generator=generator)
+    mask = torch.tensor(values_of, dtype=torch.uint8)[choice]
+    options = {"loss": loss, "cells": data.draw(cells())}
+    found = attention_supervision_loss(maps, mask, pairs, **options)
     assert torch.isfinite(found)
-    if loss in ("l2", "l1", "energy"):
+    if loss != "cross_entropy":
         assert -1e-6 <= float(found) <= 1 + 1e-6
     order = torch.randperm(len(label), generator=generator)
     moved = label_pairs(label[order])
     place = {pair: p for p, pair in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True))}
     images = order[moved.image].tolist()
     turned = [place[pair] for pair in zip(images, moved.label.tolist(), strict=True)]
-    other = attention_supervision_loss(maps[turned], mask[order], moved, loss=loss)
+    other = attention_supervision_loss(maps[turned], mask[turned], moved, **options)
     torch.testing.assert_close(other, found, rtol=1e-4, atol=1e-6)
 
 

@@ -54,6 +54,8 @@ def test_kept_maps_are_renumbered_over_batches(tmp_path):
     save_maps(tmp_path / "maps.npz", kept, ["cat", "dog"])
     with np.load(tmp_path / "maps.npz") as maps:
         assert len(maps["ids"]) == NUM_KEPT_MAPS
+        # what is not the cat is no background, for nobody drew the dog; nor does an image without a mask have any
+        assert maps["mask"][:2].tolist() == [[[1, 1], [255, 255]], [[255, 255], [255, 255]]]
         assert maps["pair_image"].tolist() == [n // 2 * 2 for n in range(NUM_KEPT_MAPS)]
         np.testing.assert_allclose(maps["map"][2], [[4 / 9, 0], [4 / 9, 1]], atol=1e-3)
         assert maps["map_max"].tolist() == [9, 1] * (NUM_KEPT_MAPS // 2)

@@ -1,4 +1,5 @@
 import copy
+import functools
 import math
 import shutil
 import subprocess
@@ -11,14 +12,16 @@ import pytorch_lightning as pl
 import reference
 import torch
 import torch.nn.functional as F
+from fake_batch import masks_of, oracle_masks
 from torch import nn
 
 from gain_lightning import VOID
 from gain_lightning.attention import (
+    Cells,
     erase,
     grad_cam,
     label_pairs,
-    resize_maps,
+    place_maps,
     sample_labels,
     scale_maps,
     soft_mask,
@@ -31,6 +34,7 @@ from gain_lightning.losses import attention_mining_loss
 from gain_lightning.module import GAIN
 
 SIDE = 32
+CELLS = (0, 0, 8, 8)  # of the tiny CNN: three convolutions of stride 2, each cell centred on its first pixel
 NAMES = ["a", "b", "c"]
 
 
@@ -58,7 +62,7 @@ def batches(generator):
         return {
             "image": image,
             "label": label.float(),
-            "mask": mask,
+            **masks_of(mask, label),
             "id": [str(n) for n in range(len(label))],
         }
 
@@ -168,7 +172,7 @@ def oracle_terms(backbone, weak, masked, *, train, **settings):
     erased = []
     for (n, _), attention in zip(reference.pairs(label), maps, strict=True):
         if n < num_weak:
-            large = reference.resize(attention, SIDE, SIDE)
+            large = reference.place(attention, SIDE, SIDE, *CELLS)
             mask = reference.soft_mask(large, settings["sigma"], settings["omega"])
             erased.append(image[n].numpy() - mask * image[n].numpy())
     return label, num_weak, maps, logits, np.stack(erased)
@@ -215,9 +219,10 @@ def test_losses_equal_the_oracle(
     loss_am = reference.mining_loss(erased_logits, weak_label, score, "multi_label")
     masked_maps = maps[len(erased) :]
     if resolution == "image":
-        masked_maps = [reference.resize(attention, SIDE, SIDE) for attention in masked_maps]
+        masked_maps = [reference.place(attention, SIDE, SIDE, *CELLS) for attention in masked_maps]
+    cells = None if resolution == "image" else CELLS
     loss_ext = reference.supervision_loss(
-        masked_maps, masked["mask"].numpy(), label[num_weak:], reduction, name
+        masked_maps, oracle_masks(masked), label[num_weak:], reduction, name, cells
     )
     assert terms["loss_cl"] == pytest.approx(loss_cl, rel=1e-4)
     assert terms["loss_am"] == pytest.approx(loss_am, rel=1e-4)
@@ -321,23 +326,32 @@ class SmoothNet(Backbone):
         return torch.stack(out)
 
 
+@functools.cache
+def drawn(num_pixels, num_cells, start, step):
+    """What each pixel of a square picture takes of each cell of its map, by the oracle, one cell after another."""
+    cells = torch.eye(num_cells**2, dtype=torch.double).view(-1, num_cells, num_cells).numpy()
+    placed = [reference.place(cell, num_pixels, num_pixels, start, start, step, step) for cell in cells]
+    return torch.from_numpy(np.stack(placed)).flatten(1).T
+
+
 def composed_loss(net, batch, name, held=None):
     """L_am or L_e written out for ``net``; with ``held``, the channel weights are these numbers."""
-    image, label, mask = batch["image"], batch["label"], batch["mask"]
+    image, label, masks = batch["image"], batch["label"], oracle_masks(batch)
+    drawing = drawn(11, 5, start=1, step=2)  # a convolution of kernel 3 and stride 2 without padding
     features = net.features(image)
     weights = net.channel_weights(features, label) if held is None else held
     total, count = 0.0, {n: int(row.sum()) for n, row in enumerate(label)}
-    for (n, c), weight in zip(reference.pairs(label), weights, strict=True):
+    for (n, c), weight, mask in zip(reference.pairs(label), weights, masks, strict=True):
         attention = (weight[:, None, None] * features[n]).sum(0).relu()
         assert attention.max() > 1e-3
         attention = attention / attention.max()
-        large = F.interpolate(attention[None, None], size=image.shape[2:], mode="bilinear")[0]
+        large = (drawing @ attention.flatten()).view(1, 11, 11)
         if name == "loss_am":
             erased = image[n] * (1 - torch.sigmoid(10 * (large - 0.5)))
             value = torch.sigmoid(net(erased[None])[0, c])
         else:
-            valid = mask[n] != VOID
-            value = ((large[0] - (mask[n] == c + 1).double())[valid] ** 2).mean()
+            valid = torch.from_numpy(mask != VOID)
+            value = ((large[0] - torch.from_numpy(mask == 1).double())[valid] ** 2).mean()
         total = total + value / count[n] / len(image)
     return total
 
@@ -365,12 +379,11 @@ def test_gradient_of_the_guidance_losses_equals_finite_differences(generator, na
     torch.manual_seed(17)  # maps with pixels on and off, none within a step of the kink
     net = SmoothNet(hidden)
     nn.init.normal_(net.classifier.weight)
-    batch = {
-        "image": 2 * torch.randn(2, 3, 11, 11, generator=generator, dtype=torch.double),
-        "label": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.double),
-        "mask": torch.tensor([0, 1, 3, VOID])[torch.randint(4, (2, 11, 11), generator=generator)],
-    }
-    batch["mask"][1][batch["mask"][1] == 1] = 2
+    label = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.double)
+    image = 2 * torch.randn(2, 3, 11, 11, generator=generator, dtype=torch.double)
+    mask = torch.tensor([0, 1, 3, VOID])[torch.randint(4, (2, 11, 11), generator=generator)]
+    mask[1][mask[1] == 1] = 2
+    batch = {"image": image, "label": label, **masks_of(mask, label)}
     with torch.no_grad():
         held = net.channel_weights(net.features(batch["image"]), batch["label"])
     numeric = {
@@ -597,7 +610,9 @@ def test_batch_is_normalised_once_on_arrival(generator):
         return {
             "image": picture,
             "label": torch.ones(num_images, 3),
-            "mask": torch.ones(num_images, 4, 4),
+            "mask": torch.ones(num_images, 4, 4, dtype=torch.uint8),
+            "mask_image": torch.arange(num_images),
+            "mask_class": torch.zeros(num_images, dtype=torch.long),
             "id": ["x"],
         }
 
@@ -728,7 +743,7 @@ def trained_shapes():
 
 
 def oracle_outputs(module, split, count, seed=0):
-    """Probabilities, labels, masks and resized raw maps of a split, by hand."""
+    """Probabilities, labels, masks of all pairs and their placed raw maps of a split, by hand."""
     pictures = [draw_picture(index, split, seed=seed) for index in range(count)]
     image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures]).double()
     backbone = copy.deepcopy(module.backbone).double().eval()
@@ -738,9 +753,13 @@ def oracle_outputs(module, split, count, seed=0):
     label = np.stack([picture.label for picture in pictures])
     weight = backbone.classifier.weight.detach() / features[0, 0].numel()
     maps = [(weight[c][:, None, None] * features[n]).sum(0).relu() for n, c in reference.pairs(label)]
-    size = {"size": (96, 96), "mode": "bilinear"}
-    maps = [F.interpolate(attention[None, None], **size)[0, 0].numpy() for attention in maps]
-    return probability, label, [picture.mask for picture in pictures], maps
+    maps = [reference.place(attention.numpy(), 96, 96, *CELLS) for attention in maps]
+    return (
+        probability,
+        label,
+        reference.split_index_masks([picture.mask for picture in pictures], label),
+        maps,
+    )
 
 
 def test_attend_builds_no_graph_of_the_features(tiny_backbone, batches, monkeypatch):
@@ -760,6 +779,15 @@ def scores_of_test(folder, module, **settings):
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
+def mean_pointing(maps, masks, label, classes=range(5)):
+    """Mean over classes of the means over their pairs whose mask shows them."""
+    hits = {c: [] for c in classes}
+    for (_, c), attention, mask in zip(reference.pairs(label), maps, masks, strict=True):
+        if c in hits and (mask == 1).any():
+            hits[c].append(reference.pointing(attention, mask))
+    return np.mean([np.mean(values) for values in hits.values() if values])
+
+
 def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
     """Of the first test set, in batches that do not divide it, by every metric; of the others on boats."""
     module = trained_shapes
@@ -767,20 +795,15 @@ def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
 
     probability, label, mask, maps = oracle_outputs(module, "test", 6, seed=1)
     assert label.any(0).all()
-    where = reference.pairs(label)
     per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in range(5)]
     assert scores["test/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
     energies = [
-        reference.energy(maps[p], mask[n], c) for p, (n, c) in enumerate(where) if (mask[n] == c + 1).any()
+        reference.energy(attention, own)
+        for attention, own in zip(maps, mask, strict=True)
+        if (own == 1).any()
     ]
     assert scores["test/energy"] == pytest.approx(np.mean(energies), rel=1e-4)
-    hits = {c: [] for _, c in where}
-    for p, (n, c) in enumerate(where):
-        if (mask[n] == c + 1).any():
-            hits[c].append(reference.pointing(maps[p], mask[n], c))
-    assert scores["test/pointing"] == pytest.approx(
-        np.mean([np.mean(values) for values in hits.values()]), rel=1e-5
-    )
+    assert scores["test/pointing"] == pytest.approx(mean_pointing(maps, mask, label), rel=1e-5)
     scaled = [reference.scale(attention, "max") for attention in maps]
     miou = np.nanmean(reference.seed_iou(scaled, mask, label, 0.2))
     assert scores["test/seed_miou"] == pytest.approx(miou, rel=1e-3)
@@ -828,15 +851,27 @@ def test_scores_of_one_test_do_not_enter_the_next(tmp_path, trained_shapes):
     assert first == second
 
 
-def test_score_classes_restrict_the_means(tmp_path, trained_shapes):
+def test_score_classes_restrict_every_mean(tmp_path, trained_shapes):
+    """Of what is decided and of maps; those of class car are turned to zero, and no score may know of it."""
     module = make_shapes_gain(score_classes=["cow", "boat"])
-    module.backbone = trained_shapes.backbone
+    module.backbone = copy.deepcopy(trained_shapes.backbone)
+    weight = module.backbone.classifier.weight.data
+    weight[1] = -weight[1].abs()
+    weight[2] = -weight[2].abs()  # cow
     (scores,) = make_trainer(tmp_path).validate(module, datamodule=make_shapes(), verbose=False)
     probability, label, mask, maps = oracle_outputs(module, "val", 6)
     per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in (0, 2)]
     assert scores["val/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
     ious = reference.seed_iou([reference.scale(attention, "max") for attention in maps], mask, label, 0.2)
     assert scores["val/seed_miou"] == pytest.approx(np.nanmean([ious[0], ious[1], ious[3]]), rel=1e-3)
+    mine = [p for p, (_, c) in enumerate(reference.pairs(label)) if c in (0, 2)]
+    assert 0 < len(mine) < len(maps)
+    energies = [reference.energy(maps[p], mask[p]) for p in mine]
+    assert scores["val/energy"] == pytest.approx(np.mean(energies), rel=1e-4)
+    assert scores["val/pointing"] == pytest.approx(mean_pointing(maps, mask, label, (0, 2)), rel=1e-5)
+    zero = [maps[p].max() <= 1e-8 for p in range(len(maps))]
+    assert scores["val/zero_maps"] == pytest.approx(np.mean([zero[p] for p in mine]))
+    assert 0 < np.mean([zero[p] for p in mine]) != np.mean(zero)
 
 
 def test_grad_accumulates_over_batches(batches):
@@ -849,6 +884,61 @@ def test_grad_accumulates_over_batches(batches):
         gradients.append([parameter.grad.clone() for parameter in module.parameters()])
     for once, twice in zip(*gradients, strict=True):
         torch.testing.assert_close(twice, 2 * once)
+
+
+class Prepared(pl.LightningDataModule):
+    """Batches as they are given."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches, self.masked_set = batches, batches
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(self.batches, batch_size=None)
+
+
+@pytest.mark.parametrize("name", ["l2", "energy"])
+@pytest.mark.parametrize("resolution", ["image", "map"])
+def test_batches_that_are_accumulated_take_the_step_of_all_their_images(
+    tmp_path, generator, name, resolution
+):
+    """Also where they have 2 and 1 supervised images, with 3 and 1 supervised pairs: every image weighs the same."""
+    label = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1]]).float()
+    index = (
+        torch.tensor([0, 0, 1, 2, VOID], dtype=torch.uint8)[torch.randint(5, (4, 8, 8), generator=generator)]
+        .repeat_interleave(4, 1)
+        .repeat_interleave(4, 2)
+    )
+    index[1][index[1] == 1], index[2][index[2] == 2], index[3] = 0, 0, VOID
+    masks = masks_of(index, label)
+    image = torch.randint(0, 256, (2, 4, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+
+    def batch(rows):
+        mine = torch.isin(masks["mask_image"], torch.tensor(rows))
+        own = {key: value[mine] for key, value in masks.items()}
+        own["mask_image"] = own["mask_image"] - rows[0]
+        ids = [str(row) for row in rows]
+        weak = {"image": image[0, rows], "label": label[rows], "id": ids}
+        return {"weak": weak, "masked": {"image": image[1, rows], "label": label[rows], **own, "id": ids}}
+
+    assert [len(batch(rows)["masked"]["mask"]) for rows in ([0, 1], [2, 3])] == [3, 1]
+    weights = []
+    for batches in ([batch([0, 1, 2, 3])], [batch([0, 1]), batch([2, 3])]):
+        module = make_gain(
+            am_weight=0.7, ext_weight=5.0, freeze_batch_norm=True, ext_loss=name, ext_resolution=resolution,
+            optimizer=lambda groups: torch.optim.SGD(groups, lr=0.5),
+        ).double()  # fmt: skip
+        start = state_of(module.backbone)
+        trainer = make_trainer(
+            tmp_path, max_steps=1, accumulate_grad_batches=len(batches), precision="64-true"
+        )
+        trainer.fit(module, datamodule=Prepared(batches))
+        assert trainer.global_step == 1
+        weights.append(state_of(module.backbone))
+        moved = [key for key in start if not torch.equal(start[key], weights[-1][key])]
+        assert moved == [key for key, _ in module.backbone.named_parameters()]
+    for key, whole in weights[0].items():
+        torch.testing.assert_close(weights[1][key], whole, rtol=1e-9, atol=1e-12)
 
 
 def test_freeze_batch_norm_holds_in_a_fit(tmp_path):
@@ -1032,7 +1122,7 @@ def test_a_few_classes_an_image_estimate_the_mining_loss_without_bias(generator)
     """The mean over every choice of one class is Eq. 5 over all of them."""
     module = make_gain(am_weight=1.0).eval()
     image = torch.randn(1, 3, SIDE, SIDE, generator=generator)
-    weak = {"image": image, "mask": torch.full((1, SIDE, SIDE), VOID), "id": ["x"]}
+    weak = {"image": image, "id": ["x"]}
     whole = module.losses({**weak, "label": torch.ones(1, 3)}, None, 1.0)["loss_am"]
     parts = [
         module._mining_loss(image, maps_of_one(module, image, row), label_pairs(row[None]))
@@ -1130,7 +1220,7 @@ def test_the_gradient_of_the_maps_alone_is_that_of_a_judge_with_weights_of_its_o
     features = plain.backbone.features(weak["image"])
     pairs = label_pairs(weak["label"])
     maps = grad_cam(features, plain.backbone.head(features), pairs, second_order=True)
-    mask = soft_mask(resize_maps(scale_maps(maps), (SIDE, SIDE)))
+    mask = soft_mask(place_maps(scale_maps(maps), (SIDE, SIDE), Cells(*CELLS)))
     logits = judge(erase(weak["image"][pairs.image], mask))
     attention_mining_loss(logits, pairs).backward()
     for (name, ours), theirs in zip(

@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import reference
 import torch
 from PIL import Image
 
@@ -55,12 +56,13 @@ def test_maps_have_the_size_of_their_picture_and_the_values_of_grad_cam(pictures
     attention = np.load(out / "below" / "two_green-thing.npy")
     assert attention.shape == (20, 64)
     assert attention.dtype == np.float32
-    # by hand: resize, normalise with mean and deviation 0.5, map, enlarge, divide by the maximum
+    # by hand: resize, normalise with mean and deviation 0.5, map, draw, divide by the maximum
     model = load_model(checkpoint).eval()
     image = Pictures(pictures, 32)[1]["image"][None].float() / 127.5 - 1
     features = model.backbone.features(image)
     raw = grad_cam(features, model.backbone.head(features), label_pairs(torch.tensor([[0, 1, 0]])))
-    expected = torch.nn.functional.interpolate(raw.detach(), size=(20, 64), mode="bilinear")[0, 0].numpy()
+    # cell i is centred on pixel 8 i of 32, which is 5 i - 3/16 of 20 and 16 i + 1/2 of 64
+    expected = reference.place(raw[0, 0].detach().numpy(), 20, 64, -3 / 16, 1 / 2, 5, 16)
     np.testing.assert_allclose(attention, expected / expected.max(), atol=1e-5)
 
 

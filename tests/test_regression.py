@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import reference
 import torch
+from fake_batch import masks_of, oracle_masks
 from PIL import Image
 
-from gain_lightning.attention import erase, grad_cam, label_pairs, resize_maps, scale_maps, soft_mask
+from gain_lightning.attention import Cells, erase, grad_cam, label_pairs, place_maps, scale_maps, soft_mask
 from gain_lightning.cli import main
 from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.datasets.shapes_count import MOST, SPLITS, draw_picture
@@ -76,7 +77,7 @@ def batch(generator):
     return {
         "image": torch.randn(3, 3, 32, 32, generator=generator),
         "label": label,
-        "mask": mask,
+        **masks_of(mask, label),
         "id": ["a", "b", "c"],
     }
 
@@ -115,11 +116,11 @@ def test_terms_of_a_step_by_hand(batch):
     target = batch["label"] / torch.tensor([3.0, 1.5])
     pairs = label_pairs(torch.tensor([[1, 0], [1, 1], [0, 0]]))
     maps = scale_maps(grad_cam(features, logits, pairs))
-    erased = backbone(erase(batch["image"][pairs.image], soft_mask(resize_maps(maps, (32, 32)))))
+    large = place_maps(maps, (32, 32), Cells(0, 0, 8, 8))
+    erased = backbone(erase(batch["image"][pairs.image], soft_mask(large)))
     left = [max(erased[p, c].item(), 0) for p, c in enumerate(pairs.label.tolist())]
-    large = resize_maps(maps, (32, 32))[:, 0].detach().numpy()
     loss_ext = reference.supervision_loss(
-        list(large), batch["mask"].numpy(), batch["label"].numpy() > 0, "mean", "l2"
+        list(large[:, 0].detach().numpy()), oracle_masks(batch), batch["label"].numpy(), "mean", "l2"
     )
     expected = {
         "loss_cl": (logits - target).square().sum().item() / 3,

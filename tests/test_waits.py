@@ -5,6 +5,7 @@ The names are those of torch's operators that synchronise with a CUDA device.
 
 import pytest
 import torch
+from fake_batch import masks_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gain_lightning.module import GAIN
@@ -60,7 +61,7 @@ def test_a_step_waits_for_nothing(options):
     if module.hparams.task == "single_label":
         label = torch.eye(3)
     weak = {"image": torch.randn(3, 3, 32, 32), "label": label, "id": list("xyz")}
-    masked = {**weak, "mask": torch.randint(0, 4, (3, 32, 32), dtype=torch.uint8)}
+    masked = {**weak, **masks_of(torch.randint(0, 4, (3, 32, 32), dtype=torch.uint8), label)}
     batch = module.on_before_batch_transfer({"weak": weak, "masked": masked}, 0)  # still on the CPU
     with Waits() as waits:
         module.losses(batch["weak"], batch["masked"], 1.0)["loss"].backward()

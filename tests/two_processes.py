@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from gain_lightning.datasets import ShapesDataModule
+from gain_lightning.datasets.sample import collate
 from gain_lightning.module import GAIN
 
 SIZES = {"num_train": 26, "num_val": 4, "num_test": 4, "num_biased": 2}
@@ -30,20 +31,30 @@ def make_model() -> GAIN:
 
 
 def make_batch(case: str) -> dict:
-    """Eight weak and four masked images; by case one of these shows no class, or none of rank 1's, or all but one."""
+    """Eight weak and four masked images; by case one of these has no mask, or none of rank 1's, or all but one."""
     data = ShapesDataModule(**SIZES, mask_budget=1.0)
     data.setup("fit")
     masked = [data.masked_set[index] for index in range(4)]
     empty = {"uneven": (3,), "none on one rank": (1, 3), "one in all": (1, 2, 3)}  # rank 1 has the odd ones
     for index in empty.get(case, ()):
-        masked[index]["mask"] = torch.full_like(masked[index]["mask"], 255)
+        masked[index] = {
+            **masked[index],
+            "mask": masked[index]["mask"][:0],
+            "mask_class": torch.zeros(0).long(),
+        }
     streams = {"weak": [data.train_set[index] for index in range(8)], "masked": masked}
-    return {name: torch.utils.data.default_collate(samples) for name, samples in streams.items()}
+    return {name: collate(samples) for name, samples in streams.items()}
 
 
 def share(batch: dict, rank: int, num_ranks: int) -> dict:
     """This process's images of a stream."""
-    return {key: value[rank::num_ranks] for key, value in batch.items()}
+    of_masks = {"mask", "mask_image", "mask_class"}
+    mine = batch["mask_image"] % num_ranks == rank
+    return {
+        **{key: value[rank::num_ranks] for key, value in batch.items() if key not in of_masks},
+        **{key: batch[key][mine] for key in of_masks},
+        "mask_image": batch["mask_image"][mine] // num_ranks,
+    }
 
 
 def gradient(model: GAIN, batch: dict) -> torch.Tensor:

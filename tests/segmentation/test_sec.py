@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import reference
 import torch
 from fake_voc import make_voc
 from PIL import Image
@@ -43,14 +44,24 @@ def batch(generator):
     return {"image": raw, "label": torch.tensor([[1.0, 0.0], [1.0, 1.0]]), "cues": cues, "id": ["x", "y"]}
 
 
+def drawn(scores, height, width):
+    """Scores of pictures of 32 pixels, where the tiny CNN centres cell i on pixel 8 i, at another size, by loops."""
+    start_y, start_x = (
+        side / 32 / 2 - 0.5 for side in (height, width)
+    )  # where the first pixel's centre then is
+    cells = start_y, start_x, 8 * height / 32, 8 * width / 32
+    placed = [[reference.place(channel, height, width, *cells) for channel in one] for one in scores.numpy()]
+    return torch.from_numpy(np.array(placed)).float()
+
+
 @pytest.mark.parametrize("classes", ["all", "present"])
 def test_terms_of_a_step_by_hand(module, batch, classes):
-    """Scores at the cues' size, the picture shrunk to it for the CRF."""
+    """Scores on the cues' grid, the picture shrunk to it for the CRF."""
     module.hparams.crf_classes = classes
     module.hparams.seed_weight, module.hparams.expand_weight, module.hparams.constrain_weight = 1.0, 0.5, 2.0
     got = module.losses(module.on_after_batch_transfer(batch, 0))
-    scores = module.backbone(module.backbone.normalize(batch["image"]))
-    log_probs = log_probabilities(interpolate(scores, (7, 7), mode="bilinear"))
+    scores = module.backbone(module.backbone.normalize(batch["image"])).detach()
+    log_probs = log_probabilities(drawn(scores, 7, 7))
     small = (
         interpolate(batch["image"].float(), (7, 7), mode="bilinear", antialias=True).round().to(torch.uint8)
     )
@@ -123,14 +134,14 @@ def test_miou_by_hand(module):
 
 
 def test_a_test_step_by_hand(module, generator):
-    """Scores enlarged to the file's size and judged there, the CRF's of the same scores and of the file's picture."""
+    """Scores drawn at the file's size and judged there, the CRF's of the same scores and of the file's picture."""
     picture = torch.randint(0, 256, (20, 30, 3), generator=generator, dtype=torch.uint8)
     mask = torch.randint(0, 3, (20, 30), generator=generator).byte()
     image = torch.randn(1, 3, 32, 32, generator=generator)
     with torch.no_grad():
         module.backbone.classifier.weight.mul_(3000)
         module.backbone.classifier.bias.sub_(module(image).mean((0, 2, 3)))
-        scores = interpolate(module(image), (20, 30), mode="bilinear")
+        scores = drawn(module(image), 20, 30)
         module.on_test_start()
         outputs = module.test_step({"id": ["a"], "image": image, "picture": picture, "mask": mask}, 0)
     plain = scores[0].argmax(0)

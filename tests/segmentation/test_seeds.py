@@ -13,7 +13,7 @@ from fake_voc import NAMES, make_voc
 from PIL import Image
 
 from gain_lightning import VOID
-from gain_lightning.attention import grad_cam, label_pairs, resize_maps, scale_maps
+from gain_lightning.attention import Cells, grad_cam, label_pairs, place_maps, scale_maps
 from gain_lightning.backbones import Backbone
 from gain_lightning.cli import main
 from gain_lightning.datasets.voc12 import CLASSES, VOC12DataModule
@@ -107,24 +107,29 @@ def test_cues_that_hold_code_do_not_run_it(tmp_path):
 
 def test_one_scale_is_grad_cam(model, batch):
     maps, pairs = attention_maps(model, *batch)
-    torch.testing.assert_close(maps, scale_maps(resize_maps(plain_maps(model, *batch), (32, 32))))
+    placed = place_maps(plain_maps(model, *batch), (32, 32), Cells(0, 0, 8, 8))
+    torch.testing.assert_close(maps, scale_maps(placed))
     assert pairs.image.tolist() == [0, 0, 2]
 
 
 def test_scales_and_mirrors_are_added_up(model, batch):
-    """Against CAM by hand, for the network pools and classifies linearly: four passes, no gradient."""
+    """Against CAM by hand, for the network pools and classifies linearly: four passes, no gradient.
+
+    Each map lies where its picture does, so a mirrored one is drawn before it is turned back.
+    """
     image, label = batch
     small = resize_image(image, (16, 16))
     weight = model.backbone.classifier.weight.detach().flatten(1)  # (C, K)
     pairs = label_pairs(label)
     total = torch.zeros(3, 1, 32, 32)
-    for seen in (image, small):
+    for seen, cells in ((image, Cells(0, 0, 8, 8)), (small, Cells(0.5, 0.5, 16, 16))):
         for is_mirrored in (False, True):
             features = model.backbone.features(
                 model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
             )
             cam = torch.einsum("pkhw,pk->phw", features[pairs.image], weight[pairs.label]).relu().detach()
-            total += resize_maps((cam.flip(2) if is_mirrored else cam)[:, None], (32, 32))
+            placed = place_maps(cam[:, None], (32, 32), cells)
+            total += placed.flip(3) if is_mirrored else placed
     maps, _ = attention_maps(model, image, label, scales=(1.0, 0.5), flip=True)
     torch.testing.assert_close(maps, scale_maps(total))
 

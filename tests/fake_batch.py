@@ -1,0 +1,33 @@
+"""Masks of a batch as data sets yield them, out of one mask of class indices an image."""
+
+import numpy as np
+import reference
+import torch
+from torch import Tensor
+
+
+def masks_of(index_masks: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """The three tensors of the masks of images with ``label`` ``(N, C)``; a mask of nothing known is left out.
+
+    Args:
+        index_masks: 0 background, 1..C class, 255 void, shape ``(N, H, W)``.
+        label: Above 0 where a class is present.
+    """
+    masks = reference.split_index_masks(index_masks.numpy(), label.numpy())
+    rows = [
+        (mask, *pair)
+        for mask, pair in zip(masks, reference.pairs(label.numpy()), strict=True)
+        if (mask != reference.VOID).any()
+    ]
+    shape = (len(rows), *index_masks.shape[1:])
+    return {
+        "mask": torch.from_numpy(np.array([row[0] for row in rows], np.uint8).reshape(shape)),
+        "mask_image": torch.tensor([row[1] for row in rows], dtype=torch.long),
+        "mask_class": torch.tensor([row[2] for row in rows], dtype=torch.long),
+    }
+
+
+def oracle_masks(batch: dict[str, Tensor]) -> list[np.ndarray]:
+    """The mask of every pair of a batch, for the oracles."""
+    rows = (batch[key].numpy() for key in ("mask", "mask_image", "mask_class"))
+    return reference.pair_masks(*rows, batch["label"].numpy())
