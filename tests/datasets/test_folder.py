@@ -43,6 +43,7 @@ def test_splits_become_train_val_and_test_sets(folder):
     }
     sample = data.val_set[0]
     assert sample["image"].shape == (3, 32, 32)
+    assert sample["mask_class"].tolist() == [0]
     assert set(sample["mask"].unique().tolist()) == {0, 1, 255}
 
 
@@ -58,23 +59,26 @@ def test_without_a_test_split_the_main_scores_are_those_of_val(folder):
 
 
 def test_masked_stream_takes_masks_or_boxes(folder):
-    for supervision, ids, values in (("mask", ["p0.jpg"], {0, 2}), ("box", ["p1.jpg"], {0, 1, 2})):
+    for supervision, ids, classes in (("mask", ["p0.jpg"], [1]), ("box", ["p1.jpg"], [0, 1])):
         data = FolderDataModule(root=str(folder), image_size=32, mask_budget=1.0, supervision=supervision)
         data.setup("fit")
         assert data.masked_ids == ids
-        assert set(data.masked_set[0]["mask"].unique().tolist()) == values
+        assert data.masked_set[0]["mask_class"].tolist() == classes
+        for own in data.masked_set[0]["mask"]:
+            assert {0, 1} <= set(own.unique().tolist())
 
 
-def test_smaller_box_lies_in_front_and_dilation_widens(folder):
+def test_boxes_that_overlap_are_whole_and_dilation_widens(folder):
     def share(dilation):
         data = FolderDataModule(
             root=str(folder), image_size=40, mask_budget=1, supervision="box", box_dilation=dilation
         )
         data.setup("fit")
-        return [(data.masked_set[0]["mask"] == index).float().mean().item() for index in (1, 2)]
+        return [(mask == 1).float().mean().item() for mask in data.masked_set[0]["mask"]]
 
-    assert share(1.0) == pytest.approx([200 / 1200, (35 * 25 - 5 * 15) / 1200], abs=0.03)
-    assert share(1.4)[0] > 1.4 * share(1.0)[0]
+    assert share(1.0) == pytest.approx([200 / 1200, 35 * 25 / 1200], abs=0.03)
+    # sides 1.4 times as long, where the picture ends: of 10 x 20 at the corner 12 x 24 stay, of 35 x 25 all to the ends
+    assert share(1.4) == pytest.approx([12 * 24 / 1200, 40 * 30 / 1200], abs=0.03)
 
 
 def test_class_folders_without_tables(tmp_path):
@@ -121,7 +125,12 @@ def test_binary_masks_of_each_class(folder):
     listing, _, problems = read_folder(folder)
     assert problems == []
     assert listing.has_mask.nonzero()[0].tolist() == [1, 1]
-    values = listing.mask(1, SIZE)
+    masks = listing.class_masks(1, SIZE)
+    assert masks.class_idx.tolist() == [0, 1]
+    assert masks.mask[0, 4:12, 4:12].all()
+    assert masks.mask[1, :16, :8].all()
+    assert masks.mask.sum((1, 2)).tolist() == [64, 128]  # both whole
+    values = listing.mask(1, SIZE)  # to look at
     assert (values[4:12, 4:12] == 1).all()  # the smaller lies in front
     assert (values == 2).sum() == 2 * 64 - 4 * 4 - 4 * 4
     assert set(np.unique(values)) == {0, 1, 2}

@@ -108,9 +108,40 @@ def test_weak_stream_hides_masks_and_masked_stream_shows_them():
     data = ShapesDataModule(num_train=50, num_val=2, mask_budget=0.1, mask_seed=3)
     data.setup("fit")
     assert len(data.masked_ids) == 5
-    assert all((data.train_set[index]["mask"] == 255).all() for index in range(50))
+    assert all(len(data.train_set[index]["mask"]) == 0 for index in range(50))
     assert [data.masked_set[index]["id"] for index in range(5)] == data.masked_ids
-    assert all((data.masked_set[index]["mask"] != 255).all() for index in range(5))
+    for index in range(5):
+        sample = data.masked_set[index]
+        picture = draw_picture(int(sample["id"].removeprefix("train_")), "train")
+        assert sample["mask_class"].tolist() == np.flatnonzero(picture.label).tolist()
+        for class_idx, mask in zip(sample["mask_class"].tolist(), sample["mask"].numpy(), strict=True):
+            np.testing.assert_array_equal(mask, picture.mask == class_idx + 1)
+
+
+@pytest.mark.parametrize("other_boxes", ["unknown", "no"])
+def test_boxes_of_a_class_do_not_cut_into_those_of_another(other_boxes):
+    data = ShapesDataModule(
+        num_train=60, num_val=2, mask_budget=1.0, supervision="box", other_boxes=other_boxes
+    )
+    data.setup("fit")
+    num_unknown = 0
+    for sample in (data.masked_set[index] for index in range(60)):
+        picture = draw_picture(int(sample["id"].removeprefix("train_")), "train")
+        inside = {c: np.zeros((96, 96), bool) for c in np.flatnonzero(picture.label).tolist()}
+        for c, (left, top, right, bottom) in zip(
+            picture.boxes.class_idx.tolist(), picture.boxes.corners.astype(int), strict=True
+        ):
+            inside[c][top:bottom, left:right] = True
+        assert sample["mask_class"].tolist() == list(inside)
+        for c, mask in zip(sample["mask_class"].tolist(), sample["mask"].numpy(), strict=True):
+            others = np.any(
+                [own for other, own in inside.items() if other != c] or [inside[c] & False], axis=0
+            )
+            np.testing.assert_array_equal(mask == 1, inside[c])
+            is_unknown = others & ~inside[c] & (other_boxes == "unknown")
+            np.testing.assert_array_equal(mask == 255, is_unknown)
+            num_unknown += is_unknown.sum()
+    assert (num_unknown > 0) == (other_boxes == "unknown")
 
 
 def test_masked_pictures_are_those_of_the_weak_stream():

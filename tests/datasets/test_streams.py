@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import reference
 import torch
 
-from gain_lightning import VOID
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes_boat import draw_picture
 from gain_lightning.datasets.streams import Draw, StreamLoader, StreamSampler, run_seed
@@ -130,22 +130,31 @@ def test_loader_without_a_budget_gives_the_weak_stream_alone():
 def test_weak_stream_never_carries_masks_and_masked_stream_the_right_ones():
     data = make_shapes(mask_budget=1.0)
     for batch, _, _ in data.train_dataloader():
-        assert (batch["weak"]["mask"] == VOID).all()
+        assert len(batch["weak"]["mask"]) == len(batch["weak"]["mask_image"]) == 0
         for name, stream in batch.items():
-            rows = zip(stream["id"], stream["image"], stream["label"], stream["mask"], strict=True)
-            for image_id, image, label, mask in rows:
-                picture = draw_picture(int(image_id.removeprefix("train_")), "train")
+            pictures = [draw_picture(int(name.removeprefix("train_")), "train") for name in stream["id"]]
+            for picture, image, label in zip(pictures, stream["image"], stream["label"], strict=True):
                 assert np.array_equal(image.permute(1, 2, 0), picture.image)
                 assert label.tolist() == picture.label.tolist()
-                assert name == "weak" or np.array_equal(mask, picture.mask)
+            if name == "masked":
+                rows = [stream[key].tolist() for key in ("mask_image", "mask_class")]
+                labels = np.array([picture.label for picture in pictures])
+                assert list(zip(*rows, strict=True)) == reference.pairs(labels)
+                for n, c, mask in zip(*rows, stream["mask"].numpy(), strict=True):
+                    assert np.array_equal(mask, pictures[n].mask == c + 1)
 
 
 def test_validation_does_not_hide_its_masks():
     data = make_shapes(mask_budget=2)
     data.setup("test")
-    masks = [batch["mask"] for loader in [data.val_dataloader(), *data.test_dataloader()] for batch in loader]
-    assert [len(mask) for mask in masks] == [3, 3, 2, 2]
-    assert all((mask != VOID).all() and mask.any() for mask in masks)
+    loaders = [data.val_dataloader(), *data.test_dataloader()]
+    batches = [batch for loader in loaders for batch in loader]
+    assert [len(batch["id"]) for batch in batches] == [3, 3, 2, 2]
+    for batch in batches:  # every class of every label is shown
+        rows = zip(batch["mask_image"].tolist(), batch["mask_class"].tolist(), strict=True)
+        assert list(rows) == reference.pairs(batch["label"])
+        assert (batch["mask"] == 1).flatten(1).any(1).all()
+        assert batch["mask"].max() == 1
     (batch,) = data.val_dataloader()
     assert batch["id"] == ["val_00000", "val_00001", "val_00002"]
 

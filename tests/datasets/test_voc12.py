@@ -52,8 +52,9 @@ def test_sample_values(root):
     sample = open_voc(root, [1])[0]
     assert sample["image"].shape == (3, 32, 32)
     assert sample["label"].nonzero().flatten().tolist() == [CLASSES.index("dog")]
-    assert set(sample["mask"].unique().tolist()) == {0, CLASSES.index("dog") + 1, 255}
-    inside = sample["mask"] == CLASSES.index("dog") + 1
+    assert sample["mask_class"].tolist() == [CLASSES.index("dog")]
+    assert set(sample["mask"].unique().tolist()) == {0, 1, 255}
+    inside = sample["mask"][0] == 1
     assert sample["image"][1][inside].float().mean() > 180  # green square of image 1
     assert sample["image"][0][inside].float().mean() < 80
 
@@ -74,14 +75,15 @@ def test_flip_moves_image_and_mask_together(root):
     dataset = open_voc(root, [1], augmentation=Augmentation())
     for visit in range(6):
         sample = dataset[Draw(0, visit)]
-        assert sample["image"][1][sample["mask"] == CLASSES.index("dog") + 1].float().mean() > 180
+        assert sample["mask_class"].tolist() == [CLASSES.index("dog")]
+        assert sample["image"][1][sample["mask"][0] == 1].float().mean() > 180
 
 
 def test_split_lists_and_budget(root):
     data = VOC12DataModule(root=str(root), image_size=32, mask_budget=3, mask_seed=1)
     data.setup("fit")
     assert (len(data.train_set), len(data.masked_set), len(data.val_set)) == (8, 3, 4)
-    assert data.train_set[0]["mask"].unique().tolist() == [255]
+    assert data.train_set[0]["mask"].shape == (0, 32, 32)
 
 
 def test_budget_larger_than_the_set_is_refused(root):
@@ -231,7 +233,8 @@ def test_boxes_are_those_of_the_annotation(root):
     data = VOC12DataModule(root=str(root), image_size=48, mask_budget=1, supervision="box")
     data.setup("fit")
     assert data.masked_ids == ["2012_000003"]
-    share = (data.masked_set[0]["mask"] == CLASSES.index("dog") + 1).float().mean().item()
+    assert data.masked_set[0]["mask_class"].tolist() == [CLASSES.index("dog")]
+    share = (data.masked_set[0]["mask"] == 1).float().mean().item()
     assert share == pytest.approx(10 * 19 / (60 * 48), abs=0.01)
 
 
@@ -243,7 +246,7 @@ def test_test_images_have_no_labels(root):
     (batch,) = data.predict_dataloader()
     assert batch["id"] == ["2012_000001", "2012_000002"]
     assert not batch["label"].any()
-    assert (batch["mask"] == 255).all()
+    assert batch["mask"].shape == (0, 32, 32)
 
 
 def test_further_test_sets_are_folders(root, tmp_path):
