@@ -81,7 +81,10 @@ def test_table_lists_every_class_of_every_picture(pictures, checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "bad.jpg").write_bytes(b""), "bad.jpg: not a readable picture (0 bytes of no known kind)"),
+        (
+            lambda folder: (folder / "bad.jpg").write_bytes(b""),
+            "bad.jpg: not a readable picture (0 bytes of no known kind)",
+        ),
         (
             lambda folder: (folder / "one.png").write_bytes((folder / "one.jpg").read_bytes()),
             "have the same name",
