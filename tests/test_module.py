@@ -1268,3 +1268,19 @@ def test_compiled_features_of_lite0_come_to_an_end():
     """Had the size of the images been a symbol too, torch.compile would not have ended in minutes."""
     process = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=600)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("task", "size"), [("single_label", 3), ("multi_label", 3), ("multi_label", 1)])
+def test_log_odds_are_the_probabilities_logits_and_differ_where_these_round(task, size):
+    module = GAIN([f"class {index}" for index in range(size)], 96, task=task)
+    logits = torch.tensor([[1.0, -2.0, 0.5], [60.0, 0.0, 1.0], [50.0, 0.0, 1.0], [-150.0, 90.0, 0.0]])[
+        :, :size
+    ]
+    score, log_odds = module.scores(logits), module.log_odds(logits)
+    expected = torch.special.logit(
+        logits.double().softmax(1) if task == "single_label" else logits.double().sigmoid()
+    )
+    is_inside = (score > 1e-30) & (score < 0.9)
+    torch.testing.assert_close(log_odds[is_inside].double(), expected[is_inside], rtol=1e-5, atol=1e-5)
+    assert score[1, 0] == score[2, 0] == 1
+    assert log_odds[1, 0] - log_odds[2, 0] == 10
