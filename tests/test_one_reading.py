@@ -1,6 +1,9 @@
 """A file has the same scores in a test, in ``gain predict``, in seeds and in a notebook."""
 
 import csv
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from gain_lightning.module import GAIN
 from gain_lightning.segmentation.cue_data import FullSize
 from gain_lightning.segmentation.export_seeds import AtScales
 
+ROOT = Path(__file__).parent.parent
 CLASSES = ["cat", "dog", "hen"]
 SIZE = 64
 SAVED = {  # of 96 to 6,000 pixels; what each kind does to a picture on its way
@@ -45,7 +49,9 @@ def folder(tmp_path_factory):
         exif = Image.Exif()
         exif[274] = options.pop("turn", 1)
         options = {**options, "exif": exif} if exif[274] > 1 else options
-        fine = rng.integers(0, 256, (height, width, len(mode)), dtype=np.uint8)  # noise shows every other filter
+        fine = rng.integers(
+            0, 256, (height, width, len(mode)), dtype=np.uint8
+        )  # noise shows every other filter
         Image.fromarray(fine.squeeze(), mode="CMYK" if mode == "CMYK" else None).save(
             root / "images" / name, **options
         )
@@ -94,6 +100,7 @@ def test_probabilities_are_the_same_everywhere(folder, checkpoint, data, tmp_pat
     assert np.ptp(list(tested.found.values()), axis=0).max() > 0.02  # the pictures are told apart
 
     predict = ["predict", f"--images={folder / 'images'}", f"--ckpt_path={checkpoint}", "--accelerator=cpu"]
+    predict += ["--classes", "cat"]
     assert main([*predict, f"--out={tmp_path / 'out'}"]) == 0
     predicted = {}
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
@@ -107,6 +114,17 @@ def test_probabilities_are_the_same_everywhere(folder, checkpoint, data, tmp_pat
             logits = model(model.backbone.normalize(torch.from_numpy(picture).permute(2, 0, 1)[None]))
         np.testing.assert_allclose(logits.sigmoid()[0], scores, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(predicted[name], scores, atol=2e-6, err_msg=name)  # they have six digits
+
+
+def test_python_of_the_readme_gives_them_too(checkpoint, folder, tmp_path, monkeypatch):
+    (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "runs" / "ext" / "checkpoints").mkdir(parents=True)
+    shutil.copy(checkpoint, tmp_path / "runs" / "ext" / "checkpoints" / "last.ckpt")
+    shutil.copy(folder / "images" / "photo.jpg", tmp_path / "boat.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block, names)
+    assert names["probabilities"].shape == (1, len(CLASSES))
 
 
 def test_every_reader_gives_the_pixels_of_the_public_call(folder, data):

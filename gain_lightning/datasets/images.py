@@ -150,8 +150,8 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
     if bits == 16 and pixels.max() < 64:
         used = 8 + int(pixels.max()).bit_length()
         raise ValueError(
-            f"{path}: no value needs more than the lower {used} of its 16 bits, expected values up to 65535, as the "
-            f"upper 8 bits are taken and this would be nearly black: {_REMEDY}"
+            f"{path}: not a readable picture (no value needs more than the lower {used} of its 16 bits, expected "
+            f"values up to 65535, as the upper 8 bits are taken and this would be nearly black: {_REMEDY})"
         )
     return pixels
 
@@ -184,21 +184,21 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         except _DAMAGE as error:
             raise ValueError(f"{path}: not a readable picture ({error})") from error
     if problem:
-        raise ValueError(f"{path}: {problem}")
+        raise ValueError(f"{path}: not a readable picture ({problem})")
 
 
 def _unknown_kind(path: Path) -> str:
     """Why a file is none of the pictures that are taken."""
     with contextlib.suppress(*_DAMAGE), Image.open(path) as image:
-        return f"a picture of format {image.format}, expected {', '.join(_FORMATS)}"
+        return f"of format {image.format}, expected {', '.join(_FORMATS)}"
     with open(path, "rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
     if is_tiff:
         return (
-            "not a readable picture (a TIFF that is broken or has other samples than 1 to 16 bits without sign, "
-            f"such as fractions: {_REMEDY})"
+            "a TIFF that is broken or has other samples than 1 to 16 bits without sign, such as fractions: "
+            f"{_REMEDY}"
         )
-    return f"not a readable picture ({os.path.getsize(path)} bytes of no known kind)"
+    return f"{os.path.getsize(path)} bytes of no known kind"
 
 
 def _unfit_samples(image: Image.Image) -> str | None:

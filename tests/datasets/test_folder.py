@@ -198,7 +198,7 @@ BROKEN = {
     "split named like a score": (lambda root: edit(root / "labels.csv", "p5.jpg,dog,night", "p5.jpg,dog,mean_ap"), r"labels\.csv:7: split 'mean_ap' is the name of a score"),
     "empty line of classes.txt": (lambda root: (root / "classes.txt").write_text("dog\n\ncat\n"), r"classes\.txt:2: an empty line"),
     "no class at all": (lambda root: [(root / "classes.txt").unlink(), (root / "boxes.csv").unlink(), shutil.rmtree(root / "masks"), (root / "labels.csv").write_text("filename,classes\np0.jpg,\np1.jpg,\n")], r"labels\.csv: names no class"),
-    "TIFF that OpenCV cannot read": (
+    "TIFF of 32 bits": (
         lambda root: [Image.fromarray(np.zeros(SIZE, np.int32)).save(root / "images" / "p2.tif"), edit(root / "labels.csv", "p2.jpg", "p2.tif")],
         r"images/p2\.tif: not a readable picture",
     ),

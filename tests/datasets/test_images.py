@@ -1,10 +1,17 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, check_image, read_image, read_mask
+from gain_lightning.datasets.images import (
+    PICTURE_SUFFIXES,
+    check_image,
+    load_picture,
+    read_image,
+    read_mask,
+)
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF"}
 FORMATS[".tiff"] = "TIFF"
@@ -96,6 +103,82 @@ def test_read_image_applies_the_rotation_of_a_camera(tmp_path):
     assert image.shape == (32, 16, 3)
     assert image[:14].min() > 200
     assert image[18:].max() < 50
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_read_image_turns_every_kind_of_file_as_exif_says(tmp_path, picture, suffix, orientation):
+    """EXIF names where row 0 and column 0 of the file lie: top left, top right, bottom right, ..."""
+    lies = [
+        lambda a: a,
+        lambda a: a[:, ::-1],
+        lambda a: a[::-1, ::-1],
+        lambda a: a[::-1],
+        lambda a: a.transpose(1, 0, 2),
+        lambda a: a[::-1].transpose(1, 0, 2),
+        lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        lambda a: a[:, ::-1].transpose(1, 0, 2),
+    ]
+    large = np.repeat(np.repeat(picture, 8, 0), 8, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {".jpg": {"quality": 98, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
+    path = write(tmp_path / f"x{suffix}", encode(large, FORMATS[suffix], exif=exif, **options))
+    expected = lies[orientation - 1](large)
+    assert check_image(path) == expected.shape[:2]
+    assert np.abs(read_image(path).astype(int) - expected).max() <= (12 if suffix == ".jpg" else 0)
+    small = np.asarray(
+        Image.fromarray(np.ascontiguousarray(expected)).resize((24, 24), Image.Resampling.BILINEAR)
+    )
+    assert np.abs(load_picture(path, 24).astype(int) - small).max() <= (8 if suffix == ".jpg" else 1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_read_image_drops_transparency_of_every_kind_alike(tmp_path, picture, suffix):
+    """Colours stay what they are, also where nothing would be seen of them."""
+    alpha = np.arange(24 * 20, dtype=np.uint8).reshape(24, 20, 1)
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    data = encode(np.concatenate([picture, alpha], 2), FORMATS[suffix], **options)
+    assert np.array_equal(read_image(write(tmp_path / f"x{suffix}", data)), picture)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_read_image_of_16_bits_keeps_the_upper_8(tmp_path, picture, suffix, channels):
+    deep = picture[..., :channels].astype(np.uint16) * 256 + 200
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), deep[..., ::-1])
+    expected = np.broadcast_to(picture[..., :channels], picture.shape)
+    assert np.array_equal(read_image(tmp_path / f"x{suffix}"), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("read", [read_image, check_image])
+def test_fewer_bits_in_a_file_of_16_are_refused_with_their_number(
+    tmp_path, picture, suffix, channels, bits, read
+):
+    """The upper 8 of them would be nearly black."""
+    deep = picture[..., :channels].astype(np.uint16) << (bits - 8)
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), deep)
+    with pytest.raises(ValueError, match=rf"x\{suffix}: .* lower {bits} of its 16 bits, .* at 8 bits"):
+        read(tmp_path / f"x{suffix}")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32, np.float64])
+@pytest.mark.parametrize("read", [read_image, check_image])
+def test_a_tiff_without_known_black_and_white_is_refused_with_the_remedy(tmp_path, picture, kind, read):
+    path = tmp_path / "x.tif"
+    cv2.imwrite(str(path), picture[..., 0].astype(kind))
+    with pytest.raises(ValueError, match=r"x.tif: .* at 8 bits, by one factor"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_damaged_exif_turns_nothing(tmp_path, picture, suffix):
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    data = encode(picture, FORMATS[suffix], exif=exif)
+    assert read_image(write(tmp_path / f"x{suffix}", data)).shape == picture.shape
 
 
 @pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)

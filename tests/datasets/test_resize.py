@@ -46,7 +46,7 @@ def test_several_pictures_are_resized_as_one():
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_noise_is_averaged_whatever_the_kind_of_file(tmp_path, suffix):
-    """To an eighth: a mean of 8 x 8 pixels leaves 1 / 8 of the deviation of 73.9, so 9.2, the wider bilinear filter 6.2."""
+    """To an eighth: a mean of 8 x 8 pixels leaves a deviation of 73.9 / 8 = 9.2, the wider bilinear filter 6.2."""
     noise = np.random.default_rng(0).integers(0, 256, (896, 896, 1), dtype=np.uint8).repeat(3, 2)
     Image.fromarray(noise).save(tmp_path / f"x{suffix}", **SUFFIXES[suffix])
     picture = load_picture(tmp_path / f"x{suffix}", 112)
@@ -102,4 +102,7 @@ def test_a_masks_edge_is_at_most_half_a_pixel_off(height, width, size):
         mask[:, round(cut * width) :] = 7
         found = resize_mask(mask, (size, size))
         assert set(np.unique(found)) == {0, 7}
-        assert abs((found[0] == 0).sum() - round(cut * width) / width * size) <= max(0.5, 0.5 * size / width) + 1e-9
+        assert (
+            abs((found[0] == 0).sum() - round(cut * width) / width * size)
+            <= max(0.5, 0.5 * size / width) + 1e-9
+        )

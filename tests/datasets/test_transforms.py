@@ -52,7 +52,7 @@ def test_image_and_masks_move_together(scene):
             else:
                 assert (colour & (mask != VOID)).sum() < 80
     assert len(shifts) > 100
-    assert np.abs(shifts).max() < 1.0
+    assert np.abs(shifts).max() <= 1.0  # half a pixel, enlarged twice
     assert (
         np.abs(np.mean(shifts, axis=0)).max() < 0.1
     )  # a nearest pixel of the wrong kind shifts by 1.3 on average
