@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from gain_lightning import VOID
+from gain_lightning.palette import voc_palette
 
 if TYPE_CHECKING:
     from gain_lightning.datasets.boxes import Boxes
@@ -28,7 +28,6 @@ LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on l
     ("#8A6D00", "#F0E442", (0, (8, 2))),
     ("#666666", "#BBBBBB", (0, (5, 1, 1, 1, 1, 1))),
 )
-_VOID_COLOUR = (224, 224, 192)  # VOC's own
 
 
 def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -71,19 +70,7 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
         >>> colour_mask(np.array([[0, 1, 255]], np.uint8)).tolist()
         [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
     """
-    palette = voc_palette()
-    palette[VOID] = _VOID_COLOUR
-    return palette[mask]
-
-
-def voc_palette() -> np.ndarray:
-    """The colours of PASCAL VOC's masks by index, ``(256, 3)`` uint8."""
-    index = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):  # three bits of the index at a time, one for each of red, green and blue
-        for channel in range(3):
-            palette[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
+    return voc_palette()[mask]
 
 
 def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Look through a listing before training: every problem with its file, in the words of the error it would be."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from gain_lightning import VOID
 from gain_lightning.datasets.images import check_image
 from gain_lightning.datasets.listing import Listing
+from gain_lightning.palette import voc_palette
 
 NUM_SHOWN = 10  # problems that an error spells out
 
@@ -55,12 +57,13 @@ def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
 def check_masks(
     listing: Listing, *, rows: Iterable[int] | None = None, agree: bool
 ) -> tuple[Listing, list[Problem]]:
-    """Read masks: wrong size, no class index, and, if they should ``agree`` with the labels, a class too many or none.
+    """Read masks: wrong size, no class index, colours of other indices, classes that the label lacks, or none of it.
 
     Args:
         listing: With the pictures' sizes; pictures of unknown size are passed over.
         rows: Which pictures; None takes all.
-        agree: Whether a mask's classes must be among its picture's label.
+        agree: Whether all of a mask's classes must be among its picture's label. Otherwise one of them must be,
+            and a picture without any label has nothing that a mask could contradict.
 
     Returns:
         The listing, ``has_mask`` now of the classes that masks show and not only could; and the problems.
@@ -72,19 +75,22 @@ def check_masks(
 
     def look(row: int) -> list[Problem]:
         mask = listing.mask(row, tuple(listing.size[row]))
-        shown = np.bincount(mask.ravel(), minlength=256)[1:VOID] > 0
-        has_mask[row] &= shown[: has_mask.shape[1]]
-        if not agree:
-            return []
-        present = np.flatnonzero(shown)
+        present = np.bincount(mask.ravel(), minlength=256) > 0
+        shown = present[1 : len(listing.class_names) + 1]
+        labelled = listing.labels[row] > 0
+        has_mask[row] &= shown
         path = listing.mask_path(row, int(listing.has_mask[row].argmax()))
-        surplus = [listing.class_names[idx] for idx in present if not listing.labels[row, idx]]
-        found = [
-            Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks") for name in surplus
-        ]
-        if not len(present) and listing.labels[row].any():
+        found = []
+        if "{class_name}" not in listing.mask_pattern:
+            found += check_palette(path, np.flatnonzero(present), listing.class_names)
+        if agree or (labelled.any() and not (shown & labelled).any()):
+            found += [
+                Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks")
+                for name in np.array(listing.class_names)[shown & ~labelled]
+            ]
+        if labelled.any() and not shown.any():
             hint = (
-                "; its 255 is not labelled, a mask of one class lies in masks/CLASS/" if VOID in mask else ""
+                "; its 255 is not labelled, a mask of one class lies in masks/CLASS/" if present[VOID] else ""
             )
             what = f"shows no pixel of a class, but {listing.ids[row]} has a label{hint}"
             found.append(Problem(path, 0, what))
@@ -95,27 +101,86 @@ def check_masks(
     return replace(listing, has_mask=has_mask), problems
 
 
+def check_palette(path: Path, present: np.ndarray, class_names: Sequence[str]) -> list[Problem]:
+    """Whether a mask is painted in VOC's colours, but in those of other indices.
+
+    A tool that sorts or shortens a palette moves the pixels' indices along with the colours: the picture looks
+    the same, and every index means another class. Palettes of other colours say nothing.
+
+    Args:
+        path: A mask of class indices, readable.
+        present: The indices that its pixels have, ascending.
+        class_names: Names of the C classes.
+
+    Returns:
+        One problem or none.
+
+    Raises:
+        OSError: If the file is gone.
+    """
+    with Image.open(path) as image:  # its header alone; Pillow's getpalette decodes the pixels
+        palette = image.palette.getdata()[1] if image.mode == "P" and image.palette else b""
+    names = {0: "background", **dict(enumerate(class_names, start=1)), VOID: "void"}
+    index_of = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist()) if index in names}
+    colours = dict(enumerate(zip(*[iter(palette)] * 3, strict=True)))
+    meant = {index: index_of.get(colours.get(index)) for index in present.tolist()}
+    moved = [(index, other) for index, other in meant.items() if index != other]
+    if not moved or None in meant.values():
+        return []
+    index, other = moved[0]
+    return [
+        Problem(
+            path,
+            0,
+            f"its index {index} ({names[index]}) is painted in VOC's colour of {other} ({names[other]}): its palette "
+            "was reordered, so the colours or the indices are wrong; expected VOC's order, or a grey PNG of indices",
+        )
+    ]
+
+
 def check_boxes(
-    listing: Listing, place: Callable[[int], tuple[Path, int]], *, margin: float = 0
+    listing: Listing, place: Callable[[int], tuple[Path, int]], *, margin: float = 0, first: int = 0
 ) -> list[Problem]:
-    """Boxes that reach beyond their picture.
+    """Boxes that reach beyond their picture, or are not in pixels.
 
     Args:
         listing: With the pictures' sizes.
         place: File and line that a box comes from, by its number.
         margin: How far they may, pixels.
+        first: What the file calls the first pixel, 0 or 1; messages quote the file.
+
+    Returns:
+        The problems; of boxes in percent, which only all of them together show, one.
     """
-    height, width = listing.size[listing.box_row].T
-    xmin, ymin, xmax, ymax = listing.box_corners.T
-    outside = (np.minimum(xmin, ymin) < -margin) | (xmax > width + margin) | (ymax > height + margin)
-    return [
-        Problem(
-            *place(box),
-            f"box {tuple(listing.box_corners[box].tolist())} reaches beyond {listing.ids[listing.box_row[box]]} "
-            f"({width[box]} x {height[box]} pixels)",
-        )
-        for box in np.flatnonzero(outside & (width > 0)).tolist()
-    ]
+    size = listing.size[listing.box_row]
+    corners = (listing.box_corners + np.array([first, first, 0, 0])).round(6)
+    is_small = (corners[:, 2:] < 2).all(1)  # in the first pixel, or relative
+    is_relative = is_small & (is_small & (corners % 1 > 0).any(1)).any()
+    low, high = listing.box_corners[:, :2], listing.box_corners[:, 2:]
+    beyond = (low < -margin).any(1) | (high > size[:, ::-1] + margin).any(1)
+    problems = []
+    for box in np.flatnonzero((is_relative | beyond) & (size > 0).all(1)).tolist():
+        what = "lies within 0..1: relative? expected pixels, in" if is_relative[box] else "reaches beyond"
+        height, width = size[box]
+        name = f"{listing.ids[listing.box_row[box]]} ({width} x {height} pixels)"
+        problems.append(Problem(*place(box), f"box {tuple(corners[box].tolist())} {what} {name}"))
+    if not problems and _are_percent(corners, size):
+        what = f"all {len(corners)} boxes lie within 0..100 of larger pictures: percent? expected pixels"
+        problems.append(Problem(*place(0), what))
+    return problems
+
+
+def _are_percent(corners: np.ndarray, size: np.ndarray) -> bool:
+    """Whether boxes are hardly in pixels: spread over 0..100, and never beyond.
+
+    In pixels, a side of ``width`` ends within 100 by chance in 100 of ``width`` cases. Boxes that all lie at one
+    place, such as a mark in the corner of every picture, are no evidence.
+    """
+    if not len(corners) or corners.max() > 100 or corners.min() < 0:
+        return False
+    centre = (corners[:, :2] + corners[:, 2:]) / 2
+    chance = np.minimum(1, 100 / np.maximum(size, 1)).prod()
+    return bool(chance < 1e-6 and (np.ptp(centre, axis=0) > 30).all())
 
 
 def _problem(text: str, default: Path) -> Problem:

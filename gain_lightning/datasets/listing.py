@@ -127,6 +127,7 @@ class Listing:
             (height, width), (own_height, own_width) = size, mask.shape
             raise ValueError(
                 f"{path}: mask of {own_width} x {own_height} pixels, but its picture has {width} x {height}"
+                + frame_hint(mask.shape, size)
             )
         present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:VOID])
         if len(present) and present[-1] > highest:
@@ -143,6 +144,19 @@ def empty_boxes() -> dict[str, np.ndarray]:
         "box_class": np.zeros(0, np.int64),
         "box_corners": np.zeros((0, 4)),
     }
+
+
+def frame_hint(got: tuple[float, ...], expected: tuple[int, int]) -> str:
+    """What may be wrong where a mark's height and width are not its picture's.
+
+    Example:
+        >>> frame_hint((64, 48), (48, 64))
+        '; turned? Marks are of the picture as EXIF turns it, not as it is stored'
+        >>> frame_hint((64, 64), (48, 64))
+        ''
+    """
+    is_turned = tuple(got) == (expected[1], expected[0])
+    return "; turned? Marks are of the picture as EXIF turns it, not as it is stored" if is_turned else ""
 
 
 def stays_inside(name: str) -> bool:

@@ -1,6 +1,7 @@
 """PASCAL VOC 2012 from its own folder layout: labels from ``Annotations``, never from masks."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
 from gain_lightning.datasets.folder import is_reserved, read_folder
 from gain_lightning.datasets.image_set import ImageSet, training_sets
-from gain_lightning.datasets.listing import Listing, stays_inside
+from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
@@ -20,6 +21,12 @@ CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 _CLASS_IDX = {name: class_idx for class_idx, name in enumerate(CLASSES)}
+_MASK_FOLDERS = {  # where each list's pictures have masks, every one of them
+    "train": "SegmentationClass",
+    "val": "SegmentationClass",
+    "trainval": "SegmentationClass",
+    "train_aug": "SegmentationClassAug",
+}
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -29,18 +36,20 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise ValueError("declares a document type or entities, which no VOC annotation does")
 
 
-def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
+def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Boxes]:
     """The classes that an annotation lists, difficult ones too, and the boxes of those objects that have one.
 
     Args:
         path: ``Annotations/<image>.xml``.
+        size: The picture's height and width, which the annotation must not contradict; None where it is unknown.
 
     Returns:
         Label ``(20,)`` uint8, and boxes; VOC counts pixels from 1 and includes both ends.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is no annotation, names a class that VOC does not have, or declares entities.
+        ValueError: If it is no annotation, names a class that VOC does not have, declares entities, or is of a
+            picture of another size.
     """
     parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
@@ -54,6 +63,8 @@ def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
         raise ValueError(f"{path}: holds <{root.tag}>, expected <annotation>")
     if root.find("object") is None:
         raise ValueError(f"{path}: names no object; every picture of VOC shows one")
+    if size is not None:
+        _check_size(path, root, size)
     label = np.zeros(len(CLASSES), np.uint8)
     classes, corners = [], []
     for element in root.findall("object"):
@@ -77,6 +88,23 @@ def read_annotation(path: Path) -> tuple[np.ndarray, Boxes]:
         classes.append(_CLASS_IDX[name])
         corners.append((xmin - 1, ymin - 1, xmax, ymax))
     return label, Boxes(np.array(classes, np.int64), np.array(corners, np.float64).reshape(-1, 4))
+
+
+def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) -> None:
+    """Refuse an annotation whose ``<size>`` is not its picture's: boxes would be of another frame."""
+    said = [root.findtext(f"size/{side}") for side in ("height", "width")]
+    if said == [None, None]:  # not every tool writes it
+        return
+    try:
+        got = tuple(float(text or "") for text in said)
+    except ValueError:
+        got = ()
+    if got != size:
+        height, width = ((text or "").strip() or "nothing" for text in said)
+        raise ValueError(
+            f"{path}: its <size> is {width} x {height} pixels, but its picture has {size[1]} x {size[0]}"
+            + frame_hint(got, size)
+        )
 
 
 def find_root(root: str) -> Path:
@@ -109,7 +137,67 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
         FileNotFoundError: If there is no such list.
         ValueError: If it is empty.
     """
-    path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    path = _list_path(root, split)
+    lines, problems = _read_list(path)
+    if not lines and not problems:
+        raise ValueError(f"{path}: names no image")
+    ids = np.array(list(lines), dtype=str)
+    drawn = {entry.stem for entry in (root / mask_folder).glob("*.png")}
+    is_drawn = np.array([image_id in drawn for image_id in lines], bool)
+    listing = Listing(
+        root=root,
+        class_names=CLASSES,
+        ids=ids,
+        labels=np.zeros((len(ids), len(CLASSES)), np.uint8),
+        image_pattern="JPEGImages/{id}.jpg",
+        mask_pattern=mask_folder + "/{id}.png",
+        has_mask=np.zeros((len(ids), len(CLASSES)), bool),
+        is_drawn=is_drawn,
+        **empty_boxes(),
+        size=np.zeros((len(ids), 2), np.int32),
+    )
+    listing, unfit = check_images(listing)
+    if split == "test":
+        return listing, problems + unfit
+    box_row, box_class, box_corners = [], [], []
+    for row, image_id in enumerate(ids):
+        annotation = root / "Annotations" / f"{image_id}.xml"
+        height, width = listing.size[row].tolist()
+        try:
+            label, boxes = read_annotation(annotation, (height, width) if height else None)
+        except FileNotFoundError:
+            problems.append(
+                Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)")
+            )
+        except ValueError as error:
+            problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
+        else:
+            listing.labels[row] = label
+            box_row += [row] * len(boxes.class_idx)
+            box_class.append(boxes.class_idx)
+            box_corners.append(boxes.corners)
+    listing = replace(
+        listing,
+        has_mask=is_drawn[:, None] & (listing.labels > 0),
+        box_row=np.array(box_row, np.int64),
+        box_class=np.concatenate([np.zeros(0, np.int64), *box_class]),
+        box_corners=np.concatenate([np.zeros((0, 4)), *box_corners]),
+    )
+    unfit += check_boxes(
+        listing,
+        lambda box: (root / "Annotations" / f"{ids[listing.box_row[box]]}.xml", 0),
+        margin=1,
+        first=1,
+    )
+    return listing, problems + unfit
+
+
+def _list_path(root: Path, split: str) -> Path:
+    return root / "ImageSets" / "Segmentation" / f"{split}.txt"
+
+
+def _read_list(path: Path) -> tuple[dict[str, int], list[Problem]]:
+    """The line of each image that a list names, and what is wrong with the list."""
     lines: dict[str, int] = {}
     problems = []
     for line, image_id in enumerate(read_text(path).splitlines(), start=1):
@@ -120,57 +208,58 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
             problems.append(Problem(path, line, f"{image_id} is a duplicate of line {lines[image_id]}"))
         elif image_id:
             lines[image_id] = line
-    if not lines and not problems:
-        raise ValueError(f"{path}: names no image")
-    ids = np.array(list(lines), dtype=str)
-    labels = np.zeros((len(ids), len(CLASSES)), np.uint8)
-    box_row, box_class, box_corners = [], [], []
-    for row, image_id in enumerate(ids if split != "test" else ()):
-        annotation = root / "Annotations" / f"{image_id}.xml"
-        try:
-            labels[row], boxes = read_annotation(annotation)
-        except FileNotFoundError:
-            problems.append(
-                Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)")
-            )
-        except ValueError as error:
-            problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
-        else:
-            box_row += [row] * len(boxes.class_idx)
-            box_class.append(boxes.class_idx)
-            box_corners.append(boxes.corners)
-    drawn = {entry.stem for entry in (root / mask_folder).glob("*.png")}
-    is_drawn = np.array([image_id in drawn for image_id in lines], bool)
-    listing = Listing(
-        root=root,
-        class_names=CLASSES,
-        ids=ids,
-        labels=labels,
-        image_pattern="JPEGImages/{id}.jpg",
-        mask_pattern=mask_folder + "/{id}.png",
-        has_mask=is_drawn[:, None] & (labels > 0),
-        is_drawn=is_drawn,
-        box_row=np.array(box_row, np.int64),
-        box_class=np.concatenate([np.zeros(0, np.int64), *box_class]),
-        box_corners=np.concatenate([np.zeros((0, 4)), *box_corners]),
-        size=np.zeros((len(ids), 2), np.int32),
-    )
-    listing, unfit = check_images(listing)
-    unfit += check_boxes(
-        listing, lambda box: (root / "Annotations" / f"{ids[listing.box_row[box]]}.xml", 0), margin=1
-    )
-    return listing, problems + unfit
+    return lines, problems
+
+
+def missing_masks(listing: Listing, mask_folder: str) -> list[Problem]:
+    """Masks that a list of ``ImageSets/Segmentation`` says are there, and that are not.
+
+    Every picture of ``train`` and ``val`` has one in ``SegmentationClass``, every one of ``train_aug`` in
+    ``SegmentationClassAug``. So pictures of ``train_aug`` may lack masks in ``SegmentationClass``, unless ``train``
+    names them; of other folders nothing is known.
+
+    Args:
+        listing: The pictures of a list.
+        mask_folder: Where their masks lie.
+
+    Returns:
+        The problems; one for the folder if it has no mask of the listing at all.
+    """
+    root, folder = listing.root, listing.root / mask_folder
+    lists = [_list_path(root, name) for name, place in _MASK_FOLDERS.items() if place == mask_folder]
+    owed: dict[str, str] = {}
+    for path in filter(Path.is_file, lists):
+        for image_id, line in _read_list(path)[0].items():
+            owed.setdefault(image_id, f"{path.name}:{line}")
+    missing = [row for row in np.flatnonzero(~listing.is_drawn).tolist() if listing.ids[row] in owed]
+    others = {entry.stem: entry.name for entry in folder.iterdir()} if folder.is_dir() else {}
+    if missing and not listing.is_drawn.any() and not set(listing.ids) & set(others):
+        first = owed[listing.ids[missing[0]]]
+        return [Problem(folder, 0, f"no mask here of any of {len(missing)} images that have one, as {first}")]
+    return [
+        Problem(
+            listing.mask_path(row),
+            0,
+            f"missing ({owed[image_id]} lists its image)"
+            + (f"; {others[image_id]} is not read, names of masks end in .png" if image_id in others else ""),
+        )
+        for row in missing
+        for image_id in [str(listing.ids[row])]
+    ]
 
 
 def check_voc(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
     """Every list of ``ImageSets/Segmentation`` that VOC or SBD has, and all that is wrong."""
     listings, problems = {}, []
     for split in ("train", "train_aug", "val", "test"):
-        if not (root / "ImageSets" / "Segmentation" / f"{split}.txt").is_file():
+        if not _list_path(root, split).is_file():
             continue
-        folder = "SegmentationClassAug" if split == "train_aug" else "SegmentationClass"
+        folder = _MASK_FOLDERS.get(split, "SegmentationClass")
         listings[split], found = read_voc(root, split, folder)
-        problems += found + check_masks(listings[split], agree=False)[1]
+        problems += found
+        if split != "test":
+            problems += missing_masks(listings[split], folder)
+        problems += check_masks(listings[split], agree=False)[1]
     if not listings:
         problems.append(
             Problem(root / "ImageSets" / "Segmentation", 0, "no list train, train_aug, val or test")
@@ -275,9 +364,11 @@ class VOC12DataModule(TwoStreamDataModule):
                 )
             self.train_set, self.masked_set = training_sets(self, listing, self.augmentation)
             if self.masked_set is not None and self.supervision == "mask":
-                stop_at(check_masks(self.masked_set.listing, agree=False)[1], self.root)
+                missing = missing_masks(listing, self.mask_folder)
+                stop_at(missing + check_masks(self.masked_set.listing, agree=False)[1], self.root)
         if self.val_set is None:
             listing, problems = read_voc(self.root, "val", "SegmentationClass")
+            problems += missing_masks(listing, "SegmentationClass")
             stop_at(problems + check_masks(listing, agree=False)[1], self.root)
             self.val_set = ImageSet(listing, image_size=self.image_size)
             self.test_sets = {"val": self.val_set}

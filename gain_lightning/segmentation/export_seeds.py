@@ -25,7 +25,7 @@ from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import read_json, write_atomically
 from gain_lightning.home import expand_home
-from gain_lightning.plotting import voc_palette
+from gain_lightning.palette import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
 from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps

@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fake_voc import make_voc
+from fake_voc import NAMES, make_voc
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -287,3 +287,237 @@ def test_a_folder_without_lists_is_a_problem(root, capsys):
 def test_a_test_folder_named_like_a_score_is_refused(root):
     with pytest.raises(ValueError, match="'accuracy' is the name of a score"):
         VOC12DataModule(root=str(root), test_folders={"accuracy": "x"})
+
+
+def _problems(root):
+    return [str(problem) for problem in check_voc(root)[1]]
+
+
+def _annotate_all(root, boxes, size=""):
+    """Give every picture the same object, at ``boxes`` in turn, four numbers each."""
+    for number, path in enumerate(sorted((root / "Annotations").glob("*.xml"))):
+        name = NAMES[number % 3]
+        box = "".join(
+            f"<{key}>{value}</{key}>"
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), boxes[number % len(boxes)], strict=True)
+        )
+        text = f"<annotation>{size}<object><name>{name}</name><bndbox>{box}</bndbox></object></annotation>"
+        path.write_text(text)
+
+
+def test_relative_boxes_are_a_problem_of_each_file_and_stop_fit(root):
+    _annotate_all(root, [(0.21, 0.3, 0.55, 0.82), (0.1, 0.1, 1.0, 1.0), (1, 1, 1, 1)])
+    problems = _problems(root)
+    relative = [problem for problem in problems if "lies within 0..1: relative? expected pixels" in problem]
+    assert len(problems) == len(relative) == 12
+    assert f"{root}/Annotations/2012_000000.xml: box (0.21, 0.3, 0.55, 0.82) lies" in relative[0]
+    assert "2012_000000 (60 x 48 pixels)" in relative[0]
+    with pytest.raises(
+        ValueError, match=r"2012_000000\.xml: box \(0\.21, 0\.3, 0\.55, 0\.82\) lies within 0\.\.1"
+    ):
+        _set_up(root)
+
+
+def test_a_box_of_the_first_pixel_alone_is_one(root):
+    _annotate_all(root, [(1, 1, 1, 1), (1, 1, 30, 30), (4.5, 2.5, 20.5, 30.5)])
+    assert _problems(root) == []
+
+
+def test_boxes_in_percent_are_a_problem(tmp_path):
+    """In 640 x 480 pixels, no box of many would lie in the upper left corner alone."""
+    root = make_voc(tmp_path, size=(640, 480))
+    percent = [(5, 10, 40, 60), (50.5, 40, 99, 95), (20, 2, 60, 30.5), (60, 60, 80, 100)]
+    _annotate_all(root, percent)
+    (problem, *others) = [problem for problem in _problems(root) if "percent? expected pixels" in problem]
+    assert f"{root}/Annotations/2012_0000" in problem
+    assert len(others) <= 2  # one a list, and lists share pictures
+    for fine in (
+        [(32, 48, 256, 288), (320, 192, 634, 456), (128, 10, 384, 145), (384, 288, 512, 480)],  # in pixels
+        [(5, 5, 90, 40), (6, 5, 91, 40)],  # a mark in the corner of every picture
+    ):
+        _annotate_all(root, fine)
+        assert _problems(root) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("<width>60</width><height>48</height><depth>1</depth>", None),
+        ("<width> 60.0 </width><height>48</height>", None),
+        ("", None),
+        ("<width>0</width><height>0</height><depth>0</depth>", "0 x 0"),
+        ("<width>48</width><height>60</height>", "48 x 60"),
+        ("<width>120</width><height>96</height>", "120 x 96"),
+        ("<width>60</width>", "60 x nothing"),
+        ("<width>sixty</width><height>48</height>", "sixty x 48"),
+        ("<width>nan</width><height>48</height>", "nan x 48"),
+        ("<width/><height/>", "nothing x nothing"),
+    ],
+)
+def test_a_size_that_contradicts_the_picture_is_a_problem(root, size, words):
+    _annotate_all(root, [(1, 1, 40, 40)], f"<size>{size}</size>")
+    expected = f"its <size> is {words} pixels, but its picture has 60 x 48"
+    problems = _problems(root)
+    assert len(problems) == (12 if words else 0)
+    assert all(expected in problem for problem in problems)
+    assert all(("as EXIF turns it" in problem) == (words == "48 x 60") for problem in problems)
+    if words:
+        with pytest.raises(ValueError, match=expected):
+            _set_up(root)
+
+
+def _turn_by_exif(root, image_id, orientation=6):
+    """The picture is shown 48 wide and 60 high from now on."""
+    path = root / "JPEGImages" / f"{image_id}.jpg"
+    exif = Image.Exif()
+    exif[274] = orientation
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, exif=exif)
+
+
+def test_marks_of_a_picture_that_exif_turns_are_of_the_turned_frame(root):
+    _turn_by_exif(root, "2012_000003")
+    _annotate_all(root, [(1, 1, 40, 40)], "<size><width>60</width><height>48</height></size>")
+    problems = _problems(root)
+    hint = "turned? Marks are of the picture as EXIF turns it, not as it is stored"
+    assert sorted(problems) == sorted(
+        [
+            f"{root}/Annotations/2012_000003.xml: its <size> is 60 x 48 pixels, but its picture has 48 x 60; {hint}",
+            f"{root}/SegmentationClass/2012_000003.png: mask of 60 x 48 pixels, but its picture has 48 x 60; {hint}",
+            f"{root}/SegmentationClassAug/2012_000003.png: mask of 60 x 48 pixels, but its picture has 48 x 60; {hint}",
+        ]
+    )
+    for kind in ("SegmentationClass", "SegmentationClassAug"):
+        path = root / kind / "2012_000003.png"
+        with Image.open(path) as mask:
+            mask.transpose(Image.Transpose.ROTATE_270).save(path)
+    annotation = root / "Annotations" / "2012_000003.xml"
+    annotation.write_text(annotation.read_text().replace("60", "?").replace("48", "60").replace("?", "48"))
+    assert _problems(root) == []
+    sample = open_voc(root, [3])[0]  # a cat, red
+    inside = sample["mask"] == CLASSES.index("cat") + 1
+    assert sample["image"][0][inside].float().mean() > 180
+
+
+@pytest.mark.parametrize("damage", ["gone", "PNG", "jpg"])
+def test_masks_that_a_list_names_and_that_are_not_there_are_problems(root, damage):
+    for image_id in ("2012_000002", "2012_000009"):
+        for kind in ("SegmentationClass", "SegmentationClassAug"):
+            path = root / kind / f"{image_id}.png"
+            path.unlink() if damage == "gone" else path.rename(path.with_suffix(f".{damage}"))
+    hint = "" if damage == "gone" else f"; 2012_00000{{}}.{damage} is not read, names of masks end in .png"
+    assert _problems(root) == [
+        f"{root}/SegmentationClass/2012_000002.png: missing (train.txt:3 lists its image)" + hint.format(2),
+        f"{root}/SegmentationClassAug/2012_000002.png: missing (train_aug.txt:3 lists its image)"
+        + hint.format(2),
+        f"{root}/SegmentationClass/2012_000009.png: missing (val.txt:2 lists its image)" + hint.format(9),
+    ]
+    with pytest.raises(ValueError, match=r"2012_000009\.png: missing \(val\.txt:2 lists its image\)"):
+        _set_up(root)
+
+
+def test_pictures_of_train_aug_need_masks_of_sbd_but_not_of_voc(root):
+    """The presets train on ``train_aug`` with VOC's own masks, which only ``train`` has."""
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("2012_000000\n2012_000001\n2012_000002\n")
+    for number in range(3, 8):
+        (root / "SegmentationClass" / f"2012_00000{number}.png").unlink()
+    assert _problems(root) == []
+
+    def set_up(mask_folder):
+        data = VOC12DataModule(root=str(root), image_size=32, mask_budget=2, mask_folder=mask_folder)
+        data.setup("fit")
+        return data
+
+    assert set(set_up("SegmentationClass").masked_ids) <= {"2012_000000", "2012_000001", "2012_000002"}
+    (root / "SegmentationClass" / "2012_000001.png").unlink()
+    with pytest.raises(ValueError, match=r"2012_000001\.png: missing \(train\.txt:2 lists its image\)"):
+        set_up("SegmentationClass")
+    (root / "SegmentationClassAug" / "2012_000004.png").unlink()
+    with pytest.raises(ValueError, match=r"2012_000004\.png: missing \(train_aug\.txt:5 lists its image\)"):
+        set_up("SegmentationClassAug")
+
+
+def test_a_folder_of_masks_that_is_gone_is_one_problem_for_each_list(root):
+    shutil.rmtree(root / "SegmentationClass")
+    assert _problems(root) == [
+        f"{root}/SegmentationClass: no mask here of any of 8 images that have one, as train.txt:1",
+        f"{root}/SegmentationClass: no mask here of any of 4 images that have one, as val.txt:1",
+    ]
+
+
+def _save_mask(path, mask, palette=None):
+    image = Image.fromarray(mask)
+    if palette is not None:
+        image = image.convert("P")
+        image.putpalette(np.asarray(palette, np.uint8).tobytes())
+    image.save(path)
+
+
+def _voc_colours():
+    """VOC's own colours, from its development kit's bit shifts."""
+    colours = np.zeros((256, 3), np.uint8)
+    for index in range(256):
+        rest = index
+        for shift in range(7, -1, -1):
+            for channel in range(3):
+                colours[index, channel] |= (rest >> channel & 1) << shift
+            rest >>= 3
+    return colours
+
+
+def test_a_palette_that_a_tool_reordered_is_a_problem(root):
+    """The cat of picture 0: its index is 8, and person's is 15."""
+    path, colours = root / "SegmentationClass" / "2012_000000.png", _voc_colours()
+    with Image.open(path) as image:
+        mask = np.array(image)
+    swapped = colours.copy()
+    swapped[[8, 15]] = colours[[15, 8]]
+    shortened = colours[[0, 8, 255]]  # of the colours that occur
+    few = np.zeros_like(mask)
+    few[mask == 8], few[mask == 255] = 1, 2
+    person = np.where(mask == 8, 15, mask).astype(np.uint8)
+    for values, palette, words in (
+        (mask, swapped, "its index 8 (cat) is painted in VOC's colour of 15 (person)"),
+        (person, swapped, "its index 15 (person) is painted in VOC's colour of 8 (cat)"),
+        (few, shortened, "its index 1 (aeroplane) is painted in VOC's colour of 8 (cat)"),
+        (
+            np.where(mask == 255, 1, 0).astype(np.uint8),
+            colours[[0, 255]],
+            "its index 1 (aeroplane) is painted in VOC's",
+        ),
+    ):
+        _save_mask(path, values, palette)
+        assert [words in problem for problem in _problems(root) if "palette was reordered" in problem] == [
+            True
+        ]
+    for values, palette in ((mask, colours), (mask, None), (mask, 255 - swapped), (mask, colours[:, ::-1])):
+        _save_mask(path, values, palette)
+        assert _problems(root) == []
+
+
+def test_a_mask_must_show_a_class_of_its_picture(root):
+    """Others may be there too: SBD's masks show more than VOC's labels name."""
+    path = root / "SegmentationClass" / "2012_000001.png"  # of a dog
+    with Image.open(path) as image:
+        mask = np.array(image)
+    horse, dog = CLASSES.index("horse") + 1, CLASSES.index("dog") + 1
+    both = mask.copy()
+    both[:5] = horse
+    for values, words in (
+        (mask, None),
+        (both, None),
+        (np.where(mask == dog, horse, mask), "shows horse, which the label of 2012_000001 lacks"),
+        (np.where(mask == dog, 0, mask), "shows no pixel of a class, but 2012_000001 has a label"),
+        (np.where(mask == dog, 255, mask), "shows no pixel of a class, but 2012_000001 has a label"),
+    ):
+        _save_mask(path, values.astype(np.uint8))
+        problems = _problems(root)
+        assert len(problems) == (1 if words else 0)
+        assert all(f"{path}: {words}" in problem for problem in problems)
+    (root / "Annotations" / "2012_000001.xml").unlink()  # nothing is known that a mask could contradict
+    assert {problem.split(": ")[1].split(" (")[0] for problem in _problems(root)} == {"missing"}
+
+
+def test_real_subset_has_no_problem(voc_root):
+    assert check_voc(find_root(str(voc_root)))[1] == []
