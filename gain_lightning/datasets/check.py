@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gain_lightning import VOID
+from gain_lightning.datasets.class_masks import YES
 from gain_lightning.datasets.images import check_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.palette import voc_palette
@@ -72,26 +73,30 @@ def check_masks(
     rows = rows[listing.is_drawn[rows] & (listing.size[rows] > 0).all(1)]
 
     has_mask = listing.has_mask.copy()
+    by_class = "{class_name}" in listing.mask_pattern
+    class_names = np.array(listing.class_names)
 
     def look(row: int) -> list[Problem]:
-        mask = listing.mask(row, tuple(listing.size[row]))
-        present = np.bincount(mask.ravel(), minlength=256) > 0
-        shown = present[1 : len(listing.class_names) + 1]
-        labelled = listing.labels[row] > 0
-        has_mask[row] &= shown
+        size, found, hint = tuple(listing.size[row]), [], ""
         path = listing.mask_path(row, int(listing.has_mask[row].argmax()))
-        found = []
-        if "{class_name}" not in listing.mask_pattern:
+        if by_class:
+            masks = listing.class_masks(row, size)
+            shown = np.zeros(len(class_names), bool)
+            shown[masks.class_idx] = (masks.mask == YES).any((1, 2))
+        else:
+            present = np.bincount(listing.mask(row, size).ravel(), minlength=256) > 0
+            shown = present[1 : len(class_names) + 1]
             found += check_palette(path, np.flatnonzero(present), listing.class_names)
+            if present[VOID]:
+                hint = "; its 255 is not labelled, a mask of one class lies in masks/CLASS/"
+        has_mask[row] &= shown
+        labelled = listing.labels[row] > 0
         if agree or (labelled.any() and not (shown & labelled).any()):
             found += [
                 Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks")
-                for name in np.array(listing.class_names)[shown & ~labelled]
+                for name in class_names[shown & ~labelled]
             ]
         if labelled.any() and not shown.any():
-            hint = (
-                "; its 255 is not labelled, a mask of one class lies in masks/CLASS/" if present[VOID] else ""
-            )
             what = f"shows no pixel of a class, but {listing.ids[row]} has a label{hint}"
             found.append(Problem(path, 0, what))
         return found

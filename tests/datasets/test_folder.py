@@ -12,6 +12,7 @@ from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule, read_folder
 from gain_lightning.datasets.images import check_image, read_image
 from gain_lightning.experiment import run_experiment
+from gain_lightning.palette import voc_palette
 
 
 @pytest.fixture
@@ -399,3 +400,30 @@ def test_picture_damaged_after_the_start_is_named(folder):
     (folder / "images" / "p1.jpg").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"p1\.jpg: not a readable picture"):
         next(iter(data.train_dataloader()))
+
+
+def test_masks_of_two_classes_at_one_place_both_count(folder):
+    shutil.rmtree(folder / "masks")
+    for name in ("cat", "dog"):
+        mask(folder / "masks" / name / "p1.png", {1: (4, 4)})
+    contents = read_folder(folder)
+    assert contents.problems == []
+    assert contents.listing.has_mask[1].tolist() == [True, True]
+
+
+def test_a_reordered_palette_is_a_problem_in_own_folders_too(folder):
+    """Colours that are not VOC's say nothing of an index."""
+    path, colours = folder / "masks" / "p0.png", voc_palette()
+    with Image.open(path) as image:
+        values = np.array(image)
+    for palette, words in (
+        (colours, []),
+        (colours[[0, 2, 1]], ["its index 2 (cat) is painted in VOC's colour of 1 (dog)"]),
+        ([(0, 0, 0), (255, 0, 0), (0, 128, 0)], []),
+        ([(0, 0, 0), (0, 128, 0), (255, 0, 0)], []),
+    ):
+        image = Image.fromarray(values).convert("P")
+        image.putpalette(np.asarray(palette, np.uint8).tobytes())
+        image.save(path)
+        found = [str(problem) for problem in read_folder(folder).problems]
+        assert [problem.split(": ", 1)[1].partition(":")[0] for problem in found] == words
