@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,31 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gain_lightning import VOID
 from gain_lightning.attention import EPS, Pairs, label_pairs, scale_maps
 from gain_lightning.checkpoints import load_classifier
-from gain_lightning.faithfulness import deletion_and_insertion, rank_correlation, with_random_weights
+from gain_lightning.displacement import displacements
+from gain_lightning.faithfulness import FILLS, deletion_and_insertion, rank_correlation, with_random_weights
 from gain_lightning.files import write_atomically
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.module import GAIN
+from gain_lightning.resampling import draw_images, mean_interval
 from gain_lightning.studies.runs import Maps, RunError, read_maps
 
 DESCRIPTION = """\
 Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
   deletion    mean probability (or amount) of a class while its pixels go, brightest of the map first: low is good
-  insertion   the same while they appear in a blurred image: high is good
+  insertion   the same while they come back: high is good
   random weights  rank correlation of maps with those of random weights: near 0 is good, near 1 the map
               does not depend on what the network has learnt
+  displacement    how far maps lie beside those of the mirrored images, and beside the masks
 The attention map stands beside a Gaussian at the image's centre, pixels in random order, and the class's mask.
+Pixels are replaced by the mean colour, which training erases with, by a blur, by their neighbours, and by noise:
+what holds for one of them alone is no property of the map.
 """
+MAP_TITLES = {"attention": "attention", "center": "centre", "random": "random order", "mask": "mask"}
 _BATCH = 16
+_STEPS = 10  # parts of an image that go one after the other
 
 
 def check_maps_main(argv: list[str]) -> int:
@@ -46,9 +55,12 @@ def check_maps_main(argv: list[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument(
-        "--seed", type=int, default=0, help="draws random weights and orders (default: %(default)s)"
+        "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"
     )
+    parser.add_argument("--draws", type=int, default=3, help="of noise (default: %(default)s)")
     args = parser.parse_args(argv)
+    if args.draws < 1:
+        raise ValueError(f"--draws is {args.draws}, expected at least 1")
     for run in args.runs:
         if not Path(run).is_dir():
             raise FileNotFoundError(f"{run}: no such folder")
@@ -61,30 +73,36 @@ def check_maps_main(argv: list[str]) -> int:
                 f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "
                 f"{', '.join(model.hparams.class_names)}: expected the same"
             )
-        result = check_maps(model, maps, args.seed)
+        result = check_maps(model, maps, args.seed, num_draws=args.draws)
         write_atomically(Path(run) / "map_checks.json", json.dumps(result, indent=1) + "\n")
         print(_table(run, result))
     return 0
 
 
-def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
-    """Deletion, insertion and random weights on kept test images.
+def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dict[str, Any]:
+    """Deletion, insertion, random weights and displacement on kept test images.
 
     Args:
         model: In evaluation mode.
         maps: Images, masks and pairs of a run; its maps are computed anew.
-        seed: Draws random weights, and the order of equal pixels.
+        seed: Draws random weights, the order of equal pixels, and noise.
+        num_draws: How often noise is drawn; the others have one draw.
 
     Returns:
-        ``num_pairs``, and ``num_zero`` of them whose map is zero everywhere; ``deletion`` and ``insertion``,
-        each by map (``attention``, ``center``, ``random``, ``mask``), the last over pairs with a mask alone,
-        None if there is none; ``rank_correlation`` with random weights of the ``classifier`` and of ``all``
-        layers, None where every map is flat.
+        ``num_images``, ``num_pairs``, and ``num_zero`` of these whose map is zero everywhere; ``fills``: for every
+        key of :data:`~gain_lightning.faithfulness.FILLS` and each of ``deletion`` and ``insertion``, by map
+        (``attention``, ``center``, ``random``, ``mask``) the ``mean`` over pairs, its 95 % ``interval``, and the
+        interval of the attention map's mean less this one, ``attention_less``; of the mask over pairs with a mask.
+        ``rank_correlation`` with random weights of the ``classifier`` and of ``all`` layers. ``mirror_shift`` and
+        ``mask_shift``, see :func:`displacements`. None stands where nothing can be said. ``deletion`` by the mean
+        colour and ``insertion`` into a blur are there once more, as Petsiuk et al. have them and as files of former
+        versions do.
     """
     image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
     label = torch.zeros(len(image), len(model.hparams.class_names))
     label[maps.pair_image, maps.pair_class] = 1
     attention, pairs = _attend(model, image, label)
+    mirrored = _attend(model, image.flip(3), label)[0]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         others = {
@@ -96,24 +114,49 @@ def check_maps(model: GAIN, maps: Maps, seed: int) -> dict[str, Any]:
     }
 
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
-    mask = torch.from_numpy(maps.mask)[pairs.image] == pairs.label.view(-1, 1, 1) + 1
+    pair_mask = torch.from_numpy(maps.mask)[pairs.image]
+    mask = pair_mask == pairs.label.view(-1, 1, 1) + 1
+    placed = model.place(scale_maps(attention), size)
     kinds = {
-        "attention": model.place(scale_maps(attention), size),
+        "attention": placed,
         "center": center_gaussian(size).expand(len(attention), -1, -1, -1),
         "random": torch.rand(len(attention), 1, *size, generator=generator),
         "mask": mask.unsqueeze(1).float(),
     }
-    areas = {
-        name: _areas(model, image[pairs.image], kind, pairs, generator, name) for name, kind in kinds.items()
-    }
-    areas["mask"] = areas["mask"][:, mask.flatten(1).any(1)]
+    weight = draw_images(pairs, seed)
+    fills = {}
+    for fill in FILLS:
+        areas = {
+            name: _areas(
+                model, image[pairs.image], kind, pairs, generator, fill=fill, num_draws=num_draws, name=name
+            )
+            for name, kind in kinds.items()
+        }
+        areas["mask"][:, ~mask.flatten(1).any(1)] = torch.nan
+        fills[fill] = {
+            score: {
+                name: _summary(area[row], areas["attention"][row], weight) for name, area in areas.items()
+            }
+            for row, score in enumerate(("deletion", "insertion"))
+        }
     return {
+        "num_images": len(image),
         "num_pairs": len(attention),
         "num_zero": int((attention.amax((1, 2, 3)) <= EPS).sum()),
         "seed": seed,
-        "deletion": {name: _mean(area[0]) for name, area in areas.items()},
-        "insertion": {name: _mean(area[1]) for name, area in areas.items()},
+        "num_draws": num_draws,
+        "population": "intervals: 95 %, over images drawn like these, of this one network",
+        "fills": fills,
+        "deletion": {name: entry["mean"] for name, entry in fills["mean"]["deletion"].items()},
+        "insertion": {name: entry["mean"] for name, entry in fills["blur"]["insertion"].items()},
         "rank_correlation": {name: _mean(values) for name, values in correlation.items()},
+        **displacements(
+            placed.squeeze(1),
+            model.place(scale_maps(mirrored), size).squeeze(1).flip(2),
+            mask,
+            pair_mask != VOID,
+            weight,
+        ),
     }
 
 
@@ -124,17 +167,43 @@ def _attend(model: GAIN, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
 
 
 def _areas(
-    model: GAIN, image: Tensor, maps: Tensor, pairs: Pairs, generator: torch.Generator, name: str
+    model: GAIN,
+    image: Tensor,
+    maps: Tensor,
+    pairs: Pairs,
+    generator: torch.Generator,
+    *,
+    fill: str,
+    num_draws: int,
+    name: str,
 ) -> Tensor:
-    """Deletion and insertion, ``(2, P)``; a terminal shows how far it has come."""
+    """Deletion and insertion, ``(2, P)``, the mean over draws; a terminal shows how far it has come."""
 
     @torch.no_grad()
     def predict(image: Tensor) -> Tensor:
         return model.scores(model(image))
 
-    parts = list(zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True))
-    parts = tqdm(parts, f"{name}: deletion, insertion", leave=False, disable=None)
-    return torch.cat([torch.stack(deletion_and_insertion(predict, *part, generator)) for part in parts], 1)
+    def draw() -> Tensor:
+        parts = list(zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True))
+        parts = tqdm(parts, f"{FILLS[fill].title}, {MAP_TITLES[name]}", leave=False, disable=None)
+        return torch.cat(
+            [
+                torch.stack(deletion_and_insertion(predict, *part, generator, fill=fill, steps=_STEPS))
+                for part in parts
+            ],
+            1,
+        )
+
+    return torch.stack([draw() for _ in range(num_draws if FILLS[fill].is_random else 1)]).mean(0)
+
+
+def _summary(values: Tensor, attention: Tensor, weight: Tensor) -> dict[str, Any]:
+    """Mean over pairs, its interval, and that of the attention map's mean less this one on the same pairs."""
+    return {
+        "mean": _mean(values),
+        "interval": mean_interval(values, weight),
+        "attention_less": mean_interval(attention - values, weight),
+    }
 
 
 def _mean(values: Tensor) -> float | None:
@@ -143,21 +212,36 @@ def _mean(values: Tensor) -> float | None:
 
 
 def _table(run: str, result: dict[str, Any]) -> str:
-    names = {"attention": "attention map", "center": "centre", "random": "random order", "mask": "mask"}
-
-    def show(value: float | None) -> str:
-        return f"{'none':>10}" if value is None else f"{value:10.3f}"
-
     zero = f", {result['num_zero']} of them zero everywhere" if result["num_zero"] else ""
-    lines = [
-        f"{run}: {result['num_pairs']} maps{zero}",
-        f"  {'':16}{'deletion':>10}{'insertion':>12}",
-        f"  {'':16}{'low: good':>10}{'high: good':>12}",
-    ]
-    for key, name in names.items():
-        lines.append(f"  {name:16}{show(result['deletion'][key])}  {show(result['insertion'][key])}")
-    correlation = result["rank_correlation"]
+    lines = [f"{run}: {result['num_pairs']} maps of {result['num_images']} images{zero}"]
+    for score, good in (("deletion", "low"), ("insertion", "high")):
+        lines.append(f"  {score}, {good}: good")
+        lines.append(f"  {'pixels by':12}" + "".join(f"{title:>16}" for title in MAP_TITLES.values()))
+        for fill, scores in result["fills"].items():
+            cells = [_cell(scores[score][name]) for name in MAP_TITLES]
+            lines.append(f"  {FILLS[fill].title:12}" + "".join(f"{cell:>16}" for cell in cells))
+    lines.append("  beside each mean its interval; * the attention map's differs (paired, 95 %)")
+    lines.append(f"  {result['population']}")
     lines.append("  rank correlation with the maps of random weights, near 0: good")
-    lines.append(f"  {'classifier':16}{show(correlation['classifier'])}")
-    lines.append(f"  {'all layers':16}{show(correlation['all'])}")
+    for key, name in (("classifier", "classifier"), ("all", "all layers")):
+        value = result["rank_correlation"][key]
+        lines.append(f"  {name:12}{'none' if value is None else f'{value:.3f}':>16}")
+    lines.append("  displacement")
+    for key in ("mirror_shift", "mask_shift"):
+        if result[key]:
+            lines += textwrap.wrap(result[key]["words"], 76, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    """Mean and interval in 15 letters, with a star where the attention map's mean is another."""
+    if entry["mean"] is None:
+        return "none"
+    low, high = entry["interval"]
+    less = entry["attention_less"]
+    star = "*" if less[0] > 0 or less[1] < 0 else " "
+    return f"{_short(entry['mean'])} {_short(low)}-{_short(high)}{star}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.3g}"

@@ -1,3 +1,4 @@
+import argparse
 import json
 import shutil
 
@@ -5,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from gain_lightning.attention import label_pairs
 from gain_lightning.check_maps import check_maps
 from gain_lightning.checkpoints import load_classifier
 from gain_lightning.cli import main
-from gain_lightning.studies.runs import read_maps
+from gain_lightning.faithfulness import FILLS
+from gain_lightning.resampling import draw_images, mean_interval
+from gain_lightning.studies.runs import Maps, read_maps
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +29,108 @@ def run_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def checks(run_dir):
+    model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
+    return check_maps(model, maps, 0)
+
+
 def test_command_writes_what_it_prints(run_dir, capsys):
-    assert main(["check-maps", str(run_dir)]) == 0
-    printed = capsys.readouterr().out
+    assert main(["check-maps", str(run_dir), "--draws", "1"]) == 0
+    printed = capsys.readouterr().out.splitlines()
     result = json.loads((run_dir / "map_checks.json").read_text())
     assert result["num_pairs"] == len(read_maps(run_dir).pair_image)
-    for name, key in [("attention map", "attention"), ("centre", "center"), ("mask", "mask")]:
-        (line,) = [line for line in printed.splitlines() if line.strip().startswith(name)]
-        assert [float(cell) for cell in line.split()[-2:]] == pytest.approx(
-            [result["deletion"][key], result["insertion"][key]], abs=5e-4
-        )
-    assert max(map(len, printed.splitlines()[1:])) <= 80
+    assert result["num_images"] == len(read_maps(run_dir).image)
+    assert any(result["population"] in line for line in printed)
+    for fill in FILLS:
+        rows = [line for line in printed if line.strip().startswith(FILLS[fill].title)]
+        for score, row in zip(("deletion", "insertion"), rows, strict=True):
+            cells = row.removeprefix(f"  {FILLS[fill].title:12}").split()
+            assert len(cells) == 8
+            entries = result["fills"][fill][score].values()
+            assert [float(cell) for cell in cells[::2]] == [round(entry["mean"], 2) for entry in entries]
+            for text, entry in zip(cells[1::2], entries, strict=True):
+                low, high = text.rstrip("*").split("-")
+                assert [float(low), float(high)] == [round(end, 2) for end in entry["interval"]]
+                assert text.endswith("*") == (np.prod(np.sign(entry["attention_less"])) > 0)
+    assert max(map(len, printed[1:])) <= 80
+    words = " ".join(" ".join(printed).split())
+    assert result["mirror_shift"]["words"] in words
+    assert result["mask_shift"]["words"] in words
+
+
+def test_files_keep_what_former_versions_wrote(run_dir, checks):
+    """Deletion by the mean colour and insertion into a blur, each by map, as numbers."""
+    for score, fill in (("deletion", "mean"), ("insertion", "blur")):
+        expected = {name: entry["mean"] for name, entry in checks["fills"][fill][score].items()}
+        assert checks[score] == expected
+        assert list(expected) == ["attention", "center", "random", "mask"]
+    assert {"num_pairs", "num_zero", "seed", "rank_correlation"} <= set(checks)
+
+
+def test_intervals_are_over_images_and_shrink_with_their_number(checks):
+    entry = checks["fills"]["mean"]["deletion"]
+    for name in ("attention", "center", "random", "mask"):
+        low, high = entry[name]["interval"]
+        assert low < entry[name]["mean"] < high
+    assert entry["attention"]["attention_less"] == [0, 0]
+
+
+def test_a_bootstrap_of_a_mean_is_as_wide_as_theory_says():
+    """One pair an image: the standard error of a mean; two equal ones: as if there were one."""
+    values = torch.randn(200, generator=torch.Generator().manual_seed(0))
+    single = mean_interval(values, draw_images(label_pairs(torch.ones(200, 1)), 0))
+    double = mean_interval(values.repeat_interleave(2), draw_images(label_pairs(torch.ones(200, 2)), 0))
+    expected = 2 * 1.96 * values.std() / 200**0.5
+    assert np.ptp(single) == pytest.approx(expected.item(), rel=0.08)
+    assert double == pytest.approx(single, abs=1e-5)
+
+
+class Sees(torch.nn.Module):
+    """A network that says how red an image's reddest part is, and maps it some pixels beside where it is."""
+
+    def __init__(self, dx, dy):
+        super().__init__()
+        self.dx, self.dy = dx, dy
+        self.backbone = torch.nn.Module()
+        self.backbone.classifier = torch.nn.Linear(1, 1)
+        self.backbone.normalize = lambda image: image.float() / 255
+        self.hparams = argparse.Namespace(class_names=["red"])
+
+    def forward(self, image):
+        return torch.nn.functional.avg_pool2d(image[:, :1], 5, 1, 2).amax((2, 3))
+
+    def attend(self, image, label):
+        red = torch.nn.functional.avg_pool2d(image[:, :1], 5, 1, 2)
+        return self(image), red.roll((self.dy, self.dx), (2, 3)), label_pairs(label)
+
+    def scores(self, logits):
+        return logits
+
+    def place(self, maps, size):
+        assert maps.shape[2:] == size
+        return maps
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (5, 0), (-3, 2)])
+def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
+    rng = np.random.default_rng(0)
+    image, mask = np.zeros((8, 48, 64, 3), np.uint8), np.zeros((8, 48, 64), np.uint8)
+    for number in range(8):
+        top, left = rng.integers(12, 26), rng.integers(16, 36)
+        mask[number, top : top + rng.integers(6, 12), left : left + rng.integers(6, 12)] = 1
+    image[..., 0] = 255 * mask
+    pair = np.arange(8)
+    maps = Maps(
+        ids=pair.astype(str), image=image, mask=mask, pair_image=pair, pair_class=0 * pair,
+        map=mask.astype(np.float32), class_names=np.array(["red"]),
+    )  # fmt: skip
+    result = check_maps(Sees(dx, dy), maps, 0)
+    assert result["mirror_shift"]["dx"] == pytest.approx(2 * dx, abs=0.2)
+    found = result["mask_shift"]
+    assert (found["dx"], found["dy"]) == pytest.approx((-dx, -dy), abs=0.3)
+    assert found["correlation"] > 0.9
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_same_seed_gives_the_same_checks_and_leaves_the_global_draw_alone(run_dir):
@@ -59,6 +154,12 @@ def test_without_masks_the_mask_has_no_score(run_dir):
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     result = check_maps(model, maps._replace(mask=np.full_like(maps.mask, 255)), 0)
     assert result["deletion"]["mask"] is None
+    assert result["fills"]["noise"]["insertion"]["mask"] == {
+        "mean": None,
+        "interval": None,
+        "attention_less": None,
+    }
+    assert result["mask_shift"] is None
     assert result["deletion"]["attention"] is not None
 
 
