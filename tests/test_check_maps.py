@@ -112,6 +112,7 @@ class Sees(torch.nn.Module):
         return maps
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (5, 0), (-3, 2)])
 def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
     rng = np.random.default_rng(0)
@@ -133,6 +134,13 @@ def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Shorter curves, where a test is not about them."""
+    monkeypatch.setattr("gain_lightning.check_maps._STEPS", 2)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_same_seed_gives_the_same_checks_and_leaves_the_global_draw_alone(run_dir):
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     state = torch.get_rng_state()
@@ -140,6 +148,7 @@ def test_same_seed_gives_the_same_checks_and_leaves_the_global_draw_alone(run_di
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeypatch):
     """Were random weights not random, the correlation would be 1."""
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
@@ -150,6 +159,7 @@ def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeyp
     )
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_without_masks_the_mask_has_no_score(run_dir):
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     result = check_maps(model, maps._replace(mask=np.full_like(maps.mask, 255)), 0)
@@ -171,6 +181,7 @@ def test_maps_of_other_classes_are_named(run_dir, tmp_path, capsys):
     assert "maps.npz is of the classes " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_zero_maps_are_counted(run_dir, capsys):
     """Those of a class whose weights are all negative, for features are not."""
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
