@@ -230,7 +230,7 @@ def _table(run: str, result: dict[str, Any]) -> str:
     for key in ("mirror_shift", "mask_shift"):
         if result[key]:
             lines += textwrap.wrap(result[key]["words"], 76, initial_indent="  ", subsequent_indent="    ")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -134,15 +134,15 @@ def displacements(
     if mirror:
         ends = _shift_intervals(across, weight, mirror)[0]
         words = (
-            f"maps lie {_pixels(mirror.dx, 'right', 'left')} of those of the mirrored images, mirrored back: "
-            f"the network moves its evidence by half of that"
+            f"maps lie {_pixels(mirror.dx, 'right', 'left')} ({_ends(ends)}) of those of the mirrored images, mirrored "
+            "back: the network moves its evidence by half of that"
         )
         result["mirror_shift"] = {"dx": round(mirror.dx, 3), "interval": ends, "words": words}
     if fit:
         across, down = _shift_intervals(both, weight[:, drawn], fit)
         words = (
-            f"masks fit maps best that are moved by {_pixels(fit.dx, 'to the right', 'to the left')} "
-            f"and {_pixels(fit.dy, 'down', 'up')}"
+            f"masks fit maps best that are moved by {_pixels(fit.dx, 'to the right', 'to the left')} ({_ends(across)}) "
+            f"and {_pixels(fit.dy, 'down', 'up')} ({_ends(down)})"
         )
         result["mask_shift"] = {
             "dx": round(fit.dx, 3),
@@ -165,6 +165,16 @@ def _pixels(shift: float, ahead: str, behind: str) -> str:
     """
     shift = round(shift, 1)
     return f"{abs(shift):.1f} px {behind if shift < 0 else ahead}"
+
+
+def _ends(ends: Interval) -> str:
+    """An interval in words.
+
+    Example:
+        >>> _ends([-1.26, 3.0]), _ends(None)
+        ('95 %: -1.3 to 3.0', 'no interval')
+    """
+    return f"95 %: {ends[0]:.1f} to {ends[1]:.1f}" if ends else "no interval"
 
 
 def _shift_intervals(correlations: Tensor, weight: Tensor, best: Shift) -> tuple[Interval, Interval]:

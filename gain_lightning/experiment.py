@@ -297,7 +297,7 @@ def _check_trainer_settings(trainer: Any) -> None:
 def print_scores(results: list[dict[str, float]]) -> None:
     """Print scores, one a line, shares in percent, errors as they are; none where nothing could be judged (no mask).
 
-    ``center`` is the map that looks at the centre of every image: what a map has to beat.
+    ``center`` is the map that looks at the centre of every image, what the middle alone gives.
     """
     scores = {key: value for result in results for key, value in result.items()}
     for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
@@ -307,7 +307,8 @@ def print_scores(results: list[dict[str, float]]) -> None:
         else:
             is_share = "threshold" not in key and not name.endswith("mae")
             shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
-        print(f"{split:>6} {name:<22} {shown}")
+        chosen = "  (threshold chosen on these images)" if name == "seed_miou_best" else ""
+        print(f"{split:>6} {name:<22} {shown}{chosen}")
 
 
 def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:

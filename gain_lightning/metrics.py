@@ -90,7 +90,7 @@ def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
 
 
 def center_gaussian(size: tuple[int, int]) -> Tensor:
-    """The map that looks at the centre of any image, the baseline that a map has to beat.
+    """The map that looks at the centre of any image: what the middle alone gives.
 
     Objects are photographed at the centre, so this map scores well without having seen anything (Choe et al.,
     *Evaluating Weakly Supervised Object Localization Methods Right*, CVPR 2020).

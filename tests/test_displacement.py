@@ -1,5 +1,7 @@
 """How far maps lie beside their evidence, found for displacements that are known."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -75,8 +77,12 @@ def test_the_mirror_shows_twice_the_displacement_and_masks_show_it_once():
     assert found["mirror_shift"]["dx"] == pytest.approx(8, abs=0.1)
     assert (found["mask_shift"]["dx"], found["mask_shift"]["dy"]) == pytest.approx((-4, 3), abs=0.2)
     assert found["mask_shift"]["correlation"] > found["mask_shift"]["unmoved"] + 0.1
-    assert "maps lie 8.0 px right of those of the mirrored images" in found["mirror_shift"]["words"]
-    assert "moved by 4.0 px to the left and 3.0 px down" in found["mask_shift"]["words"].replace("2.9", "3.0")
+    words = found["mirror_shift"]["words"]
+    assert re.match(
+        r"maps lie 8\.0 px right \(95 %: [78]\.\d to 8\.\d\) of those of the mirrored images", words
+    )
+    words = found["mask_shift"]["words"]
+    assert re.search(r"moved by (3\.9|4\.0|4\.1) px to the left \(.*\) and (2\.9|3\.0|3\.1) px down", words)
 
 
 def test_intervals_hold_the_shift_and_are_wider_with_noise():

@@ -162,6 +162,13 @@ def test_scores_that_need_masks_say_none_without_them(capsys):
     ]
 
 
+def test_a_threshold_that_was_chosen_on_the_scored_images_is_said_to_be(capsys):
+    print_scores([{"test/seed_miou": 0.4, "test/seed_miou_best": 0.5, "center/seed_miou_best": 0.6}])
+    lines = capsys.readouterr().out.splitlines()
+    assert ["chosen on these images" in line for line in lines] == [False, True, True]
+    assert max(map(len, lines)) <= 80
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_a_run_that_is_stopped_in_its_test_is_not_finished_and_resumes(run_dir, tmp_path, monkeypatch, kind):
     folder, seen = tmp_path / "run", []
