@@ -255,6 +255,9 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
         features: Of a backbone.
         side: Of the image, pixels.
 
+    Raises:
+        TypeError: If they give something else than a tensor.
+
     Example:
         >>> map_shape(build_backbone("tiny_cnn", 5).features, 96)
         torch.Size([1, 96, 12, 12])
@@ -262,7 +265,10 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
     tensors = [*features.named_parameters(), *features.named_buffers()]
     weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     with torch.no_grad(), torch.device("meta"), evaluating(features):
-        return functional_call(features, weights, (torch.empty(1, 3, side, side),)).shape
+        maps = functional_call(features, weights, (torch.empty(1, 3, side, side),))
+    if not isinstance(maps, Tensor):
+        raise TypeError(f"features gave a {type(maps).__name__}, expected a tensor")
+    return maps.shape
 
 
 def _import_timm(name: str) -> Any:
@@ -348,8 +354,11 @@ def _names(model: nn.Module, part: nn.Module) -> list[str]:
 def _check_maps(backbone: Backbone, name: str) -> None:
     """See that there are maps, and that each image's are its own, before anything is trained."""
     side = backbone.image_size
-    shape = map_shape(backbone.features, side)
-    if len(shape) != 4 or shape[2] != shape[3] or shape[2] > side // 4:
+    try:
+        shape = map_shape(backbone.features, side)
+    except TypeError as error:
+        raise ValueError(f"backbone {name!r} has no maps: {error}") from error
+    if len(shape) != 4 or shape[2] != shape[3]:
         raise ValueError(
             f"backbone {name!r} gives features of shape {tuple(shape)} for {side} x {side} pixels, expected a "
             "convolutional map (N, K, h, w): token models have no Grad-CAM here"
@@ -360,7 +369,7 @@ def _check_maps(backbone: Backbone, name: str) -> None:
         refuse_mixing_head(backbone.train().head, features, name=name)
     if backbone.frozen:
         rank_zero_info(
-            f"backbone {name!r}: {len(backbone.frozen)} BatchNorm layers of the head always use their running "
+            f"backbone {name!r}: BatchNorm in the head ({', '.join(backbone.frozen)}) always uses its running "
             "statistics, for those of a batch would mix its images"
         )
 

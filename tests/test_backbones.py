@@ -433,6 +433,21 @@ def test_token_model_is_refused(name):
         build_backbone(f"timm/{name}", 3)
 
 
+def test_model_of_several_maps_is_refused():
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=r"backbone 'timm/coat_mini' has no maps: features gave a list"):
+        build_backbone("timm/coat_mini", 3)
+
+
+def test_weights_of_five_axes_stay_as_they_are():
+    """channels_last is for four."""
+    pytest.importorskip("timm")
+    backbone = build_backbone("timm/lambda_resnet26t", 3)
+    assert {parameter.ndim for parameter in backbone.parameters()} == {1, 2, 4, 5}
+    convolutions = [parameter for parameter in backbone.parameters() if parameter.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+
+
 def test_output_stride_that_a_timm_model_lacks_is_refused():
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match="output_stride 16"):
