@@ -87,7 +87,8 @@ def test_a_training_from_another_s_weights_says_the_same_amounts(tmp_path):
     old = make_module()
     old.amount_unit.copy_(torch.tensor([3.0, 1.5]))
     path = tmp_path / "old.ckpt"
-    torch.save({"state_dict": old.state_dict()}, path)
+    settings = {"class_names": ["boat", "buoy"]}
+    torch.save({"state_dict": old.state_dict(), "hyper_parameters": settings}, path)
     new = make_module(weights=str(path))
     image = torch.randn(2, 3, 32, 32)
     labels = np.array([[4.0, 0.0], [6.0, 0.5]], np.float32)
