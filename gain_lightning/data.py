@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.datasets.check import Problem
-from gain_lightning.datasets.folder import draw_val, list_pictures, read_folder
+from gain_lightning.datasets.folder import draw_val, read_folder
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.voc12 import check_voc, find_root
@@ -43,10 +43,10 @@ def data_main(argv: list[str]) -> int:
     show.add_argument("--count", type=int, default=24, help="pictures (default 24)")
     show.add_argument("--seed", type=int, default=0, help="which pictures")
     args = parser.parse_args(argv)
-    listings, problems = read_data(args.dir)
+    listings, problems, found = read_data(args.dir)
     if args.verb == "check":
         print(summary_text(args.dir, listings))
-        for note in notes(args.dir, listings):
+        for note in [*notes(args.dir, listings), *found]:
             print(f"note: {note}")
         for problem in problems:
             print(problem)
@@ -62,8 +62,8 @@ def data_main(argv: list[str]) -> int:
     return 0
 
 
-def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
-    """The listing of every split of a folder or of VOC, and all that is wrong.
+def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem], list[str]]:
+    """The listing of every split of a folder or of VOC, all that is wrong, and what of a folder may not be meant.
 
     Args:
         root: Of either layout.
@@ -86,8 +86,9 @@ def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
                 for name in ("train", "val")
                 if name not in names
             ]
-        return {name: contents.listing.take(np.flatnonzero(splits == name)) for name in names}, problems
-    return check_voc(voc_root)
+        listings = {name: contents.listing.take(np.flatnonzero(splits == name)) for name in names}
+        return listings, problems, contents.notes
+    return *check_voc(voc_root), []
 
 
 def summary_text(root: Path, listings: dict[str, Listing]) -> str:
@@ -134,7 +135,7 @@ def _are_amounts(listings: dict[str, Listing]) -> bool:
 
 
 def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
-    """What is no problem, but may not be meant."""
+    """What labels, splits, masks and boxes say of a training; no problem, but it may not be meant."""
     found: list[str] = []
     if not sum(map(len, listings.values())):
         return found
@@ -152,15 +153,6 @@ def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
         if near and (name.lower() in near or sorted(near[0]) == sorted(name.lower())):
             other = next(other for other in names if other.lower() == near[0])
             found.append(f"classes {other!r} and {name!r} are two: is one a slip?")
-    if (root / "labels.csv").is_file():
-        listed = {
-            str(listing.image_path(row)) for listing in listings.values() for row in range(len(listing))
-        }
-        unlisted = [path for path in list_pictures(root / "images") if str(path) not in listed]
-        if unlisted:
-            found.append(
-                f"not in labels.csv and not used: {len(unlisted)} of images/, the first {unlisted[0]}"
-            )
     further = [name for name in listings if name not in ("train", "val", "test")]
     is_folder = not further or (root / "labels.csv").is_file()  # VOC's lists have names of their own
     if further and is_folder:

@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, files_below, load_picture, read_image
+from gain_lightning.datasets.images import PICTURE_SUFFIXES, load_picture, read_image
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
+from gain_lightning.names import as_file, composed, first_pair
 from gain_lightning.plotting import overlay
 from gain_lightning.segmentation.predict import SegmentationWriter
+from gain_lightning.walk import files_below, group_unread
 
 DESCRIPTION = """\
 Of a classifier: classify every picture below --images and map the attention of its classes. Writes, for a/b.jpg:
@@ -82,14 +84,20 @@ def predict_main(argv: list[str]) -> int:
     model = load_model(args.ckpt_path)
     names = list(model.hparams.class_names)
     pictures = Pictures(args.images, model.hparams.image_size, args.out, args.list)
+    for kind in group_unread(pictures.unread):
+        print(f"not read: {kind}, the first {kind.first}")
     writer: MapWriter | SegmentationWriter
     if isinstance(model, GAIN):
         _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
         if math.isnan(args.threshold):
             raise ValueError("--threshold is nan, expected a number")
+        if args.classes:
+            by_text = {composed(name): name for name in names}
+            args.classes = [by_text.get(composed(name), name) for name in args.classes]
         unknown = [name for name in args.classes or [] if name not in names]
         if unknown:
             raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")
+        _refuse_collisions([path.relative_to(args.images) for path in pictures.paths], args.classes or names)
         writer = MapWriter(args.images, args.out, args.classes, args.threshold)
     else:
         _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
@@ -139,6 +147,10 @@ class Pictures(Dataset):
         out: Left out, should it lie below the folder.
         listed: File of names, one a line, with or without ending: these pictures alone, as in VOC's lists.
 
+    Attributes:
+        paths: The pictures.
+        unread: Other files, of kinds that are not read; none with a list, which says what is meant.
+
     Raises:
         FileNotFoundError: If there is no such folder or list, no picture, or not every one that is listed.
         ValueError: If two pictures would write to the same files.
@@ -149,29 +161,31 @@ class Pictures(Dataset):
     ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--images {folder}: no such folder")
-        found = [path for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
-        self.paths = sorted(
-            path
-            for path in found
-            if out is None or not Path(os.path.realpath(path)).is_relative_to(out.resolve())
-        )
+        files = files_below(folder)
+        found = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+        if out is not None:
+            files = [path for path in files if not Path(os.path.realpath(path)).is_relative_to(out.resolve())]
+        self.paths = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+        self.unread = [path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES]
         if found and not self.paths:
             raise ValueError(
                 f"--out {out}: all {len(found)} pictures of --images {folder} lie below, expected it elsewhere"
             )
         if not self.paths:
+            kinds = ", ".join(map(str, group_unread(self.unread)))
             raise FileNotFoundError(
                 f"--images {folder}: no picture here, expected {' '.join(PICTURE_SUFFIXES)}"
+                + (f"; got {kinds}" if kinds else "")
             )
-        stems: dict[Path, Path] = {}
-        for path in self.paths:
-            other = stems.setdefault(path.with_suffix(""), path)
-            if other is not path:
-                raise ValueError(
-                    f"{other} and {path} have the same name, expected one: their maps would collide"
-                )
+        pair = first_pair(self.paths, lambda path: str(path.relative_to(folder).with_suffix("")))
+        if pair is not None:
+            raise ValueError(
+                f"{pair[0]} and {pair[1]} have the same name, expected one: their maps would collide, if only on a "
+                "disk that tells neither case nor Unicode forms"
+            )
         if listed is not None:
             self.paths = _listed(listed, {str(path.relative_to(folder)): path for path in self.paths})
+            self.unread = []
         self.image_size = image_size
 
     def __len__(self) -> int:
@@ -190,7 +204,8 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
     if not listing.is_file():
         raise FileNotFoundError(f"--list {listing}: no such file")
     by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
-    lines = [line.strip() for line in read_text(listing).splitlines() if line.strip()]
+    by_name = {composed(name): path for name, path in by_name.items()}
+    lines = [composed(line.strip()) for line in read_text(listing).splitlines() if line.strip()]
     names = [  # VOC's lists of a class go on: name -1
         line if line in by_name else re.sub(r"\s+(-1|0|1)$", "", line) for line in lines
     ]
@@ -201,11 +216,46 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
         )
     if not names:
         raise ValueError(f"--list {listing}: is empty")
-    return [by_name[name] for name in names]
+    return list(dict.fromkeys(by_name[name] for name in names))
 
 
 def _in_file_name(class_name: str) -> str:
-    return re.sub(r"[^\w-]", "-", class_name)
+    return re.sub(r"[^\w-]", "-", composed(class_name))
+
+
+def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None:
+    """Refuse maps that would overwrite each other: their names join those of a picture and of a class.
+
+    Args:
+        pictures: Their paths below the folder of pictures, which differ in more than their endings.
+        class_names: Of the classes that may be mapped.
+
+    Raises:
+        ValueError: If two classes have one name in files, or a picture and a class that of two others.
+
+    Example:
+        >>> _refuse_collisions([PurePath("a.jpg"), PurePath("a_b.jpg")], ["c", "b_c"])
+        Traceback (most recent call last):
+            ...
+        ValueError: the maps of a.jpg for 'b_c' and of a_b.jpg for 'c' would have the same names: expected other ...
+    """
+    pair = first_pair(class_names, _in_file_name)
+    if pair is not None:
+        raise ValueError(
+            f"the maps of {pair[0]!r} and {pair[1]!r} would have the same names: expected --classes with one of them"
+        )
+    endings = {as_file(_in_file_name(name)): name for name in class_names}
+    stems = {as_file(str(path.with_suffix(""))): path for path in pictures}
+    for longer, name in endings.items():
+        for match in re.finditer("_", longer):
+            other = endings.get(longer[match.end() :])
+            for stem, path in stems.items() if other is not None else ():
+                twin = stems.get(f"{stem}_{longer[: match.start()]}")
+                if twin is not None:
+                    raise ValueError(
+                        f"the maps of {path} for {name!r} and of {twin} for {other!r} would have the same names: "
+                        "expected other names of the pictures, or --classes without one of them"
+                    )
 
 
 class MapWriter(pl.Callback):
@@ -234,18 +284,11 @@ class MapWriter(pl.Callback):
         )
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        """Refuse maps that would overwrite each other, or stand beside those of another call."""
+        """Refuse maps that would stand beside those of another call."""
         if (self.out / "predictions.csv").exists():
             raise FileExistsError(
                 f"--out {self.out}: holds predictions.csv of an earlier call, expected a new folder: the maps would mix"
             )
-        taken: dict[str, str] = {}
-        for name in self.classes or pl_module.hparams.class_names:
-            other = taken.setdefault(_in_file_name(name), name)
-            if other != name:
-                raise ValueError(
-                    f"the maps of {other!r} and {name!r} would have the same names: expected --classes with one of them"
-                )
         self.table = WholeTable(self.out / "predictions.csv")
         with_amounts = pl_module.hparams.task == "regression"
         score = ("amount",) if with_amounts else ("probability", "logit")

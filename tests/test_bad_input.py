@@ -474,7 +474,7 @@ TAKEN = {  # a picture, and what is read of it; a JPEG differs from that by its 
 def test_unusual_picture_is_read_as_documented(folder, case, tmp_path, capsys):
     write, expected = TAKEN[case]
     write(folder / "images" / "p2.jpg")
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert problems == []
     found = read_image(folder / "images" / "p2.jpg")
     assert listing.size[2].tolist() == list(found.shape[:2])
@@ -490,7 +490,7 @@ def test_masks_with_a_palette_or_one_bit_are_read(folder):
     drawn = np.zeros(SIZE, bool)
     drawn[2:9, 3:8] = True
     Image.fromarray(drawn).save(folder / "masks" / "p3.png")
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert problems == []
     assert (listing.mask(0, SIZE) == 2).sum() == 64
     assert ((listing.mask(3, SIZE) == 1) == drawn).all()

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, one case a line
 import csv
 
 import numpy as np
@@ -164,6 +165,92 @@ def test_maps_of_similar_names_do_not_overwrite_each_other(pictures, tmp_path, c
     assert predict(pictures, path, tmp_path / "out") == 1
     assert "the maps of 'a b' and 'a/b' would have the same names" in capsys.readouterr().err
     assert predict(pictures, path, tmp_path / "out", "--classes", "a/b", "c") == 0
+
+
+def saved_with(classes, path):
+    model = GAIN(classes, 32)
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "message"),
+    [
+        (["a_b.jpg", "a.jpg"], ["c", "b_c"], "the maps of a.jpg for 'b_c' and of a_b.jpg for 'c' would have the same names"),
+        (["x/A_B.jpg", "x/a.jpg"], ["C", "b c", "b_c"], "the maps of x/a.jpg for 'b_c' and of x/A_B.jpg for 'C'"),
+        (["a_b_.jpg", "a.jpg"], ["c", "b /c", "b__c"], "the maps of a.jpg for 'b__c' and of a_b_.jpg for 'c'"),
+        (["a.jpg"], ["Cat", "cat"], "the maps of 'Cat' and 'cat' would have the same names"),
+        (["a.jpg"], ["B\u00e4r", "Ba\u0308r"], "would have the same names"),
+        (["a.jpg", "A.png"], ["cat"], "have the same name, expected one"),
+        (["B\u00e4r.jpg", "Ba\u0308r.jpg"], ["cat"], "have the same name, expected one"),
+    ],
+)  # fmt: skip
+def test_pictures_and_classes_whose_maps_would_have_one_name_are_refused_first(
+    tmp_path, capsys, names, classes, message
+):
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    assert predict(tmp_path / "in", saved_with(classes, tmp_path / "model.ckpt"), tmp_path / "out") == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_join_to_different_ones_are_mapped(tmp_path):
+    """In other folders, or with a class that nobody asks for."""
+    for name in ("a_b.jpg", "x/a.jpg", "b.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    checkpoint = saved_with(["c", "b_c", "a_b"], tmp_path / "model.ckpt")
+    assert predict(tmp_path / "in", checkpoint, tmp_path / "out", "--classes", "c", "b_c", "a_b") == 0
+    assert len(list((tmp_path / "out").rglob("*.npy"))) == 9
+
+
+def test_hidden_files_are_passed_over_and_other_kinds_are_counted(pictures, checkpoint, tmp_path, capsys):
+    for name in ("._one.jpg", ".ipynb_checkpoints/one-checkpoint.jpg", "__MACOSX/one.jpg", "Thumbs.db"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).write_bytes(b"\0\5\x16\7")
+    for name in ("a.HEIC", "below/b.heic", "c.gif"):
+        (pictures / name).write_bytes(b"\0")
+    assert predict(pictures, checkpoint, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("not read: ")] == [
+        f"not read: 1 file of .gif, the first {pictures}/c.gif",
+        f"not read: 2 files of .HEIC, the first {pictures}/a.HEIC",
+        f"not read: 1 file of .txt, the first {pictures}/notes.txt",
+    ]
+    assert "3 pictures, " in printed
+    (tmp_path / "list.txt").write_text("one\none.jpg\n")
+    assert predict(pictures, checkpoint, tmp_path / "listed", f"--list={tmp_path / 'list.txt'}") == 0
+    printed = capsys.readouterr().out
+    assert "not read" not in printed
+    assert "1 pictures, " in printed
+
+
+def test_a_folder_of_unread_kinds_says_which(checkpoint, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.HEIC").write_bytes(b"\0")
+    assert predict(tmp_path / "in", checkpoint, tmp_path / "out") == 1
+    assert "no picture here, expected .jpg .jpeg .png" in (error := capsys.readouterr().err)
+    assert "; got 1 file of .HEIC" in error
+
+
+def test_names_of_other_unicode_forms_are_found(tmp_path):
+    """As a keyboard writes them, of files and a checkpoint that a macOS wrote."""
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "Ba\u0308r.jpg")
+    (tmp_path / "list.txt").write_text("B\u00e4r\n")
+    arguments = [f"--list={tmp_path / 'list.txt'}", "--classes", "h\u00f6hle"]
+    assert (
+        predict(
+            tmp_path / "in",
+            saved_with(["ho\u0308hle", "b"], tmp_path / "m.ckpt"),
+            tmp_path / "out",
+            *arguments,
+        )
+        == 0
+    )
+    assert [path.name for path in (tmp_path / "out").glob("*.npy")] == ["Ba\u0308r_h\u00f6hle.npy"]
 
 
 def test_checkpoint_with_code_is_refused(pictures, tmp_path, capsys):

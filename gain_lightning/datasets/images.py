@@ -33,34 +33,6 @@ _REMEDY = "write all pictures anew at 8 bits, by one factor for all of them"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file in a folder and those below, sorted; links to folders outside are followed, each folder once.
-
-    Links to nothing are among them, so that whoever reads them says so.
-
-    Raises:
-        OSError: If a folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    root = os.path.realpath(folder)
-    found, seen = [], {root}
-    for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        found += [path for name in files if (path := Path(at, name)).is_file() or path.is_symlink()]
-        inside = []
-        for name in folders:
-            path = os.path.join(at, name)
-            target = os.path.realpath(path)
-            leads_back = os.path.islink(path) and Path(target).is_relative_to(root)
-            if not leads_back and target not in seen:
-                seen.add(target)
-                inside.append(name)
-        folders[:] = inside
-    return sorted(found)
-
-
 def load_picture(path: Path | str, size: int) -> np.ndarray:
     """A picture as the network sees it, in training and everywhere else.
 

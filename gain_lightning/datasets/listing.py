@@ -29,6 +29,7 @@ class Listing:
         box_row, box_class, box_corners: All boxes, by ascending row of their picture: ``(b,)``, ``(b,)``
             and ``(b, 4)`` (see :class:`~gain_lightning.datasets.boxes.Boxes`).
         size: Height and width of each picture, ``(n, 2)``; 0 where not yet known.
+        mask_folders: What each class's folder of masks is called on the disk; empty where it is as the class.
     """
 
     root: Path
@@ -43,6 +44,7 @@ class Listing:
     box_class: np.ndarray
     box_corners: np.ndarray
     size: np.ndarray
+    mask_folders: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,7 +70,7 @@ class Listing:
         name = str(self.ids[row])
         stem = str(PurePosixPath(name).with_suffix(""))
         return self.root / self.mask_pattern.format(
-            id=name, stem=stem, class_name=self.class_names[class_idx]
+            id=name, stem=stem, class_name=(self.mask_folders or self.class_names)[class_idx]
         )
 
     def boxes(self, row: int) -> Boxes:

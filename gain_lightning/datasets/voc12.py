@@ -8,11 +8,12 @@ import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks, stop_at
-from gain_lightning.datasets.folder import is_reserved, read_folder
+from gain_lightning.datasets.folder import read_folder
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.datasets.tables import is_reserved
 from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.files import read_text
 

@@ -25,6 +25,7 @@ from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.files import read_json, write_atomically
 from gain_lightning.home import expand_home
+from gain_lightning.names import first_pair
 from gain_lightning.palette import voc_palette
 from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
@@ -145,9 +146,9 @@ def export_seeds(args: argparse.Namespace) -> None:
         )
     check_num_classes(str(args.run), len(images.class_names))
     names = [file_name(str(image_id)) for image_id in images.ids]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two images are called {twice}: their seeds would have the same files")
+    pair = first_pair(names)
+    if pair is not None:
+        raise ValueError(f"two images are called {' and '.join(pair)}: their seeds would have the same files")
     provenance = _begin(args, checkpoint, images, names)
     rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
     if len(rows) < len(names):

@@ -14,6 +14,7 @@ from gain_lightning.datasets.images import read_mask
 from gain_lightning.files import read_json, read_text, write_atomically
 from gain_lightning.metrics import THRESHOLDS
 from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
+from gain_lightning.walk import files_below
 
 DESCRIPTION = """\
 Score cues against masks. CUES is one of
@@ -190,7 +191,7 @@ def _judge(
     sweep: dict[float, np.ndarray] = {}
     counts, num_images, num_missing = None, 0, 0
     root = cues / "maps" if (cues / "maps").is_dir() else cues
-    maps = sorted(root.rglob("*.npy")) if cues.is_dir() else []
+    maps = [path for path in files_below(root) if path.suffix == ".npy"] if cues.is_dir() else []
     if cues.suffix in SUFFIXES or (cues / "cues.npz").is_file():
         counts, num_images, num_missing = _count(_cue_pairs(cues, masks, num_classes))
     elif not maps:
@@ -220,7 +221,7 @@ def _mask_pairs(
     folder: Path, masks: Path, num_classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
     """Pseudo-masks and masks; of an image without a mask where that should lie."""
-    paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
+    paths = [path for path in files_below(folder) if path.suffix == ".png"] if folder.is_dir() else []
     if not paths:
         raise FileNotFoundError(
             f"{folder}: no cues here, expected cues.npz, maps *.npy or pseudo-masks *.png"

@@ -11,6 +11,7 @@ from gain_lightning.studies.comparison import Group
 from gain_lightning.studies.examples import Row, Tile, first_runs
 from gain_lightning.studies.runs import Run, RunError
 from gain_lightning.studies.tables import method_name
+from gain_lightning.walk import files_below
 
 NUM_ROWS = 8
 _SIDE = 224  # longest side of a picture, pixels
@@ -61,7 +62,10 @@ def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: slice) 
     if not folders:
         return []
     names = set.intersection(
-        *({str(path.relative_to(at)) for path in at.rglob("*.png")} for at in folders.values())
+        *(
+            {str(path.relative_to(at)) for path in files_below(at) if path.suffix == ".png"}
+            for at in folders.values()
+        )
     )
     rows = []
     for name in sorted(names)[:NUM_ROWS]:

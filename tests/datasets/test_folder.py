@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def test_contents(folder):
-    listing, splits, problems = read_folder(folder)
+    listing, splits, problems, _ = read_folder(folder)
     assert problems == []
     assert listing.class_names == ("dog", "cat")
     assert listing.ids.tolist() == [f"p{number}.jpg" for number in range(6)]
@@ -112,7 +112,7 @@ def test_class_folders_and_masks_may_be_links(tmp_path):
     (tmp_path / "drawn" / "cat").mkdir(parents=True)
     mask(tmp_path / "drawn" / "cat" / "p1.png", {1: (0, 0)})
     (root / "masks").symlink_to(tmp_path / "drawn")
-    listing, _, problems = read_folder(root)
+    listing, _, problems, _ = read_folder(root)
     assert not problems
     assert listing.class_names == ("cat", "dog")
     assert listing.ids.tolist() == [*(f"cat/p{n}.jpg" for n in range(1, 6)), "dog/x.jpg"]
@@ -123,7 +123,7 @@ def test_binary_masks_of_each_class(folder):
     shutil.rmtree(folder / "masks")
     mask(folder / "masks" / "cat" / "p1.png", {255: (0, 0), 1: (8, 0)})
     mask(folder / "masks" / "dog" / "p1.png", {1: (4, 4)})
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert problems == []
     assert listing.has_mask.nonzero()[0].tolist() == [1, 1]
     masks = listing.class_masks(1, SIZE)
@@ -144,7 +144,7 @@ def test_tables_of_other_programs_are_read(folder, text):
     (folder / "labels.csv").write_bytes(text.encode())
     (folder / "boxes.csv").unlink()
     (folder / "masks" / "p3.png").unlink()
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert problems == []
     assert (listing.ids.tolist(), listing.labels.tolist()) == (["p0.jpg"], [[0, 1]])
 
@@ -153,7 +153,7 @@ def test_names_in_any_script(folder):
     picture(folder / "images" / "näh e" / "猫,1.jpg")
     with (folder / "labels.csv").open("a", encoding="utf-8") as file:
         file.write('"näh e/猫,1.jpg",cat,train\n')
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert problems == []
     assert listing.ids[-1] == "näh e/猫,1.jpg"
 
@@ -239,7 +239,7 @@ def test_a_folder_of_masks_for_no_class_spoils_none_of_the_others(folder):
         path.unlink()
     mask(folder / "masks" / "cat" / "p0.png", {1: (0, 0)})
     mask(folder / "masks" / "Dogs" / "p1.png", {1: (0, 0)})
-    listing, _, problems = read_folder(folder)
+    listing, _, problems, _ = read_folder(folder)
     assert [str(problem) for problem in problems] == [
         f"{folder}/masks/Dogs: unknown class 'Dogs', expected one of dog, cat"
     ]
@@ -328,9 +328,9 @@ def test_notes_say_what_may_not_be_meant(folder, capsys):
         "note: class 'Cat' has no training picture",
         "note: class 'cow' has no training picture",
         "note: classes 'cat' and 'Cat' are two: is one a slip?",
-        f"note: not in labels.csv and not used: 1 of images/, the first {folder}/images/spare.jpg",
         "note: further test sets, scored by their accuracy alone: 'night'",
         "note: a run is supervised by masks or by boxes: --data.supervision mask, or box",
+        f"note: not in labels.csv and not used: 1 of images/, the first {folder}/images/spare.jpg",
     ]
 
 

@@ -696,6 +696,19 @@ def test_a_map_beside_the_folder_of_maps_is_no_map_of_it(tmp_path):
     assert score_seeds(tmp_path, tmp_path / "masks", ["cat"])["num_images"] == 1
 
 
+@pytest.mark.parametrize("hidden", ["._x", ".ipynb_checkpoints/x", "__MACOSX/x"])
+def test_hidden_files_are_neither_maps_nor_pseudo_masks(tmp_path, hidden):
+    expected = scored_maps(tmp_path, [0], mask=[1, 1], names=["cat"])
+    for name in (f"maps/{hidden}.npy", f"masks/{hidden}.png", f"found/{hidden}.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    assert score_seeds(tmp_path / "maps", tmp_path / "masks", ["cat"]) == expected
+    (visible,) = (path for path in (tmp_path / "masks").glob("*.png") if not path.name.startswith("."))
+    shutil.copy(visible, tmp_path / "found" / visible.name)
+    result = score_seeds(tmp_path / "found", tmp_path / "masks", ["cat"])
+    assert (result["num_images"], result["num_without_mask"]) == (1, 0)
+
+
 def test_a_folder_of_seeds_may_be_called_anything(run, made, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "maps")
     masks = run.parent / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"

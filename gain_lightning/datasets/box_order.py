@@ -1,0 +1,78 @@
+"""Boxes whose numbers are no corners of their picture: another order, no area, another frame.
+
+Nothing is converted. Units and boxes beyond their picture are looked for by
+:func:`~gain_lightning.datasets.check.check_boxes`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.listing import Listing
+
+_ORIENTATION = 274  # EXIF tag: 1 is upright
+_PERCENT = 100
+
+
+def check_order(listing: Listing, place: Callable[[int], tuple[Path, int]]) -> list[Problem]:
+    """Boxes that are empty or less than a pixel wide, and tables of x, y, width, height.
+
+    Args:
+        listing: With the pictures' sizes.
+        place: File and line that a box comes from, by its number.
+
+    Returns:
+        The problems: one for the table where its rows fit as x, y, width, height alone, else one a box.
+    """
+    corners = listing.box_corners
+    low, high = corners[:, :2], corners[:, 2:]
+    size = listing.size[listing.box_row][:, ::-1]  # width and height
+    is_share = (corners < 2).all(1) & (corners % 1 > 0).any(1)  # of the picture, which check_boxes names
+    is_empty = ~(low < high).all(1) & ~is_share
+    is_tiny = ((high - low) < 1).any(1) & ~is_empty & ~is_share
+    fits_as_size = (low >= 0).all(1) & (high > 0).all(1) & ((low + high <= size).all(1) | (size == 0).any(1))
+    if is_empty.any() and fits_as_size[~is_share].all():
+        what = (
+            f"{is_empty.sum()} of {len(corners)} boxes have xmax <= xmin or ymax <= ymin, this is the first, so it is "
+            "empty; all fit their pictures as x,y,width,height: expected xmax = x + width, ymax = y + height"
+        )
+        return [Problem(*place(int(np.flatnonzero(is_empty)[0])), what)]
+    wrong = [(is_empty, "is empty, expected xmin < xmax, ymin < ymax")]
+    wrong += [(is_tiny, "is less than a pixel wide or high, expected pixels")]
+    return [
+        Problem(
+            *place(box), f"box {tuple(corners[box].tolist())} of {listing.ids[listing.box_row[box]]} {what}"
+        )
+        for boxes, what in wrong
+        for box in np.flatnonzero(boxes).tolist()
+    ]
+
+
+def box_notes(listing: Listing) -> list[str]:
+    """What boxes may mean and numbers cannot tell: pictures that EXIF turns, and boxes that may be percent."""
+    notes = []
+    rows = np.unique(listing.box_row)
+    turned = [row for row in rows.tolist() if listing.size[row].all() and _is_turned(listing.image_path(row))]
+    if turned:
+        notes.append(
+            f"{len(turned)} of {len(rows)} pictures with boxes are turned or mirrored by EXIF, the first "
+            f"{listing.ids[turned[0]]}: boxes are in pixels of the picture as it is shown, not as it is stored"
+        )
+    reach = listing.box_corners.max(initial=0)
+    if 1 < reach <= _PERCENT and (listing.size[rows] > 2 * _PERCENT).all():
+        notes.append("all boxes lie within 0..100 of larger pictures: they must be pixels, not percent")
+    return notes
+
+
+def _is_turned(path: Path) -> bool:
+    """By EXIF's own block, which is what turns a picture where it is read."""
+    exif = Image.Exif()
+    try:
+        with Image.open(path) as image:
+            exif.load(image.info.get("exif", b""))
+    except (OSError, ValueError, SyntaxError):  # it is named where it is looked through
+        return False
+    return 2 <= exif.get(_ORIENTATION, 1) <= 8

@@ -1,0 +1,88 @@
+"""Two texts that a person sees as one: the same letters in another Unicode form, other blanks, other case.
+
+macOS writes ``é`` into the names of files as ``e`` and an accent (NFD), keyboards and tables write it as one letter
+(NFC). Only the bytes differ, so that a comparison of texts says that there is no such file or class.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def composed(text: str) -> str:
+    r"""The text with every accented letter as one (NFC): equal for all texts that Unicode calls the same.
+
+    Example:
+        >>> composed("Ba\u0308r") == "B\u00e4r"
+        True
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def as_seen(text: str) -> str:
+    r"""What a person sees of a text: no invisible letters, every run of blanks is one space, none at the ends.
+
+    Example:
+        >>> as_seen("polar\u00a0bear\u200b "), as_seen("\uff43at")
+        ('polar bear', 'cat')
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    return " ".join("".join(letter for letter in plain if unicodedata.category(letter) != "Cf").split())
+
+
+def look_of(text: str) -> str:
+    """Equal for texts that a person may take for one, in upper or lower case.
+
+    Example:
+        >>> look_of("IMG 1.JPG") == look_of("img  1.jpg")
+        True
+    """
+    return as_seen(text).casefold()
+
+
+def as_file(name: str) -> str:
+    r"""Equal for names that are one file somewhere: macOS and Windows do not tell case, macOS no Unicode forms.
+
+    Example:
+        >>> as_file("A\u0308.PNG") == as_file("\u00e4.png")
+        True
+    """
+    return composed(composed(name).casefold())
+
+
+def difference(text: str, expected: str) -> str:
+    r"""Why two texts that look alike are not the same, in words.
+
+    Example:
+        >>> difference("Ba\u0308r", "B\u00e4r")
+        'in another Unicode form (NFD, expected NFC)'
+        >>> difference("cat\u00a0", "cat"), difference("Cat", "cat")
+        ("with other blanks or invisible letters ('cat\\xa0')", 'with other upper and lower case')
+    """
+    if composed(text) == composed(expected):
+        forms = [
+            next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, one)), "a mixture")
+            for one in (text, expected)
+        ]
+        return f"in another Unicode form ({forms[0]}, expected {forms[1]})"
+    if as_seen(text) == as_seen(expected):
+        return f"with other blanks or invisible letters ({text!a})"
+    return "with other upper and lower case"
+
+
+def first_pair(items: Iterable[Item], name: Callable[[Item], str] = str) -> tuple[Item, Item] | None:
+    """The first two items whose names are one file somewhere, or None where there are no such two.
+
+    Example:
+        >>> first_pair(["a", "b", "A"])
+        ('a', 'A')
+    """
+    taken: dict[str, Item] = {}
+    for item in items:
+        key = as_file(name(item))
+        if key in taken:
+            return taken[key], item
+        taken[key] = item
+    return None
