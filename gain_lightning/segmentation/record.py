@@ -49,26 +49,30 @@ class SegmentationRecord(pl.Callback):
         if trainer.is_global_zero:
             text = csv_text(*class_table(names, pl_module.class_scores))
             write_atomically(self.run_dir / "per_class.csv", text)
+            set_name = next(iter(trainer.datamodule.test_sets))
             with WholeTable(self.run_dir / "per_image.csv") as table:
-                table.write(image_table(names, pl_module.image_counts))
+                table.write(image_table(set_name, names, pl_module.image_counts))
 
 
-def image_table(names: list[str], counts: dict[str, dict[str, np.ndarray]]) -> Iterator[list[str | int]]:
+def image_table(
+    set_name: str, names: list[str], counts: dict[str, dict[str, np.ndarray]]
+) -> Iterator[list[str | int]]:
     """Header and, one by one, a row a (image, class).
 
     Args:
+        set_name: What the data call the set of these images, ``test`` or ``val``.
         names: Of the classes, the background's first.
         counts: By image, and by what is added to a column's name, pixels of the mask, of the segmentation and of both,
             ``(3, 1 + C)``.
 
     Example:
-        >>> _, *rows = image_table(["background", "boat"], {"a": {"": np.array([[3, 2], [4, 1], [3, 1]])}})
+        >>> _, *rows = image_table("val", ["background", "boat"], {"a": {"": np.array([[3, 2], [4, 1], [3, 1]])}})
         >>> rows
-        [['a', 'background', 3, 4, 3], ['a', 'boat', 2, 1, 1]]
+        [['val', 'a', 'background', 3, 4, 3], ['val', 'a', 'boat', 2, 1, 1]]
     """
     kinds = next(iter(counts.values()), {"": None})
-    yield ["id", "class", "true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
+    yield ["set", "id", "class", "true", *(f"{what}{kind}" for kind in kinds for what in ("found", "right"))]
     for image_id, of_image in counts.items():
         columns = [of_image[""][0], *(of_image[kind][row] for kind in kinds for row in (1, 2))]
         for name, *pixels in zip(names, *(c.tolist() for c in columns), strict=True):
-            yield [image_id, name, *pixels]
+            yield [set_name, image_id, name, *pixels]

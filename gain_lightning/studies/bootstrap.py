@@ -1,4 +1,4 @@
-"""How far a score depends on which test images were drawn: a paired bootstrap from ``per_image.csv``.
+"""How far a score depends on which images were drawn for the test: a paired bootstrap from ``per_image.csv``.
 
 One set of resamples serves every run, so that the difference of two runs is taken on the same images.
 """
@@ -15,17 +15,26 @@ _AT_ONCE = 100  # resamples held in memory
 
 
 class Judging(NamedTuple):
-    """How decisions are judged: which classes mean AP runs over, and what makes an image's decision right.
+    """How images are judged: which classes count in every score, and what makes an image's decision right.
 
     Attributes:
-        scored: Class names, or None for all.
-        accuracy_class: The one class that counts, or None for all.
+        scored: Names of the classes that count, or None for all.
+        accuracy_class: The one class whose decision makes an image right, or None for all that count.
         single_label: The highest score decides, instead of every score above 0.5.
     """
 
     scored: list[str] | None = None
     accuracy_class: str | None = None
     single_label: bool = False
+
+    def columns(self, class_names: Sequence[str]) -> list[int]:
+        """Places of the classes that count.
+
+        Example:
+            >>> Judging(scored=["cow", "car"]).columns(["boat", "car", "cow"])
+            [1, 2]
+        """
+        return [place for place, name in enumerate(class_names) if self.scored is None or name in self.scored]
 
 
 def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -65,19 +74,18 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
     Args:
         table: Of N images and C classes.
         weight: How often each image counts, ``(R, N)``.
-        judging: Names the classes that mean AP runs over.
+        judging: Names the classes that count.
 
     Returns:
-        ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known;
+        Of the classes that count: ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known;
         ``test/energy``, over judged pairs; ``test/pointing``, over classes of each class's mean; each ``(R,)``,
         nan where nothing can be judged.
     """
-    classes = [
-        i for i, name in enumerate(table.class_names) if judging.scored is None or name in judging.scored
-    ]
+    classes = judging.columns(table.class_names)
     precisions = [average_precision(table.rank[:, i], table.present[:, i], weight) for i in classes]
-    energy, pointing = np.nan_to_num(table.energy), np.nan_to_num(table.pointing)
-    num_energy, num_pointing = ~np.isnan(table.energy), ~np.isnan(table.pointing)
+    energies, pointings = table.energy[:, classes], table.pointing[:, classes]
+    energy, pointing = np.nan_to_num(energies), np.nan_to_num(pointings)
+    num_energy, num_pointing = ~np.isnan(energies), ~np.isnan(pointings)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
@@ -88,9 +96,8 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
 
 
 def absolute_error(table: ImageTable, judging: Judging) -> np.ndarray:
-    """Each image's absolute error, mean over the scored classes, ``(N,)``; nan where amounts are not known."""
-    columns = [judging.scored is None or name in judging.scored for name in table.class_names]
-    return np.abs(table.score - table.amount)[:, columns].mean(1)
+    """Each image's absolute error, mean over the classes that count, ``(N,)``; nan where amounts are not known."""
+    return np.abs(table.score - table.amount)[:, judging.columns(table.class_names)].mean(1)
 
 
 def is_correct(table: ImageTable, judging: Judging) -> np.ndarray:
@@ -100,7 +107,7 @@ def is_correct(table: ImageTable, judging: Judging) -> np.ndarray:
     right = (table.score > 0.5) == table.present
     if judging.accuracy_class in table.class_names:
         return right[:, table.class_names.index(judging.accuracy_class)]
-    return right.all(1)
+    return right[:, judging.columns(table.class_names)].all(1)
 
 
 def resampled_scores(
@@ -162,11 +169,8 @@ def resampled_miou(
         np.float64(0.6)
     """
     first = tables[0]
-    columns = [
-        place
-        for place, name in enumerate(first.class_names)
-        if scored is None or name in scored or name == "background"
-    ]
+    judging = Judging(scored if scored is None else ["background", *scored])
+    columns = judging.columns(first.class_names)
     scores: list[dict[str, list[np.ndarray]]] = [{} for _ in tables]
     for weight in _draws(len(first.ids), resamples, 0):
         for score, table in zip(scores, tables, strict=True):
@@ -181,20 +185,6 @@ def resampled_miou(
 def main_set_first(tables: dict[str, ImageTable]) -> list[str]:
     """Names of the test sets, the one that all scores are taken on first."""
     return sorted(tables, key=lambda name: name != "test")
-
-
-def interval(deltas: np.ndarray) -> tuple[float, float] | None:
-    """The central 95 % of resampled differences; None if there are none."""
-    deltas = deltas[~np.isnan(deltas)]
-    return tuple(np.quantile(deltas, (0.025, 0.975)).tolist()) if len(deltas) else None
-
-
-def seed_interval(deltas: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean over a few paired runs, by drawing among them: coarse; None below two."""
-    if len(deltas) < 2:
-        return None
-    rng = np.random.default_rng(0)
-    return interval(rng.choice(np.asarray(deltas), (RESAMPLES, len(deltas))).mean(1))
 
 
 def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gain_lightning.studies.comparison import compare
-from gain_lightning.studies.runs import Run, RunError, find_runs, is_pruned, printable, read_run
+from gain_lightning.studies.runs import Run, RunError, find_runs, printable, read_run, reason_to_pass_over
 from gain_lightning.studies.wandb_runs import fetch_run, is_wandb_run, log_comparison
 
 
@@ -65,42 +65,49 @@ def compare_main(argv: list[str]) -> int:
         tables.write_latex(comparison, out / "table.tex")
         report.write_report(comparison, out / "report.html")
         figures.write_figures(comparison, out / "figures")
-        if args.wandb:
-            print(f"W&B: {log_comparison(comparison, out, args.wandb)}")
+        place = f"W&B: {log_comparison(comparison, out, args.wandb)}\n" if args.wandb else ""
     except (RunError, OSError) as error:
         _say(f"gain compare: {error}", sys.stderr)
         return 2
-    _say(f"{tables.text_table(comparison)}\n\nReport: {out / 'report.html'}", sys.stdout)
+    _say(f"{place}{tables.text_table(comparison)}\n\nReport: {out / 'report.html'}", sys.stdout)
     return 0
 
 
 def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[list[Run], list[str]]:
-    """Every run but the comparison's own folder; all that cannot be read are named at once, or left out."""
-    runs, errors, pruned, seen = [], [], [], {os.path.realpath(out)}
+    """Every run but the comparison's own folder; all that cannot be read are named at once, or left out.
+
+    What is no run for a good reason is passed over, and named in the second list.
+    """
+    runs, errors, passed, seen = [], [], [], {os.path.realpath(out)}
     for name in find_runs(patterns):
         try:
             path = fetch_run(name, out / "wandb_runs") if is_wandb_run(name) else name
             if os.path.realpath(path) in seen:
                 continue
             seen.add(os.path.realpath(path))
-            if is_pruned(path):
-                pruned.append(f"{path}: its sweep ended it early")
+            if reason := reason_to_pass_over(path):
+                passed.append(f"{path}: {reason}")
             else:
                 runs.append(read_run(path))
         except RunError as error:
             errors.append(str(error).replace(str(out / "wandb_runs"), f"{name}, as"))
     if (errors and not skip_broken) or not runs:
         hint = "--skip-broken leaves them out" if runs else "none is left"
-        raise RunError(
-            "\n  ".join([f"these runs cannot be compared ({hint}):", *errors])
-            if errors
-            else "no run to compare"
-        )
-    return runs, [printable(error) for error in errors + pruned]
+        if errors:
+            raise RunError("\n  ".join([f"these runs cannot be compared ({hint}):", *errors]))
+        raise RunError("\n  ".join(["no run to compare", *passed]))
+    return runs, [printable(error) for error in errors + passed]
 
 
-def _say(text: str, file: TextIO) -> None:
-    """Print lines that the terminal may lack letters for."""
+def _say(text: str, file: TextIO | None) -> None:
+    """Print lines to a terminal that may lack letters, or may be gone: all files are written by then."""
+    if file is None or file.closed:
+        return
     text = "\n".join(printable(line) for line in text.split("\n"))
     encoding = file.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), file=file)
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), file=file, flush=True)
+    except BrokenPipeError:  # whoever reads has read enough, as in `gain compare ... | head`
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), file.fileno()
+        )  # else Python fails when it flushes at its end

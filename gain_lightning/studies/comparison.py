@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.studies import bootstrap
+from gain_lightning.studies.intervals import difference_interval
 from gain_lightning.studies.runs import (
     ImageTable,
     PixelTable,
@@ -71,7 +72,7 @@ class Stat(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """``b - a`` of one metric; ``over`` says what the interval resamples: images, seeds, or nothing."""
+    """``b - a`` of one metric; the interval is over ``seeds and images``, ``seeds`` or ``images``, "" without one."""
 
     metric: str
     a: str
@@ -82,7 +83,7 @@ class Difference(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0; over a few seeds, this says little."""
+        """Whether the interval excludes 0."""
         return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
@@ -97,17 +98,29 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` finds; ``config`` has one row of texts per key, a text for every group."""
+    """What :func:`compare` finds; ``config`` has one row of texts per key, a text for every group.
+
+    ``scored_set`` is what the data call the set that the scores ``test/...`` are of: ``test``, or ``val`` without one.
+    """
 
     groups: list[Group]
     differences: list[Difference]
     config: list[tuple[str, list[str]]]
     notes: list[str] = field(default_factory=list)
+    scored_set: str = "test"
 
     @property
     def metrics(self) -> list[str]:
         """Test metrics, in the order of the tables."""
         return metric_order(self.groups)
+
+
+def method_name(name: str) -> str:
+    """How a page calls a method."""
+    method, _, num_masked = name.rpartition("_")
+    if method in METHODS and num_masked[:1].isdigit():
+        return f"{METHODS[method]} ({num_masked} masks)"
+    return METHODS.get(name, name)
 
 
 def by_budget(runs: Sequence[Run]) -> list[Run]:
@@ -195,9 +208,10 @@ def _in_order(value: object) -> tuple[bool, float, str]:
 def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> Comparison:
     """Group runs by method, and take the differences between the groups.
 
-    Intervals of 95 % come from a paired bootstrap over test images where ``per_image.csv`` holds what the
-    metric needs, runs of two groups being paired by seed. For other metrics (seed mIoU of maps), two or more pairs
-    of seeds are resampled instead, which is coarse. Without equal seeds on both sides there is no interval.
+    Runs of two groups are paired by seed, and the differences of the pairs have 95 % intervals, see
+    :func:`~gain_lightning.studies.intervals.difference_interval`: over seeds and images where ``per_image.csv`` holds
+    what the metric needs, over seeds for other metrics (seed mIoU of maps), over images where there is one seed.
+    Without equal seeds on both sides there is no interval: groups of unequal size are most often unfinished.
 
     Args:
         runs: Finished runs.
@@ -221,22 +235,57 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
         config_notes.append(
             f"The groups differ in {', '.join(others)} too: a difference may come from there."
         )
-    resampled, image_notes = _resample(runs)
+    tables = [read_pixels(run.path) if run.segments else read_images(run.path) for run in runs]
+    scored_set = _scored_set(tables)
+    resampled, image_notes = _resample(runs, tables)
     differences = []
     for a, b in combinations(groups, 2):
         pairs = _pair_by_seed(a, b)
         if not pairs:
             seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
             image_notes.append(
-                f"{METHODS.get(a.name, a.name)} and {METHODS.get(b.name, b.name)} cannot be paired by seed, for they "
+                f"{method_name(a.name)} and {method_name(b.name)} cannot be paired by seed, for they "
                 f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
-    notes += _repetitions(groups)
+    notes += _repetitions(groups) + _below_centre(groups)
+    if scored_set != "test":
+        notes.append(
+            f"There is no test set: all scores are those of {scored_set}, where settings may have been chosen."
+        )
     commits = dict.fromkeys(str(run.summary.get("git_commit")) for run in runs)
     if len(commits) > 1:
         notes.append(f"The runs come from different commits: {', '.join(commits)}.")
-    return Comparison(groups, differences, config, [printable(n) for n in notes + config_notes + image_notes])
+    notes = [printable(note) for note in notes + config_notes + image_notes]
+    return Comparison(groups, differences, config, notes, scored_set)
+
+
+def _scored_set(tables: Sequence[dict[str, ImageTable] | PixelTable | None]) -> str:
+    """What the data call the set that the runs are scored on; ``test`` where no run says it."""
+    names = [
+        table.set_name if isinstance(table, PixelTable) else bootstrap.main_set_first(table)[0]
+        for table in tables
+        if table
+    ]
+    return " and ".join(dict.fromkeys(names)) or "test"
+
+
+def _below_centre(groups: Sequence[Group]) -> list[str]:
+    """A note for every method whose maps do no better than one that looks at the centre of every image."""
+    notes = []
+    for group in groups:
+        centre = {key: group.metrics.get(key.replace("test/", "center/", 1)) for key in metric_order([group])}
+        lost = [
+            f"{METRICS.get(key, key)} ({100 * group.metrics[key].mean:.1f}, the centre {100 * stat.mean:.1f})"
+            for key, stat in centre.items()
+            if stat is not None and is_score(key) and group.metrics[key].mean <= stat.mean
+        ]
+        if lost:
+            notes.append(
+                f"The maps of {method_name(group.name)} do no better than a Gaussian at the centre of every image, "
+                f"which has seen nothing, in {', '.join(lost)}."
+            )
+    return notes
 
 
 def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> list[str]:
@@ -342,10 +391,11 @@ def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
     return stats
 
 
-def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+def _resample(
+    runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
+) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
     segmented = all(run.segments for run in runs)
-    tables = [read_pixels(run.path) if segmented else read_images(run.path) for run in runs]
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
@@ -356,13 +406,10 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
             f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
             "no intervals over images."
         ]
-    scored = runs[0].config.get("model.score_classes")
-    scored = scored if isinstance(scored, list) else None
+    judging = judging_of(runs[0])
     if segmented:
-        resampled = bootstrap.resampled_miou(tables, scored)
+        resampled = bootstrap.resampled_miou(tables, judging.scored)
     else:
-        is_single = runs[0].config.get("model.task") == "single_label"
-        judging = bootstrap.Judging(scored, runs[0].summary.get("accuracy_class"), is_single)
         resampled = bootstrap.resampled_scores(tables, judging)
     notes = []
     for run, scores in zip(runs, resampled, strict=True):
@@ -374,6 +421,14 @@ def _resample(runs: Sequence[Run]) -> tuple[dict[str, dict[str, np.ndarray]], li
                 )
                 del scores[key]
     return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
+
+
+def judging_of(run: Run) -> bootstrap.Judging:
+    """How a run's images are judged, by its config; comparable runs agree on it."""
+    scored, is_single = run.config.get("model.score_classes"), run.config.get("model.task") == "single_label"
+    return bootstrap.Judging(
+        scored if isinstance(scored, list) else None, run.summary.get("accuracy_class"), is_single
+    )
 
 
 def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple]:
@@ -401,21 +456,21 @@ def _group_differences(
         if metric not in a.metrics or metric not in b.metrics:
             continue
         runs = [run for pair in pairs for run in pair]
-        ci95, over = None, ""
         delta = b.metrics[metric].mean - a.metrics[metric].mean
-        if not runs or any(metric not in run.metrics for run in runs):
-            pass  # not paired
-        elif all(metric in resampled.get(run.path, ()) for run in runs):
-            deltas = [resampled[y.path][metric][1:] - resampled[x.path][metric][1:] for x, y in pairs]
-            ci95, over = bootstrap.interval(np.mean(deltas, 0)), "images"
-            # of the same scores as the interval: those of older runs were rounded on their way into the file
+        interval = None
+        if runs and all(metric in run.metrics for run in runs):
+            has_images = all(metric in resampled.get(run.path, ()) for run in runs)
+            scores = {
+                run.path: resampled[run.path][metric] if has_images else np.array([run.metrics[metric]])
+                for run in runs
+            }
+            deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
             delta = float(
-                np.mean([resampled[y.path][metric][0] - resampled[x.path][metric][0] for x, y in pairs])
-            )
-        else:
-            deltas = [y.metrics[metric] - x.metrics[metric] for x, y in pairs]
-            ci95, over = bootstrap.seed_interval(deltas), "seeds"
-        yield Difference(metric, a.name, b.name, delta, ci95, over if ci95 else "")
+                deltas[:, 0].mean()
+            )  # of the scores that the interval is of: older runs rounded theirs
+            interval = difference_interval(deltas)
+        ci95, over = (interval[:2], interval.over) if interval else (None, "")
+        yield Difference(metric, a.name, b.name, delta, ci95, over)
 
 
 def metric_order(groups: Sequence[Group]) -> list[str]:

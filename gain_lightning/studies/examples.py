@@ -76,7 +76,7 @@ def example_rows(
         tiles = [
             Tile(
                 "image",
-                f"Test image {image_id}",
+                f"Image {image_id}",
                 plotting.data_uri(plotting.shrink(image, _SIDE), lossy=True),
             ),
             _truth(mask, first.pair_class[places[pair]] + 1, class_name),

@@ -97,7 +97,8 @@ def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
         if all(key in run.metrics for run in group.runs for key in keys)
     }
     means = [f"{name} at {x.mean():.1f}, {y.mean():.1f}" for name, (x, y) in points.items()]
-    title, x_label = f"{short_name(attention)} (test, %)", f"{short_name('test/mean_ap')} (test, %)"
+    of = comparison.scored_set
+    title, x_label = f"{short_name(attention)} ({of}, %)", f"{short_name('test/mean_ap')} ({of}, %)"
     return Drawing(
         "accuracy_against_attention",
         partial(plotting.plane_figure, points, title, x_label),
@@ -114,10 +115,17 @@ def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | N
     keys = [key for key in (attention, "test/mean_ap", "test/biased_accuracy") if key in comparison.metrics]
     lines = {short_name(key): _against_budget(guided, key) for key in keys}
     ends = [f"{name} from {line[1, 0]:.1f} to {line[1, -1]:.1f}" for name, line in lines.items() if line.size]
+    title = f"Scores on {comparison.scored_set} (%)"
     return Drawing(
         "score_against_masks",
-        partial(plotting.curves_figure, lines, "Test scores (%)", "images with masks", dots=True),
-        f"Test scores against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
+        partial(
+            plotting.curves_figure,
+            lines,
+            title,
+            "images with masks",
+            dots=True,
+        ),
+        f"{title} against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
     )
 
 

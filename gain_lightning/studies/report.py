@@ -11,33 +11,43 @@ import numpy as np
 from markupsafe import Markup
 
 from gain_lightning import plotting
-from gain_lightning.studies.bootstrap import main_set_first
+from gain_lightning.studies.bootstrap import Judging, main_set_first
 from gain_lightning.studies.class_scores import class_scores
-from gain_lightning.studies.comparison import Comparison, Difference, Group, is_error, is_score
+from gain_lightning.studies.comparison import (
+    Comparison,
+    Difference,
+    Group,
+    is_error,
+    is_score,
+    judging_of,
+    method_name,
+)
 from gain_lightning.studies.examples import example_rows, first_runs
 from gain_lightning.studies.figures import Drawing, curve_figures, study_figures
 from gain_lightning.studies.runs import ImageTable, Run, printable, read_images
 from gain_lightning.studies.segmentations import cue_rows, segmentation_rows
-from gain_lightning.studies.tables import change, method_name, points, short_name, show
+from gain_lightning.studies.tables import change, points, short_name, show
 
 _MEANINGS = {  # of the columns
     "test/mean_ap": "Classification: mean over classes of average precision.",
     "test/mae": "Regression: mean absolute error, in the labels' unit.",
     "test/seed_miou": "Maps cut at 20 % of their maximum: mean IoU over background and classes.",
-    "test/seed_miou_best": "The same at the threshold that suits the run best.",
-    "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum.",
+    "test/seed_miou_best": "The same at the run's best threshold: chosen on the very images it is scored on.",
+    "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum: chosen on the very images it is "
+    "scored on.",
     "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
     "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
     "test/zero_maps": "Percent of maps that are zero everywhere; of them seed mIoU has the background alone.",
     "test/miou": "Segmentations: mean IoU over background and the classes that masks show.",
     "test/miou_crf": "The same after a dense CRF at the images' own size.",
-    "test/accuracy": "How often an image's decision is right on the test set.",
+    "test/accuracy": "How often an image's decision is right.",
     "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
 }
 _FURTHER_SET = "How often an image's decision is right on the test set of this name."
 # What the reading says of a metric that clearly rises or falls.
 _WORDS = {
     "test/energy": ("puts more of its attention on the objects", "puts less of its attention on the objects"),
+    "test/seed_miou": ("outlines the objects better by its maps", "outlines the objects worse by its maps"),
     "test/mean_ap": ("classifies better", "classifies worse"),
     "test/mae": ("errs more", "errs less"),
     "test/accuracy": ("decides right more often", "decides right less often"),
@@ -71,6 +81,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     environment.filters["metric"] = short_name
     script = (here / "report.js").read_text(encoding="utf-8")
     tables = {run.path: _main_table(run) for run in first_runs(comparison.groups)}
+    first = comparison.groups[0]
     segments = [run.segments for group in comparison.groups for run in group.runs]
     examples, without_maps = example_rows(comparison.groups, tables)
     page = environment.get_template("report.html.j2").render(
@@ -80,7 +91,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         title=_join([method_name(group.name) for group in comparison.groups]),
         reading=reading(comparison),
         comparison=comparison,
-        judged=_judged(next(iter(tables.values()), None)),
+        judged=_judged(next(iter(tables.values()), None), judging_of(first.runs[0]), comparison.scored_set),
         columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
         is_score=is_score,
         is_error=is_error,
@@ -109,14 +120,16 @@ def _main_table(run: Run) -> ImageTable | None:
     return tables[main_set_first(tables)[0]] if tables else None
 
 
-def _judged(table: ImageTable | None) -> str:
+def _judged(table: ImageTable | None, judging: Judging, scored_set: str) -> str:
     """Over how many pairs the map scores run."""
-    judged = ~np.isnan(table.energy) if table is not None else np.zeros((0, 0), bool)
+    judged = np.zeros((0, 0), bool)
+    if table is not None:
+        judged = ~np.isnan(table.energy[:, judging.columns(table.class_names)])
     if not judged.any():
         return ""
     return (
         f"Maps are judged on {judged.sum():,} (image, class) pairs with masks, "
-        f"in {judged.any(1).sum():,} of {len(judged):,} test images."
+        f"in {judged.any(1).sum():,} of {len(judged):,} images of {scored_set}."
     )
 
 
@@ -126,7 +139,10 @@ def _meaning(metric: str) -> str:
 
 
 def reading(comparison: Comparison) -> list[str]:
-    """The result in words, a sentence a method: against the first, which differences are clear."""
+    """The result in words, a sentence a method: against the first, which differences are clear.
+
+    Of one seed each, a sentence is about the two networks and says so; only intervals over seeds speak of methods.
+    """
     first, *others = comparison.groups
     if not others:
         return [f"Only {method_name(first.name)} is here, so there is nothing to compare it with."]
@@ -140,23 +156,32 @@ def reading(comparison: Comparison) -> list[str]:
         found = (
             _join(parts) if parts else "is clearly worse in no score" if rows else "shares no score with it"
         )
-        sentences.append(f"Against {method_name(first.name)}, {method_name(group.name)} {found}.")
+        of_one_seed = len(first.runs) == len(group.runs) == 1 or any(row.over == "images" for row in rows)
+        one = "the one network of " if of_one_seed else ""
+        end = ": this is about these two networks and not about the methods" if of_one_seed else ""
+        sentences.append(
+            f"Against {one}{method_name(first.name)}, {one}{method_name(group.name)} {found}{end}."
+        )
     if all(len(group.runs) == 1 for group in comparison.groups):
         sentences.append("One run each: how far another seed would differ is not known.")
     return sentences
 
 
 def _clause(row: Difference) -> str:
-    name, by = short_name(row.metric), _amount(row)
-    if row.over != "images":
-        return f"changes {name} by {by}, without an interval over images"
+    if row.ci95 is None:
+        return f"changes {short_name(row.metric)} by {_amount(row)}, without an interval"
     if not row.is_clear:
-        return f"shows no clear change in {name} ({by})"
-    return f"{_WORDS[row.metric][row.delta < 0]} ({name} {by})"
+        return f"shows no clear change in {_with_amount(row)}"
+    return f"{_WORDS[row.metric][row.delta < 0]} ({short_name(row.metric)} {_amount(row)}{_on_these(row)})"
 
 
 def _with_amount(row: Difference) -> str:
-    return f"{short_name(row.metric)} ({_amount(row)})"
+    return f"{short_name(row.metric)} ({_amount(row)}{_on_these(row)})"
+
+
+def _on_these(row: Difference) -> str:
+    """What an interval over seeds alone holds fixed."""
+    return " on these very images" if row.over == "seeds" else ""
 
 
 def _amount(row: Difference) -> str:
@@ -164,8 +189,8 @@ def _amount(row: Difference) -> str:
 
 
 def _is_clear_loss(row: Difference) -> bool:
-    """Whether the second method is worse, by images."""
-    return row.is_clear and row.over == "images" and (row.delta > 0) == is_error(row.metric)
+    """Whether the second method is clearly worse."""
+    return row.is_clear and (row.delta > 0) == is_error(row.metric)
 
 
 def _change(delta: float, metric: str) -> str:

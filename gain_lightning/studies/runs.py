@@ -19,6 +19,11 @@ from gain_lightning.home import hide_home
 
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
 
+_NO_RUN = {  # a file that tells a folder of another verb, and what it is
+    "provenance.json": "holds the seeds of a segmentation",
+    "predictions.csv": "holds the predictions of a run",
+}
+
 # What NumPy and zipfile raise on a foreign or broken .npz.
 _UNREADABLE = (
     *(OSError, EOFError, KeyError, AttributeError, TypeError, ValueError, RuntimeError),
@@ -81,6 +86,8 @@ class ImageTable(NamedTuple):
 class PixelTable(NamedTuple):
     """``per_image.csv`` of a run of SEC: sorted ids ``(N,)``, class names with the background ``(1 + C,)``, and counts.
 
+    ``set_name`` is what the data call the set of these images.
+
     ``pixels`` has, for ``miou`` and where a CRF was judged ``miou_crf``, pixels of the mask, of the segmentation and
     of both, ``(3, N, 1 + C)``.
     """
@@ -88,6 +95,7 @@ class PixelTable(NamedTuple):
     ids: list[str]
     class_names: list[str]
     pixels: dict[str, np.ndarray]
+    set_name: str = "test"
 
 
 class Maps(NamedTuple):
@@ -134,12 +142,31 @@ def _trials(path: str) -> list[str]:
     return [trial for trial in trials if os.path.isfile(os.path.join(trial, "summary.json"))]
 
 
-def is_pruned(path: str) -> bool:
-    """Whether a run is a trial that its sweep ended early: nothing is wrong with it, but it has no test."""
+def reason_to_pass_over(path: str) -> str:
+    """Why a folder is no run to compare although nothing is wrong with it; "" for all others, :func:`read_run` judges.
+
+    A trial that its sweep ended early has no test. What other verbs write often lies beside the runs, where
+    ``runs/*`` names it too.
+    """
+    summary = _summary(path)
+    if summary.get("state") == "pruned":
+        return "its sweep ended it early"
+    if os.path.exists(os.path.join(path, "config.yaml")):
+        return ""
+    if {"groups", "differences"} <= summary.keys():
+        return "holds the report of a comparison, and is no run"
+    return next(
+        (f"{what}, and is no run" for name, what in _NO_RUN.items() if Path(path, name).is_file()), ""
+    )
+
+
+def _summary(path: str) -> dict[str, Any]:
+    """``summary.json``; nothing if it cannot be read, as :func:`read_run` says."""
     try:
-        return json.loads(Path(path, "summary.json").read_text(encoding="utf-8")).get("state") == "pruned"
-    except (OSError, ValueError, AttributeError):
-        return False  # read_run says what is wrong
+        content = json.loads(Path(path, "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_run(path: str) -> Run:
@@ -152,10 +179,12 @@ def read_run(path: str) -> Run:
         The run.
 
     Raises:
-        RunError: If it is missing, unreadable, not finished or has no test metrics.
+        RunError: If it is missing, unreadable, not finished, was never guided although its method is one that
+            guides, or has no test metrics.
     """
     if not os.path.isdir(path):
-        raise RunError(f"{path}: no such folder")
+        reason = "is a file, expected the folder of a run" if os.path.exists(path) else "no such folder"
+        raise RunError(f"{path}: {reason}")
     is_run = os.path.exists(os.path.join(path, "summary.json"))
     if not is_run and glob.glob(os.path.join(glob.escape(path), "*/summary.json")):
         raise RunError(f"{path}: is no run, but holds some: '{os.path.join(path, '*')}' names them")
@@ -163,6 +192,11 @@ def read_run(path: str) -> Run:
     state = summary.get("state")
     if state != "finished":
         raise RunError(f"{path}: its state is {state!r}, expected 'finished'")
+    if summary.get("guided") is False:
+        raise RunError(
+            f"{path}: is called {summary.get('method')} but was never guided, for its training ended within the "
+            "warm-up; expected a run of more epochs than model.warmup_epochs"
+        )
     metrics = summary.get("metrics")
     finite = {
         printable(key): float(value)
@@ -281,7 +315,10 @@ def read_pixels(path: str) -> PixelTable | None:
     values = np.array([[counts[image_id, class_name] for class_name in class_names] for image_id in ids])
     true, *others = np.moveaxis(values, 2, 0)
     pixels = {f"miou{kind}": np.stack([true, *others[2 * i : 2 * i + 2]]) for i, kind in enumerate(kinds)}
-    return PixelTable(ids, class_names, pixels)
+    set_name = (
+        printable(rows[0][1][header.index("set")]) if "set" in header else "test"
+    )  # older runs do not say it
+    return PixelTable(ids, class_names, pixels, set_name)
 
 
 def read_classes(path: str) -> dict[str, dict[str, float]]:

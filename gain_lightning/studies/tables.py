@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.studies.comparison import METHODS, METRICS, Comparison, Stat, is_error, is_score
+from gain_lightning.studies.comparison import METRICS, Comparison, Stat, is_error, is_score, method_name
 
 
 def short_name(metric: str) -> str:
@@ -18,14 +18,6 @@ def short_name(metric: str) -> str:
         ('mAP', 'boat without water')
     """
     return METRICS.get(metric, metric.partition("/")[2].replace("_", " "))
-
-
-def method_name(name: str) -> str:
-    """How a page calls a method."""
-    method, _, num_masked = name.rpartition("_")
-    if method in METHODS and num_masked[:1].isdigit():
-        return f"{METHODS[method]} ({num_masked} masks)"
-    return METHODS.get(name, name)
 
 
 def _plain_name(name: str) -> str:
@@ -80,7 +72,7 @@ def text_table(comparison: Comparison) -> str:
     """The comparison as text, at most 80 columns wide."""
     has_error = any(is_error(metric) for metric in comparison.metrics)
     unit = "; MAE in the labels' unit" if has_error else ""
-    lines = [f"Percent, mean ± standard deviation over runs{unit}"]
+    lines = [f"Percent on {comparison.scored_set}, mean ± standard deviation over runs{unit}"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]
         width = 15 if len(groups) > 3 else 20
@@ -98,14 +90,13 @@ def text_table(comparison: Comparison) -> str:
             if len(" -> ".join(names)) > 32:
                 names = [_end(name, 14) for name in names]
             title = " -> ".join(names)
-            lines += ["", f"{title:33}{'points':>6}  95 % interval"]
-        interval = " to ".join(change(row.metric, end) for end in row.ci95) if row.ci95 else "none"
-        sense = "over seeds, coarse" if row.over == "seeds" else ""
-        if row.over == "images":
-            sense = f"over images, {'excludes' if row.is_clear else 'includes'} 0"
-        lines.append(
-            f"  {_cut(short_name(row.metric), 29):29}{change(row.metric, row.delta):>8}  {interval:15} {sense}".rstrip()
-        )
+            lines += ["", f"{title:32}{'points':>6}  95 % interval    excl. 0  over"]
+        interval, sense = "none", ""
+        if row.ci95:
+            interval = " to ".join(change(row.metric, end) for end in row.ci95)
+            sense = f"{'yes' if row.is_clear else 'no':7}  {row.over.replace(' and ', ', ')}"
+        name, delta = _cut(short_name(row.metric), 28), change(row.metric, row.delta)
+        lines.append(f"  {name:28}{delta:>8}  {interval:15}  {sense}".rstrip())
     for note in comparison.notes:
         lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
     return "\n".join(lines)
@@ -123,10 +114,11 @@ def _cut(text: str, width: int) -> str:
 def write_summary(comparison: Comparison, path: Path) -> None:
     """Write ``summary.json``; docs/compare.md shows it.
 
-    Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, and
-    ``differences``, a list of ``{metric, a, b, delta, ci95}`` where ``delta`` is mean b - mean a and ``ci95``
-    is ``[low, high]`` or null. Keys and units are those of the runs (fractions of 1, such as
-    ``test/mean_ap``; errors in the labels' unit); ``std`` is null for one run.
+    Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, where ``std``
+    is null for one run; ``differences``, a list of ``{metric, a, b, delta, ci95, over}`` where ``delta`` is
+    mean b - mean a, ``ci95`` is ``[low, high]`` or null, and ``over`` is the population that it is of,
+    ``seeds and images``, ``seeds``, ``images`` or null; and ``scored_set``, what the data call the set that the scores
+    are of. Keys and units are those of the runs: fractions of 1, such as ``test/mean_ap``, errors in the labels' unit.
 
     Args:
         comparison: What to write.
@@ -141,10 +133,8 @@ def write_summary(comparison: Comparison, path: Path) -> None:
             }
             for group in comparison.groups
         ],
-        "differences": [
-            {"metric": row.metric, "a": row.a, "b": row.b, "delta": row.delta, "ci95": row.ci95}
-            for row in comparison.differences
-        ],
+        "differences": [{**row._asdict(), "over": row.over or None} for row in comparison.differences],
+        "scored_set": comparison.scored_set,
     }
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

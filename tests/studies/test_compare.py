@@ -40,7 +40,7 @@ def test_mean_and_sample_deviation_over_runs(make_run):
 
 
 def test_differences_are_later_minus_earlier(make_study):
-    comparison = compared(make_study(seeds=(0, 1)))
+    comparison = compared(make_study(seeds=(0, 1, 2)))
 
     assert {(row.a, row.b) for row in comparison.differences} == {
         ("gradcam", "gain"),
@@ -50,7 +50,7 @@ def test_differences_are_later_minus_earlier(make_study):
     means = {group.name: group.metrics["test/energy"].mean for group in comparison.groups}
     row = difference(comparison, "test/energy", "gradcam", "gain_ext")
     assert row.delta == pytest.approx(means["gain_ext"] - means["gradcam"])
-    assert row.over == "images"
+    assert row.over == "seeds and images"
     assert row.ci95[0] < row.delta < row.ci95[1]
     assert row.is_clear
     assert not [row for row in comparison.differences if "threshold" in row.metric]
@@ -74,11 +74,28 @@ def test_every_metric_of_per_image_csv_gets_an_interval_over_images(make_study):
     assert not comparison.notes
 
 
-def test_seed_miou_is_resampled_over_seeds(make_study):
+def test_seed_miou_has_students_interval_over_seeds(make_run):
+    values = {"gradcam": (0.30, 0.32, 0.31), "gain": (0.36, 0.35, 0.39)}
+    paths = [
+        make_run(f"{name}_{seed}", name, seed, metrics={"test/seed_miou": value})
+        for name, of_seeds in values.items()
+        for seed, value in enumerate(of_seeds)
+    ]
+
+    row = difference(compared(paths), "test/seed_miou", "gradcam", "gain")
+
+    deltas = [0.06, 0.03, 0.08]
+    half = 4.302653 * np.std(deltas, ddof=1) / np.sqrt(3)  # Student's t with two degrees of freedom, from a table
+    assert row.over == "seeds"
+    assert row.ci95 == pytest.approx((np.mean(deltas) - half, np.mean(deltas) + half))
+    assert not row.is_clear  # though the second method is better with every seed
+
+
+def test_seeds_that_all_differ_by_the_same_give_no_interval(make_study):
     row = difference(compared(make_study(seeds=(0, 1))), "test/seed_miou", "gradcam", "gain")
 
-    assert row.over == "seeds"
-    assert row.ci95 == pytest.approx((0.05, 0.05))  # both seeds differ by as much
+    assert (row.ci95, row.over, row.is_clear) == (None, "", False)
+    assert row.delta == pytest.approx(0.05)
 
 
 def test_pairing_by_seed_ignores_the_order(make_study):
@@ -196,12 +213,85 @@ def test_different_commits_are_noted(make_run):
     assert "The runs come from different commits: abc, def." in compared(paths).notes
 
 
-def test_score_classes_restrict_mean_ap(make_run):
-    config = {"model.score_classes": ["boat"]}
-    paths = [make_run(name, name, config=config) for name in ("gradcam", "gain")]
+def test_score_classes_restrict_every_score(make_run):
+    """A run that scores boat alone has the intervals of one whose data know no other class."""
+    comparisons = []
+    for names in (["boat"], None):
+        paths = []
+        for method in ("gradcam", "gain"):
+            rows = [
+                row for row in image_rows(method, 0, SETS) if names is not None or row["class"] == "boat"
+            ]
+            metrics = slow_metrics([row for row in rows if row["class"] == "boat"], ["boat"], "boat")
+            path = make_run(
+                f"{method}_{names}", method, config={"model.score_classes": names}, metrics=metrics
+            )
+            write_csv(Path(path, "per_image.csv"), rows)
+            paths.append(path)
+        comparisons.append(compared(paths))
 
-    # The stored mean AP runs over all classes: that of boat alone must contradict it.
-    assert any("test/mean_ap is" in note for note in compared(paths).notes)
+    restricted, alone = comparisons
+    assert not [note for note in restricted.notes if "but its per_image.csv gives" in note]
+    for key in ("test/mean_ap", "test/energy", "test/pointing", "test/boat_without_water"):
+        row, expected = (difference(one, key, "gradcam", "gain") for one in (restricted, alone))
+        assert (row.delta, row.ci95, row.over) == (expected.delta, pytest.approx(expected.ci95), "images")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_scores_of_val_are_said_to_be_of_val(make_run, tmp_path, capsys, seeds):
+    """Without a test split: table, headline, figures and report."""
+    names = {"test": "val", "boat_without_water": "boat_without_water"}
+    for method in ("gradcam", "gain"):
+        for seed in seeds:
+            path = make_run(f"{method}_{seed}", method, seed)
+            rows = [
+                {**row, "set": names[row["set"]]}
+                for row in image_rows(method, seed, SETS)
+                if row["set"] in names
+            ]
+            write_csv(Path(path, "per_image.csv"), rows)
+
+    assert compare_main([str(tmp_path / "runs" / "*"), "--out", str(tmp_path / "out")]) == 0
+
+    text = capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Percent on val," in text
+    assert "Scores on val in percent" in page
+    assert "the same images of val" in page
+    assert "seed mIoU (val, %)" in page
+    for said in (text, page):
+        said = said.replace("There is no test set: all scores are those of val", "")
+        said = said.replace("the test set of this name", "").replace("Mean accuracy over the further test sets", "")
+        assert not re.findall(r"\btests?\b", re.sub(r"data:\S+", "", said), re.IGNORECASE)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["scored_set"] == "val"
+
+
+def test_maps_that_do_no_better_than_the_centre_of_the_image_are_named(make_run):
+    centre = {"center/energy": 0.4, "center/seed_miou": 0.32, "center/pointing": 0.0}
+    paths = [
+        make_run(name, name, metrics={**centre, "test/energy": energy, "test/seed_miou": 0.33})
+        for name, energy in (("gradcam", 0.35), ("gain", 0.6))
+    ]
+
+    notes = [note for note in compared(paths).notes if "centre" in note]
+
+    assert notes == [
+        "The maps of Grad-CAM do no better than a Gaussian at the centre of every image, which has seen nothing, "
+        "in energy (35.0, the centre 40.0)."
+    ]
+
+
+def test_a_run_that_never_guided_is_refused_by_name(make_run, tmp_path, capsys):
+    """Its training ended within the warm-up, so it is Grad-CAM under another name."""
+    good, never = make_run("a", "gradcam"), make_run("b", "gain_ext", summary={"guided": False})
+    base = make_run("c", "gradcam", seed=1, summary={"guided": True})
+
+    assert compare_main([good, never, base, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{never}: is called gain_ext but was never guided" in error
+    assert good not in error
+    assert compare_main([good, never, base, "--out", str(tmp_path / "out"), "--skip-broken"]) == 0
+    assert "never guided" in capsys.readouterr().out.replace("\n", " ")
 
 
 # The command ------------------------------------------------------------------------------------------
@@ -224,10 +314,13 @@ def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
     assert text.splitlines()[-1] == f"Report: {out / 'report.html'}"
     assert "Grad-CAM -> GAIN_ext" in text
     summary = json.loads((out / "summary.json").read_text())
-    assert list(summary) == ["groups", "differences"]
+    assert list(summary) == ["groups", "differences", "scored_set"]
+    assert summary["scored_set"] == "test"
     assert [set(group) for group in summary["groups"]] == 3 * [{"name", "runs", "metrics"}]
     assert sorted(path for group in summary["groups"] for path in group["runs"]) == sorted(paths)
-    assert set(summary["differences"][0]) == {"metric", "a", "b", "delta", "ci95"}
+    assert set(summary["differences"][0]) == {"metric", "a", "b", "delta", "ci95", "over"}
+    over = {row["metric"]: row["over"] for row in summary["differences"]}
+    assert (over["test/energy"], over["test/seed_miou"]) == ("seeds and images", None)  # seeds that differ by the same
     energies = [
         json.loads(Path(path, "summary.json").read_text())["metrics"]["test/energy"] for path in paths
     ]
@@ -248,6 +341,61 @@ def test_command_gives_the_same_files_twice_and_passes_over_its_own_folder(make_
     assert compare_main(argv) == 0
 
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+
+
+def test_command_passes_over_folders_of_other_verbs(make_run, tmp_path, capsys):
+    """``gain compare runs/*`` stops neither at an earlier report nor at seeds or predictions."""
+    runs = tmp_path / "runs"
+    path = make_run("a", maps=False)
+    assert compare_main([path, "--out", str(runs / "report")]) == 0
+    for folder, file in (("seeds", "provenance.json"), ("maps", "predictions.csv")):
+        (runs / folder).mkdir()
+        (runs / folder / file).write_text("{}")
+    capsys.readouterr()
+
+    assert compare_main([*map(str, sorted(runs.iterdir())), "--out", str(tmp_path / "out")]) == 0
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Left out: {runs / 'report'}: holds the report of a comparison, and is no run." in text
+    assert f"Left out: {runs / 'seeds'}: holds the seeds of a segmentation, and is no run." in text
+    assert f"Left out: {runs / 'maps'}: holds the predictions of a run, and is no run." in text
+    assert compare_main([str(runs / "report"), "--out", str(tmp_path / "out")]) == 2
+    assert f"no run to compare\n  {runs / 'report'}: holds" in capsys.readouterr().err
+
+
+def test_command_says_that_a_file_is_no_folder(make_run, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("")
+
+    assert compare_main([make_run("a"), str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path / 'notes.txt'}: is a file, expected the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_without_the_letters_is_no_failure(make_run, tmp_path, encoding):
+    paths = [make_run(f"essai_\u00e9\u03c9_{seed}", seed=seed) for seed in (0, 1)]  # \u03c9 is not in cp1252
+    command = [sys.executable, "-m", "gain_lightning", "compare", *paths, "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    result = subprocess.run(command, env=environment, capture_output=True, cwd=Path(__file__).parents[2])
+
+    assert result.returncode == 0, result.stderr
+    assert b"standard deviation over runs" in result.stdout
+    assert "\u00b1" in (tmp_path / "out" / "table.tex").read_text(encoding="utf-8") or (
+        tmp_path / "out" / "report.html"
+    ).is_file()
+
+
+@pytest.mark.parametrize("how", ["| head -c 1 > HEAD", ">&-"])
+def test_a_reader_that_is_gone_is_no_failure(make_run, tmp_path, how):
+    path, out = make_run("a", maps=False), tmp_path / "out"
+    command = f"{sys.executable} -m gain_lightning compare {path} --out {out} {how}".replace("HEAD", str(tmp_path / "h"))
+
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, cwd=Path(__file__).parents[2]
+    )
+
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (out / "report.html").is_file()
 
 
 def test_command_names_every_unusable_run(make_run, tmp_path, capsys):

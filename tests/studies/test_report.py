@@ -119,8 +119,7 @@ def test_report_shows_scores_in_percent_with_the_best_in_bold(report, make_run):
 
     assert "<td>40.0 ± 14.1</td>" in text
     assert "<strong>60.0 ± 14.1</strong>" in text
-    assert "+20.0 to +20.0" in text
-    assert "yes, coarse" in text
+    assert "+20.0</td>\n<td>\N{EN DASH}</td>" in text  # both seeds differ by the same: no interval over seeds
 
 
 def test_report_shows_what_the_centre_of_the_image_scores(report, make_run):
@@ -174,7 +173,7 @@ def test_pictures_show_the_worst_and_the_best_change_first(report, make_run):
         ("4", "0.0"),
     ]
     assert "<figcaption>GAIN, 10 %</figcaption>" in text
-    assert "Maps are judged on 5 (image, class) pairs with masks, in 5 of 5 test images." in Page(text).text
+    assert "Maps are judged on 5 (image, class) pairs with masks, in 5 of 5 images of test." in Page(text).text
 
 
 def test_pictures_without_a_mask_and_maps_of_zeros_are_said(report, make_run):
@@ -263,20 +262,28 @@ def test_report_of_a_diverged_run_is_written(report, make_run):
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (("test/mean_ap", 0.1, (0.05, 0.2), "images"), "classifies better (mAP +10.0 points)"),
-        (("test/mean_ap", -0.1, (-0.2, -0.05), "images"), "classifies worse (mAP \N{MINUS SIGN}10.0 points)"),
-        (("test/mean_ap", 0.01, (-0.01, 0.02), "images"), "shows no clear change in mAP (+1.0 points)"),
+        (("test/mean_ap", 0.1, (0.05, 0.2), "seeds and images"), "classifies better (mAP +10.0 points)"),
+        (("test/mean_ap", -0.1, (-0.2, -0.05), "seeds and images"), "classifies worse (mAP \N{MINUS SIGN}10.0 points)"),
+        (("test/mean_ap", 0.01, (-0.01, 0.02), "seeds and images"), "shows no clear change in mAP (+1.0 points)"),
         (
-            ("test/accuracy", -0.25, (-0.5, -0.08), "images"),
+            ("test/accuracy", -0.25, (-0.5, -0.08), "seeds and images"),
             "decides right less often (accuracy \N{MINUS SIGN}25.0 points)",
         ),
         (
-            ("test/pointing", -0.2, (-0.3, -0.1), "images"),
+            ("test/pointing", -0.2, (-0.3, -0.1), "seeds and images"),
             "is clearly worse in pointing (\N{MINUS SIGN}20.0 points)",
         ),
-        (("test/night_mae", 2.0, (1.0, 3.0), "images"), "is clearly worse in night mae (+2.00)"),
-        (("test/pointing", 0.2, (0.1, 0.3), "images"), "is clearly worse in no score"),
-        (("test/mean_ap", 0.01, None, ""), "changes mAP by +1.0 points, without an interval over images"),
+        (("test/night_mae", 2.0, (1.0, 3.0), "seeds and images"), "is clearly worse in night mae (+2.00)"),
+        (("test/pointing", 0.2, (0.1, 0.3), "seeds and images"), "is clearly worse in no score"),
+        (("test/mean_ap", 0.01, None, ""), "changes mAP by +1.0 points, without an interval"),
+        (
+            ("test/seed_miou", 0.1, (0.05, 0.2), "seeds"),
+            "outlines the objects better by its maps (seed mIoU +10.0 points on these very images)",
+        ),
+        (
+            ("test/seed_miou_best", -0.1, (-0.2, -0.05), "seeds"),
+            "is clearly worse in best seed mIoU (\N{MINUS SIGN}10.0 points on these very images)",
+        ),
     ],
 )
 def test_reading_claims_no_more_than_the_interval(row, expected):
@@ -285,6 +292,23 @@ def test_reading_claims_no_more_than_the_interval(row, expected):
     (sentence, *_) = reading(two_groups(Difference(metric, "gradcam", "gain", delta, ci95, over)))
 
     assert sentence == f"Against Grad-CAM, GAIN {expected}."
+
+
+def test_reading_of_one_seed_is_about_two_networks():
+    row = Difference("test/mean_ap", "gradcam", "gain", 0.1, (0.05, 0.2), "images")
+
+    (sentence, *_) = reading(two_groups(row))
+
+    assert sentence == (
+        "Against the one network of Grad-CAM, the one network of GAIN classifies better (mAP +10.0 points): this is "
+        "about these two networks and not about the methods."
+    )
+
+
+def test_best_thresholds_are_said_to_be_chosen_on_what_they_score(report, make_run):
+    text = " ".join(Page(report([make_run("a", metrics={"test/seed_miou_best": 0.5})])).text.split())
+
+    assert text.count("chosen on the very images it is scored on") == 2  # of the score and of the threshold
 
 
 def test_share_of_zero_maps_is_shown_where_there_are_any(report, make_run):
