@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_runs import SETS, image_rows, slow_metrics, write_csv
 
 from gain_lightning.cli import main
 from gain_lightning.studies.compare import compare_main
@@ -85,7 +88,9 @@ def test_seed_miou_has_students_interval_over_seeds(make_run):
     row = difference(compared(paths), "test/seed_miou", "gradcam", "gain")
 
     deltas = [0.06, 0.03, 0.08]
-    half = 4.302653 * np.std(deltas, ddof=1) / np.sqrt(3)  # Student's t with two degrees of freedom, from a table
+    half = (
+        4.302653 * np.std(deltas, ddof=1) / np.sqrt(3)
+    )  # Student's t with two degrees of freedom, from a table
     assert row.over == "seeds"
     assert row.ci95 == pytest.approx((np.mean(deltas) - half, np.mean(deltas) + half))
     assert not row.is_clear  # though the second method is better with every seed
@@ -219,9 +224,7 @@ def test_score_classes_restrict_every_score(make_run):
     for names in (["boat"], None):
         paths = []
         for method in ("gradcam", "gain"):
-            rows = [
-                row for row in image_rows(method, 0, SETS) if names is not None or row["class"] == "boat"
-            ]
+            rows = [row for row in image_rows(method, 0, SETS) if names is not None or row["class"] == "boat"]
             metrics = slow_metrics([row for row in rows if row["class"] == "boat"], ["boat"], "boat")
             path = make_run(
                 f"{method}_{names}", method, config={"model.score_classes": names}, metrics=metrics
@@ -240,14 +243,12 @@ def test_score_classes_restrict_every_score(make_run):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_scores_of_val_are_said_to_be_of_val(make_run, tmp_path, capsys, seeds):
     """Without a test split: table, headline, figures and report."""
-    names = {"test": "val", "boat_without_water": "boat_without_water"}
     for method in ("gradcam", "gain"):
         for seed in seeds:
             path = make_run(f"{method}_{seed}", method, seed)
             rows = [
-                {**row, "set": names[row["set"]]}
+                {**row, "set": "val" if row["set"] == "test" else row["set"]}
                 for row in image_rows(method, seed, SETS)
-                if row["set"] in names
             ]
             write_csv(Path(path, "per_image.csv"), rows)
 
@@ -256,13 +257,16 @@ def test_scores_of_val_are_said_to_be_of_val(make_run, tmp_path, capsys, seeds):
     text = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Percent on val," in text
+    assert "compared on val</h1>" in page
     assert "Scores on val in percent" in page
     assert "the same images of val" in page
     assert "seed mIoU (val, %)" in page
     for said in (text, page):
         said = said.replace("There is no test set: all scores are those of val", "")
-        said = said.replace("the test set of this name", "").replace("Mean accuracy over the further test sets", "")
-        assert not re.findall(r"\btests?\b", re.sub(r"data:\S+", "", said), re.IGNORECASE)
+        said = said.replace("the test set of this name", "").replace(
+            "Mean accuracy over the further test sets", ""
+        )
+        assert not re.findall(r"\btests?\b", re.sub(r"data:\S+|<script>.*", "", said, flags=re.DOTALL), re.IGNORECASE)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["scored_set"] == "val"
 
 
@@ -320,7 +324,10 @@ def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
     assert sorted(path for group in summary["groups"] for path in group["runs"]) == sorted(paths)
     assert set(summary["differences"][0]) == {"metric", "a", "b", "delta", "ci95", "over"}
     over = {row["metric"]: row["over"] for row in summary["differences"]}
-    assert (over["test/energy"], over["test/seed_miou"]) == ("seeds and images", None)  # seeds that differ by the same
+    assert (over["test/energy"], over["test/seed_miou"]) == (
+        "seeds and images",
+        None,
+    )  # seeds that differ by the same
     energies = [
         json.loads(Path(path, "summary.json").read_text())["metrics"]["test/energy"] for path in paths
     ]
@@ -355,7 +362,7 @@ def test_command_passes_over_folders_of_other_verbs(make_run, tmp_path, capsys):
 
     assert compare_main([*map(str, sorted(runs.iterdir())), "--out", str(tmp_path / "out")]) == 0
 
-    text = " ".join(capsys.readouterr().out.split())
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"Left out: {runs / 'report'}: holds the report of a comparison, and is no run." in text
     assert f"Left out: {runs / 'seeds'}: holds the seeds of a segmentation, and is no run." in text
     assert f"Left out: {runs / 'maps'}: holds the predictions of a run, and is no run." in text
@@ -380,15 +387,15 @@ def test_a_console_without_the_letters_is_no_failure(make_run, tmp_path, encodin
 
     assert result.returncode == 0, result.stderr
     assert b"standard deviation over runs" in result.stdout
-    assert "\u00b1" in (tmp_path / "out" / "table.tex").read_text(encoding="utf-8") or (
-        tmp_path / "out" / "report.html"
-    ).is_file()
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("how", ["| head -c 1 > HEAD", ">&-"])
 def test_a_reader_that_is_gone_is_no_failure(make_run, tmp_path, how):
     path, out = make_run("a", maps=False), tmp_path / "out"
-    command = f"{sys.executable} -m gain_lightning compare {path} --out {out} {how}".replace("HEAD", str(tmp_path / "h"))
+    command = f"{sys.executable} -m gain_lightning compare {path} --out {out} {how}".replace(
+        "HEAD", str(tmp_path / "h")
+    )
 
     result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, cwd=Path(__file__).parents[2]

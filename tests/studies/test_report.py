@@ -173,7 +173,9 @@ def test_pictures_show_the_worst_and_the_best_change_first(report, make_run):
         ("4", "0.0"),
     ]
     assert "<figcaption>GAIN, 10 %</figcaption>" in text
-    assert "Maps are judged on 5 (image, class) pairs with masks, in 5 of 5 images of test." in Page(text).text
+    assert (
+        "Maps are judged on 5 (image, class) pairs with masks, in 5 of 5 images of test." in Page(text).text
+    )
 
 
 def test_pictures_without_a_mask_and_maps_of_zeros_are_said(report, make_run):
@@ -263,8 +265,14 @@ def test_report_of_a_diverged_run_is_written(report, make_run):
     ("row", "expected"),
     [
         (("test/mean_ap", 0.1, (0.05, 0.2), "seeds and images"), "classifies better (mAP +10.0 points)"),
-        (("test/mean_ap", -0.1, (-0.2, -0.05), "seeds and images"), "classifies worse (mAP \N{MINUS SIGN}10.0 points)"),
-        (("test/mean_ap", 0.01, (-0.01, 0.02), "seeds and images"), "shows no clear change in mAP (+1.0 points)"),
+        (
+            ("test/mean_ap", -0.1, (-0.2, -0.05), "seeds and images"),
+            "classifies worse (mAP \N{MINUS SIGN}10.0 points)",
+        ),
+        (
+            ("test/mean_ap", 0.01, (-0.01, 0.02), "seeds and images"),
+            "shows no clear change in mAP (+1.0 points)",
+        ),
         (
             ("test/accuracy", -0.25, (-0.5, -0.08), "seeds and images"),
             "decides right less often (accuracy \N{MINUS SIGN}25.0 points)",
