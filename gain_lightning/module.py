@@ -560,7 +560,7 @@ class GAIN(pl.LightningModule):
         return margins(logits) if self.hparams.task == "single_label" else logits
 
     def _judged(self, score: Tensor, label: Tensor) -> Tensor:
-        """Each image's error, ``(N,)``; or whether its decision is right: on the data's accuracy class, else on all."""
+        """Each image's error, ``(N,)``; or whether its decision is right: on the accuracy class, else on all scored."""
         label = self._multi_hot(label)
         if self.hparams.task == "regression":
             return (score - label).abs()[:, self.scored].mean(1)
@@ -569,7 +569,7 @@ class GAIN(pl.LightningModule):
         decision = (score > 0.5).float()
         name = self.trainer.datamodule.accuracy_class
         if name is None:
-            return (decision == label).all(1).float()
+            return (decision == label)[:, self.scored].all(1).float()
         class_idx = self.hparams.class_names.index(name)
         return (decision[:, class_idx] == label[:, class_idx]).float()
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fake_runs import slow_average_precision
@@ -113,6 +115,21 @@ def test_is_correct_follows_the_decision_rule(judging, expected):
     table = ImageTable(["a", "b"], ["class_0", "class_1"], present, score, score, score, score)
 
     assert is_correct(table, judging).tolist() == expected
+
+
+@pytest.mark.parametrize("scored", [None, ["class_0", "class_2"]])
+def test_decisions_are_judged_as_a_run_judges_them(scored):
+    """A class that does not count makes no image wrong, in a run's accuracy and in its interval."""
+    torch = pytest.importorskip("torch")
+    from gain_lightning.module import GAIN
+
+    table = make_table(60, num_classes=3)
+    module = GAIN(class_names=table.class_names, image_size=32, score_classes=scored)
+    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(accuracy_class=None))
+
+    judged = module._judged(torch.tensor(table.score), torch.tensor(table.present).float())
+
+    assert judged.bool().tolist() == is_correct(table, Judging(scored)).tolist()
 
 
 def test_resampled_scores_start_with_the_score_itself():

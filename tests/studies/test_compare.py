@@ -266,7 +266,9 @@ def test_scores_of_val_are_said_to_be_of_val(make_run, tmp_path, capsys, seeds):
         said = said.replace("the test set of this name", "").replace(
             "Mean accuracy over the further test sets", ""
         )
-        assert not re.findall(r"\btests?\b", re.sub(r"data:\S+|<script>.*", "", said, flags=re.DOTALL), re.IGNORECASE)
+        assert not re.findall(
+            r"\btests?\b", re.sub(r"data:\S+|<script>.*", "", said, flags=re.DOTALL), re.IGNORECASE
+        )
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["scored_set"] == "val"
 
 
