@@ -13,6 +13,7 @@ from gain_lightning.studies.runs import (
     read_curves,
     read_images,
     read_maps,
+    read_pixels,
     read_run,
 )
 
@@ -237,3 +238,18 @@ def test_read_maps_refuses_a_single_array(tmp_path):
 
     with pytest.raises(RunError, match=r"maps\.npz: unreadable"):
         read_maps(str(tmp_path))
+
+
+@pytest.mark.parametrize(("column", "expected"), [(("set,", "val,"), "val"), (("", ""), "test")])
+def test_pixels_of_a_segmentation_say_of_which_set_they_are(tmp_path, column, expected):
+    """VOC scores on val; runs of earlier versions do not say it."""
+    head, cell = column
+    (tmp_path / "per_image.csv").write_text(f"{head}id,class,true,found,right\n{cell}a,background,4,4,3\n")
+
+    table = read_pixels(str(tmp_path))
+
+    assert (table.set_name, table.ids, table.pixels["miou"].tolist()) == (
+        expected,
+        ["a"],
+        [[[4]], [[4]], [[3]]],
+    )
