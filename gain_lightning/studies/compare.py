@@ -107,7 +107,6 @@ def _say(text: str, file: TextIO | None) -> None:
     encoding = file.encoding or "utf-8"
     try:
         print(text.encode(encoding, "replace").decode(encoding), file=file, flush=True)
-    except BrokenPipeError:  # whoever reads has read enough, as in `gain compare ... | head`
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), file.fileno()
-        )  # else Python fails when it flushes at its end
+    except BrokenPipeError:
+        # Whoever reads has read enough, as in `gain compare ... | head`; Python would fail when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

@@ -37,7 +37,7 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
         part of the images  the mean covariance of two seeds' differences over images that are drawn anew
 
     The first has n - 1 degrees of freedom. The half width is the standard error times the mean of Student's t and of
-    the normal quantile, weighted by the two parts (Cochran and Cox, Experimental Designs, 1957, section 4.14).
+    the normal quantile, weighted by the two parts (Cochran and Cox, Experimental Designs, 1957).
     Satterthwaite's degrees of freedom would cover 92 % with three seeds. Without images this is Student's interval,
     and with one seed that of the bootstrap's standard error.
 
@@ -56,9 +56,7 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
     """
     num_seeds = len(deltas)
     first, resampled = deltas[:, 0], deltas[:, 1:]
-    resampled = resampled[
-        :, ~np.isnan(resampled).any(0)
-    ]  # a draw without any image that can be judged says nothing
+    resampled = resampled[:, ~np.isnan(resampled).any(0)]  # a draw without an image to judge says nothing
     has_images = resampled.shape[1] > 1
     covariance = np.atleast_2d(np.cov(resampled)) if has_images else np.zeros((num_seeds, num_seeds))
     of_one = covariance.trace() / num_seeds
