@@ -465,9 +465,8 @@ def _group_differences(
                 for run in runs
             }
             deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
-            delta = float(
-                deltas[:, 0].mean()
-            )  # of the scores that the interval is of: older runs rounded theirs
+            # Of the scores that the interval is of: those of older runs were rounded on their way into the file.
+            delta = float(deltas[:, 0].mean())
             interval = difference_interval(deltas)
         ci95, over = (interval[:2], interval.over) if interval else (None, "")
         yield Difference(metric, a.name, b.name, delta, ci95, over)

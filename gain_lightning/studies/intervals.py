@@ -14,9 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-_SAME = (
-    1e-9  # differences that are less apart than this are equal: fractions of 1 that were rounded on their way
-)
+_SAME = 1e-9  # differences less apart than this are equal, but for rounding
 
 
 class Interval(NamedTuple):

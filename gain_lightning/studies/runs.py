@@ -315,9 +315,8 @@ def read_pixels(path: str) -> PixelTable | None:
     values = np.array([[counts[image_id, class_name] for class_name in class_names] for image_id in ids])
     true, *others = np.moveaxis(values, 2, 0)
     pixels = {f"miou{kind}": np.stack([true, *others[2 * i : 2 * i + 2]]) for i, kind in enumerate(kinds)}
-    set_name = (
-        printable(rows[0][1][header.index("set")]) if "set" in header else "test"
-    )  # older runs do not say it
+    # Older runs do not say it.
+    set_name = printable(rows[0][1][header.index("set")]) if "set" in header else "test"
     return PixelTable(ids, class_names, pixels, set_name)
 
 

@@ -167,7 +167,7 @@ def differences_of(tables: list[list[ImageTable]], resamples: int = 60) -> dict[
     [(3, 0.4, 0.2, 100), (3, 0.0, 0.7, 100), (5, 0.4, 0.2, 60), (10, 0.4, 0.2, 40)],
 )
 def test_methods_that_do_not_differ_are_rarely_called_different(num_seeds, of_seeds, of_images, num_studies):
-    """Of mean AP, accuracy and energy; of 1,000 studies of each kind with 150 images, 2.3 to 5.8 % are called different."""
+    """In mean AP, accuracy and energy; of 1,000 studies of a kind with 150 images it is 2.3 to 5.8 %."""
     rng = np.random.default_rng(0)
     studies = [
         differences_of(draw_study(rng, num_seeds, of_seeds=of_seeds, of_images=of_images))
