@@ -4,8 +4,10 @@ import difflib
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from jsonargparse import get_loader, set_loader
@@ -55,11 +57,49 @@ _lenient = get_loader("yaml")
 set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
+def whole_numbers_first(kind: Any) -> Any:
+    """A type that takes whole numbers and fractions, so that it tries whole numbers first.
+
+    ``trainer.limit_train_batches 1`` is one batch and ``1.0`` all of them. jsonargparse tries the members of a union in
+    their order and makes 1.0 of a 1 where ``float`` comes before ``int``; which comes first is chance, as ``typing``
+    keeps one object for ``int | float | None`` and ``float | int | None``, that of whoever was imported first.
+
+    Args:
+        kind: A type as annotations have it, of any depth.
+
+    Returns:
+        The same type, ``int`` right before ``float`` in each of its unions.
+
+    Example:
+        >>> whole_numbers_first(dict[str, float | int | str])
+        dict[str, typing.Union[int, float, str]]
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if not inner or origin in (Literal, Annotated, Callable):
+        return kind
+    ordered = [whole_numbers_first(member) for member in inner]
+    if origin in (Union, UnionType):
+        if int in ordered and float in ordered:
+            ordered.remove(int)
+            ordered.insert(ordered.index(float), int)
+        return Union[tuple(ordered)]  # noqa: UP007, of a list
+    if all(new is old for new, old in zip(ordered, inner, strict=True)):
+        return kind
+    return origin[tuple(ordered)]
+
+
 class ConfigParser(LightningArgumentParser):
-    """Says in a line what is wrong with a key, with the nearest valid name if one is near."""
+    """Keeps whole numbers whole, and says in a line what is wrong with a key, with the nearest valid name if any."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """As jsonargparse's, which gives its groups of arguments this method too."""
+        action = super().add_argument(*args, **kwargs)
+        if hasattr(action, "_typehint"):
+            action._typehint = whole_numbers_first(action._typehint)
+        return action
 
     def error(self, message: str, ex: Exception | None = None) -> None:
         """Print it and exit with status 2."""

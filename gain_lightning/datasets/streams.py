@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,6 +20,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
 from gain_lightning.datasets.sample import collate
+from gain_lightning.workers import heed_parent_alone, signals_held
 
 T = TypeVar("T")
 
@@ -70,7 +72,22 @@ Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
             yield Draw(order[place % self.size], visit)
 
 
-class StreamLoader(DataLoader):
+class Loader(DataLoader):
+    """Its workers leave Ctrl-C and SIGTERM to the training, which saves before it ends them."""
+
+    def __iter__(self) -> Iterator[Any]:
+        with signals_held():
+            return super().__iter__()
+
+
+def begin_worker(worker_id: int) -> None:
+    """What every worker of a :class:`Loader` does first; Lightning's seeds of workers are set as without it."""
+    heed_parent_alone()
+    if int(os.environ.get("PL_SEED_WORKERS", 0)):
+        pl_worker_init_function(worker_id)
+
+
+class StreamLoader(Loader):
     """A loader over a :class:`StreamSampler` that goes on in the middle of an epoch, as Lightning's checkpoints ask.
 
     Args:
@@ -215,12 +232,13 @@ class TwoStreamDataModule(pl.LightningDataModule):
             "generator": torch.Generator().manual_seed(run_seed()),
             "collate_fn": collate,
             "num_workers": self.num_workers,
+            "worker_init_fn": begin_worker,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
         }
         if isinstance(sampler, StreamSampler):
             return StreamLoader(dataset, batch_size, trainer=self.trainer, sampler=sampler, **options)
-        return DataLoader(dataset, batch_size, sampler=sampler, **options)
+        return Loader(dataset, batch_size, sampler=sampler, **options)
 
     def predict_dataloader(self) -> DataLoader:
         """The set to predict, in order, where the data have one."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from gain_lightning.segmentation.crf import bounded, dense_crf, resolve_backend
 from gain_lightning.segmentation.crf_kernels import Kernels
 from gain_lightning.segmentation.crf_lattice import lattice_labels
+from gain_lightning.workers import heed_parent_alone, signals_held
 
 
 class CrfPool:
@@ -53,11 +54,14 @@ class CrfPool:
             done.set_result(marginals.argmax(0).cpu().numpy().astype(np.uint8))
             return done
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.num_workers, get_context("spawn"))
+            self._executor = ProcessPoolExecutor(
+                self.num_workers, get_context("spawn"), initializer=heed_parent_alone
+            )
         while len(self._waiting) > 2 * self.num_workers:
             self._waiting.popleft().exception()
         arrays = bounded(log_probs.detach().float()).cpu().numpy(), image.cpu().numpy()
-        self._waiting.append(self._executor.submit(lattice_labels, *arrays, Kernels()))
+        with signals_held():  # it starts its processes when it gets work
+            self._waiting.append(self._executor.submit(lattice_labels, *arrays, Kernels()))
         return self._waiting[-1]
 
     def close(self) -> None:

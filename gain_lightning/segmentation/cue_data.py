@@ -16,9 +16,11 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
 from gain_lightning.datasets.streams import (
+    Loader,
     StreamLoader,
     StreamSampler,
     TwoStreamDataModule,
+    begin_worker,
     run_seed,
     share_out,
 )
@@ -141,6 +143,7 @@ class CueDataModule(pl.LightningDataModule):
             sampler=sampler,
             collate_fn=collate_cues,
             num_workers=self.num_workers,
+            worker_init_fn=begin_worker,
             persistent_workers=self.num_workers > 0,
         )
 
@@ -153,8 +156,8 @@ class CueDataModule(pl.LightningDataModule):
         return [self._one_by_one(name, dataset) for name, dataset in self.test_sets.items()]
 
     def _one_by_one(self, name: str, dataset: Dataset) -> DataLoader:
-        sampler = share_out(name, dataset, self.trainer)
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+        options = {"num_workers": self.num_workers, "worker_init_fn": begin_worker}
+        return Loader(dataset, batch_size=None, sampler=share_out(name, dataset, self.trainer), **options)
 
 
 class WithCues(Dataset):
