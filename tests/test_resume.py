@@ -193,6 +193,7 @@ def test_two_processes_stop_after_the_same_step(tmp_path):
 
     def start(name, stop_at, *more, seconds_a_step=0.0):
         ranks = ["--trainer.devices=2", "--trainer.strategy=ddp", "--model.freeze_batch_norm=true"]
+        ranks.append("--data.num_workers=1")
         words = ["fit", *CONFIG, *SMALL, *ranks, f"--run_dir={tmp_path / name}", *more]
         environment = {**os.environ, "STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
