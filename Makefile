@@ -11,7 +11,7 @@ demo: .venv/installed
 	for method in gradcam gain gain_ext; do \
 	  run=$(RUNS)/$$method; resume=; \
 	  if grep -q '"test/mean_ap"' $$run/summary.json 2>/dev/null; then continue; fi; \
-	  if [ -f $$run/checkpoints/last.ckpt ]; then resume='--ckpt_path last'; fi; \
+	  if find $$run/checkpoints -name '*.ckpt' 2>/dev/null | grep -q .; then resume='--ckpt_path last'; fi; \
 	  $(BIN)/gain fit --config experiments/shapes/$$method.yaml --seed_everything $(SEED) \
 	    --run_dir $$run $$resume || exit 1; \
 	done

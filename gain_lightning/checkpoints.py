@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gain_lightning.home import map_strings
 from gain_lightning.module import GAIN
+from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.segmentation.module import SEC
 
 _KEYS = ("state_dict", "hyper_parameters")
@@ -76,9 +77,9 @@ def _moved(value: Any, old: str, new: str) -> Any:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another checkpoint of the folder is of a later step."""
+    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another at or below the folder is of a later step."""
     last, steps = folder / "last.ckpt", {}
-    for path in folder.glob("*.ckpt"):
+    for path in checkpoint_files(folder):
         try:
             steps[path] = int(read_checkpoint(path)["global_step"])
         except (OSError, KeyError, TypeError, ValueError):  # a broken link, an export of others

@@ -216,14 +216,15 @@ class ExperimentCLI(LightningCLI):
         return trainer
 
     def _keep_here(self, callback: ModelCheckpoint) -> None:
-        """A ModelCheckpoint of the config writes into the run's folder, and ``last`` is the newest."""
+        """A ModelCheckpoint of the config writes into the run's folder or below, and ``last`` is the newest."""
         folder = self.run_dir / "checkpoints"
-        if callback.dirpath is not None and Path(callback.dirpath).resolve() != folder.resolve():
+        if callback.dirpath is None:
+            callback.dirpath = str(folder)
+        elif not Path(callback.dirpath).resolve().is_relative_to(folder.resolve()):
             raise ValueError(
                 f"ModelCheckpoint.dirpath is {callback.dirpath}, expected none: checkpoints lie in their run's folder, "
                 f"{folder}, where --ckpt_path last finds them"
             )
-        callback.dirpath = str(folder)
         callback._enable_version_counter = False
 
     def after_fit(self) -> None:

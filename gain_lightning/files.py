@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+MEANS_TAKEN = (errno.EACCES, errno.EAGAIN)  # of a lock, that another has it; any other error is a failure
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -90,12 +93,16 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not UTF-8.
+        ValueError: If it is not UTF-8; UTF-16 is told by its zeros, too.
     """
+    expected = "expected it saved as UTF-8"
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}), {expected}") from error
+    if "\0" in text:
+        raise ValueError(f"{path}: not UTF-8 text (a zero at character {text.index(chr(0))}), {expected}")
+    return text
 
 
 def read_json(path: Path) -> dict[str, Any]:

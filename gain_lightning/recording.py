@@ -22,7 +22,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.home import without_home
-from gain_lightning.run_folder import read_summary
+from gain_lightning.run_folder import checkpoint_files, read_summary
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
@@ -196,7 +196,7 @@ class RunRecord(pl.Callback):
         error = without_home(f"{type(exception).__name__}: {exception}")
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
         if killed and trainer.is_global_zero and is_training:
-            from_last = " --ckpt_path last" if any(self.run_dir.glob("checkpoints/*.ckpt")) else ""
+            from_last = " --ckpt_path last" if checkpoint_files(self.run_dir / "checkpoints") else ""
             rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'}{from_last}")
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = without_home("".join(traceback.format_exception(exception)))

@@ -1,12 +1,10 @@
 """The folder of one run: who writes there, which of its checkpoints is meant, and what may change by then."""
 
-import errno
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from gain_lightning.checkpoints import newest_checkpoint
-from gain_lightning.files import read_json
+from gain_lightning.files import MEANS_TAKEN, read_json
 from gain_lightning.yaml_files import read_config
 
 try:
@@ -41,13 +39,18 @@ def lock(run_dir: Path) -> TextIO | None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process: its loaders may outlive a kill
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+        if error.errno not in MEANS_TAKEN:  # a file system without locks
             return file
         file.close()
         raise BlockingIOError(
             f"{run_dir} is in use by another gain fit or gain test: expected another --run_dir, or to wait for its end"
         ) from error
     return file
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """All checkpoints at and below a run's ``checkpoints/``: the one answer to whether it has any, and which."""
+    return sorted(folder.rglob("*.ckpt"))
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def refuse_second_run(run_dir: Path) -> None:
     Raises:
         FileExistsError: If the folder holds a run.
     """
-    if read_summary(run_dir).get("state") == "finished" or any(run_dir.glob("checkpoints/*.ckpt")):
+    if read_summary(run_dir).get("state") == "finished" or checkpoint_files(run_dir / "checkpoints"):
         raise FileExistsError(
             f"{run_dir} already holds a run: expected another --run_dir, or --ckpt_path last to resume it"
         )
@@ -90,10 +93,17 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
         ValueError: If it belongs to another run.
     """
     folder = run_dir / "checkpoints"
-    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    if ckpt_path == "last":
+        from gain_lightning.checkpoints import (
+            newest_checkpoint,
+        )  # torch; who asks for files alone need not wait
+
+        path = newest_checkpoint(folder)
+    else:
+        path = Path(ckpt_path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
-    if path.resolve().parent == folder.resolve() or verb == "validate":
+    if path.resolve().is_relative_to(folder.resolve()) or verb == "validate":
         return path
     if verb == "fit":
         raise ValueError(
@@ -101,7 +111,7 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
             "run to resume it, or --model.weights to start from another's weights"
         )
     summary = read_summary(run_dir)
-    if any(folder.glob("*.ckpt")) or (summary and not summary.get("test_alone")):
+    if checkpoint_files(folder) or (summary and not summary.get("test_alone")):
         raise ValueError(
             f"--ckpt_path {path} belongs to another run than {run_dir}, whose scores would be replaced: expected "
             "another --run_dir for its scores"

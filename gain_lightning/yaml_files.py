@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from gain_lightning.files import read_text
+
 
 class _StrictLoader(yaml.SafeLoader):
     """Refuses a key that comes twice, of which YAML's own reader takes the last."""
@@ -61,9 +63,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: As of :func:`read_mapping`, with the file's name; or if it is not UTF-8.
     """
+    text = read_text(path)
     try:
-        return read_mapping(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        return read_mapping(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

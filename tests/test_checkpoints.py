@@ -94,12 +94,15 @@ def test_paths_in_the_folder_of_a_checkpoint_move_with_it(tmp_path):
         ({"last": 12, "epoch_001": 12}, "last"),
         ({"last": 2, "epoch_001": 12}, "epoch_001"),  # a ModelCheckpoint of the user's, after a SIGTERM
         ({"epoch_000": 6, "epoch_001": 12}, "epoch_001"),
+        ({"epoch_000": 6, "a/epoch_001": 12}, "a/epoch_001"),  # a ModelCheckpoint that writes below
+        ({"last": 12, "a/b/epoch_001": 12}, "last"),
         ({}, "last"),
     ],
 )
 def test_last_means_the_newest(tmp_path, steps, newest):
     for name, step in steps.items():
         state = {"state_dict": {}, "hyper_parameters": {}, "global_step": step}
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, tmp_path / f"{name}.ckpt")
     assert newest_checkpoint(tmp_path) == tmp_path / f"{newest}.ckpt"
     (tmp_path / "epoch_009.ckpt").write_bytes(b"cut")

@@ -16,7 +16,7 @@ import torch
 
 from gain_lightning import VOID
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.files import write_atomically
+from gain_lightning.files import read_text, write_atomically
 
 SUFFIXES = (".npz", ".pickle")
 _SIDE = 41  # of SEC's cues
@@ -151,7 +151,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()  # of Python 2
         cues: dict[str, np.ndarray] = {}
-        for line in listing.read_text(encoding="utf-8").splitlines():
+        for line in read_text(listing).splitlines():
             if line.strip():
                 name, row = line.rsplit(None, 1)
                 name = file_name(name.lstrip("/"))

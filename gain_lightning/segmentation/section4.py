@@ -19,6 +19,7 @@ from typing import IO, Any
 from gain_lightning import REQUEUE
 from gain_lightning.datasets.voc12 import find_root
 from gain_lightning.files import csv_text, read_json, write_atomically
+from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.yaml_files import read_config
 
 DESCRIPTION = """\
@@ -224,7 +225,7 @@ class Chain:
     def _fit(self, run_dir: Path, words: list[str]) -> None:
         if _is_tested(run_dir):
             return
-        resume = ["--ckpt_path=last"] if any(run_dir.glob("checkpoints/*.ckpt")) else []
+        resume = ["--ckpt_path=last"] if checkpoint_files(run_dir / "checkpoints") else []
         options = ["--seed_everything", str(self.seed), "--run_dir", str(run_dir), "--trainer.logger=false"]
         self._do("fit", *words, *options, "--trainer.enable_progress_bar=false", *resume)
 

@@ -21,16 +21,18 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gain_lightning import REQUEUE
-from gain_lightning.files import write_atomically
+from gain_lightning.files import MEANS_TAKEN, read_json, write_atomically
+from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_file, read_sweep_path
 from gain_lightning.studies.sweep_table import sweep_table, write_trials
 
@@ -94,6 +96,7 @@ class Sweep:
         self.token = _token(folder)
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
         self.stop = threading.Event()
+        self.stop_signal = signal.SIGINT  # what trials are told then
         self.error: str | None = None
 
     def trials(self) -> list[FrozenTrial]:
@@ -145,9 +148,14 @@ class Sweep:
             lock = (folder / "lock").open("a")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
                 lock.close()
-                continue
+                if error.errno in MEANS_TAKEN:
+                    continue
+                raise SweepError(
+                    f"{folder}: its file system has no locks ({error.strerror}), and nothing else says whether a "
+                    "trial lives: expected --out on another"
+                ) from error
             fresh = self.storage.get_trial(trial._trial_id)
             if fresh.state == TrialState.WAITING:
                 is_ours = self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
@@ -205,8 +213,11 @@ class Sweep:
 
     def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
         """The trial's own process; it holds the lock as long as it lives."""
-        words = self.file.words(values)
-        if any(claim.folder.glob("checkpoints/*.ckpt")):
+        args_json_file = claim.folder / "args.json"
+        words = self.file.words(values, str(args_json_file))
+        if str(args_json_file) in words:
+            write_atomically(args_json_file, json.dumps(values, default=str))
+        if checkpoint_files(claim.folder / "checkpoints"):
             words.append("--ckpt_path=last")
         environment = {
             **os.environ,
@@ -231,7 +242,7 @@ class Sweep:
                         return process.wait(timeout=1.0)
                     except subprocess.TimeoutExpired:
                         if self.stop.is_set():
-                            process.send_signal(signal.SIGINT)
+                            process.send_signal(self.stop_signal)
                             return process.wait()
 
     def _pruning(self) -> dict[str, Any]:
@@ -240,12 +251,22 @@ class Sweep:
 
     @contextlib.contextmanager
     def _heartbeat(self, trial: Trial) -> Any:
-        """Signs of life in a database, for machines that do not see our folders."""
+        """Signs of life in a database, for machines that do not see our folders; without them the sweep stops here."""
         over = threading.Event()
 
         def beat() -> None:
+            last = time.monotonic()
             while not over.wait(STALE / 4):
-                trial.set_user_attr("alive", time.time())
+                try:
+                    trial.set_user_attr("alive", time.time())
+                    last = time.monotonic()
+                except Exception as error:  # a database that is away for a moment comes back
+                    if time.monotonic() - last > STALE / 2:  # before others take the trial for dead
+                        self._give_up(
+                            f"{_without_password(self.storage_name)}: takes no signs of life ({type(error).__name__}), "
+                            "so that other machines would run the same trials; the same command goes on"
+                        )
+                        return
 
         thread = threading.Thread(target=beat, daemon=True)
         if is_database(self.storage_name):
@@ -301,7 +322,7 @@ def is_database(storage: str) -> bool:
 def open_storage(storage: str) -> Any:
     """Optuna's storage of a journal file or a database URL."""
     if not is_database(storage):
-        lock = JournalFileSymlinkLock(storage)
+        lock = _journal_lock(Path(storage))
         _cut_half_line(Path(storage), lock)
         return JournalStorage(JournalFileBackend(storage, lock_obj=lock))
     try:
@@ -314,7 +335,18 @@ def open_storage(storage: str) -> Any:
         ) from error
 
 
-def _cut_half_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
+def _journal_lock(journal: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
+    """Optuna's lock for old network file systems, too; where there are no symbolic links, the one without them."""
+    probe = journal.with_name(f"symlink.{uuid.uuid4().hex}")
+    try:
+        os.symlink(journal, probe)
+    except OSError:  # a full disk, too: then the lock itself says so
+        return JournalFileOpenLock(str(journal))
+    probe.unlink()
+    return JournalFileSymlinkLock(str(journal))
+
+
+def _cut_half_line(journal: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
     """Drop a last line without an end, which a full disk or a power cut left: the journal could not be read."""
     if not journal.is_file():
         return
@@ -337,9 +369,11 @@ def _token(folder: Path) -> str:
     path = folder / "folder_id"
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(uuid.uuid4().hex)
-    while not (token := path.read_text()):  # another process is just writing it
+    for _ in range(500):  # another process may just be writing it
+        if token := path.read_text(encoding="utf-8"):
+            return token
         time.sleep(0.01)
-    return token
+    raise SweepError(f"{path}: empty, as whoever began it was stopped there: expected it deleted")
 
 
 def _without_password(storage: str) -> str:
@@ -353,15 +387,14 @@ def _without_password(storage: str) -> str:
 
 def _read_summary(folder: Path) -> dict[str, Any]:
     try:
-        summary = json.loads((folder / "summary.json").read_text())
+        return read_json(folder / "summary.json")
     except (OSError, ValueError):
         return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def _last_line(path: Path) -> str:
     # a progress bar goes back in its line, or to one above
-    lines = re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", path.read_text(errors="replace"))
+    lines = re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", path.read_text(encoding="utf-8", errors="replace"))
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output")[:300]
 
 
@@ -374,6 +407,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     Raises:
         SweepError: If the sweep cannot go on.
     """
+    sweep.file.words({})  # says before a trial begins which environment variable is missing
     threads = [threading.Thread(target=_work, args=(sweep,), daemon=True) for _ in range(num_workers)]
     started = time.monotonic()
     shown = {trial.number for trial in sweep.trials() if trial.state.is_finished()}
@@ -387,6 +421,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
         )
     for thread in threads:
         thread.start()
+    earlier = signal.signal(signal.SIGTERM, _terminate)
     try:
         while any(thread.is_alive() for thread in threads):
             if sys.stdout.isatty():
@@ -397,12 +432,15 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
                 _print_finished(sweep, shown)
             for thread in threads:
                 thread.join(timeout=1.0 / num_workers)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as told:
+        sweep.stop_signal = signal.SIGINT if isinstance(told, KeyboardInterrupt) else signal.SIGTERM
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130 if isinstance(told, KeyboardInterrupt) else REQUEUE
+    finally:  # whatever it was: no trial goes on without us
         sweep.stop.set()
         for thread in threads:
             thread.join()
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        signal.signal(signal.SIGTERM, earlier)
     _print_finished(sweep, shown)
     trials = sweep.trials()
     write_trials(sweep.folder / "trials.csv", sweep.file, trials)
@@ -415,9 +453,17 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     return int(any(trial.state == TrialState.FAIL for trial in trials))
 
 
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """End in good order, however often we are told: trials save, and go on at the next time."""
+    signal.signal(signum, lambda *_: None)
+    raise SystemExit(REQUEUE)
+
+
 def _work(sweep: Sweep) -> None:
     try:
         sweep.work()
+    except SweepError as error:
+        sweep._give_up(str(error))
     except Exception as error:
         sweep._give_up(f"{type(error).__name__}: {error}")
 

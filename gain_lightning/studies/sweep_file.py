@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import zlib
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gain_lightning.files import read_text
 from gain_lightning.yaml_files import read_mapping
 
 _TOP = (
@@ -38,6 +40,12 @@ _RANGES = {  # distribution: is it of whole numbers, is it uniform in the logari
 _NORMALS = ("normal", "q_normal", "log_normal", "q_log_normal")
 _CHOICES = ("constant", "categorical", "categorical_w_probabilities")
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+MACROS = (  # each a word of its own
+    *("${env}", "${interpreter}", "${program}", "${args}", "${args_no_equals}", "${args_no_hyphens}"),
+    *("${args_no_boolean_flags}", "${args_json}", "${args_json_file}"),
+    *("${args_append_hydra}", "${args_override_hydra}"),
+)
+_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]+)\}")  # anywhere in a word
 
 
 class SweepError(ValueError):
@@ -175,28 +183,44 @@ class SweepFile:
         rng = np.random.default_rng(zlib.crc32(self.text.encode()))
         return [{p.key: p.draw(rng) for p in varied} for _ in range(self.run_cap)]
 
-    def words(self, values: dict[str, Any]) -> list[str]:
-        """The command of a trial, values as command-line options."""
-        args = [f"--{key}={_word(value)}" for key, value in values.items()]
+    def words(self, values: dict[str, Any], args_json_file: str = "") -> list[str]:
+        """The command of a trial, as an agent of W&B would run it.
+
+        Values are written as Python prints them; for ``gain``, whose options are YAML, as JSON: null, not None.
+
+        Args:
+            values: By key.
+            args_json_file: What takes the place of ``${args_json_file}``.
+
+        Raises:
+            SweepError: If an environment variable that the command names is not set.
+
+        Example:
+            >>> text = "{method: grid, parameters: {a: {values: [true]}}, command: [run, '${args_no_equals}']}"
+            >>> read_sweep_file(text, where="sweep.yaml").words({"a": True})
+            ['run', '--a', 'True']
+        """
+        said = _yaml_word if "gain" in self.command else str
+        pairs = [(key, said(value)) for key, value in values.items()]
+        kinds = {
+            "${env}": ["/usr/bin/env"],
+            "${interpreter}": [sys.executable],
+            "${args}": [f"--{key}={word}" for key, word in pairs],
+            "${args_no_equals}": [part for key, word in pairs for part in (f"--{key}", word)],
+            "${args_no_hyphens}": [f"{key}={word}" for key, word in pairs],
+            "${args_no_boolean_flags}": [  # a flag is there or not
+                f"--{key}" if values[key] is True else f"--{key}={word}"
+                for key, word in pairs
+                if values[key] is not False
+            ],
+            "${args_json}": [json.dumps(values, default=str)],
+            "${args_json_file}": [args_json_file],
+            "${args_append_hydra}": [f"+{key}={word}" for key, word in pairs],
+            "${args_override_hydra}": [f"++{key}={word}" for key, word in pairs],
+        }
         words: list[str] = []
         for word in self.command:
-            if word == "${args}":
-                words += args
-            elif word == "${args_no_boolean_flags}":  # a flag is there or not
-                flags = {f"--{key}=true": [f"--{key}"] for key in values} | {
-                    f"--{key}=false": [] for key in values
-                }
-                words += [flag for arg in args for flag in flags.get(arg, [arg])]
-            elif word == "${args_no_hyphens}":
-                words += [arg.removeprefix("--") for arg in args]
-            elif word == "${args_json}":
-                words.append(json.dumps(values, default=str))
-            elif word == "${interpreter}":
-                words.append(sys.executable)
-            elif word.startswith("${envvar:"):
-                words.append(os.environ.get(word[9:-1], ""))
-            else:
-                words.append("/usr/bin/env" if word == "${env}" else word)
+            words += kinds[word] if word in kinds else [_VARIABLE.sub(_variable, word)]
         return [sys.executable, "-m", "gain_lightning", *words[1:]] if words[0] == "gain" else words
 
 
@@ -279,29 +303,43 @@ def _refuse_unknown(tree: Any, known: Iterable[str], prefix: str) -> None:
 
 
 def _command(tree: dict) -> tuple[str, ...]:
-    command = tree.get("command", DEFAULT_COMMAND)
+    command = tree.get("command")
+    command = DEFAULT_COMMAND if command is None else command
     if not isinstance(command, str | list | tuple):
         raise SweepError(f"command is {command!r}, expected words such as [gain, fit, ..., ${{args}}]")
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    for word in words:
+        if word in MACROS or _VARIABLE.fullmatch(word):
+            continue
+        within = next((macro for macro in MACROS if macro in word), None)
+        if within is not None:
+            raise SweepError(
+                f"command has {within} inside the word {word!r}, expected it as a word of its own"
+            )
+        if word.startswith("${") and word.endswith("}") and not _VARIABLE.search(word):
+            raise SweepError(
+                f"unknown macro {word} in command, expected one of {', '.join(MACROS)}, "
+                "or ${envvar:NAME} with a NAME of capital letters, digits and _"
+            )
+        if "${envvar:" in _VARIABLE.sub("", word):
+            raise SweepError(
+                f"command has {word!r}, expected ${{envvar:NAME}} with capital letters, digits and _"
+            )
     if "${program}" in words and not tree.get("program"):
         raise SweepError(
             "program is missing, expected a script, or a command such as [gain, fit, ..., ${args}]"
         )
     words = [str(tree["program"]) if word == "${program}" else word for word in words]
-    known = (
-        "${env}",
-        "${interpreter}",
-        "${args}",
-        "${args_no_boolean_flags}",
-        "${args_no_hyphens}",
-        "${args_json}",
-    )
-    for word in words:
-        if word.startswith("${") and word not in known and not word.startswith("${envvar:"):
-            raise SweepError(f"unknown macro {word} in command, expected one of {', '.join(known)}")
     if not any(word != "${env}" for word in words):
         raise SweepError("command is empty")
     return tuple(words)
+
+
+def _variable(macro: re.Match) -> str:
+    """What an environment variable holds; W&B would pass its name where it is not set."""
+    if macro[1] not in os.environ:
+        raise SweepError(f"command has {macro[0]}, but the environment variable {macro[1]} is not set")
+    return os.environ[macro[1]]
 
 
 def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
@@ -420,7 +458,7 @@ def _number(entry: dict, name: str, where: str, default: float | None = None) ->
     return float(number)
 
 
-def _word(value: Any) -> str:
+def _yaml_word(value: Any) -> str:
     """A value as LightningCLI reads it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
@@ -430,7 +468,8 @@ def read_sweep_path(path: Path) -> SweepFile:
 
     Raises:
         SweepError: If there is none, or as :func:`read_sweep_file`.
+        ValueError: If it is not UTF-8.
     """
     if not path.is_file():
         raise SweepError(f"{path}: no such file")
-    return read_sweep_file(path.read_text(encoding="utf-8"), where=str(path))
+    return read_sweep_file(read_text(path), where=str(path))

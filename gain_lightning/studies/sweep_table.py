@@ -73,7 +73,9 @@ def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> 
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1f}" if value.is_integer() and abs(value) < 1000 else f"{value:.4g}"  # 1.0 is not 1
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from gain_lightning.files import read_text
 from gain_lightning.studies.sweep_file import SweepError
 from gain_lightning.wandb_server import log_in
 
@@ -28,8 +29,9 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
 
     if not path.is_file():
         raise SweepError(f"{path}: no such file")
+    text = read_text(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SweepError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(tree, dict):

@@ -1,5 +1,7 @@
 import contextlib
 import csv
+import errno
+import fcntl
 import json
 import os
 import random
@@ -9,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -16,8 +19,9 @@ import optuna
 import pytest
 import yaml
 
+from gain_lightning import REQUEUE
 from gain_lightning.cli import main
-from gain_lightning.studies import sweep_wandb
+from gain_lightning.studies import sweep, sweep_wandb
 from gain_lightning.studies.sweep import Sweep, _last_line
 from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
 
@@ -287,6 +291,112 @@ def test_half_a_line_at_the_journal_s_end_is_dropped(sweep_file, tmp_path):
         assert main(["sweep", "worker", str(out)]) == 0
         assert (out / "journal.log").read_bytes().startswith(whole)
     every_trial_once(out, 3)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_named_and_waited_for_by_nobody(
+    sweep_file, tmp_path, capsys, monkeypatch, number
+):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert main(["sweep", str(sweep_file({"x": {"values": [1, 2]}})), "--out", str(tmp_path / "out")]) == 1
+    assert f"0000: its file system has no locks ({os.strerror(number)})" in capsys.readouterr().err
+
+
+def test_a_file_system_without_symbolic_links(sweep_file, tmp_path, monkeypatch):
+    def symlink(source, target, *_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    assert main(["sweep", str(sweep_file({"x": {"values": [1, 2]}})), "--out", str(tmp_path / "out")]) == 0
+    every_trial_once(tmp_path / "out", 2)
+    assert not list((tmp_path / "out").glob("*.lock"))
+
+
+def test_an_empty_name_of_the_folder_is_waited_for_a_while(sweep_file, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "folder_id").touch()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(SweepError, match="folder_id: empty"):
+        sweep._token(tmp_path / "out")
+
+
+@pytest.mark.parametrize("away", [1, 100])
+def test_a_heart_beats_on_when_a_database_was_away(sweep_file, tmp_path, monkeypatch, away):
+    """For a moment, or for good: then no machine may take the trial for dead while it runs."""
+    monkeypatch.setattr(sweep, "STALE", 0.4)
+    file = read_sweep_file(sweep_file({"x": {"values": [1]}}).read_text(), where="s")
+    under_way = Sweep(f"sqlite:///{tmp_path / 'study.db'}", tmp_path / "out", "s", file=file)
+    with under_way._claim() as claim:
+        beats = []
+
+        def set_user_attr(key, value):
+            beats.append(value)
+            if len(beats) <= away:
+                raise ConnectionError("the server is away")
+
+        monkeypatch.setattr(claim.trial, "set_user_attr", set_user_attr)
+        with under_way._heartbeat(claim.trial):
+            time.sleep(1.0)
+    assert under_way.stop.is_set() == (away == 100)
+    assert len(beats) > 1
+    if away == 100:
+        assert "takes no signs of life (ConnectionError)" in under_way.error
+
+
+def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypatch):
+    path = sweep_file({"x": {"values": [1]}, "sleep": {"value": 30}})
+
+    def fails(*_):
+        wait_for_log(tmp_path / "out", 1)
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(sweep, "_print_finished", fails)
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert not trial_processes(tmp_path / "out")
+    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(sweep_file, tmp_path, whole_group):
+    path, out = sweep_file({"x": {"values": [1, 2]}, "sleep": {"value": 2}}), tmp_path / "out"
+    command = [sys.executable, "-m", "gain_lightning", "sweep", str(path), "--out", str(out), "--workers", "2"]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for_log(out, 2)
+    (os.killpg if whole_group else os.kill)(driver.pid, signal.SIGTERM)
+    assert driver.wait(timeout=20) == REQUEUE
+    assert driver.stderr.read() == b"stopped; the same command goes on where it was\n"
+    assert not trial_processes(out)
+    assert [line.split()[0] for line in log_of(out)] == ["begin", "begin"]
+    assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
+    assert [line.split()[0] for line in log_of(out)] == ["begin"] * 4 + ["end"] * 2
+
+
+def test_arguments_in_a_json_file(sweep_file, tmp_path):
+    script = tmp_path / "read.py"
+    script.write_text(
+        "import json, os, sys\nx = json.load(open(sys.argv[1]))\n"
+        "json.dump({'state': 'finished', 'metrics': {'score': x['x']}}, "
+        "open(os.environ['GAIN_TRIAL_DIR'] + '/summary.json', 'w'))"
+    )
+    command = ["${interpreter}", str(script), "${args_json_file}"]
+    path = sweep_file({"x": {"values": [1, 2.5]}, "y": {"value": None}}, command=command)
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert [float(row["score"]) for row in rows_of(tmp_path / "out")] == [1, 2.5]
+    assert json.loads((tmp_path / "out" / "trials" / "0001" / "args.json").read_text()) == {"x": 2.5, "y": None}
+
+
+def test_a_trial_whose_checkpoints_lie_below_goes_on(sweep_file, tmp_path):
+    file = read_sweep_file(sweep_file({"x": {"values": [1]}}, command=["echo", "${args}"]).read_text(), where="s")
+    under_way = Sweep(str(tmp_path / "journal.log"), tmp_path / "out", file=file)
+    with under_way._claim() as claim:
+        checkpoint = claim.folder / "checkpoints" / "a" / "epoch=1.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        assert under_way._run_process(claim, {"x": 1}) == 0
+        assert (claim.folder / "log.txt").read_text() == "--x=1 --ckpt_path=last\n"
 
 
 def test_a_database_in_place_of_the_journal(sweep_file, tmp_path):
