@@ -4,6 +4,9 @@ import difflib
 import os
 import sys
 import warnings
+from pathlib import Path
+
+from gain_lightning.console import forgiving_output
 
 HELP = """\
 usage: gain VERB [options]        (gain VERB --help lists a verb's options)
@@ -52,7 +55,11 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C (trainings
             and tests by Lightning, with 1).
     """
-    argv = sys.argv[1:] if argv is None else argv
+    with forgiving_output():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0 if argv else 2
@@ -81,7 +88,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _said(error: Exception) -> str:
-    """An error in words; that of a loader's worker without the worker's traceback."""
+    """An error in words; that of a loader's worker without the worker's traceback, that of a path with what it is."""
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+        path = Path(os.fsdecode(error.filename))
+        blocking = next((part for part in (path, *path.parents) if part.is_file()), None)
+        if isinstance(error, FileExistsError | NotADirectoryError) and blocking is not None:
+            return f"{blocking} is a file, expected a folder"
+        if isinstance(error, IsADirectoryError):
+            return f"{path} is a folder, expected a file"
     text = str(error) or type(error).__name__
     if "\nOriginal Traceback (most recent call last):\n" not in text:
         return text

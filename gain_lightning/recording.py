@@ -18,12 +18,13 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.home import without_home
 from gain_lightning.run_folder import checkpoint_files, read_summary
 
+GUIDED = ("gain", "gain_ext")  # methods whose name promises that maps are guided
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
 
@@ -132,6 +133,9 @@ class RunRecord(pl.Callback):
                 },
                 "device": device_name(trainer),
             }
+            if pl_module.method in GUIDED and stage == "fit":  # one from before this was noted may have been
+                known = "guided" in earlier or not self.is_resumed
+                facts |= {"guided": self.is_resumed and earlier["guided"]} if known else {}
             kept = earlier.get("metrics", {}) if self.is_resumed else {}
             kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
             self._write(trainer, state="running", **facts, metrics=kept, wall_time_s=self.spent_before)
@@ -151,6 +155,15 @@ class RunRecord(pl.Callback):
                 elif isinstance(logger, MetricsFile):
                     logger.begin_anew()
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the first step in which maps were guided: L_am or L_e was part of its loss."""
+        if self.summary.get("guided") or pl_module.method not in GUIDED:
+            return
+        if {"train/loss_am", "train/loss_ext"} & pl_module.logged.keys():
+            self._write(trainer, guided=True)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the scores of a validation, for a resume that has none of its own."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -169,6 +182,11 @@ class RunRecord(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training ended; a run that is killed in the test that follows is not finished."""
+        if self.summary.get("guided") is False:
+            rank_zero_warn(
+                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more epochs "
+                'than model.warmup_epochs, and masks for L_e; summary.json says "guided": false'
+            )
         self.is_fitted = self.test_follows and self.outcome == "finished"
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
 

@@ -5,9 +5,12 @@ workers go on until it ends them. Without torch, so that such processes start at
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
+import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -53,3 +56,27 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
         if told is not None and told.si_pid == parent.pid:
             break
     os._exit(0)
+
+
+@functools.cache
+def refuse_without_sockets() -> None:
+    """Refuse to start loader workers where they could not hand their tensors over, and training would wait for ever.
+
+    They do so by sockets in the folder for temporary files, whose whole path must fit into about 100 bytes.
+
+    Raises:
+        OSError: If no socket can be made there.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        return
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="pymp-") as folder,
+            socket.socket(socket.AF_UNIX) as probe,
+        ):
+            probe.bind(os.path.join(folder, "listener-" + 8 * "x"))  # as multiprocessing names its own
+    except OSError as error:
+        raise OSError(
+            f"loader workers need sockets in {tempfile.gettempdir()}, and none can be made there ({error}): expected "
+            "TMPDIR to be a short path on a local disk, or data.num_workers 0"
+        ) from error

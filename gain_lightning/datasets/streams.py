@@ -20,7 +20,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
 from gain_lightning.datasets.sample import collate
-from gain_lightning.workers import heed_parent_alone, signals_held
+from gain_lightning.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
 T = TypeVar("T")
 
@@ -76,6 +76,8 @@ class Loader(DataLoader):
     """Its workers leave Ctrl-C and SIGTERM to the training, which saves before it ends them."""
 
     def __iter__(self) -> Iterator[Any]:
+        if self.num_workers:
+            refuse_without_sockets()
         with signals_held():
             return super().__iter__()
 

@@ -78,6 +78,8 @@ def run_row(path: str, root: str) -> list[str]:
     method = str(summary.get("method", ""))
     if summary.get("num_masked") and method == "gain_ext":
         method += f" {summary['num_masked']}"
+    if summary.get("guided") is False and state != "running":
+        method += " (unguided)"
     metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
     cells = [_cell(metrics.get(key), unit) for key, unit in COLUMNS.values()]
     return [name, state, method, "-" if (seed := summary.get("seed", "")) is None else str(seed), *cells]

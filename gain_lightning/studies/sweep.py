@@ -399,10 +399,10 @@ def _last_line(path: Path) -> str:
 
 
 def run_workers(sweep: Sweep, num_workers: int) -> int:
-    """Run workers and show the table until the sweep has ended; Ctrl-C stops them, to be resumed.
+    """Run workers and show the table until the sweep has ended; Ctrl-C and SIGTERM stop them, to be resumed.
 
     Returns:
-        Exit status: 1 if a trial failed.
+        Exit status: 1 if a trial failed, 130 after Ctrl-C, 75 after SIGTERM.
 
     Raises:
         SweepError: If the sweep cannot go on.
@@ -421,7 +421,15 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
         )
     for thread in threads:
         thread.start()
-    earlier = signal.signal(signal.SIGTERM, _terminate)
+    told: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        # no exception: one that comes out of Thread.join makes Python take the thread for ended
+        told.append(signum)
+        sweep.stop_signal = signum
+        sweep.stop.set()
+
+    earlier = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         while any(thread.is_alive() for thread in threads):
             if sys.stdout.isatty():
@@ -432,15 +440,15 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
                 _print_finished(sweep, shown)
             for thread in threads:
                 thread.join(timeout=1.0 / num_workers)
-    except (KeyboardInterrupt, SystemExit) as told:
-        sweep.stop_signal = signal.SIGINT if isinstance(told, KeyboardInterrupt) else signal.SIGTERM
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130 if isinstance(told, KeyboardInterrupt) else REQUEUE
-    finally:  # whatever it was: no trial goes on without us
+    finally:  # whatever failed: no trial goes on without us
         sweep.stop.set()
         for thread in threads:
             thread.join()
-        signal.signal(signal.SIGTERM, earlier)
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)
+    if told:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130 if told[0] == signal.SIGINT else REQUEUE
     _print_finished(sweep, shown)
     trials = sweep.trials()
     write_trials(sweep.folder / "trials.csv", sweep.file, trials)
@@ -451,12 +459,6 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     are_runs = any(sweep.folder.glob("trials/*/config.yaml"))
     print(f"trials: {sweep.folder / 'trials.csv'}{hint if are_runs else ''}")
     return int(any(trial.state == TrialState.FAIL for trial in trials))
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    """End in good order, however often we are told: trials save, and go on at the next time."""
-    signal.signal(signum, lambda *_: None)
-    raise SystemExit(REQUEUE)
 
 
 def _work(sweep: Sweep) -> None:

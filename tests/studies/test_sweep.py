@@ -360,13 +360,28 @@ def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("whole_group", [True, False])
-def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(sweep_file, tmp_path, whole_group):
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, REQUEUE), (signal.SIGINT, 130)])
+def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(
+    sweep_file, tmp_path, whole_group, told, status
+):
     path, out = sweep_file({"x": {"values": [1, 2]}, "sleep": {"value": 2}}), tmp_path / "out"
-    command = [sys.executable, "-m", "gain_lightning", "sweep", str(path), "--out", str(out), "--workers", "2"]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "gain_lightning",
+        "sweep",
+        str(path),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+    ]
+    driver = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
     wait_for_log(out, 2)
-    (os.killpg if whole_group else os.kill)(driver.pid, signal.SIGTERM)
-    assert driver.wait(timeout=20) == REQUEUE
+    (os.killpg if whole_group else os.kill)(driver.pid, told)
+    assert driver.wait(timeout=20) == status
     assert driver.stderr.read() == b"stopped; the same command goes on where it was\n"
     assert not trial_processes(out)
     assert [line.split()[0] for line in log_of(out)] == ["begin", "begin"]
@@ -385,11 +400,16 @@ def test_arguments_in_a_json_file(sweep_file, tmp_path):
     path = sweep_file({"x": {"values": [1, 2.5]}, "y": {"value": None}}, command=command)
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 0
     assert [float(row["score"]) for row in rows_of(tmp_path / "out")] == [1, 2.5]
-    assert json.loads((tmp_path / "out" / "trials" / "0001" / "args.json").read_text()) == {"x": 2.5, "y": None}
+    assert json.loads((tmp_path / "out" / "trials" / "0001" / "args.json").read_text()) == {
+        "x": 2.5,
+        "y": None,
+    }
 
 
 def test_a_trial_whose_checkpoints_lie_below_goes_on(sweep_file, tmp_path):
-    file = read_sweep_file(sweep_file({"x": {"values": [1]}}, command=["echo", "${args}"]).read_text(), where="s")
+    file = read_sweep_file(
+        sweep_file({"x": {"values": [1]}}, command=["echo", "${args}"]).read_text(), where="s"
+    )
     under_way = Sweep(str(tmp_path / "journal.log"), tmp_path / "out", file=file)
     with under_way._claim() as claim:
         checkpoint = claim.folder / "checkpoints" / "a" / "epoch=1.ckpt"

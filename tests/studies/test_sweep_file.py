@@ -137,7 +137,12 @@ VALUES = {
         ["run", "${args_no_boolean_flags}"],
         ["run", "${args_json}", "${args_json_file}"],
         ["run", "${args_append_hydra}", "${args_override_hydra}"],
-        ["${envvar:SWEEP_A}", "--x=${envvar:SWEEP_A}/b", "${envvar:SWEEP_A}-${envvar:SWEEP_B2}", "${envvar:EMPTY}"],
+        [
+            "${envvar:SWEEP_A}",
+            "--x=${envvar:SWEEP_A}/b",
+            "${envvar:SWEEP_A}-${envvar:SWEEP_B2}",
+            "${envvar:EMPTY}",
+        ],
         ["sh", "-c", "echo ${HOME} $1 {}", 5],
         None,
     ],
@@ -148,7 +153,9 @@ def test_a_command_is_that_of_a_w_and_b_agent(command, monkeypatch):
     utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
     for name, value in (("SWEEP_A", "/data/voc"), ("SWEEP_B2", "x y"), ("EMPTY", "")):
         monkeypatch.setenv(name, value)
-    kinds = utils.create_sweep_command_args({"args": {key: {"value": value} for key, value in VALUES.items()}})
+    kinds = utils.create_sweep_command_args(
+        {"args": {key: {"value": value} for key, value in VALUES.items()}}
+    )
     kinds |= {"interpreter": [sys.executable], "program": ["t.py"], "args_json_file": ["a.json"]}
     kinds["env"] = ["/usr/bin/env"]
     expected = []
@@ -186,7 +193,9 @@ def test_a_variable_that_is_not_set_is_named(word, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_another_encoding_is_named_with_its_file(encoding, tmp_path, capsys):
     path = tmp_path / "s.yaml"
-    path.write_text("method: grid\nname: é\nparameters: {a: {values: [1]}}\ncommand: [gain]", encoding=encoding)
+    path.write_text(
+        "method: grid\nname: é\nparameters: {a: {values: [1]}}\ncommand: [gain]", encoding=encoding
+    )
     for engine in ("local", "wandb"):
         assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--engine", engine]) == 1
         error = capsys.readouterr().err
