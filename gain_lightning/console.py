@@ -13,8 +13,6 @@ class _Outlet(io.FileIO):
     def write(self, data: bytes | memoryview) -> int:
         try:
             return super().write(data)
-        except BlockingIOError:
-            raise
         except OSError:
             return len(memoryview(data).cast("B"))
 
@@ -37,7 +35,7 @@ def forgiving_output() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            with contextlib.suppress(AttributeError, ValueError):  # none, or closed
                 stream.flush()
         sys.stdout, sys.stderr = before
 

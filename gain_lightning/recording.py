@@ -184,8 +184,8 @@ class RunRecord(pl.Callback):
         """Training ended; a run that is killed in the test that follows is not finished."""
         if self.summary.get("guided") is False:
             rank_zero_warn(
-                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more epochs "
-                'than model.warmup_epochs, and masks for L_e; summary.json says "guided": false'
+                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more "
+                'epochs than model.warmup_epochs, and masks for L_e; summary.json says "guided": false'
             )
         self.is_fitted = self.test_follows and self.outcome == "finished"
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())

@@ -4,16 +4,19 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from gain_lightning import REQUEUE
+from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.segmentation.crf_pool import CrfPool
-from gain_lightning.workers import heed_parent_alone, signals_held
+from gain_lightning.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
 HERE = Path(__file__).parent
 linux_only = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="who sent a signal is not told")
@@ -120,3 +123,22 @@ def test_this_process_hears_afterwards_what_came_meanwhile():
         assert (during, heard) == ([], [1]) or not hasattr(signal, "sigtimedwait")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no such sockets")
+def test_workers_that_could_not_hand_over_are_refused_by_name(tmp_path, monkeypatch):
+    """The training would wait for ever: multiprocessing's socket has a path of 107 bytes at most, 32 of its own."""
+    folder = tmp_path
+    while len(str(folder)) < 90:
+        folder = folder / "a long name"
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    refuse_without_sockets.cache_clear()
+    data = ShapesDataModule(num_train=4, num_val=2, num_test=2, num_workers=1)
+    data.setup("validate")
+    with pytest.raises(
+        OSError, match=r"expected TMPDIR to be a short path on a local disk, or data\.num_workers 0"
+    ):
+        next(iter(data.val_dataloader()))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert next(iter(data.val_dataloader()))["image"].shape[0] == 2

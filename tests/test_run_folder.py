@@ -266,3 +266,58 @@ def test_weights_that_are_not_finite_end_no_training(tmp_path, capsys):
     assert fit(tmp_path / "run", *options, *rate) == 1
     assert "are not finite after step 1" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["state"] == "failed"
+
+
+BELOW = {  # a ModelCheckpoint of the user's, of which last.ckpt is none
+    "in its name": ["--trainer.callbacks.filename=a/{epoch}"],
+    "in its folder": ["--trainer.callbacks.dirpath=RUN/checkpoints/a/b"],
+}
+
+
+@pytest.mark.parametrize("where", BELOW)
+def test_checkpoints_below_the_folder_are_checkpoints(tmp_path, where, capsys):
+    """The run is not begun anew over them; ``last`` finds them; a killed run says how to go on."""
+    run = tmp_path / "run"
+    own = ["--trainer.callbacks=ModelCheckpoint", *(word.replace("RUN", str(run)) for word in BELOW[where])]
+    assert fit(run, *own, "--trainer.max_epochs=1", "--test_after_fit=false") == 0
+    (saved,) = (run / "checkpoints").rglob("*.ckpt")
+    assert saved.parent != run / "checkpoints"
+    (run / "summary.json").write_text('{"state": "killed"}')
+    before = contents(run)
+    assert fit(run, *own) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert contents(run) == before
+    assert fit(run, *own, "--ckpt_path=last") == 0
+    assert (
+        torch.load(max((run / "checkpoints").rglob("*.ckpt")), weights_only=True)["global_step"] == 3 * STEPS
+    )
+    assert fit(run, *own, f"--ckpt_path={max((run / 'checkpoints').rglob('*.ckpt'))}") == 0  # of this run
+
+
+def test_a_run_says_whether_it_was_guided(tmp_path, capsys):
+    """For as long as the warm-up lasts it was not, and a resume keeps what was."""
+
+    def guided(name, *options):
+        assert fit(tmp_path / name, *options) == 0
+        return json.loads((tmp_path / name / "summary.json").read_text()).get("guided")
+
+    with pytest.warns(
+        UserWarning, match="no step of this training was guided, so that it is no run of gain_ext"
+    ):
+        assert guided("a", "--trainer.max_epochs=1") is False
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "gain_ext 5 (unguided)" in capsys.readouterr().out
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is True
+    path = tmp_path / "a" / "summary.json"
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is True  # nothing left to train
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "guided"})
+    )
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is None  # of a run from before
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "unguided" not in capsys.readouterr().out
+    plain = ["--model.am_weight=0", "--model.ext_weight=0", "--data.mask_budget=0", "--trainer.max_epochs=1"]
+    assert guided("plain", *plain) is None
+    masks_alone = ["--model.am_weight=0", "--model.warmup_epochs=0", "--trainer.max_epochs=1"]
+    assert guided("no masks", *masks_alone, "--data.mask_budget=0") is False
+    assert guided("masks", *masks_alone) is True
