@@ -133,12 +133,13 @@ class RunRecord(pl.Callback):
                 },
                 "device": device_name(trainer),
             }
-            if pl_module.method in GUIDED and stage == "fit":  # one from before this was noted may have been
-                known = "guided" in earlier or not self.is_resumed
-                facts |= {"guided": self.is_resumed and earlier["guided"]} if known else {}
             kept = earlier.get("metrics", {}) if self.is_resumed else {}
             kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
-            self._write(trainer, state="running", **facts, metrics=kept, wall_time_s=self.spent_before)
+            guided = {}  # nothing of a run that was resumed and comes from before this was noted
+            if pl_module.method in GUIDED and stage == "fit" and ("guided" in earlier or not self.is_resumed):
+                guided = {"guided": self.is_resumed and earlier["guided"]}
+            begun = {**facts, **guided, "metrics": kept, "wall_time_s": self.spent_before}
+            self._write(trainer, state="running", **begun)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                     logger.experiment.config.update({"run": facts}, allow_val_change=True)
