@@ -241,13 +241,14 @@ class ExperimentCLI(LightningCLI):
         """Score the validation set and print the scores."""
         scores = self.trainer.validate(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores)
+            print_scores(scores, getattr(model, "judged", {}).get("val"))
 
     def test(self, model: GAIN, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
         scores = self.trainer.test(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores)
+            first = next(iter(self.datamodule.test_sets))
+            print_scores(scores, getattr(model, "judged", {}).get("test"), test_set=first)
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             print(f"run folder: {hide_home(str(self.run_dir))}")
 
@@ -295,10 +296,17 @@ def _check_trainer_settings(trainer: Any) -> None:
         raise ValueError("trainer.limit_train_batches is 0, expected some: nothing would be trained")
 
 
-def print_scores(results: list[dict[str, float]]) -> None:
+def print_scores(
+    results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
+) -> None:
     """Print scores, one a line, shares in percent, errors as they are; none where nothing could be judged (no mask).
 
     ``center`` is the map that looks at the centre of every image, what the middle alone gives.
+
+    Args:
+        results: Of Lightning's test or validation.
+        judged: How many pairs of how many images maps are judged on.
+        test_set: Name of the set that the test's scores are of: ``val`` where data have no test set.
     """
     scores = {key: value for result in results for key, value in result.items()}
     for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
@@ -309,7 +317,11 @@ def print_scores(results: list[dict[str, float]]) -> None:
             is_share = "threshold" not in key and not name.endswith("mae")
             shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
         chosen = "  (threshold chosen on these images)" if name == "seed_miou_best" else ""
-        print(f"{split:>6} {name:<22} {shown}{chosen}")
+        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{chosen}")
+    if judged is not None:
+        print(
+            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"
+        )
 
 
 def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:

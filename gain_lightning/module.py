@@ -164,6 +164,9 @@ class GAIN(pl.LightningModule):
         self.test_metrics = self._new_metrics()
         self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
         self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
+        self.judged: dict[
+            str, dict[str, int]
+        ] = {}  # by split, how many pairs of how many images maps are judged on
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)  # of the last step: zero everywhere, and all
         self.logged: dict[str, Tensor | float] = {}  # every term where it was last computed in this epoch
         self.train()  # Lightning keeps the modes it finds
@@ -191,6 +194,7 @@ class GAIN(pl.LightningModule):
                 "seed": SeedIoU(num_classes, score_classes=self.scored),
                 "energy": PairMean(num_classes, self.scored),
                 "pointing": PairMean(num_classes, self.scored),
+                "judged_images": torchmetrics.SumMetric(),
             }
         )
 
@@ -543,6 +547,7 @@ class GAIN(pl.LightningModule):
         metrics["energy"].update(energy_in_mask(maps, mask)[judged], pairs.label[judged])
         metrics["pointing"].update(pointing_hit(maps, mask)[judged], pairs.label[judged])
         metrics["seed"].update(scale_maps(maps), mask, pairs)
+        metrics["judged_images"].update(len(pairs.image[judged].unique()))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
@@ -603,11 +608,12 @@ class GAIN(pl.LightningModule):
         seed_miou = seed["miou"].float()
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
-        is_judged = energy["num_pairs"].sum() > 0
+        num_judged = energy["num_pairs"].sum()
+        self.judged[split] = {"pairs": int(num_judged), "images": int(metrics["judged_images"].compute())}
         scores = {
             "seed_miou": seed_miou[at_paper],
             "seed_miou_best": seed_miou.max(),
-            "seed_threshold_best": thresholds[seed_miou.argmax()].where(is_judged, torch.nan),
+            "seed_threshold_best": thresholds[seed_miou.argmax()].where(num_judged > 0, torch.nan),
             "energy": energy["over_pairs"].float(),
             "pointing": pointing["over_classes"].float(),
         }

@@ -202,7 +202,11 @@ class RunRecord(pl.Callback):
         """The scores of a test; the last of its files, so that then all else is there."""
         # a test never turns a killed training into a finished one
         is_end, self.is_fitted = self.test_alone or self.is_fitted, False
-        self._note_scores(trainer, **({"state": "finished"} if is_end else {}))
+        judged = getattr(pl_module, "judged", {}).get("test")
+        facts = {"test_set": next(iter(trainer.datamodule.test_sets))} | (
+            {"judged": judged} if judged else {}
+        )
+        self._note_scores(trainer, **facts, **({"state": "finished"} if is_end else {}))
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

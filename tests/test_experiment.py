@@ -850,3 +850,11 @@ def test_folders_of_biased_pictures_and_classes_of_others_get_paths_that_exist(t
     assert main(["test", f"--config={home / 'run' / 'config.yaml'}"]) == 0
     metrics = json.loads((home / "run" / "summary.json").read_text())["metrics"]
     assert any(name.startswith("test/biased") for name in metrics), metrics
+
+
+def test_printed_scores_name_their_set_and_what_maps_are_judged_on(capsys):
+    print_scores([{"test/mean_ap": 0.5}], {"pairs": 3, "images": 2}, test_set="val")
+    assert capsys.readouterr().out.splitlines() == [
+        "   val mean_ap                  50.0 %",
+        "maps are judged on 3 (image, class) pairs of 2 images with masks",
+    ]

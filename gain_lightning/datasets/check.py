@@ -88,15 +88,27 @@ def check_masks(
             shown = present[1 : len(class_names) + 1]
             found += check_palette(path, np.flatnonzero(present), listing.class_names)
             if present[VOID]:
-                hint = "; its 255 is not labelled, a mask of one class lies in masks/CLASS/"
+                hint = (
+                    "; its 255 is not labelled: a mask of one class lies in masks/CLASS/, and one of where it is "
+                    "not in masks/not CLASS/"
+                )
         has_mask[row] &= shown
         labelled = listing.labels[row] > 0
-        if agree or (labelled.any() and not (shown & labelled).any()):
+        denied = shown & False if listing.has_not is None else listing.has_not[row]
+        found += [
+            Problem(
+                listing.not_path(row, idx),
+                0,
+                f"of {class_names[idx]}, which the label of {listing.ids[row]} lacks",
+            )
+            for idx in np.flatnonzero(denied & ~labelled).tolist()
+        ]
+        if agree or (labelled.any() and not ((shown | denied) & labelled).any()):
             found += [
                 Problem(path, 0, f"shows {name}, which the label of {listing.ids[row]} lacks")
                 for name in class_names[shown & ~labelled]
             ]
-        if labelled.any() and not shown.any():
+        if labelled.any() and not (shown | denied).any():
             what = f"shows no pixel of a class, but {listing.ids[row]} has a label{hint}"
             found.append(Problem(path, 0, what))
         return found

@@ -8,7 +8,8 @@
                             boat=3 is an amount, for task regression
       classes.txt           optional: class names, one a line; class c of a mask is line c
       masks/...png          optional: class indices, named like the picture (images/a/b.jpg: masks/a/b.png)
-      masks/CLASS/...png    or one folder a class (images/a/b.jpg: masks/CLASS/a/b.png), anything but 0 is the class
+      masks/CLASS/...png    or one folder a class (images/a/b.jpg: masks/CLASS/a/b.png), anything but 0 is the class;
+      masks/not CLASS/...   and where it is not, anything but 0; then nothing is known elsewhere
       boxes.csv             optional: filename,class,xmin,ymin,xmax,ymax
 
 Without ``labels.csv`` each folder below ``images/`` is a class: ``images/cat/1.jpg``. Without ``classes.txt``

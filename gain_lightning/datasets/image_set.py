@@ -93,7 +93,7 @@ def training_sets(
     Returns:
         The weak stream's set, its masks hidden, and the masked stream's, or None without a budget.
     """
-    known = listing.has_box if module.supervision == "box" else listing.has_mask
+    known = listing.has_box if module.supervision == "box" else listing.has_pixels
     rows, kept = module.draw_masked(listing.ids, known)
     weak = ImageSet(listing, image_size=module.image_size, augmentation=augmentation, supervision="none")
     if not len(rows):

@@ -7,7 +7,14 @@ import numpy as np
 
 from gain_lightning import VOID
 from gain_lightning.datasets.boxes import Boxes
-from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask, split_index_mask, stack_masks
+from gain_lightning.datasets.class_masks import (
+    NO,
+    YES,
+    ClassMasks,
+    join_to_index_mask,
+    split_index_mask,
+    stack_masks,
+)
 from gain_lightning.datasets.images import read_mask
 
 
@@ -30,6 +37,8 @@ class Listing:
             and ``(b, 4)`` (see :class:`~gain_lightning.datasets.boxes.Boxes`).
         size: Height and width of each picture, ``(n, 2)``; 0 where not yet known.
         mask_folders: What each class's folder of masks is called on the disk; empty where it is as the class.
+        has_not: Which classes have a file that says where they are not, ``(n, C)`` bool; None where none has.
+        not_folders: What the folder of these files is called for each class.
     """
 
     root: Path
@@ -45,6 +54,8 @@ class Listing:
     box_corners: np.ndarray
     size: np.ndarray
     mask_folders: tuple[str, ...] = ()
+    has_not: np.ndarray | None = None
+    not_folders: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,6 +69,8 @@ class Listing:
         per_picture = {
             name: getattr(self, name)[rows] for name in ("ids", "labels", "has_mask", "is_drawn", "size")
         }
+        if self.has_not is not None:
+            per_picture["has_not"] = self.has_not[rows]
         boxes = {name: getattr(self, name)[kept] for name in ("box_class", "box_corners")}
         return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
 
@@ -72,6 +85,16 @@ class Listing:
         return self.root / self.mask_pattern.format(
             id=name, stem=stem, class_name=(self.mask_folders or self.class_names)[class_idx]
         )
+
+    def not_path(self, row: int, class_idx: int) -> Path:
+        """Where the file lies that says where a class is not."""
+        stem = str(PurePosixPath(str(self.ids[row])).with_suffix(""))
+        return self.root / self.mask_pattern.format(stem=stem, class_name=self.not_folders[class_idx])
+
+    @property
+    def has_pixels(self) -> np.ndarray:
+        """Classes of which masks say something, ``(n, C)`` bool."""
+        return self.has_mask if self.has_not is None else self.has_mask | self.has_not
 
     def boxes(self, row: int) -> Boxes:
         """A picture's boxes."""
@@ -108,7 +131,24 @@ class Listing:
             class_idx: (self._read(self.mask_path(row, class_idx), size, highest=VOID) > 0).astype(np.uint8)
             for class_idx in np.flatnonzero(self.has_mask[row]).tolist()
         }
+        for class_idx in [] if self.has_not is None else np.flatnonzero(self.has_not[row]).tolist():
+            masks[class_idx] = self._with_not(row, class_idx, masks.get(class_idx), size)
         return stack_masks(masks, size)
+
+    def _with_not(
+        self, row: int, class_idx: int, mask: np.ndarray | None, size: tuple[int, int]
+    ) -> np.ndarray:
+        """What two files say of a class: where it is, and where it is not; elsewhere nothing."""
+        path = self.not_path(row, class_idx)
+        is_not = self._read(path, size, highest=VOID) > 0
+        is_class = np.zeros(size, bool) if mask is None else mask == YES
+        if not is_not.any():
+            raise ValueError(f"{path}: marks no pixel, expected where {self.class_names[class_idx]} is not")
+        if (both := is_not & is_class).any():
+            raise ValueError(
+                f"{path}: marks {both.sum()} pixels that {self.mask_path(row, class_idx)} marks as the class"
+            )
+        return np.where(is_class, YES, np.where(is_not, NO, VOID)).astype(np.uint8)
 
     def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
         """A picture's mask of class indices, to look at and to score segmentations by; see :meth:`class_masks`.
