@@ -100,13 +100,7 @@ def _read_runs(patterns: Sequence[str], out: Path, skip_broken: bool) -> tuple[l
 
 
 def _say(text: str, file: TextIO | None) -> None:
-    """Print lines to a terminal that may lack letters, or may be gone: all files are written by then."""
-    if file is None or file.closed:
-        return
+    """Print lines, with ``?`` for a letter that the terminal lacks: its code would push columns out of line."""
     text = "\n".join(printable(line) for line in text.split("\n"))
-    encoding = file.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), file=file, flush=True)
-    except BrokenPipeError:
-        # Whoever reads has read enough, as in `gain compare ... | head`; Python would fail when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=file)
