@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from obeying_worker import work
 
 from gain_lightning import REQUEUE
 from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.segmentation.crf_pool import CrfPool
-from gain_lightning.workers import heed_parent_alone, refuse_without_sockets, signals_held
+from gain_lightning.workers import refuse_without_sockets, signals_held
 
 HERE = Path(__file__).parent
 linux_only = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="who sent a signal is not told")
@@ -46,12 +47,6 @@ def test_a_training_whose_group_is_told_saves_and_goes_on(tmp_path):
     ], process.stderr[-2000:]
 
 
-def work(pids):
-    heed_parent_alone()
-    pids.put(os.getpid())
-    time.sleep(60)
-
-
 def start(context):
     pids = context.Queue()
     with signals_held():
@@ -66,7 +61,7 @@ def test_a_worker_obeys_its_parent_alone(method):
     worker, pids = start(multiprocessing.get_context(method))
     tell(worker.pid)  # at its birth
     tell(worker.pid, "INT")
-    assert pids.get(timeout=60) == worker.pid
+    assert pids.get(timeout=120) == worker.pid
     tell(worker.pid)
     worker.join(1.5)
     assert worker.is_alive()
@@ -77,7 +72,7 @@ def test_a_worker_obeys_its_parent_alone(method):
 
 def die_with_a_worker(pids):
     start_pids = start(multiprocessing.get_context("fork"))[1]
-    pids.put(start_pids.get(timeout=60))
+    pids.put(start_pids.get(timeout=120))
     pids.close()
     pids.join_thread()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -89,7 +84,7 @@ def test_a_worker_ends_when_its_parent_is_killed():
     pids = context.Queue()
     parent = context.Process(target=die_with_a_worker, args=(pids,))
     parent.start()
-    worker = pids.get(timeout=60)
+    worker = pids.get(timeout=120)
     parent.join(60)
     end = time.time() + 10
     while Path(f"/proc/{worker}").is_dir() and "zombie" not in Path(f"/proc/{worker}/status").read_text():
@@ -107,10 +102,10 @@ def test_the_processes_of_a_crf_go_on(monkeypatch):
         first = pool.submit(log_probs, picture)
         (worker,) = pool._executor._processes
         tell(worker)  # while it starts
-        assert first.result(timeout=60).shape == (4, 4)
+        assert first.result(timeout=120).shape == (4, 4)
         tell(worker)
         time.sleep(0.5)
-        assert pool.submit(log_probs, picture).result(timeout=60).shape == (4, 4)
+        assert pool.submit(log_probs, picture).result(timeout=120).shape == (4, 4)
 
 
 def test_this_process_hears_afterwards_what_came_meanwhile():

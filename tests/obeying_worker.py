@@ -1,0 +1,13 @@
+"""What a worker of ``test_group_signals.py`` does: in a module of its own, as a spawned one imports it, without torch."""
+
+import os
+import time
+
+from gain_lightning.workers import heed_parent_alone
+
+
+def work(pids):
+    """Say that it is there, and stay."""
+    heed_parent_alone()
+    pids.put(os.getpid())
+    time.sleep(120)
