@@ -1,4 +1,4 @@
-"""What a worker of ``test_group_signals.py`` does: in a module of its own, as a spawned one imports it, without torch."""
+"""The worker of ``test_group_signals.py``, in a module of its own: a spawned one imports it, without torch."""
 
 import os
 import time
