@@ -191,7 +191,7 @@ BROKEN = {
     "split in capitals": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,Val"), r"labels\.csv:5: split is 'Val', expected 'val'"),
     "quote left open": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", 'p3.jpg,dog,"val'), r"labels\.csv:5: unreadable from here on"),
     "quote over a line": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val\n", 'p3.jpg,dog,"val\n"\n'), r"labels\.csv:5: a quote that is not closed"),
-    "control character": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg,d\0og"), r"labels\.csv:5: .*a control character"),
+    "control character": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg,d\1og"), r"labels\.csv:5: .*a control character"),
     "huge cell": (lambda root: edit(root / "labels.csv", "p3.jpg,dog", "p3.jpg," + "d" * 200_000), r"labels\.csv:5: unreadable from here on"),
     "same picture otherwise": (lambda root: edit(root / "labels.csv", "p3.jpg", "./p2.jpg"), r"labels\.csv:5: p2\.jpg is a duplicate of line 4"),
     "no name": (lambda root: edit(root / "labels.csv", "p3.jpg", "."), r"labels\.csv:5: filename '\.' leaves the data folder"),
