@@ -120,7 +120,7 @@ FOLDERS = {
     "picture cut in its header": (_replaced("images/p2.jpg", _encoded("JPEG")[:30]), r"p2\.jpg: not a readable picture"),
     "picture cut in its data": (_replaced("images/p2.jpg", _encoded("JPEG")[:900]), r"p2\.jpg: not a readable picture"),
     "PNG cut in its data": (_replaced("images/p2.jpg", _encoded("PNG")[:900]), r"p2\.jpg: not a readable picture"),
-    "PNG without its end": (_replaced("images/p2.jpg", _encoded("PNG")[:-20]), r"p2\.jpg: not a readable picture"),
+    "PNG cut near its end": (_replaced("images/p2.jpg", _encoded("PNG")[:-100]), r"p2\.jpg: not a readable picture"),
     "PNG with a wrong checksum": (_replaced("images/p2.jpg", _encoded("PNG")[:50] + b"\0\1\2" + _encoded("PNG")[53:]), r"p2\.jpg: not a readable picture"),
     "WebP cut": (_replaced("images/p2.jpg", _encoded("WEBP")[:200]), r"p2\.jpg: not a readable picture"),
     "TIFF cut": (_replaced("images/p2.jpg", _encoded("TIFF")[:200]), r"p2\.jpg: not a readable picture"),
