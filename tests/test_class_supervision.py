@@ -144,7 +144,7 @@ def negative_only(request, tmp_path):
     values = np.where(body(*BOAT), 0, VOID)
     if request.param == "folder":
         root = make_folder(tmp_path, labels="boat", masks=[("", values)])
-        listing, _, _ = read_folder(root)
+        listing = read_folder(root).listing
         row = listing.ids.tolist().index("a.png")
     else:
         root = make_voc(tmp_path, size=(SIDE, SIDE))
@@ -250,7 +250,7 @@ def test_a_validation_by_perfect_maps_gives_1_for_every_score(tmp_path, monkeypa
 def test_an_undrawn_class_is_no_background_to_look_at(tmp_path):
     """In pictures, and where segmentations are scored: what is not the cat may be the dog."""
     root = make_folder(tmp_path, labels="cat;dog", masks=[("cat", CAT)])
-    listing, _, problems = read_folder(root)
+    listing, _, problems, _ = read_folder(root)
     assert not problems
     index = listing.mask(0, (SIDE, SIDE))
     np.testing.assert_array_equal(index, np.where(CAT, 1 + listing.class_names.index("cat"), VOID))
