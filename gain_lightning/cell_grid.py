@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
@@ -20,20 +21,21 @@ from gain_lightning.attention import Cells, even_cells
 
 
 class Axis(NamedTuple):
-    """Place of an axis's first element and the distance of its elements, in pixels of the picture."""
+    """Place of an axis's first element and the distance of its elements, in pixels of the picture; known or guessed."""
 
     start: float
     step: float
+    is_guess: bool = False
 
     def window(self, kernel: int, stride: int, before: int, dilation: int = 1) -> "Axis":
         """The axis after a convolution or a pool that was padded by ``before`` elements."""
-        return Axis(self.start + self.step * (dilation * (kernel - 1) / 2 - before), self.step * stride)
+        return self._replace(
+            start=self.start + self.step * (dilation * (kernel - 1) / 2 - before), step=self.step * stride
+        )
 
     def resampled(self, old: int, new: int) -> "Axis":
         """The axis after its ``old`` elements were divided evenly into ``new``."""
-        return self.window(1, 1, 0)._replace(
-            start=self.start + self.step * (old / new - 1) / 2, step=self.step * old / new
-        )
+        return self._replace(start=self.start + self.step * (old / new - 1) / 2, step=self.step * old / new)
 
 
 Axes = tuple[Axis | None, ...]  # one for every axis of a tensor; None is no place in the picture
@@ -42,8 +44,9 @@ Axes = tuple[Axis | None, ...]  # one for every axis of a tensor; None is no pla
 def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
     """Where the cells of a map lie.
 
-    Branches that meet are averaged: in a residual block both lie at the same place, or half a cell apart. What has no
-    place any more, such as tokens, is taken to cover the picture evenly.
+    Branches that meet are averaged: in a residual block both lie at the same place, or half a cell apart. Tokens that
+    become a map again lie where the last map of that size did. What cannot be followed at all is taken to cover the
+    picture evenly, with a warning.
 
     Args:
         features: Pictures ``(N, 3, H, W)`` to maps ``(N, K, h, w)``.
@@ -52,9 +55,6 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
     Returns:
         Centre and spacing of the cells.
 
-    Raises:
-        RuntimeError: If the network cannot run on the meta device, because it looks at values.
-
     Example:
         >>> pooled = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2))
         >>> find_cells(pooled, (8, 8))
@@ -62,24 +62,46 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
         >>> find_cells(nn.Conv2d(3, 8, 3, stride=2, padding=1), (8, 8))
         Cells(top=0.0, left=0.0, step_y=2.0, step_x=2.0)
     """
+    modes = {module: module.training for module in features.modules()}
+    with torch.inference_mode(False), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        try:
+            features.eval()
+            try:
+                maps, places = _run_on_meta(features, size)
+            except Exception:  # a network that looks at values, or holds tensors that nobody moves
+                maps, places = _run(features, size)
+            y, x = places.spatial(maps)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+    if y.is_guess or x.is_guess:
+        rank_zero_warn(
+            f"where the cells of {type(features).__name__} lie could not be followed through all of its layers: they "
+            "are taken to cover the picture evenly, so that maps may be drawn up to half a cell aside"
+        )
+    return Cells(y.start, x.start, y.step, x.step)
+
+
+def _run_on_meta(features: nn.Module, size: tuple[int, int]) -> tuple[Tensor, "_Places"]:
+    """One picture's map, of which only the shape is computed, and where every tensor on the way lies."""
     weights = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in [*features.named_parameters(), *features.named_buffers()]
     }
     dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
-    modes = {module: module.training for module in features.modules()}
-    places = _Places(size)
-    try:
-        features.eval()
-        with torch.no_grad(), torch.device("meta"), torch.compiler.set_stance("force_eager"):
-            image = torch.empty(1, 3, *size, dtype=dtype)
-            with places:
-                maps = functional_call(features, weights, (image,))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    y, x = places.spatial(maps)
-    return Cells(y.start, x.start, y.step, x.step)
+    with torch.device("meta"):
+        image, places = torch.empty(1, 3, *size, dtype=dtype), _Places(size)
+        with places:
+            return functional_call(features, weights, (image,)), places
+
+
+def _run(features: nn.Module, size: tuple[int, int]) -> tuple[Tensor, "_Places"]:
+    """The same on the network itself."""
+    weight = next((tensor for tensor in features.parameters() if tensor.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    image, places = torch.rand(1, 3, *size, generator=generator).to(weight), _Places(size)
+    with places:
+        return features(image), places
 
 
 class _Places(TorchFunctionMode):
@@ -93,6 +115,9 @@ class _Places(TorchFunctionMode):
         super().__init__()
         self.size = size
         self.axes: Any = WeakIdKeyDictionary()
+        self.last: dict[
+            tuple[int, int], Axis
+        ] = {}  # of the last known map with so many rows (1) or columns (2)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -100,9 +125,11 @@ class _Places(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         for output in _tensors([result]):
             rule = _RULES.get(func)
-            self.axes[output] = (
+            self.axes[output] = axes = (
                 rule(self, output, *args, **(kwargs or {})) if rule else self.kept(output, [args, kwargs])
             )
+            if output.ndim == 4 and axes[1] is None and not any(a is None or a.is_guess for a in axes[2:]):
+                self.last |= {(dim, output.shape[dim + 1]): axes[dim + 1] for dim in (1, 2)}
         return result
 
     def of(self, tensor: Tensor) -> Axes:
@@ -110,10 +137,15 @@ class _Places(TorchFunctionMode):
         return self.axes.get(tensor, (None,) * tensor.ndim)
 
     def spatial(self, tensor: Tensor) -> tuple[Axis, Axis]:
-        """The last two axes of a tensor; evenly over the picture where nothing is known."""
-        even = even_cells(tensor.shape[-2:], self.size)
-        *_, y, x = self.of(tensor)
-        return y or Axis(even.top, even.step_y), x or Axis(even.left, even.step_x)
+        """The last two axes of a tensor; where they are lost, those of the last map of its size, or a guess."""
+        even, shape = even_cells(tensor.shape[-2:], self.size), tuple(tensor.shape[-2:])
+        is_picture = shape == tuple(self.size)
+        guesses = Axis(even.top, even.step_y, not is_picture), Axis(even.left, even.step_x, not is_picture)
+        y, x = (
+            axis or self.last.get((dim, length)) or guess
+            for dim, axis, length, guess in zip((1, 2), self.of(tensor)[-2:], shape, guesses, strict=True)
+        )
+        return y, x
 
     def kept(self, output: Tensor, arguments: Any) -> Axes:
         """Axes of an operation that moves nothing: its inputs' where sizes agree, aligned as broadcasting does."""
@@ -123,7 +155,16 @@ class _Places(TorchFunctionMode):
                 fits = place <= output.ndim and output.shape[-place] == tensor.shape[-place]
                 if axis is not None and fits:
                     found[-place].append(axis)
-        return tuple(_mean(axes) for axes in found)
+        return tuple(self.merged(axes) for axes in found)
+
+    def merged(self, axes: Sequence[Axis]) -> Axis | None:
+        """Where branches meet: their mean. One of another step is a gate that was enlarged to fit: it moves nothing."""
+        axes = [axis for axis in axes if not axis.is_guess] or axes
+        if not axes:
+            return None
+        step = min((axis.step for axis in axes), key=lambda step: (abs(step - round(step)) > 1e-9, step))
+        starts = [axis.start for axis in axes if axis.step == step]
+        return axes[0]._replace(start=sum(starts) / len(starts), step=step)
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
@@ -135,12 +176,6 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
         elif isinstance(value, dict):
             yield from _tensors(value.values())
-
-
-def _mean(axes: Sequence[Axis]) -> Axis | None:
-    if not axes:
-        return None
-    return Axis(*(sum(values) / len(axes) for values in zip(*axes, strict=True)))
 
 
 def _two(value: Any) -> tuple[int, int]:
@@ -211,9 +246,85 @@ def _pad(places: _Places, output: Tensor, input: Tensor, pad: Sequence[int], *_:
     return tuple(axes)
 
 
-def _resample(places: _Places, output: Tensor, input: Tensor, *_: Any, **__: Any) -> Axes:
+def _lp_pool2d(
+    places: _Places, output: Tensor, input: Tensor, norm_type: float, *args: Any, **kwargs: Any
+) -> Axes:
+    return _pool2d(places, output, input, *args, **kwargs)
+
+
+def _conv_transpose2d(
+    places: _Places,
+    output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Axes:
+    """Input i reaches outputs ``s i - p`` to ``s i - p + d (k - 1)``."""
+    settings = zip(
+        places.spatial(input), weight.shape[2:], _two(stride), _two(padding), _two(dilation), strict=True
+    )
+    moved = (
+        axis._replace(
+            start=axis.start - axis.step / wide * (rate * (kernel - 1) / 2 - before), step=axis.step / wide
+        )
+        for axis, kernel, wide, before, rate in settings
+    )
+    return (None, None, *moved)
+
+
+def _resample(places: _Places, output: Tensor, input: Tensor, *args: Any, **kwargs: Any) -> Axes:
+    """Divided evenly; or, with ``align_corners``, with the outermost elements on each other."""
     sizes = zip(places.spatial(input), input.shape[-2:], output.shape[-2:], strict=True)
-    return (*(None,) * (output.ndim - 2), *(axis.resampled(old, new) for axis, old, new in sizes))
+    corners = kwargs.get("align_corners")
+    moved = (
+        axis._replace(step=axis.step * (old - 1) / (new - 1))
+        if corners and new > 1
+        else axis.resampled(old, new)
+        for axis, old, new in sizes
+    )
+    return (*(None,) * (output.ndim - 2), *moved)
+
+
+def _shuffle(places: _Places, output: Tensor, input: Tensor, factor: int) -> Axes:
+    """Channels become pixels, or pixels channels: each cell is cut in even parts, or each block is one cell."""
+    return _resample(places, output, input)
+
+
+def _cat(places: _Places, output: Tensor, tensors: Sequence[Tensor], dim: int = 0, **_: Any) -> Axes:
+    """Behind each other along an axis that is no place, or from the first one's beginning on."""
+    axes = list(places.kept(output, [tensors]))
+    shift = 0
+    for tensor in tensors:
+        axis = places.of(tensor)[dim] if tensor.ndim else None
+        if axis is not None:
+            axes[dim] = axis.window(1, 1, shift)
+            break
+        shift += tensor.shape[dim] if tensor.ndim else 0
+    return tuple(axes)
+
+
+def _narrow(places: _Places, output: Tensor, input: Tensor, dim: int, start: int, length: int) -> Axes:
+    axes = list(places.of(input))
+    axes[dim] = axes[dim].window(1, 1, -int(start)) if axes[dim] else None
+    return tuple(axes)
+
+
+def _movedim(places: _Places, output: Tensor, input: Tensor, source: Any, destination: Any) -> Axes:
+    numbered = torch.empty(tuple(range(1, input.ndim + 1)), device="meta")  # axis n has n + 1 elements
+    return tuple(places.of(input)[length - 1] for length in numbered.movedim(source, destination).shape)
+
+
+def _reshape(places: _Places, output: Tensor, *args: Any, **kwargs: Any) -> Axes:
+    """Tokens that become a map lie where the last map of that size did."""
+    axes = places.kept(output, [args, kwargs])
+    if output.ndim == 4 and not any(axes):
+        return (None, None, *(places.last.get((dim, output.shape[dim + 1])) for dim in (1, 2)))
+    return axes
 
 
 def _permute(places: _Places, output: Tensor, input: Tensor, *dims: Any, **kwargs: Any) -> Axes:
@@ -246,10 +357,19 @@ def _index(places: _Places, output: Tensor, input: Tensor, index: Any) -> Axes:
 
 _RULES = {
     **dict.fromkeys((F.conv2d, torch.conv2d), _conv2d),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.lp_pool2d), _pool2d),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices), _pool2d),
+    F.lp_pool2d: _lp_pool2d,
+    F.conv_transpose2d: _conv_transpose2d,
+    **dict.fromkeys((F.pixel_shuffle, F.pixel_unshuffle), _shuffle),
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _cat),
+    **dict.fromkeys((torch.narrow, Tensor.narrow), _narrow),
+    **dict.fromkeys((torch.movedim, Tensor.movedim, torch.moveaxis, Tensor.moveaxis), _movedim),
     F.avg_pool2d: _avg_pool2d,
     F.pad: _pad,
     **dict.fromkeys((F.interpolate, F.adaptive_avg_pool2d, F.adaptive_max_pool2d), _resample),
+    **dict.fromkeys(
+        (Tensor.reshape, torch.reshape, Tensor.view, Tensor.unflatten, torch.unflatten), _reshape
+    ),
     **dict.fromkeys((Tensor.permute, torch.permute), _permute),
     **dict.fromkeys((Tensor.transpose, torch.transpose, Tensor.swapaxes), _transpose),
     Tensor.__getitem__: _index,

@@ -4,6 +4,9 @@ Pure functions give one value a (image, class) pair; torchmetrics classes gather
 is judged for a class that the image's label names. Void pixels never count.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torchmetrics
 from torch import Tensor
@@ -109,7 +112,14 @@ def center_gaussian(size: tuple[int, int]) -> Tensor:
     return (rows[:, None] * columns).view(1, 1, *size)
 
 
-class SeedIoU(torchmetrics.Metric):
+class ExactMetric(torchmetrics.Metric):
+    """Keeps the types of its states where a module is brought to another precision: bfloat16 cannot count."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ExactMetric":
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), *args, **kwargs)
+
+
+class SeedIoU(ExactMetric):
     """mIoU of seeds over a sweep of thresholds: pixels are counted over the whole set, never a mean over images.
 
     A pixel's seed is the class, among those the image's label names, whose scaled map is highest there (equal maps
@@ -123,8 +133,8 @@ class SeedIoU(torchmetrics.Metric):
         score_classes: Class indices (0..C-1) that the mean runs over, beside background; None takes all.
 
     Returns of ``compute``:
-        ``iou`` ``(T, C + 1)``, nan for a class absent from the set and its seeds; ``miou`` ``(T,)``, the mean
-        over background and the scored classes that have an IoU.
+        ``iou`` ``(T, C + 1)``, nan for a class that no mask shows; ``miou`` ``(T,)``, the mean over background and
+        the scored classes that have an IoU.
     """
 
     full_state_update = False
@@ -193,12 +203,12 @@ class SeedIoU(torchmetrics.Metric):
                 torch.cat([count[:1, : step + 1].sum(1), count[1:, step + 1 :].sum(1)])
                 for count in (self.hit, self.false_alarm, self.excused)
             )
-            ious.append(hit / (true + false_alarm - excused))  # 0 / 0 where absent
-        iou = torch.stack(ious)
+            ious.append(hit / (true + false_alarm - excused))
+        iou = torch.stack(ious).masked_fill(true == 0, torch.nan)  # what nobody drew cannot be found
         return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
 
 
-class MeanAP(torchmetrics.Metric):
+class MeanAP(ExactMetric):
     """Average precision of every class, and its mean over those that the set shows.
 
     It keeps 5 bytes an image and class, of its own images, and while it computes of those of all processes: 250 MB for
@@ -255,7 +265,7 @@ def _average_precision(score: Tensor, target: Tensor) -> Tensor:
     return binary_average_precision(rank.double() / len(rank), target.long()).float()
 
 
-class MeanAE(torchmetrics.Metric):
+class MeanAE(ExactMetric):
     """Mean absolute error of every class's amount, and its mean over classes.
 
     Args:
@@ -291,7 +301,7 @@ class MeanAE(torchmetrics.Metric):
         return {"of_class": of_class, "mae": of_class[self.scored].mean(), "num_images": self.num_images}
 
 
-class PairMean(torchmetrics.Metric):
+class PairMean(ExactMetric):
     """Mean of one value a pair.
 
     Args:

@@ -662,4 +662,11 @@ def _image_sets(data: Any) -> dict[str, Any]:
 
 def _pair_masks(batch: dict[str, Any], pairs: Pairs) -> Tensor:
     """The mask of every pair of a batch, ``(P, H, W)``."""
+    missing = [key for key in ("mask", "mask_image", "mask_class") if key not in batch]
+    if missing:
+        raise ValueError(
+            f"a batch has no {missing[0]!r}, expected one mask a marked class: mask (M, H, W) of 0, 1 and 255, "
+            "mask_image and mask_class, as gain_lightning.datasets.sample.collate makes them; split_index_mask of "
+            "datasets.class_masks makes them of one mask of class indices"
+        )
     return pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)

@@ -136,3 +136,53 @@ def test_finding_cells_leaves_a_network_as_it_was():
     assert [module.training for module in backbone.modules()] == modes
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
     assert backbone.cells((40, 48)) is backbone.cells((40, 48))
+
+
+@pytest.mark.parametrize(
+    ("layers", "start", "step"),
+    [
+        ([nn.PixelUnshuffle(2)], 2, 8),
+        ([nn.LPPool2d(1, 3, 2)], 4, 8),
+        ([nn.ConvTranspose2d(3, 3, 3, 2, 1, 1)], 0, 2),
+        ([nn.Upsample(scale_factor=2, mode="bilinear")], -1, 2),
+    ],
+)
+def test_layers_that_change_the_grid(layers, start, step):
+    strided = [nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(2)]
+    assert find_cells(nn.Sequential(*strided, *layers), (64, 64)) == Cells(start, start, step, step)
+
+
+def test_tokens_lie_where_their_map_did_and_gates_move_nothing():
+    class Mixer(nn.Module):
+        """A map becomes tokens and a map again, and is weighed by a gate of another size."""
+
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2)
+            x = tokens.transpose(1, 2).reshape(x.shape)
+            gate = nn.functional.interpolate(nn.functional.avg_pool2d(x, 3), x.shape[2:], mode="nearest")
+            return x * gate.sigmoid()
+
+    strided = [nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(2)]
+    assert find_cells(nn.Sequential(*strided, Mixer()), (56, 56)) == Cells(0, 0, 4, 4)
+
+
+def test_a_network_that_looks_at_values_is_run_itself():
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+        def forward(self, image):
+            assert torch.isfinite(image).all()
+            return self.conv(image)
+
+    assert find_cells(Looking(), (16, 16)) == Cells(0, 0, 2, 2)
+
+
+def test_what_cannot_be_followed_is_said():
+    class Halved(nn.Module):
+        def forward(self, x):
+            return x.chunk(2, 2)[1]
+
+    with pytest.warns(UserWarning, match="could not be followed"):
+        find_cells(nn.Sequential(nn.Conv2d(3, 3, 3, stride=2, padding=1), Halved()), (32, 32))

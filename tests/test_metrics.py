@@ -109,7 +109,7 @@ def test_seed_iou_of_classes_that_overlap_blames_neither():
     metric.reset()
     maps[1, 0, 0, 2] = 0.4  # but here it has not
     metric.update(maps, masks, label_pairs(torch.ones(1, 2)))
-    assert metric.compute()["iou"][0].tolist() == [0.0, 1.0, 0.0]
+    np.testing.assert_array_equal(metric.compute()["iou"][0], [np.nan, 1.0, 0.0])  # no pixel is background
 
 
 def test_seed_iou_knows_nothing_of_a_class_that_nobody_drew():
@@ -370,3 +370,22 @@ def test_mean_ap_of_a_thousand_classes_keeps_five_bytes_a_score():
     scores = metric.compute()
     assert scores["ap"].isnan().sum() == 960
     assert scores["num_images"].tolist() == [1] * 40 + [0] * 960
+
+
+def test_seed_iou_gives_none_to_what_no_mask_shows():
+    """Labels cat and dog, only the cat drawn, one of its pixels missed: the background is unknown, not wrong."""
+    metric = SeedIoU(2, thresholds=(0.5,))
+    mask = torch.tensor([[[1, 1, 0, 0]], [[255, 255, 255, 255]]], dtype=torch.uint8)
+    maps = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]], [[[0.0, 0.0, 0.0, 1.0]]]])
+    metric.update(maps, mask, label_pairs(torch.ones(1, 2)))
+    np.testing.assert_allclose(metric.compute()["iou"][0], [np.nan, 0.5, np.nan])
+    assert metric.compute()["miou"].item() == 0.5
+
+
+def test_metrics_count_exactly_in_a_module_of_half_precision():
+    module = torch.nn.ModuleDict({"seed": SeedIoU(1), "mean": PairMean(1)}).to(torch.bfloat16)
+    for _ in range(300):
+        module["seed"].update(torch.ones(1, 1, 1, 3), torch.ones(1, 1, 3), label_pairs(torch.ones(1, 1)))
+        module["mean"].update(torch.ones(1), torch.zeros(1, dtype=torch.long))
+    assert module["seed"].true.sum() == 900
+    assert module["mean"].compute()["num_pairs"].item() == 300

@@ -20,6 +20,10 @@ class Boxes(NamedTuple):
     class_idx: np.ndarray
     corners: np.ndarray
 
+    def scaled(self, along_y: float, along_x: float) -> "Boxes":
+        """The boxes of a picture that is resized by these factors."""
+        return Boxes(self.class_idx, self.corners * (along_x, along_y, along_x, along_y))
+
 
 def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
     """Boxes whose sides are ``factor`` times as long, about the same centres.

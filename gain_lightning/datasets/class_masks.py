@@ -103,5 +103,5 @@ def join_to_index_mask(masks: ClassMasks, label: np.ndarray) -> np.ndarray:
     index = np.where(is_background, 0, VOID).astype(np.uint8)
     bodies = masks.mask == YES
     for row in np.argsort(-bodies.sum((1, 2)), kind="stable"):
-        index[bodies[row]] = masks.class_idx[row] + 1
+        index[bodies[row]] = min(masks.class_idx[row] + 1, VOID)  # of more than 254 classes unknown
     return index

@@ -62,8 +62,6 @@ class ImageSet(Dataset):
         index, visit = draw if isinstance(draw, Draw) else (draw, 0)
         image = load_picture(self.listing.image_path(index), self.image_size)
         label, masks = self.labels[index], self._masks(index)
-        if masks is not None:  # from the size of the file, as the picture, so that both stay on each other
-            masks = masks.resized((self.image_size, self.image_size))
         if self.train_transform:
             image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
         return make_sample(image, label, masks, str(self.ids[index]))
@@ -71,12 +69,13 @@ class ImageSet(Dataset):
     def _masks(self, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
-        size = tuple(int(side) for side in self.listing.size[index])
-        if self.supervision == "box":
-            boxes = self.listing.boxes(index)
-            masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
-        else:
+        size, side = tuple(int(side) for side in self.listing.size[index]), (self.image_size, self.image_size)
+        if self.supervision == "box":  # drawn at the size that is used, where the smallest one has a pixel
+            boxes = self.listing.boxes(index).scaled(side[0] / size[0], side[1] / size[1])
+            masks = box_masks(boxes, side, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        else:  # from the size of the file, as the picture, so that both stay on each other
             masks = self.listing.class_masks(index, size)
+            masks = None if masks is None else masks.resized(side)
         return masks if masks is None or self.kept is None else masks.only(self.kept[index])
 
 

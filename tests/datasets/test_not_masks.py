@@ -72,3 +72,20 @@ def test_what_contradicts_is_a_problem(root):
     assert any("not cat/0.png: marks 32 pixels that" in text for text in problems)
     assert any("not cat/2.png: marks no pixel, expected where cat is not" in text for text in problems)
     assert any("unknown class 'not dog'" in text for text in problems)
+
+
+def test_a_box_smaller_than_a_pixel_of_the_network_keeps_one(tmp_path):
+    (tmp_path / "images").mkdir()
+    for n in range(4):
+        Image.fromarray(np.zeros((320, 320, 3), np.uint8)).save(tmp_path / "images" / f"{n}.png")
+    (tmp_path / "labels.csv").write_text(
+        "filename,classes,split\n"
+        + "".join(f"{n}.png,cat,{'val' if n == 3 else 'train'}\n" for n in range(4))
+    )
+    (tmp_path / "boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\n1.png,cat,101,203,103,205\n")
+    data = FolderDataModule(
+        root=str(tmp_path), image_size=SIDE, num_workers=0, batch_size=2, mask_budget=1, supervision="box"
+    )
+    data.setup("fit")
+    mask = data.masked_set[0]["mask"][0]
+    assert (mask == 1).nonzero().tolist() == [[20, 10]]
