@@ -114,8 +114,8 @@ def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dic
     }
 
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
-    pair_mask = torch.from_numpy(maps.mask)[pairs.image]
-    mask = pair_mask == pairs.label.view(-1, 1, 1) + 1
+    pair_mask = torch.from_numpy(maps.pair_mask)
+    mask = pair_mask == 1
     placed = model.place(scale_maps(attention), size)
     kinds = {
         "attention": placed,

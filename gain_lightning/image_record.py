@@ -203,6 +203,7 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
         "mask": np.stack([index_mask(batch, n) for n in range(len(batch["id"]))]),
         "pair_image": pairs.image.cpu().numpy(),
         "pair_class": pairs.label.cpu().numpy(),
+        "pair_mask": outputs["mask"].cpu().numpy().astype(np.uint8),
         "map": scale_maps(outputs["maps"]).squeeze(1).cpu().numpy().astype(np.float16),
         "map_max": outputs["maps"].flatten(1).amax(1).cpu().numpy()
         if len(pairs.image)
@@ -227,7 +228,7 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
     first = pair_image < NUM_KEPT_MAPS
     arrays = {
         key: np.concatenate([batch[key] for batch in kept])
-        for key in ("image", "mask", "pair_class", "map", "map_max")
+        for key in ("image", "mask", "pair_class", "pair_mask", "map", "map_max")
     }
     part = path.with_name("part_" + path.name)
     np.savez_compressed(
@@ -237,6 +238,7 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
         mask=arrays["mask"][:NUM_KEPT_MAPS],
         pair_image=pair_image[first],
         pair_class=arrays["pair_class"][first],
+        pair_mask=arrays["pair_mask"][first],
         map=arrays["map"][first],
         map_max=arrays["map_max"][first],
         class_names=np.array(class_names),

@@ -163,12 +163,24 @@ def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, An
         before, now = before.get("init_args") or {}, now.get("init_args") or {}
     elif key != "model" or not same_class:  # a plain mapping, such as a budget by class, is one setting
         is_list = isinstance(before, str) and isinstance(now, str) and key.endswith("mask_budget")
-        if not _equal(before, now) and not is_list:  # the path of a mask list may be another
+        is_other_kind = key.endswith("mask_budget") and _kinds(before) != _kinds(now)  # 1 mask, or 1.0 of all
+        if (
+            not _equal(before, now) or is_other_kind
+        ) and not is_list:  # the path of a mask list may be another
             yield key, before, now
         return
     for name in now:
         if name in before:
             yield from _differences(before[name], now[name], f"{key}.{name}")
+
+
+def _kinds(value: Any) -> Any:
+    """Whether a number, or each one of a mapping, is whole."""
+    return (
+        {key: _kinds(one) for key, one in value.items()}
+        if isinstance(value, Mapping)
+        else isinstance(value, float)
+    )
 
 
 def _equal(before: Any, now: Any) -> bool:

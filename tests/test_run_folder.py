@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 import torch
+import yaml
 from test_resume import STEPS, assert_equal, fit, tell, what_is_left
 
 from gain_lightning import REQUEUE
@@ -320,3 +321,16 @@ def test_a_run_says_whether_it_was_guided(tmp_path, capsys):
     assert guided("plain", *plain) is None
     masks_alone = ["--model.am_weight=0", "--model.warmup_epochs=0", "--trainer.max_epochs=1"]
     assert guided("masks", *masks_alone) is True
+
+
+def test_a_budget_of_one_mask_is_not_one_of_all(tmp_path):
+    from gain_lightning.run_folder import refuse_other_settings
+
+    def config(budget):
+        return {"data": {"class_path": "FolderDataModule", "init_args": {"mask_budget": budget}}, "model": {}}
+
+    for before, now in [(1, 1.0), ({"boat": 1}, {"boat": 1.0})]:
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(before)))
+        refuse_other_settings(tmp_path, config(before), "fit")
+        with pytest.raises(ValueError, match="mask_budget is"):
+            refuse_other_settings(tmp_path, config(now), "fit")

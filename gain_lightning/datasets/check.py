@@ -142,7 +142,7 @@ def check_palette(path: Path, present: np.ndarray, class_names: Sequence[str]) -
     colours = dict(enumerate(zip(*[iter(palette)] * 3, strict=True)))
     meant = {index: index_of.get(colours.get(index)) for index in present.tolist()}
     moved = [(index, other) for index, other in meant.items() if index != other]
-    if not moved or None in meant.values():
+    if not moved or None in meant.values() or len(set(meant.values())) < len(meant):
         return []
     index, other = moved[0]
     return [

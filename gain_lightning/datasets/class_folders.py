@@ -1,5 +1,6 @@
 """Folders of pictures whose names are classes, for who has no ``labels.csv``."""
 
+import re
 from pathlib import Path
 
 from gain_lightning.datasets.check import Problem
@@ -8,8 +9,10 @@ from gain_lightning.datasets.tables import Row
 from gain_lightning.names import composed
 from gain_lightning.walk import folders_without
 
-_SPLITS = frozenset(
-    ("train", "training", "trainval", "val", "valid", "validation", "dev", "eval", "test", "testing")
+_SPLIT = re.compile(  # train, val2017, 0_test, training_set
+    r"\d*[_ -]?(train|training|trainval|val|valid|validation|dev|eval|test|testing|fold\d+)"
+    r"([_ -]?(set|data|images|split|\d+))?",
+    re.IGNORECASE,
 )
 
 
@@ -40,7 +43,7 @@ def _check_for_splits(images: Path, pictures: list[str], problems: list[Problem]
     parts = [name.split("/")[:-1] for name in pictures]
     for level in (0, 1):
         names = sorted({folders[level] for folders in parts if len(folders) > level})
-        splits = [name for name in names if name.casefold() in _SPLITS]
+        splits = [name for name in names if _SPLIT.fullmatch(name)]
         if len(splits) > 1 or (splits and splits == names):
             first = next(
                 name

@@ -119,7 +119,7 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
         if image.format != "TIFF" and orientation in _TURNS:  # Pillow turns TIFF itself
             picture = picture.transpose(_TURNS[orientation])
         pixels = np.array(picture)
-    if bits == 16 and pixels.max() < 64:
+    if bits == 16 and 0 < pixels.max() < 64:
         used = 8 + int(pixels.max()).bit_length()
         raise ValueError(
             f"{path}: not a readable picture (no value needs more than the lower {used} of its 16 bits, expected "

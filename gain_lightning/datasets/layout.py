@@ -88,9 +88,9 @@ def _hint_of(root: Path) -> str:
 
 
 def report_foreign(root: Path, files: PictureFiles, problems: list[Problem], notes: list[str]) -> None:
-    """Annotations of other tools: a problem where they are what the folder itself lacks, labels or pixels."""
+    """Annotations of other tools: a problem where they are what the folder itself lacks, its labels."""
     in_masks = files_below(root / "masks") if (root / "masks").is_dir() else []
-    is_ours = (root / "labels.csv").is_file() and (bool(in_masks) or (root / "boxes.csv").is_file())
+    is_ours = (root / "labels.csv").is_file()
     no_masks = [path for path in in_masks if path.suffix != ".png"]
     for file, tool in recognise([*files_beside(root, _LAYOUT), *files.unread, *no_masks]):
         if is_ours:

@@ -35,7 +35,10 @@ def find_masks(
     if by_class and any(f"{stem}.png" in files for stem in stems):
         by_class = False  # pictures lie in folders of their classes, and so do their masks of indices
     mask_folders = tuple(folders.get(name, name) for name in class_names) if by_class else ()
-    not_folders = tuple(folders.get(f"not {name}", f"not {name}") for name in class_names) if by_class else ()
+    not_names = [
+        "" if f"not {name}" in class_names else f"not {name}" for name in class_names
+    ]  # a class of its own
+    not_folders = tuple(folders.get(name, name) for name in not_names) if by_class else ()
     for path in folders_without(folder, paths) if folder.is_dir() else ():
         if path.suffix == ".png":
             problems.append(Problem(path, 0, "a folder, expected a mask"))

@@ -376,9 +376,9 @@ def _repetitions(groups: Sequence[Group]) -> list[str]:
 def _text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
     value, folder = run.config.get(key), run.config.get("run_dir")
-    text = str(
-        int(value) if isinstance(value, float) and value.is_integer() else value
-    )  # W&B writes 1.0 as 1
+    # W&B writes 1.0 as 1; but of these 1 is one, and 1.0 all
+    is_share = key.rpartition(".")[2].startswith(("mask_budget", "limit_", "val_check_interval"))
+    text = str(int(value) if isinstance(value, float) and value.is_integer() and not is_share else value)
     return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text
 
 

@@ -72,14 +72,14 @@ def example_rows(
     rows = []
     for pair in _worst_and_best(common, changes)[:NUM_ROWS]:
         image_id, class_name = pair
-        image, mask = (array[first.pair_image[places[pair]]] for array in (first.image, first.mask))
+        image = first.image[first.pair_image[places[pair]]]
         tiles = [
             Tile(
                 "image",
                 f"Image {image_id}",
                 plotting.data_uri(plotting.shrink(image, _SIDE), lossy=True),
             ),
-            _truth(mask, first.pair_class[places[pair]] + 1, class_name),
+            _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]] + 1, class_name),
         ]
         tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
         change = ""
@@ -102,10 +102,10 @@ def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> lis
 
 
 def _truth(mask: np.ndarray, index: int, class_name: str) -> Tile:
-    """The mask of one class, other objects left out."""
-    if not (mask == index).any():
+    """The mask of one class, 1 where it is, in the colour of its index."""
+    if not (mask == 1).any():
         return Tile("ground truth", f"No mask of {class_name}", "")
-    shown = np.where(np.isin(mask, (index, VOID)), mask, 0)
+    shown = np.where(mask == VOID, VOID, np.where(mask == 1, index, 0))
     picture = plotting.shrink(plotting.colour_mask(shown), _SIDE, smooth=False)
     return Tile("ground truth", f"Mask of {class_name}", plotting.data_uri(picture))
 

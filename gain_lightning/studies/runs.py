@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from gain_lightning import VOID
 from gain_lightning.home import hide_home
 
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
@@ -103,9 +104,10 @@ class Maps(NamedTuple):
 
     ids: np.ndarray  # (N,) str
     image: np.ndarray  # (N, H, W, 3) uint8
-    mask: np.ndarray  # (N, H, W) uint8
+    mask: np.ndarray  # (N, H, W) uint8, class indices to look at
     pair_image: np.ndarray  # (P,) index of the image
     pair_class: np.ndarray  # (P,) index of the class
+    pair_mask: np.ndarray  # (P, H, W) uint8: 1 the class, 0 not the class, 255 unknown
     map: np.ndarray  # (P, H, W)
     class_names: np.ndarray  # (C,) str
 
@@ -375,13 +377,14 @@ def read_maps(path: str) -> Maps | None:
         return None
     try:
         with open(name, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            maps = Maps(**{field: arrays[field] for field in Maps._fields})
+            fields = {field: arrays[field] for field in Maps._fields if field in arrays}
+            maps = Maps(**{"pair_mask": _pair_masks(fields), **fields})
         num_images, height, width, _ = maps.image.shape
         fits = (
             maps.image.shape[3] == 3
             and maps.image.dtype == maps.mask.dtype == np.uint8
             and maps.mask.shape == (num_images, height, width)
-            and maps.map.shape == (len(maps.pair_image), height, width)
+            and maps.map.shape == maps.pair_mask.shape == (len(maps.pair_image), height, width)
             and maps.ids.shape == (num_images,)
             and maps.pair_image.shape == maps.pair_class.shape
             and maps.pair_image.dtype.kind in "iu"
@@ -394,6 +397,13 @@ def read_maps(path: str) -> Maps | None:
         return maps._replace(map=np.nan_to_num(maps.map.astype(np.float32), posinf=0, neginf=0))
     except _UNREADABLE as error:
         raise RunError(f"{name}: unreadable ({error})") from error
+
+
+def _pair_masks(fields: dict[str, np.ndarray]) -> np.ndarray:
+    """Each pair's mask, of runs that kept one mask of class indices for all classes of an image."""
+    mask = fields["mask"][fields["pair_image"]]
+    is_class = mask == fields["pair_class"][:, None, None] + 1
+    return np.where(mask == VOID, VOID, is_class).astype(np.uint8)
 
 
 @lru_cache  # of the few names of test sets, for every row of a table

@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
@@ -200,7 +200,7 @@ class SweepFile:
             >>> read_sweep_file(text, where="sweep.yaml").words({"a": True})
             ['run', '--a', 'True']
         """
-        said = _yaml_word if "gain" in self.command else str
+        said = _yaml_word if _is_gain(self.command) else str
         pairs = [(key, said(value)) for key, value in values.items()]
         kinds = {
             "${env}": ["/usr/bin/env"],
@@ -222,6 +222,12 @@ class SweepFile:
         for word in self.command:
             words += kinds[word] if word in kinds else [_VARIABLE.sub(_variable, word)]
         return [sys.executable, "-m", "gain_lightning", *words[1:]] if words[0] == "gain" else words
+
+
+def _is_gain(command: Sequence[str]) -> bool:
+    """Whether a command runs ``gain``, or ``python -m gain_lightning``."""
+    words = [word for word in command if word not in ("${env}", "/usr/bin/env")]
+    return os.path.basename(words[0]) == "gain" or words[1:3] == ["-m", "gain_lightning"] if words else False
 
 
 def read_sweep_file(text: str, *, where: str) -> SweepFile:

@@ -89,3 +89,16 @@ def test_a_box_smaller_than_a_pixel_of_the_network_keeps_one(tmp_path):
     data.setup("fit")
     mask = data.masked_set[0]["mask"][0]
     assert (mask == 1).nonzero().tolist() == [[20, 10]]
+
+
+def test_a_class_whose_name_begins_with_not_has_masks_of_its_own(tmp_path):
+    (tmp_path / "images").mkdir()
+    for n, name in enumerate(["cat", "not cat", "cat", "not cat"]):
+        Image.fromarray(np.full((SIDE, SIDE, 3), n, np.uint8)).save(tmp_path / "images" / f"{n}.png")
+        save(tmp_path / "masks" / name / f"{n}.png", slice(0, 3))
+    rows = ["0.png,cat,train", "1.png,not cat,train", "2.png,cat,val", "3.png,not cat,val"]
+    (tmp_path / "labels.csv").write_text("filename,classes,split\n" + "\n".join(rows) + "\n")
+    contents = read_folder(tmp_path)
+    assert contents.problems == []
+    assert contents.listing.has_not is None
+    assert contents.listing.has_mask.tolist() == [[True, False], [False, True]] * 2
