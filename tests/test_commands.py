@@ -45,6 +45,11 @@ TINY = [  # after a training's own words, of which the later win
         "--data.num_workers=0",
     ),
 ]
+GUIDED = [
+    "--model.warmup_epochs=0",
+    "--model.ramp_epochs=0",
+    "--model.am_every=1",
+]  # else gain compare refuses them
 SMALL_DATA = {
     "shapes": ["--data.num_train=64", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"],
     "others": ["--data.image_size=32", "--data.batch_size=2", "--data.masked_batch_size=1"],
@@ -130,7 +135,7 @@ def fit_words(words: list[str]) -> list[str]:
     if "CueDataModule" in text:
         return [*words, *TINY, "--data.batch_size=2"]
     is_shapes = "ShapesDataModule" in text
-    small = TINY + SMALL_DATA["shapes" if is_shapes else "others"]
+    small = TINY + GUIDED + SMALL_DATA["shapes" if is_shapes else "others"]
     budget = (
         []
         if "mask_budget: 0\n" in text or any("mask_budget" in word for word in words)
