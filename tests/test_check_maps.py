@@ -124,7 +124,7 @@ def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
     pair = np.arange(8)
     maps = Maps(
         ids=pair.astype(str), image=image, mask=mask, pair_image=pair, pair_class=0 * pair,
-        map=mask.astype(np.float32), class_names=np.array(["red"]),
+        pair_mask=mask, map=mask.astype(np.float32), class_names=np.array(["red"]),
     )  # fmt: skip
     result = check_maps(Sees(dx, dy), maps, 0)
     assert result["mirror_shift"]["dx"] == pytest.approx(2 * dx, abs=0.2)
@@ -162,7 +162,7 @@ def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeyp
 @pytest.mark.usefixtures("few_steps")
 def test_without_masks_the_mask_has_no_score(run_dir):
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
-    result = check_maps(model, maps._replace(mask=np.full_like(maps.mask, 255)), 0)
+    result = check_maps(model, maps._replace(pair_mask=np.full_like(maps.pair_mask, 255)), 0)
     assert result["deletion"]["mask"] is None
     assert result["fills"]["noise"]["insertion"]["mask"] == {
         "mean": None,

@@ -112,14 +112,17 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
             reduction = _reduction(*image.size, size)
             image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
+        is_black = False
         if bits > 8 and len(image.getbands()) == 1:  # Pillow itself keeps the upper 8 of several channels
-            picture = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
+            samples = np.asarray(image)
+            is_black = not samples.any()  # of several channels the lower 8 bits are not known
+            picture = Image.fromarray((samples >> (bits - 8)).astype(np.uint8)).convert("RGB")
         else:
             picture = image if image.mode == "RGB" else image.convert("RGB")
         if image.format != "TIFF" and orientation in _TURNS:  # Pillow turns TIFF itself
             picture = picture.transpose(_TURNS[orientation])
         pixels = np.array(picture)
-    if bits == 16 and 0 < pixels.max() < 64:
+    if bits == 16 and not is_black and pixels.max() < 64:
         used = 8 + int(pixels.max()).bit_length()
         raise ValueError(
             f"{path}: not a readable picture (no value needs more than the lower {used} of its 16 bits, expected "

@@ -165,6 +165,11 @@ def test_fewer_bits_in_a_file_of_16_are_refused_with_their_number(
         read(tmp_path / f"x{suffix}")
 
 
+def test_a_black_picture_of_16_bits_is_read(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((6, 8), np.uint16))
+    assert not read_image(tmp_path / "x.png").any()
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32, np.float64])
 @pytest.mark.parametrize("read", [read_image, check_image])
 def test_a_tiff_without_known_black_and_white_is_refused_with_the_remedy(tmp_path, picture, kind, read):
