@@ -14,14 +14,14 @@ import torch
 import torchvision
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from gain_lightning.attention import Cells
 from gain_lightning.batch_norm import named_batch_norm_layers
 from gain_lightning.cell_grid import find_cells
 from gain_lightning.dilation import split_dilated
-from gain_lightning.head import batch_norm_run_by, evaluating, refuse_mixing_head
+from gain_lightning.dry_run import run_on_meta
+from gain_lightning.head import batch_norm_run_by, refuse_mixing_head
 from gain_lightning.pointwise import skip_pixels
 from gain_lightning.weights import Weights, read_weights, say_last_layer
 
@@ -262,10 +262,7 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
         >>> map_shape(build_backbone("tiny_cnn", 5).features, 96)
         torch.Size([1, 96, 12, 12])
     """
-    tensors = [*features.named_parameters(), *features.named_buffers()]
-    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
-    with torch.no_grad(), torch.device("meta"), evaluating(features):
-        maps = functional_call(features, weights, (torch.empty(1, 3, side, side),))
+    maps = run_on_meta(features, (side, side))
     if not isinstance(maps, Tensor):
         raise TypeError(f"features gave a {type(maps).__name__}, expected a tensor")
     return maps.shape

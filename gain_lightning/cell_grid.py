@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gain_lightning.attention import Cells, even_cells
+from gain_lightning.dry_run import evaluating, run_on_meta
 
 
 class Axis(NamedTuple):
@@ -62,18 +62,14 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
         >>> find_cells(nn.Conv2d(3, 8, 3, stride=2, padding=1), (8, 8))
         Cells(top=0.0, left=0.0, step_y=2.0, step_x=2.0)
     """
-    modes = {module: module.training for module in features.modules()}
     with torch.inference_mode(False), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         try:
-            features.eval()
-            try:
-                maps, places = _run_on_meta(features, size)
-            except Exception:  # a network that looks at values, or holds tensors that nobody moves
-                maps, places = _run(features, size)
-            y, x = places.spatial(maps)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+            with _Places(size) as places:
+                maps = run_on_meta(features, size)
+        except Exception:  # a network that looks at values, or holds tensors that nobody moves
+            with _Places(size) as places, evaluating(features):
+                maps = _run(features, size)
+        y, x = places.spatial(maps)
     if y.is_guess or x.is_guess:
         rank_zero_warn(
             f"where the cells of {type(features).__name__} lie could not be followed through all of its layers: they "
@@ -82,26 +78,10 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
     return Cells(y.start, x.start, y.step, x.step)
 
 
-def _run_on_meta(features: nn.Module, size: tuple[int, int]) -> tuple[Tensor, "_Places"]:
-    """One picture's map, of which only the shape is computed, and where every tensor on the way lies."""
-    weights = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in [*features.named_parameters(), *features.named_buffers()]
-    }
-    dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
-    with torch.device("meta"):
-        image, places = torch.empty(1, 3, *size, dtype=dtype), _Places(size)
-        with places:
-            return functional_call(features, weights, (image,)), places
-
-
-def _run(features: nn.Module, size: tuple[int, int]) -> tuple[Tensor, "_Places"]:
-    """The same on the network itself."""
+def _run(features: nn.Module, size: tuple[int, int]) -> Tensor:
+    """The map of a random picture by the network itself."""
     weight = next((tensor for tensor in features.parameters() if tensor.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    image, places = torch.rand(1, 3, *size, generator=generator).to(weight), _Places(size)
-    with places:
-        return features(image), places
+    return features(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight))
 
 
 class _Places(TorchFunctionMode):

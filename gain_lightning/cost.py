@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gain_lightning.dry_run import meta_weights, weights_dtype
+
 # Planes of H x W numbers that S_am keeps for a pair beside the network's own: the image that is erased, three, its
 # attention map and its soft mask.
 PAIR_PLANES = 5
@@ -140,10 +142,7 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
         >>> saved_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 10)  # the image, and ReLU's output
         4400
     """
-    weights = {
-        name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
-        for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]
-    }
+    weights = meta_weights(backbone)
     known = {tensor.untyped_storage()._cdata for tensor in weights.values()}
     kept: dict[int, Tensor] = {}
 
@@ -151,8 +150,7 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
         kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
-    image = torch.empty(1, 3, image_size, image_size, dtype=dtype, device="meta")
+    image = torch.empty(1, 3, image_size, image_size, dtype=weights_dtype(weights), device="meta")
     image = image.contiguous(memory_format=torch.channels_last)
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with (

@@ -1,37 +1,10 @@
 """A head sees every image alone, or Grad-CAM of one image would depend on the others of its batch."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from gain_lightning.batch_norm import named_batch_norm_layers
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode; then every layer has the mode that it had."""
-    modes = {layer: layer.training for module in modules for layer in module.modules()}
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for layer, mode in modes.items():
-            layer.training = mode
-
-
-@contextmanager
-def without_onednn() -> Iterator[None]:
-    """Leave oneDNN alone, which takes its bound on kernels at its first convolution: that is of the whole network."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "TF32 acceleration on top of oneDNN"
-        )  # of GPUs that are not meant here
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+from gain_lightning.dry_run import evaluating, without_onednn
 
 
 def batch_norm_run_by(head: nn.Module, features: Tensor, *, owner: nn.Module) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ torch and :func:`gain_lightning.layer_sync.check_layer_sync` refuse such layers 
 possible. Both are told not to: here no BatchNorm trains.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import torch
+from several_processes import join
 from torch.nn.parallel import DistributedDataParallel
 
 import gain_lightning.experiment
@@ -50,11 +50,7 @@ class Watched(GAIN):
 
 
 def main(rank: int, world_size: int, port: str, out: Path) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE=str(world_size), RANK=str(rank),
-        LOCAL_RANK=str(rank), NODE_RANK="0",
-    )  # fmt: skip
-    torch.set_num_threads(1)
+    join(rank, world_size, port)
     gain_lightning.experiment.GAIN = Watched
     gain_lightning.module.check_layer_sync = lambda *_: None
     DistributedDataParallel._passing_sync_batchnorm_handle = lambda *_: None

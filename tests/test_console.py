@@ -87,6 +87,8 @@ def test_no_console_at_all(monkeypatch):
     monkeypatch.setattr(sys, "stderr", closed)
     with forgiving_output():
         print("a")
+    assert sys.stdout is None
+    assert sys.stderr is closed
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,47 +13,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from scoring_processes import SIZES as SCORED
 from scoring_processes import TASKS
+from several_processes import ENVIRONMENT, run_two
 from two_processes import SIZES, gradient, make_batch, make_model
 
 from gain_lightning.datasets.streams import in_turn, share_out
 
 HERE = Path(__file__).parent
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "",
-    "PYTHONPATH": os.pathsep.join(sys.path),
-}
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What each of two processes saved."""
-    out = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, str(HERE / "two_processes.py")]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), "2", port, str(out)],
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=400)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
-    return [torch.load(out / f"{rank}.pt") for rank in range(2)]
+    return run_two(HERE / "two_processes.py", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("case", ["even", "uneven", "none on one rank", "one in all"])

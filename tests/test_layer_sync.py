@@ -1,9 +1,5 @@
 """BatchNorm that is synchronised: the network stays the same, in its training and after it."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from several_processes import run_two
 from torch import nn
 
 from gain_lightning.backbones import build_backbone
@@ -163,33 +160,7 @@ def test_training_on_a_cpu_is_refused_in_words(tmp_path):
 def two(tmp_path_factory):
     """What each of two processes saved."""
     pytest.importorskip("timm")
-    out = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "synced_processes.py"), str(rank), "2", port, str(out)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=400)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
-    return [torch.load(out / f"{rank}.pt") for rank in range(2)]
+    return run_two(HERE / "synced_processes.py", tmp_path_factory.mktemp("two"))
 
 
 def test_two_processes_train_and_test_the_same_network(two):

@@ -3,12 +3,12 @@
 Usage: ``python two_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from several_processes import join
 
 from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.datasets.sample import collate
@@ -81,11 +81,7 @@ class Record(pl.Callback):
 
 
 def main(rank: int, world_size: int, port: str, out: Path) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE=str(world_size), RANK=str(rank),
-        LOCAL_RANK=str(rank), NODE_RANK="0",
-    )  # fmt: skip
-    torch.set_num_threads(1)
+    join(rank, world_size, port)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
     gradients = {}
     for case in ("even", "uneven", "none on one rank", "one in all", "no stream on one rank"):
