@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.images import read_orientation
 from gain_lightning.datasets.listing import Listing
 
-_ORIENTATION = 274  # EXIF tag: 1 is upright
 _PERCENT = 100
 
 
@@ -68,11 +67,7 @@ def box_notes(listing: Listing) -> list[str]:
 
 
 def _is_turned(path: Path) -> bool:
-    """By EXIF's own block, which is what turns a picture where it is read."""
-    exif = Image.Exif()
     try:
-        with Image.open(path) as image:
-            exif.load(image.info.get("exif", b""))
-    except (OSError, ValueError, SyntaxError):  # it is named where it is looked through
+        return read_orientation(path) > 1
+    except (OSError, ValueError):  # it is named where it is looked through
         return False
-    return 2 <= exif.get(_ORIENTATION, 1) <= 8

@@ -104,6 +104,17 @@ def check_image(path: Path) -> tuple[int, int]:
     return (width, height) if sideways else (height, width)
 
 
+def read_orientation(path: Path) -> int:
+    """How EXIF has a picture turned or mirrored, 1 (as stored) to 8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture that :func:`read_image` takes, as far as its header shows.
+    """
+    with _opened(path) as image:
+        return _orientation(image)
+
+
 def _decode(path: Path, size: int | None) -> np.ndarray:
     """The turned picture ``(H, W, 3)`` uint8, reduced where it is only needed at ``size``."""
     with _opened(path) as image:
