@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gain_lightning import GAIN, ShapesDataModule
 from gain_lightning.cli import main
 
 CONFIG = Path(__file__).parent.parent / "experiments" / "shapes" / "gain_ext.yaml"
@@ -54,16 +55,52 @@ def test_determinism_mode_gives_equal_bits_twice(tmp_path):
 
 
 def test_bfloat16_trains_as_float32_does(tmp_path):
-    """L_cl of every step of the warm-up. Guided losses by their means over 20 steps alone, which scatter: a weight
-    of 50 on L_e of four images a step carries every rounding on."""
+    """Step by step as long as no attention is trained: two guided trainings part, as two seeds do."""
     weights, losses = fit(tmp_path / "float32")
     half_weights, half_losses = fit(tmp_path / "bf16", "--trainer.precision=bf16-mixed")
     assert all(half_weights[key].dtype == weights[key].dtype for key in weights)
-    warmup = slice(0, 10)
-    torch.testing.assert_close(
-        half_losses["train/loss_cl"][warmup], losses["train/loss_cl"][warmup], rtol=0.02, atol=0
+    loss, half_loss = (each["train/loss_cl"][:10] for each in (losses, half_losses))  # of the warm-up
+    assert not torch.equal(half_loss, loss), "bfloat16 was not used"
+    torch.testing.assert_close(half_loss, loss, rtol=0.02, atol=0)
+    check_guided_steps(tmp_path / "float32" / "checkpoints" / "last.ckpt")
+
+
+def check_guided_steps(checkpoint):
+    """From the same weights, each loss and its gradient are the same in both formats, up to their rounding."""
+    module = GAIN.load_from_checkpoint(checkpoint).train()
+    data = ShapesDataModule(
+        num_train=160,
+        num_val=8,
+        num_test=8,
+        num_biased=4,
+        batch_size=16,
+        masked_batch_size=16,
+        mask_budget=16,
     )
-    for name, loss in losses.items():
-        assert len(loss) in (20, 30)
-        assert not torch.equal(half_losses[name], loss), "bfloat16 was not used"
-        torch.testing.assert_close(half_losses[name].mean(), loss.mean(), rtol=0.1, atol=0)
+    data.prepare_data()
+    data.setup("fit")
+    batches, _, _ = next(iter(data.train_dataloader()))
+    batches = module.on_after_batch_transfer(batches, 0)
+
+    def terms(is_half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            losses = module.losses(batches["weak"], batches["masked"], 1.0)
+        return {
+            name: (loss.detach(), flat_gradient(loss, module))
+            for name, loss in losses.items()
+            if name.startswith("loss")
+        }
+
+    exact, rounded = terms(False), terms(True)
+    assert exact.keys() == {"loss", "loss_cl", "loss_am", "loss_ext"}
+    for name, (loss, gradient) in exact.items():
+        half_loss, half_gradient = rounded[name]
+        assert not torch.equal(half_gradient, gradient), "bfloat16 was not used"
+        # the four convolutions and the head each round once in S_cl and once in S_am
+        torch.testing.assert_close(half_loss, loss, rtol=10 * torch.finfo(torch.bfloat16).eps, atol=0)
+        assert torch.cosine_similarity(half_gradient, gradient, dim=0) > 0.99
+
+
+def flat_gradient(loss, module):
+    gradients = torch.autograd.grad(loss, list(module.parameters()), retain_graph=True, allow_unused=True)
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
