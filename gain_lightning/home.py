@@ -56,6 +56,11 @@ def map_strings(value: Any, function: Callable[[str], str]) -> Any:
     return value
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept from run to run: ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "gain_lightning"
+
+
 def _home() -> str:
     """The home folder; nothing where there is none, or where everything is below it."""
     home = os.path.expanduser("~").rstrip("/")

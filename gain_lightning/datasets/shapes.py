@@ -14,6 +14,7 @@ from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.sample import Sample, make_sample
+from gain_lightning.datasets.shapes_kept import draw_pictures
 from gain_lightning.datasets.shapes_picture import SIZE, Picture
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
 
@@ -26,7 +27,7 @@ TEST_SETS = {
 
 
 class Shapes(Dataset):
-    """Pictures of a split, made once and kept in memory (37 kB each).
+    """Pictures of a split, drawn once (``shapes_kept.py``) and held in memory (37 kB each).
 
     Args:
         scene: ``boat``, ``camera`` or ``count``.
@@ -60,7 +61,7 @@ class Shapes(Dataset):
         kept: np.ndarray | None = None,
     ) -> None:
         self.ids = [f"{split}_{index:05d}" for index in indices]
-        self.pictures = [SCENES[scene].draw_picture(index, split, seed=seed, bias=bias) for index in indices]
+        self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, bias=bias)
         self.labels = np.stack([picture.label for picture in self.pictures])
         self.class_names = SCENES[scene].CLASSES
         self.sizes = np.full((len(self.ids), 2), SIZE)

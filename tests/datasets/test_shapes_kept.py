@@ -1,0 +1,87 @@
+"""Pictures that were kept are those that would be drawn."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+from gain_lightning.datasets import shapes_boat, shapes_camera, shapes_count, shapes_kept
+
+SPLIT = {shapes_boat: "water_without_boat", shapes_camera: "other_grounds", shapes_count: "train"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shapes_kept, "KEPT_FROM", 4)
+    return tmp_path / "gain_lightning" / "shapes"
+
+
+def draw(scene, count=5, **options):
+    return shapes_kept.draw_pictures(scene, SPLIT[scene], range(count), **options)
+
+
+def check_equal(pictures, others):
+    for picture, other in zip(pictures, others, strict=True):
+        assert picture.ground == other.ground
+        for name in ("image", "label", "mask"):
+            np.testing.assert_array_equal(getattr(picture, name), getattr(other, name), strict=True)
+        for boxes, other_boxes in zip(picture.boxes, other.boxes, strict=True):
+            np.testing.assert_array_equal(boxes, other_boxes, strict=True)
+
+
+@pytest.mark.parametrize("scene", SPLIT)
+def test_kept_pictures_are_those_that_are_drawn(scene, monkeypatch):
+    drawn = draw(scene, seed=3, bias=0.5)
+    check_equal(drawn, [scene.draw_picture(i, SPLIT[scene], seed=3, bias=0.5) for i in range(5)])
+    monkeypatch.setattr(scene, "draw_picture", None)
+    check_equal(drawn, draw(scene, seed=3, bias=0.5))
+
+
+def test_other_pictures_and_other_code_have_files_of_their_own(folder, monkeypatch, tmp_path):
+    for options in ({}, {"seed": 1}, {"bias": 0.5}, {"count": 6}):
+        draw(shapes_boat, **options)
+    assert len(list(folder.glob("*.npz"))) == 4
+    other = tmp_path / "shapes_boat.py"
+    other.write_text("# changed")
+    monkeypatch.setattr(shapes_boat, "__file__", str(other))
+    draw(shapes_boat)
+    assert len(list(folder.glob("*.npz"))) == 5
+
+
+def test_few_pictures_are_not_kept(folder):
+    draw(shapes_boat, 3)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:5000], lambda data: data[:3000] + b"?" + data[3001:]])
+def test_damaged_file_is_drawn_again(folder, damage):
+    drawn = draw(shapes_boat)
+    (file,) = folder.glob("*.npz")
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    check_equal(drawn, draw(shapes_boat))
+    assert len(file.read_bytes()) == len(whole)
+
+
+def test_without_a_folder_nothing_is_kept(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(draw(shapes_boat)) == 5
+
+
+def test_files_of_no_use_go_first(folder, monkeypatch):
+    draw(shapes_boat, seed=0)
+    (first,) = folder.glob("*.npz")
+    draw(shapes_boat, seed=1)
+    (second,) = set(folder.glob("*.npz")) - {first}
+    for age, file in enumerate((second, first), start=1):
+        os.utime(file, (time.time() - 100 * age,) * 2)
+    draw(shapes_boat, seed=0)  # of use again
+    monkeypatch.setattr(shapes_kept, "MOST_BYTES", 2 * first.stat().st_size + 1000)
+    draw(shapes_boat, seed=2)
+    left = set(folder.glob("*.npz"))
+    assert len(left) == 2
+    assert first in left
+    assert second not in left
