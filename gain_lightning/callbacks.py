@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gain_lightning.cost import expected_cost
 from gain_lightning.image_record import keep_maps
-from gain_lightning.plotting import overlay, panel_grid
+from gain_lightning.plotting import overlay, panel_grid, save_png
 
 MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
 
@@ -223,13 +223,6 @@ def panel_rows(kept: list[dict[str, Any]], class_names: list[str]) -> list[dict[
             )
         first += len(batch["ids"])
     return rows
-
-
-def save_png(path: Path, image: np.ndarray) -> None:
-    """Write an RGB picture ``(H, W, 3)`` uint8."""
-    from PIL import Image
-
-    Image.fromarray(image).save(path)
 
 
 def log_to_wandb(logger: WandbLogger, rows: list[dict[str, Any]], class_names: list[str], step: int) -> None:

@@ -186,8 +186,7 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
     Raises:
         ValueError: If there is no readable picture.
     """
-    from gain_lightning.callbacks import save_png
-    from gain_lightning.plotting import sample_grid
+    from gain_lightning.plotting import sample_grid, save_png
 
     rng = np.random.default_rng(seed)
     places = [

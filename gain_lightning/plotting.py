@@ -30,6 +30,11 @@ LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on l
 )
 
 
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Write an RGB picture ``(H, W, 3)`` uint8."""
+    Image.fromarray(image).save(path)
+
+
 def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     """Blend an attention map in colour with its image.
 

@@ -14,14 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
-from gain_lightning.callbacks import save_png
 from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, load_picture, read_image
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
 from gain_lightning.names import as_file, composed, first_pair
-from gain_lightning.plotting import overlay
+from gain_lightning.plotting import overlay, save_png
 from gain_lightning.segmentation.predict import SegmentationWriter
 from gain_lightning.walk import files_below, group_unread
 

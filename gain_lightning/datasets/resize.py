@@ -1,13 +1,14 @@
 """Bring pictures and masks to the size of the network, so that they lie on each other."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-Pixels = TypeVar("Pixels", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = TypeVar("Pixels", np.ndarray, "Tensor")
 
 
 def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:
@@ -28,6 +29,8 @@ def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:
         >>> resize_image(stripes, (2, 2)).shape
         (2, 2, 3)
     """
+    import torch  # for pictures alone: `gain data check` resizes masks
+
     if isinstance(image, np.ndarray):
         one = torch.from_numpy(image).permute(2, 0, 1)[None]
         return cv2.merge([channel.numpy() for channel in resize_image(one, size)[0]])

@@ -1,13 +1,16 @@
 """Image and mask together, by albumentations (2.0.8, the last under MIT): scale, crop, flip, colour."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import albumentations
 import cv2
 import numpy as np
 
 from gain_lightning import VOID
 from gain_lightning.datasets.class_masks import YES, ClassMasks, stack_masks
+
+if TYPE_CHECKING:
+    import albumentations
 
 MIN_VISIBLE = 0.1  # of a class's share of the picture: with less left in a crop it is gone
 _FILL = (124, 116, 104)  # ImageNet's mean colour
@@ -97,7 +100,9 @@ def class_shares(masks: ClassMasks, num_classes: int) -> np.ndarray:
     return shares
 
 
-def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) -> albumentations.Compose:
+def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) -> "albumentations.Compose":
+    import albumentations  # takes half a second, and not every training varies its pictures
+
     steps: list[albumentations.BasicTransform] = []
     if scale != (1.0, 1.0):
         limits = (scale[0] - 1, scale[1] - 1)
@@ -117,7 +122,7 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
 
 
 def _apply(
-    transform: albumentations.Compose, image: np.ndarray, masks: ClassMasks | None, seed: int
+    transform: "albumentations.Compose", image: np.ndarray, masks: ClassMasks | None, seed: int
 ) -> tuple[np.ndarray, ClassMasks | None]:
     transform.set_random_seed(seed)
     if masks is None or not len(masks.mask):
