@@ -480,6 +480,7 @@ def test_baseline_and_gain_ext_take_the_same_steps_in_the_warm_up(run_dir, tmp_p
         (["--model.sigmaa=0.3"], "unknown key 'model.sigmaa'; did you mean 'model.sigma'?"),
         (["--data.num_trian=3"], "did you mean 'num_train'?"),
         (["--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
+        (["--mask_budget=4"], "unknown key 'mask_budget'; did you mean 'data.mask_budget'?"),
         (["--model.sigma=abc"], "model.sigma is 'abc', expected float"),
         (["--config=no.yaml"], "no.yaml"),
     ],
@@ -858,3 +859,14 @@ def test_printed_scores_name_their_set_and_what_maps_are_judged_on(capsys):
         "   val mean_ap                  50.0 %",
         "maps are judged on 3 (image, class) pairs of 2 images with masks",
     ]
+
+
+def test_a_config_that_is_not_there_exits_with_the_nearest_name(tmp_path, capsys):
+    (tmp_path / "gain_ext.yaml").write_text("")
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", f"--config={tmp_path / 'gainext.yaml'}"])
+    assert exit_.value.code == 2
+    assert (
+        f"--config {tmp_path / 'gainext.yaml'}: no such file; did you mean 'gain_ext.yaml'?"
+        in capsys.readouterr().err
+    )
