@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gain_lightning import VOID
 from gain_lightning.attention import EPS, Pairs, label_pairs, scale_maps
-from gain_lightning.checkpoints import load_classifier
+from gain_lightning.checkpoints import load_classifier, newest_checkpoint
 from gain_lightning.displacement import displacements
 from gain_lightning.faithfulness import FILLS, deletion_and_insertion, rank_correlation, with_random_weights
 from gain_lightning.files import write_atomically
@@ -67,7 +67,7 @@ def check_maps_main(argv: list[str]) -> int:
         maps = read_maps(run)
         if maps is None or not len(maps.pair_image):
             raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
-        model = load_classifier(Path(run) / "checkpoints" / "last.ckpt").eval()
+        model = load_classifier(newest_checkpoint(Path(run) / "checkpoints")).eval()
         if maps.class_names.tolist() != list(model.hparams.class_names):
             raise RunError(
                 f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "

@@ -220,11 +220,12 @@ class ExperimentCLI(LightningCLI):
         folder = self.run_dir / "checkpoints"
         if callback.dirpath is None:
             callback.dirpath = str(folder)
-        elif not Path(callback.dirpath).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(
-                f"ModelCheckpoint.dirpath is {callback.dirpath}, expected none: checkpoints lie in their run's folder, "
-                f"{folder}, where --ckpt_path last finds them"
-            )
+        for key, path in (("dirpath", callback.dirpath), ("filename", callback.filename)):
+            if not Path(callback.dirpath, path or "").resolve().is_relative_to(folder.resolve()):
+                raise ValueError(
+                    f"ModelCheckpoint.{key} is {path}, expected none: checkpoints lie in their run's folder, {folder}, "
+                    "where --ckpt_path last finds them"
+                )
         callback._enable_version_counter = False
 
     def after_fit(self) -> None:

@@ -45,6 +45,7 @@ from gain_lightning.metrics import (
     pointing_hit,
     with_mask,
 )
+from gain_lightning.names import written_as
 from gain_lightning.settings import check_settings
 from gain_lightning.weights import saved_amount_unit
 
@@ -155,7 +156,7 @@ class GAIN(pl.LightningModule):
         if compile_features:
             self.backbone.features.compile()  # the number of images becomes a symbol when it changes, their size never
         score_names = class_names if score_classes is None else score_classes
-        self.scored = [class_names.index(name) for name in score_names]
+        self.scored = [class_names.index(written_as(name, class_names)) for name in score_names]
         if task == "regression":  # unit of the logits: the mean amount of each class where it is present
             unit = saved_amount_unit(weights, class_names)
             self.register_buffer("amount_unit", torch.ones(num_classes) if unit is None else unit)

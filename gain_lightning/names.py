@@ -21,6 +21,19 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def written_as(text: str, names: Iterable[str]) -> str:
+    r"""How a text is written among names, which may be in another Unicode form; itself where it is not among them.
+
+    Example:
+        >>> written_as("Ba\u0308r", ["B\u00e4r", "cat"]) == "B\u00e4r"
+        True
+        >>> written_as("dog", ["B\u00e4r", "cat"])
+        'dog'
+    """
+    names = list(names)
+    return text if text in names else {composed(name): name for name in names}.get(composed(text), text)
+
+
 def as_seen(text: str) -> str:
     r"""What a person sees of a text: no invisible letters, every run of blanks is one space, none at the ends.
 

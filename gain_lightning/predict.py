@@ -19,7 +19,7 @@ from gain_lightning.datasets.images import PICTURE_SUFFIXES, load_picture, read_
 from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
-from gain_lightning.names import as_file, composed, first_pair
+from gain_lightning.names import as_file, composed, first_pair, written_as
 from gain_lightning.plotting import overlay, save_png
 from gain_lightning.segmentation.predict import SegmentationWriter
 from gain_lightning.walk import files_below, group_unread
@@ -91,8 +91,7 @@ def predict_main(argv: list[str]) -> int:
         if math.isnan(args.threshold):
             raise ValueError("--threshold is nan, expected a number")
         if args.classes:
-            by_text = {composed(name): name for name in names}
-            args.classes = [by_text.get(composed(name), name) for name in args.classes]
+            args.classes = [written_as(name, names) for name in args.classes]
         unknown = [name for name in args.classes or [] if name not in names]
         if unknown:
             raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")

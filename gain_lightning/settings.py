@@ -3,6 +3,7 @@
 from typing import Any
 
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
+from gain_lightning.names import written_as
 
 CHOICES = {
     "task": TASKS,
@@ -61,7 +62,8 @@ def check_settings(hparams: Any) -> None:
             f"model.sigma is {hparams['sigma']}, expected 0 to 1: model.scaling {hparams['scaling']} brings maps "
             "to 0 to 1"
         )
-    unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
+    names = hparams.class_names
+    unknown = [name for name in hparams.score_classes or [] if written_as(name, names) not in names]
     if unknown:
         raise ValueError(
             f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"

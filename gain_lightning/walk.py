@@ -70,7 +70,9 @@ def _walk(folder: Path, depth: int | None) -> Iterator[tuple[str, list[str], lis
         for name in folders if depth is None or level < depth else ():
             path = os.path.join(at, name)
             target = os.path.realpath(path)
-            leads_back = os.path.islink(path) and Path(target).is_relative_to(root)
+            leads_back = os.path.islink(path) and (
+                Path(target).is_relative_to(root) or Path(root).is_relative_to(target)
+            )
             if not is_left_behind(name) and not leads_back and target not in seen:
                 seen.add(target)
                 inside.append(name)

@@ -33,6 +33,13 @@ def test_depth_counts_levels_of_folders(folder):
     assert names(folder, depth=2) == names(folder) == ["a.png", "below/b.png", "below/deep/c.png"]
 
 
+def test_a_link_to_a_folder_above_leads_nowhere(folder, tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "m.png").write_bytes(b"")
+    (folder / "below" / "up").symlink_to(tmp_path)
+    assert names(folder) == ["a.png", "below/b.png"]
+
+
 def test_links_are_followed_once_and_links_to_nothing_are_named(folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "c.png").write_bytes(b"")

@@ -1,6 +1,7 @@
 """Look through a listing before training: every problem with its file, in the words of the error it would be."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from gain_lightning.datasets.listing import Listing
 from gain_lightning.palette import voc_palette
 
 NUM_SHOWN = 10  # problems that an error spells out
+_WHOLES = {100: "percent", 1000: "thousandths"}  # what boxes may be parts of, and what such parts are called
 
 
 class Problem(NamedTuple):
@@ -73,6 +75,7 @@ def check_masks(
     rows = rows[listing.is_drawn[rows] & (listing.size[rows] > 0).all(1)]
 
     has_mask = listing.has_mask.copy()
+    painted: dict[Path, dict[int, tuple[int, ...]]] = {}
     by_class = "{class_name}" in listing.mask_pattern
     class_names = np.array(listing.class_names)
 
@@ -86,7 +89,11 @@ def check_masks(
         else:
             present = np.bincount(listing.mask(row, size).ravel(), minlength=256) > 0
             shown = present[1 : len(class_names) + 1]
-            found += check_palette(path, np.flatnonzero(present), listing.class_names)
+            colours = _colours(path)
+            indices = np.flatnonzero(present)
+            found += check_palette(path, colours, indices, listing.class_names)
+            if not found:
+                painted[path] = {index: colours[index] for index in indices.tolist() if index in colours}
             if present[VOID]:
                 hint = (
                     "; its 255 is not labelled: a mask of one class lies in masks/CLASS/, and one of where it is "
@@ -115,31 +122,73 @@ def check_masks(
 
     found, problems = _look(rows, listing.mask_path, look)
     problems += [problem for some in found for problem in some or []]
+    problems += check_palettes_agree(painted)
     return replace(listing, has_mask=has_mask), problems
 
 
-def check_palette(path: Path, present: np.ndarray, class_names: Sequence[str]) -> list[Problem]:
+def _colours(path: Path) -> dict[int, tuple[int, ...]]:
+    """The colour that a mask's palette has for every index; none without a palette."""
+    with Image.open(path) as image:  # its header alone; Pillow's getpalette decodes the pixels
+        palette = image.palette.getdata()[1] if image.mode == "P" and image.palette else b""
+    return dict(enumerate(zip(*[iter(palette)] * 3, strict=True)))
+
+
+def check_palettes_agree(painted: dict[Path, dict[int, tuple[int, ...]]]) -> list[Problem]:
+    """Masks that paint an index in the colour which most of the others have for another one.
+
+    A tool that gives every mask a palette of its own, in the order of what it meets, gives its indices another meaning
+    in every file.
+
+    Args:
+        painted: The colours of the indices that each mask's pixels have. Masks of which two indices have one colour
+            say nothing.
+
+    Returns:
+        A problem for each mask that differs from what most have.
+    """
+    painted = {
+        path: colours for path, colours in painted.items() if len(set(colours.values())) == len(colours)
+    }
+    counts: dict[tuple[int, ...], Counter[int]] = {}
+    for colours in painted.values():
+        for index, colour in colours.items():
+            counts.setdefault(colour, Counter())[index] += 1
+    usual = {colour: count.most_common(1)[0][0] for colour, count in counts.items()}
+    moved = {
+        path: next((index for index, colour in colours.items() if usual[colour] != index), None)
+        for path, colours in painted.items()
+    }
+    return [
+        Problem(
+            path,
+            0,
+            f"paints index {index} in the colour that most masks have for index {usual[painted[path][index]]}: "
+            "the colours or the indices are wrong; expected one palette for all masks, or grey PNG of indices",
+        )
+        for path, index in moved.items()
+        if index is not None
+    ]
+
+
+def check_palette(
+    path: Path, colours: dict[int, tuple[int, ...]], present: np.ndarray, class_names: Sequence[str]
+) -> list[Problem]:
     """Whether a mask is painted in VOC's colours, but in those of other indices.
 
     A tool that sorts or shortens a palette moves the pixels' indices along with the colours: the picture looks
     the same, and every index means another class. Palettes of other colours say nothing.
 
     Args:
-        path: A mask of class indices, readable.
+        path: A mask of class indices.
+        colours: What its palette has for every index.
         present: The indices that its pixels have, ascending.
         class_names: Names of the C classes.
 
     Returns:
         One problem or none.
-
-    Raises:
-        OSError: If the file is gone.
     """
-    with Image.open(path) as image:  # its header alone; Pillow's getpalette decodes the pixels
-        palette = image.palette.getdata()[1] if image.mode == "P" and image.palette else b""
     names = {0: "background", **dict(enumerate(class_names, start=1)), VOID: "void"}
     index_of = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist()) if index in names}
-    colours = dict(enumerate(zip(*[iter(palette)] * 3, strict=True)))
     meant = {index: index_of.get(colours.get(index)) for index in present.tolist()}
     moved = [(index, other) for index, other in meant.items() if index != other]
     if not moved or None in meant.values() or len(set(meant.values())) < len(meant):
@@ -167,12 +216,12 @@ def check_boxes(
         first: What the file calls the first pixel, 0 or 1; messages quote the file.
 
     Returns:
-        The problems; of boxes in percent, which only all of them together show, one.
+        The problems; of boxes in percent or in thousandths, which only all of them together show, one.
     """
     size = listing.size[listing.box_row]
     corners = (listing.box_corners + np.array([first, first, 0, 0])).round(6)
     is_small = (corners[:, 2:] < 2).all(1)  # in the first pixel, or relative
-    is_relative = is_small & (is_small & (corners % 1 > 0).any(1)).any()
+    is_relative = is_small & (is_small.all() | (is_small & (corners % 1 > 0).any(1)).any())
     low, high = listing.box_corners[:, :2], listing.box_corners[:, 2:]
     beyond = (low < -margin).any(1) | (high > size[:, ::-1] + margin).any(1)
     problems = []
@@ -181,23 +230,24 @@ def check_boxes(
         height, width = size[box]
         name = f"{listing.ids[listing.box_row[box]]} ({width} x {height} pixels)"
         problems.append(Problem(*place(box), f"box {tuple(corners[box].tolist())} {what} {name}"))
-    if not problems and _are_percent(corners, size):
-        what = f"all {len(corners)} boxes lie within 0..100 of larger pictures: percent? expected pixels"
+    whole = next((whole for whole in _WHOLES if _are_parts(corners, size, whole)), None)
+    if not problems and whole is not None:
+        what = f"all {len(corners)} boxes lie within 0..{whole} of larger pictures: {_WHOLES[whole]}? expected pixels"
         problems.append(Problem(*place(0), what))
     return problems
 
 
-def _are_percent(corners: np.ndarray, size: np.ndarray) -> bool:
-    """Whether boxes are hardly in pixels: spread over 0..100, and never beyond.
+def _are_parts(corners: np.ndarray, size: np.ndarray, whole: int) -> bool:
+    """Whether boxes are hardly in pixels: spread over 0..whole, and never beyond.
 
     In pixels, a side of ``width`` ends within 100 by chance in 100 of ``width`` cases. Boxes that all lie at one
     place, such as a mark in the corner of every picture, are no evidence.
     """
-    if not len(corners) or corners.max() > 100 or corners.min() < 0:
+    if not len(corners) or corners.max() > whole or corners.min() < 0:
         return False
     centre = (corners[:, :2] + corners[:, 2:]) / 2
-    chance = np.minimum(1, 100 / np.maximum(size, 1)).prod()
-    return bool(chance < 1e-6 and (np.ptp(centre, axis=0) > 30).all())
+    chance = np.minimum(1, whole / np.maximum(size, 1)).prod()
+    return bool(chance < 1e-6 and (np.ptp(centre, axis=0) > 0.3 * whole).all())
 
 
 def _problem(text: str, default: Path) -> Problem:

@@ -10,10 +10,11 @@ from gain_lightning.names import composed
 from gain_lightning.walk import folders_without
 
 _SPLIT = re.compile(  # train, val2017, 0_test, training_set
-    r"\d*[_ -]?(train|training|trainval|val|valid|validation|dev|eval|test|testing|fold\d+)"
+    r"\d*[_ -]?(train|training|trainval|val|valid|validation|dev|eval|evaluation|test|testing|holdout|fold[_ -]?\d+)"
     r"([_ -]?(set|data|images|split|\d+))?",
     re.IGNORECASE,
 )
+_WORDS = {"train", "training", "trainval", "val", "valid", "validation", "test", "testing", "fold"}
 
 
 def read_class_folders(
@@ -38,12 +39,26 @@ def read_class_folders(
     return rows
 
 
+def _is_split(name: str, *, holds_folders: bool) -> bool:
+    """Whether a folder is called like a split; one that holds folders may have other words beside it.
+
+    Example:
+        >>> [_is_split(name, holds_folders=True) for name in ("val2017", "seg_train", "trainA", "train (1)", "trainer")]
+        [True, True, True, True, False]
+        >>> _is_split("test_tube", holds_folders=False)
+        False
+    """
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    return bool(_SPLIT.fullmatch(name) or (holds_folders and words & _WORDS))
+
+
 def _check_for_splits(images: Path, pictures: list[str], problems: list[Problem], notes: list[str]) -> None:
     """Folders named like splits, above or below those of classes, which are no splits without a table."""
     parts = [name.split("/")[:-1] for name in pictures]
     for level in (0, 1):
         names = sorted({folders[level] for folders in parts if len(folders) > level})
-        splits = [name for name in names if _SPLIT.fullmatch(name)]
+        holds_folders = level == 1 or all(len(folders) > 1 for folders in parts)
+        splits = [name for name in names if _is_split(name, holds_folders=holds_folders)]
         if len(splits) > 1 or (splits and splits == names):
             first = next(
                 name
@@ -59,3 +74,24 @@ def _check_for_splits(images: Path, pictures: list[str], problems: list[Problem]
             problems.append(Problem(images / Path(*folders[: level + 1]), 0, what))
         elif splits and level == 0 and all(len(folders) > 1 for folders in parts if folders[:1] == splits):
             notes.append(f"{splits[0]!r} is a class here and no split: splits are written into labels.csv")
+        elif level == 0 and (below := _common_folders(parts)):
+            notes.append(
+                f"each of {', '.join(names)} holds the folders {', '.join(below)}: the outer ones are the classes here"
+            )
+
+
+def _common_folders(parts: list[list[str]]) -> list[str]:
+    """Names of the folders below the outermost ones, where these are several and hold the same ones.
+
+    Example:
+        >>> _common_folders([["a", "cat"], ["a", "dog"], ["b", "cat"], ["b", "dog"]])
+        ['cat', 'dog']
+        >>> _common_folders([["cat", "indoors"], ["dog", "outdoors"]])
+        []
+    """
+    below: dict[str, set[str]] = {}
+    for folders in parts:
+        below.setdefault(folders[0] if folders else "", set()).add(folders[1] if len(folders) > 1 else "")
+    first, *others = below.values()
+    is_common = others and all(names == first for names in others) and len(first) > 1 and "" not in first
+    return sorted(first) if is_common else []

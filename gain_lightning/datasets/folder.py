@@ -38,7 +38,7 @@ from gain_lightning.datasets.mask_files import find_masks
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.tables import Row, check_class_names, read_boxes, read_classes, read_labels
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.names import difference, look_of
+from gain_lightning.names import difference, look_of, written_as
 
 
 class FolderContents(NamedTuple):
@@ -89,6 +89,12 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     if class_names is None:
         found = {name for row in rows for name in row.classes}
         class_names = read_classes(root / "classes.txt", problems) or sorted(found)
+        if not has_table and len(found) == 1 and not problems:
+            what = (
+                "is the only class, so every picture has the same label: expected a folder for every class right below "
+                "images/"
+            )
+            problems.append(Problem(root / "images" / rows[0].filename.split("/")[0], 0, what))
     table = root / (
         "classes.txt" if (root / "classes.txt").is_file() else "labels.csv" if has_table else "images"
     )
@@ -223,6 +229,8 @@ class FolderDataModule(TwoStreamDataModule):
         stop_at(self.contents.problems, self.root)
         self.splits = draw_val(self.contents.splits, val_fraction)
         self.class_names = self.contents.listing.class_names
+        if accuracy_class is not None:
+            accuracy_class = written_as(accuracy_class, self.class_names)
         if accuracy_class is not None and accuracy_class not in self.class_names:
             names = ", ".join(self.class_names)
             raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {names}")

@@ -22,7 +22,7 @@ _SHARE = r"(?:[01](?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"  # of a picture's width or he
 _TOOLS = (  # the first that fits counts
     _Tool("a VIA project", (".json",), r'"_via_\w+"|"shape_attributes"|"region_attributes"|"vid_list"'),
     _Tool("a VIA table", (".csv",), r"region_shape_attributes|VGG Image Annotator|metadata_id,\s*file_list"),
-    _Tool("LabelMe's JSON", (".json",), r'"imagePath"\s*:|"shapes"\s*:\s*\['),
+    _Tool("LabelMe's JSON", (".json",), r'"image(Path|Data)"\s*:|"shapes"\s*:\s*\['),
     _Tool("Label Studio's JSON", (".json",), r'"from_name"\s*:|"data"\s*:\s*\{\s*"(image|img)"|"\w+labels"\s*:'),
     _Tool("CreateML's JSON", (".json",), r'"coordinates"\s*:\s*\{'),
     _Tool("Supervisely's JSON", (".json",), r'"class(Title|Id)"\s*:'),
@@ -56,10 +56,19 @@ def recognise(paths: Iterable[Path]) -> list[Foreign]:
     for path in sorted(paths):
         suffix = path.suffix.lower()
         place = path.parent, suffix
+        if suffix not in _SUFFIXES or _is_empty(path):  # YOLO's labels of a picture that shows nothing
+            continue
         tried[place] = tried.get(place, 0) + 1
-        if suffix in _SUFFIXES and tried[place] <= _TRIED and (tool := _tool_of(path, suffix)):
+        if tried[place] <= _TRIED and (tool := _tool_of(path, suffix)):
             found.setdefault(tool, Foreign(path, tool))
     return list(found.values())
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:  # a link to nothing
+        return True
 
 
 def _tool_of(path: Path, suffix: str) -> str | None:

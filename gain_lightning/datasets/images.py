@@ -30,6 +30,10 @@ _TURNS = {  # what undoes a value of EXIF's tag Orientation
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 _REMEDY = "write all pictures anew at 8 bits, by one factor for all of them"
+_STEPS = {
+    "L;2": 85,
+    "L;4": 17,
+}  # between two neighbouring values of a grey PNG of 2 and 4 bits, as Pillow gives them
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -246,12 +250,13 @@ def read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.format != "PNG":  # a JPEG's losses are pixels of any class
                 raise ValueError(f"{path}: a mask of format {image.format}, expected PNG")
+            step = max((_STEPS.get(str(tile[3]), 1) for tile in image.tile), default=1)
             image.load()
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(
                     f"{path}: mask of mode {image.mode}, expected class indices (palette or grey PNG)"
                 )
-            return np.array(image, dtype=np.uint8)
+            return np.array(image, dtype=np.uint8) // step
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

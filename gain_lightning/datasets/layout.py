@@ -21,6 +21,7 @@ _LAYOUT = {  # of these, images/ must be there
     "boxes.csv": "file",
     "masks": "folder",
 }
+_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".data", ".names")
 _EXPECTED = "expected labels.csv beside images/, and masks/ or boxes.csv, as data/README.md says"
 
 
@@ -66,11 +67,17 @@ def check_layout(root: Path, problems: list[Problem], notes: list[str]) -> None:
         if near:
             what = f"not read: is it {near[0]}? expected that name, letter by letter"
             problems.append(Problem(entry, 0, what))
-        elif entry.is_dir() or not group_unread([entry])[0].is_text:
+        elif entry.is_dir() or not _is_prose(entry):
             unread.append(entry.name)
     if unread:
         more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
         notes.append(f"not read, beside images/: {', '.join(unread[:5])}{more}")
+
+
+def _is_prose(path: Path) -> bool:
+    """Whether a file is written for people alone, unlike tables and whatever else may hold labels."""
+    is_named_so = path.stem.lower() in ("readme", "license", "licence", "copying", "notes")
+    return (is_named_so or path.suffix.lower() not in _TABLES) and group_unread([path])[0].is_text
 
 
 def _hint_of(root: Path) -> str:

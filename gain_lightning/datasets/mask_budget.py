@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.files import read_text
+from gain_lightning.names import composed, written_as
 
 MaskBudget = int | float | dict[str, int | float] | str
 
@@ -56,6 +57,7 @@ def draw_mask_budget(
     drawn = np.zeros_like(has_pixels)
     if isinstance(budget, Mapping):
         for name, amount in budget.items():
+            name = written_as(name, class_names)
             if name not in class_names:
                 raise ValueError(
                     f"mask_budget names {name!r}, expected classes among {', '.join(class_names)}"
@@ -108,15 +110,16 @@ def read_mask_list(
             f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)"
         )
     row_of = {image_id: row for row, image_id in enumerate(ids)}
+    row_of = {composed(image_id): row for image_id, row in row_of.items()} | row_of
     drawn = np.zeros_like(has_pixels)
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         image_id, _, names = line.partition("\t")
         where = f"{path}:{number}: {image_id}"
-        if image_id not in row_of:
+        row = row_of.get(image_id, row_of.get(composed(image_id)))
+        if row is None:
             raise ValueError(f"{where} is no training image of this data set")
-        row = row_of[image_id]
         if drawn[row].any():
             raise ValueError(f"{where} is listed twice")
         if not has_pixels[row].any():
@@ -125,6 +128,7 @@ def read_mask_list(
             drawn[row] = has_pixels[row]
             continue
         for name in names.strip().split(";"):
+            name = written_as(name, class_names)
             if name not in class_names:
                 raise ValueError(f"{where}: unknown class {name!r}, expected one of {', '.join(class_names)}")
             class_idx = list(class_names).index(name)

@@ -14,7 +14,7 @@ import numpy as np
 from gain_lightning.datasets.check import Problem
 from gain_lightning.datasets.listing import stays_inside
 from gain_lightning.files import read_text
-from gain_lightning.names import as_seen, composed
+from gain_lightning.names import as_seen, composed, look_of
 from gain_lightning.walk import is_left_behind
 
 RESERVED = (  # scores of the first test set, which the name of another may not hide
@@ -104,8 +104,9 @@ def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[P
         split = composed(cells.get("split", ""))
         if is_reserved(split):
             problems.append(Problem(path, line, f"split {split!r} is the name of a score, expected another"))
-        if split.lower() in ("train", "val", "test") and split != split.lower():
-            problems.append(Problem(path, line, f"split is {split!r}, expected {split.lower()!r}"))
+        meant = look_of(split)
+        if meant != split and meant in ("train", "val", "test"):
+            problems.append(Problem(path, line, f"split is {split!a}, expected {meant!r}"))
         rows[filename] = Row(path, line, filename, classes, split)
     if not rows and not problems:
         raise ValueError(f"{path}: names no picture")

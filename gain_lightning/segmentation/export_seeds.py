@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
-from gain_lightning.checkpoints import load_classifier
+from gain_lightning.checkpoints import load_classifier, newest_checkpoint
 from gain_lightning.datasets.images import load_picture, read_image, read_mask
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
@@ -135,9 +135,11 @@ def _check(args: argparse.Namespace) -> None:
 
 def export_seeds(args: argparse.Namespace) -> None:
     """Map the images and write the seeds; see :data:`DESCRIPTION`."""
-    checkpoint = args.run / "checkpoints" / "last.ckpt"
+    checkpoint = newest_checkpoint(args.run / "checkpoints")
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"{args.run}: has no checkpoints/last.ckpt, expected the folder of a run")
+        raise FileNotFoundError(
+            f"{args.run}: has no checkpoint in checkpoints/, expected the folder of a run"
+        )
     model = load_classifier(checkpoint).eval().to(args.device)
     images = run_images(args.run, args.data, args.split)
     if images.class_names != tuple(model.hparams.class_names):

@@ -18,6 +18,7 @@ from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.datasets.streams import in_turn
 from gain_lightning.layer_sync import check_layer_sync
+from gain_lightning.names import written_as
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
@@ -87,7 +88,7 @@ class SEC(pl.LightningModule):
             backbone, num_classes, weights=weights, output_stride=output_stride, image_size=image_size
         )
         names = class_names if score_classes is None else score_classes
-        self.scored = [0, *(class_names.index(name) + 1 for name in names)]
+        self.scored = [0, *(class_names.index(written_as(name, class_names)) + 1 for name in names)]
         self.image_counts: dict[str, dict[str, np.ndarray]] = {}
         self.train()  # Lightning keeps the modes it finds
 
@@ -298,7 +299,8 @@ def _check(hparams: Any) -> None:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
     if hparams.crf_workers < 0:
         raise ValueError(f"model.crf_workers is {hparams.crf_workers}, expected at least 0")
-    unknown = [name for name in hparams.score_classes or [] if name not in hparams.class_names]
+    names = hparams.class_names
+    unknown = [name for name in hparams.score_classes or [] if written_as(name, names) not in names]
     if unknown:
         raise ValueError(
             f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"

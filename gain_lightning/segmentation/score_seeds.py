@@ -13,6 +13,7 @@ from gain_lightning import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.files import read_json, read_text, write_atomically
 from gain_lightning.metrics import THRESHOLDS
+from gain_lightning.names import written_as
 from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
 from gain_lightning.walk import files_below
 
@@ -123,6 +124,7 @@ def score_seeds(
     is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0
     num_classes = np.flatnonzero(is_shown).max(initial=0) if names is None else len(names)
     labels = ["background", *(names or [f"class {index}" for index in range(1, num_classes + 1)])]
+    mean_over = mean_over and [written_as(name, labels) for name in mean_over]
     unknown = [name for name in mean_over or [] if name not in labels]
     if unknown:
         raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gain_lightning.studies.runs import printable
+from gain_lightning.walk import is_left_behind
 
 COLUMNS = {  # of the table, where summary.json has them, and in which unit
     "mAP": ("test/mean_ap", 100),
@@ -52,7 +53,7 @@ def run_folders(root: str) -> Iterator[str]:
     """Folders with a run's summary or config below ``root``, itself included, sorted; not looked into further."""
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(
-            name for name in inner if name != "wandb_runs"
+            name for name in inner if name != "wandb_runs" and not is_left_behind(name)
         )  # what gain compare fetched from W&B
         is_run = "summary.json" in files and "report.html" not in files
         if is_run or ("config.yaml" in files and "checkpoints" in inner):

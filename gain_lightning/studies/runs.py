@@ -17,6 +17,7 @@ import yaml
 
 from gain_lightning import VOID
 from gain_lightning.home import hide_home
+from gain_lightning.walk import is_left_behind
 
 COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
 
@@ -150,6 +151,11 @@ def reason_to_pass_over(path: str) -> str:
     A trial that its sweep ended early has no test. What other verbs write often lies beside the runs, where
     ``runs/*`` names it too.
     """
+    name = os.path.basename(os.path.abspath(path))
+    if is_left_behind(name) and not name.startswith(
+        "."
+    ):  # a glob of the shell names no hidden folder, a person may
+        return "is a program's and not a person's"
     summary = _summary(path)
     if summary.get("state") == "pruned":
         return "its sweep ended it early"

@@ -4,12 +4,14 @@
 import re
 import unicodedata
 
+import numpy as np
 import pytest
 from fake_folder import SIZE, make_folder, mask, picture
 from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule, read_folder
+from gain_lightning.module import GAIN
 
 NFC, NFD = "B\u00e4r", "Ba\u0308r"
 
@@ -134,6 +136,34 @@ def test_a_hidden_picture_in_a_table_is_a_problem(folder):
 # Splits that are folders ----------------------------------------------------------------------------------
 
 
+def test_a_table_beside_class_folders_is_named(class_folders):
+    for name in ("annotations.csv", "bounding_boxes.txt", "README.md", "readme.txt", "LICENSE"):
+        (class_folders / name).write_text("1 60.0 27.0 325.0 304.0\n")
+    contents = read_folder(class_folders)
+    assert contents.problems == []
+    assert contents.notes == ["not read, beside images/: annotations.csv, bounding_boxes.txt"]
+
+
+def test_masks_whose_palettes_contradict_each_other_are_a_problem(tmp_path):
+    colours = [(0, 0, 0), (9, 200, 9), (200, 9, 9)]
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "masks").mkdir()
+    for number in range(4):
+        picture(tmp_path / "images" / f"{number}.png", number)
+        indices = np.zeros(SIZE, np.uint8)
+        indices[:9, :9], indices[-9:, -9:] = 1, 2
+        painted = Image.frombytes("P", SIZE[::-1], indices.tobytes())
+        order = [0, 2, 1] if number == 2 else [0, 1, 2]
+        painted.putpalette([channel for index in order for channel in colours[index]])
+        painted.save(tmp_path / "masks" / f"{number}.png")
+    (tmp_path / "labels.csv").write_text(
+        "filename,classes\n" + "".join(f"{number}.png,cat;dog\n" for number in range(4))
+    )
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.file == tmp_path / "masks" / "2.png"
+    assert problem.what.startswith("paints index 1 in the colour that most masks have for index 2")
+
+
 @pytest.mark.parametrize(
     ("names", "at", "row"),
     [
@@ -143,6 +173,15 @@ def test_a_hidden_picture_in_a_table_is_a_problem(folder):
         (["train/cat/0", "train/dog/0"], "train", "train/cat/0.png,cat,train"),
         (["train/cat/0", "val/cat/0", "more/cat/0"], "train", "train/cat/0.png,cat,train"),
         (["cat/train/0", "cat/test/0", "dog/train/0"], "cat/test", "cat/test/0.png,cat,test"),
+        (["fold_1/0", "fold_2/0"], "fold_1", "fold_1/0.png,CLASS,fold_1"),
+        (["cat/fold 1/0", "dog/fold 2/0"], "cat/fold 1", "cat/fold 1/0.png,cat,fold 1"),
+        (["trainA/cat/0", "testA/cat/0", "trainB/dog/0"], "testA", "testA/cat/0.png,cat,testA"),
+        (
+            ["seg_train/cat/0", "seg_test/cat/0", "seg_pred/cat/0"],
+            "seg_test",
+            "seg_test/cat/0.png,cat,seg_test",
+        ),
+        (["train (1)/cat/0", "test (1)/dog/0"], "test (1)", "test (1)/dog/0.png,dog,test (1)"),
     ],
 )
 def test_folders_of_splits_are_a_problem_that_says_how_to_lay_them_out(tmp_path, names, at, row):
@@ -159,6 +198,36 @@ def test_trains_are_a_class_among_others(tmp_path):
     contents = read_folder(tmp_path)
     assert (contents.problems, contents.notes) == ([], [])
     assert contents.listing.class_names == ("bus", "train")
+
+
+def test_things_for_tests_and_trains_are_classes(tmp_path):
+    for number, name in enumerate(["test_tube/0", "bullet_train/0", "test_tube/1", "bullet_train/1"]):
+        picture(tmp_path / "images" / f"{name}.png", number)
+    contents = read_folder(tmp_path)
+    assert (contents.problems, contents.notes) == ([], [])
+
+
+def test_folders_that_all_hold_the_same_folders_are_a_note(tmp_path):
+    for number, name in enumerate(["part1/cat/0", "part1/dog/0", "part2/cat/0", "part2/dog/0"]):
+        picture(tmp_path / "images" / f"{name}.png", number)
+    contents = read_folder(tmp_path)
+    assert contents.problems == []
+    assert contents.notes == [
+        "each of part1, part2 holds the folders cat, dog: the outer ones are the classes here"
+    ]
+
+
+@pytest.mark.parametrize("names", [["pets/cat/0", "pets/dog/0"], ["cat/0", "cat/1"]])
+def test_one_class_of_all_pictures_is_a_problem(tmp_path, names):
+    for number, name in enumerate(names):
+        picture(tmp_path / "images" / f"{name}.png", number)
+    (problem,) = read_folder(tmp_path).problems
+    assert problem.file == tmp_path / "images" / names[0].split("/")[0]
+    assert problem.what.startswith("is the only class, so every picture has the same label")
+    contents = read_folder(
+        tmp_path, class_names=("cat", "pets")
+    )  # further pictures of a data set with more classes
+    assert contents.problems == []
 
 
 # Names that look alike ------------------------------------------------------------------------------------
@@ -236,6 +305,28 @@ def test_a_mask_in_another_unicode_form_than_its_picture_is_named(tmp_path):
     assert problem.endswith("is called so in another Unicode form (NFC, expected NFD)")
 
 
+@pytest.mark.parametrize("split", ["train\u200b", "\uff54rain", "Train", "tra\u00adin"])
+def test_a_split_that_looks_like_one_of_ours_is_a_problem(folder, split):
+    text = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(text.replace(",train\n", f",{split}\n", 1))
+    (problem,) = read_folder(folder).problems
+    assert (problem.file, problem.what) == (folder / "labels.csv", f"split is {split!a}, expected 'train'")
+
+
+def test_settings_name_classes_in_any_unicode_form(tmp_path):
+    for number in range(6):
+        picture(tmp_path / "images" / f"{number}.png", number)
+        mask(tmp_path / "masks" / f"{number}.png", {1: (0, 0)})
+    rows = "".join(f"{number}.png,{NFC},{'val' if number > 3 else 'train'}\n" for number in range(6))
+    (tmp_path / "labels.csv").write_text("filename,classes,split\n" + rows)
+    (tmp_path / "list.txt").write_text(f"2.png\t{NFD}\n")
+    for budget, drawn in (({NFD: 2}, 2), (str(tmp_path / "list.txt"), 1)):
+        data = FolderDataModule(root=str(tmp_path), accuracy_class=NFD, mask_budget=budget, image_size=8)
+        data.setup("fit")
+        assert (data.accuracy_class, len(data.masked_set)) == (NFC, drawn)
+    assert GAIN([NFC, "cat"], 32, score_classes=[NFD]).scored == [0]
+
+
 # Units and order of boxes ---------------------------------------------------------------------------------
 
 
@@ -258,6 +349,7 @@ def boxed(root, rows, sizes=(48, 64), exif=None):
         (["0.2,0.3,0.5,0.8"] * 3, [2, 3, 4], "relative"),
         (["10,12,30,40", "0.2,0.3,0.5,0.8", "5,5,9,9"], [3], "relative"),
         (["0.5,0.5,0.2,0.3", "0.2,0.2,0.9,1.0"], [2, 3], "relative"),
+        (["0,0,1,1"] * 3, [2, 3, 4], "relative"),
         (["10,12,30,40", "10,12,10.4,40"], [3], "is less than a pixel wide or high"),
         (["30,12,10,20", "10,30,8,9", "3,4,20,30"], [2], "2 of 3 boxes have xmax <= xmin or ymax <= ymin.* fit their pictures as x,y,width,height"),
         (["30,12,10,20", "3,4,60,47"], [2], "is empty, expected xmin < xmax"),
@@ -289,6 +381,14 @@ def test_boxes_that_may_be_percent_are_a_problem_or_at_least_a_note(tmp_path):
     )
     contents = read_folder(boxed(tmp_path / "beyond", ["2,3,90,60", "2,3,101,60"], (480, 640)))
     assert (contents.problems, contents.notes) == ([], [])
+
+
+def test_boxes_that_may_be_thousandths_are_a_problem(tmp_path):
+    corners = [f"{x},{y},{x + 200},{y + 300}" for x in (20, 400, 780) for y in (10, 350, 650)]
+    (problem,) = read_folder(boxed(tmp_path / "spread", corners, (3000, 4000))).problems
+    assert "all 9 boxes lie within 0..1000 of larger pictures: thousandths? expected pixels" in problem.what
+    contents = read_folder(boxed(tmp_path / "beyond", [*corners[1:], "20,10,1001,300"], (3000, 4000)))
+    assert contents.problems == []
 
 
 def test_boxes_of_pictures_that_exif_turns_are_said(tmp_path):

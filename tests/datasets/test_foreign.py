@@ -34,6 +34,7 @@ FILES = {  # where it lies, what it holds, what it is called
     "VIA's project": ("images/via_project.json", json.dumps({"_via_settings": {}, "_via_img_metadata": {}}), "a VIA project"),
     "VIA's table": ("via_region_data.csv", VIA_TABLE, "a VIA table"),
     "LabelMe": ("images/train/0.json", json.dumps(LABELME), "LabelMe's JSON"),
+    "LabelMe, sorted keys": ("images/train/0.json", json.dumps({"imageData": "A" * 100_000, **LABELME}), "LabelMe's JSON"),
     "LabelMe in masks/": ("masks/0.json", json.dumps(LABELME), "LabelMe's JSON"),
     "Label Studio": ("export.json", json.dumps(LABEL_STUDIO), "Label Studio's JSON"),
     "CVAT": ("annotations.xml", '<?xml version="1.0"?>\n<annotations><version>1.1</version></annotations>', "CVAT's XML"),
@@ -101,6 +102,13 @@ def test_files_of_no_tool_are_not_taken_for_one(tmp_path):
     for name, text in OTHERS.items():
         (tmp_path / name).write_text(text)
     assert recognise(tmp_path / name for name in OTHERS) == []
+
+
+def test_empty_labels_of_yolo_do_not_hide_the_others(tmp_path):
+    for number in range(20):
+        (tmp_path / f"{number:02}.txt").write_text("" if number < 19 else "0 0.5 0.5 0.25 0.1\n")
+    (found,) = recognise(tmp_path.iterdir())
+    assert (found.file.name, found.tool) == ("19.txt", "YOLO's labels")
 
 
 def test_a_long_line_of_numbers_is_told_at_once(tmp_path):

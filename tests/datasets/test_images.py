@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -258,6 +260,27 @@ def test_read_mask_of_a_grey_png_holds_its_values(tmp_path, mask):
 def test_read_mask_of_one_bit_is_zero_and_one(tmp_path, mask):
     data = encode(Image.fromarray(mask > 5), "PNG")
     assert np.array_equal(read_mask(write(tmp_path / "x.png", data)), (mask > 5).astype(np.uint8))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_read_mask_of_grey_of_few_bits_holds_the_values_in_the_file(tmp_path, bits):
+    """By the letter of the PNG specification, with no encoder between."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    values = np.arange(24).reshape(3, 8) % 2**bits
+    packed = np.zeros((3, bits), np.uint8)
+    for column in range(8):
+        packed[:, column * bits // 8] |= (values[:, column] << (8 - bits - column * bits % 8)).astype(
+            np.uint8
+        )
+    lines = b"".join(b"\0" + line.tobytes() for line in packed)
+    header = struct.pack(">IIBBBBB", 8, 3, bits, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    assert read_mask(path).tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
