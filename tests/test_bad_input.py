@@ -228,6 +228,7 @@ SETTINGS = {
     "clipped at nan": (["--trainer.gradient_clip_val=.nan"], r"trainer\.gradient_clip_val is nan, expected"),
     "no training at all": (["--trainer.limit_train_batches=0"], r"trainer\.limit_train_batches is 0"),
     "checkpoints elsewhere": (["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/scratch"], r"ModelCheckpoint\.dirpath is /scratch, expected none"),
+    "checkpoints outside by name": (["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.filename=../../a/b"], r"ModelCheckpoint\.filename is \.\./\.\./a/b, expected none"),
     "validated after no batch": (["--trainer.val_check_interval=0"], r"trainer\.val_check_interval is 0, expected"),
     "overfitting batches": (["--trainer.overfit_batches=1"], r"trainer\.overfit_batches is 1, but"),
     "negative mask seed": (["--data.mask_seed=-1"], r"data\.mask_seed is -1, expected"),

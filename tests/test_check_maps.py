@@ -113,6 +113,17 @@ class Sees(torch.nn.Module):
 
 
 @pytest.mark.usefixtures("few_steps")
+def test_checkpoints_of_another_name_and_place_are_found(run_dir, tmp_path):
+    """As a ``ModelCheckpoint`` of the config writes them."""
+    for name in ("maps.npz", "summary.json", "config.yaml"):
+        shutil.copy(run_dir / name, tmp_path / name)
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    shutil.copy(run_dir / "checkpoints" / "last.ckpt", tmp_path / "checkpoints" / "best" / "own.ckpt")
+    assert main(["check-maps", str(tmp_path), "--draws=1"]) == 0
+    assert (tmp_path / "map_checks.json").is_file()
+
+
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (5, 0), (-3, 2)])
 def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
     rng = np.random.default_rng(0)

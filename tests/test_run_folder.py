@@ -323,6 +323,15 @@ def test_a_run_says_whether_it_was_guided(tmp_path, capsys):
     assert guided("masks", *masks_alone) is True
 
 
+def test_runs_lists_no_copy_that_a_program_left(tmp_path, capsys):
+    for name in ("a", ".ipynb_checkpoints", "__MACOSX", ".Trash"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "summary.json").write_text('{"state": "finished"}')
+    assert main(["runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "a/run"]
+
+
 def test_a_budget_of_one_mask_is_not_one_of_all(tmp_path):
     from gain_lightning.run_folder import refuse_other_settings
 

@@ -155,7 +155,7 @@ def reason_to_pass_over(path: str) -> str:
     if is_left_behind(name) and not name.startswith(
         "."
     ):  # a glob of the shell names no hidden folder, a person may
-        return "is a program's and not a person's"
+        return "was left behind by a program, and is no run"
     summary = _summary(path)
     if summary.get("state") == "pruned":
         return "its sweep ended it early"

@@ -1,5 +1,6 @@
 """Seeds: cues and pseudo-masks from maps, their files, and how they are judged."""
 
+import hashlib
 import json
 import pickle
 import pickletools
@@ -243,6 +244,19 @@ def made(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("seeds") / "made"
     assert seeds(run, out) == 0
     return out
+
+
+def test_checkpoints_of_another_name_and_place_are_found(run, tmp_path):
+    """As a ``ModelCheckpoint`` of the config writes them."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "checkpoints" / "best").mkdir()
+    (copy / "checkpoints" / "last.ckpt").rename(copy / "checkpoints" / "best" / "own.ckpt")
+    for path in (copy / "checkpoints").glob("*.ckpt"):
+        path.unlink()
+    assert seeds(copy, tmp_path / "out") == 0
+    digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["checkpoint_sha256"] == digest
 
 
 def test_every_image_has_its_files(run, made):

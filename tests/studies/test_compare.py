@@ -360,6 +360,7 @@ def test_command_passes_over_folders_of_other_verbs(make_run, tmp_path, capsys):
     for folder, file in (("seeds", "provenance.json"), ("maps", "predictions.csv")):
         (runs / folder).mkdir()
         (runs / folder / file).write_text("{}")
+    shutil.copytree(path, runs / "__MACOSX")
     capsys.readouterr()
 
     assert compare_main([*map(str, sorted(runs.iterdir())), "--out", str(tmp_path / "out")]) == 0
@@ -368,6 +369,7 @@ def test_command_passes_over_folders_of_other_verbs(make_run, tmp_path, capsys):
     assert f"Left out: {runs / 'report'}: holds the report of a comparison, and is no run." in text
     assert f"Left out: {runs / 'seeds'}: holds the seeds of a segmentation, and is no run." in text
     assert f"Left out: {runs / 'maps'}: holds the predictions of a run, and is no run." in text
+    assert f"Left out: {runs / '__MACOSX'}: was left behind by a program, and is no run." in text
     assert compare_main([str(runs / "report"), "--out", str(tmp_path / "out")]) == 2
     assert f"no run to compare\n  {runs / 'report'}: holds" in capsys.readouterr().err
 
