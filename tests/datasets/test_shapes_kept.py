@@ -55,14 +55,35 @@ def test_few_pictures_are_not_kept(folder):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:5000], lambda data: data[:3000] + b"?" + data[3001:]])
+ENTRY = b"PK\x01\x02\x2d\x03\x2d\0"  # of a zip file's list of contents; flags and compression follow
+DAMAGES = {
+    "cut": lambda data: data[:5000],
+    "a byte": lambda data: data[:3000] + b"?" + data[3001:],
+    "empty, after a power cut": lambda data: b"",
+    "an unknown compression": lambda data: data.replace(ENTRY + b"\0\0\0\0", ENTRY + b"\0\0\x63\0"),
+    "encrypted": lambda data: data.replace(ENTRY + b"\0\0", ENTRY + b"\1\0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_file_is_drawn_again(folder, damage):
     drawn = draw(shapes_boat)
     (file,) = folder.glob("*.npz")
     whole = file.read_bytes()
+    assert damage(whole) != whole
     file.write_bytes(damage(whole))
     check_equal(drawn, draw(shapes_boat))
     assert len(file.read_bytes()) == len(whole)
+
+
+def test_a_folder_that_is_read_alone_is_read(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError
+
+    drawn = draw(shapes_boat)
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(shapes_boat, "draw_picture", None)
+    check_equal(drawn, draw(shapes_boat))
 
 
 def test_without_a_folder_nothing_is_kept(monkeypatch, tmp_path):
