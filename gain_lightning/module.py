@@ -96,6 +96,8 @@ class GAIN(pl.LightningModule):
             and cost. An unbiased estimate of Eq. 5, with more noise; null erases all.
         am_every: Run S_am in every so many batches only, with as many times the weight. Cheaper; the mean
             gradient is the same, its noise is more. ``train/loss_am`` then is of the last batch in which it ran.
+        memory_format: How images and weights lie in memory: ``channels_last``, ``contiguous``, or ``auto``, which
+            takes the faster one for this backbone and machine. The same results to rounding.
         compile_features: Compile ``features`` by torch.compile. The same results to rounding; the first
             steps take minutes.
         checkpoint_features: Compute ``features`` again in the backward pass instead of keeping what is in
@@ -136,6 +138,7 @@ class GAIN(pl.LightningModule):
         freeze_batch_norm: bool = False,
         max_classes_per_image: int | None = None,
         am_every: int = 1,
+        memory_format: str = "auto",
         compile_features: bool = False,
         checkpoint_features: bool = False,
         score_classes: list[str] | None = None,
@@ -151,7 +154,12 @@ class GAIN(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
         self.backbone = build_backbone(
-            backbone, num_classes, weights=weights, output_stride=output_stride, class_names=class_names
+            backbone,
+            num_classes,
+            weights=weights,
+            output_stride=output_stride,
+            class_names=class_names,
+            memory_format=memory_format,
         )
         if compile_features:
             self.backbone.features.compile()  # the number of images becomes a symbol when it changes, their size never

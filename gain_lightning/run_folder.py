@@ -17,6 +17,7 @@ _FREE = {
     *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
     *("data.num_workers", "data.images.num_workers"),
     *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
+    "model.memory_format",
 }
 # What no score of a test depends on; and of the model what one does.
 _TRAINING_DATA = {

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from gain_lightning.backbones import build_backbone
+from gain_lightning.backbones import FORMATS, build_backbone, fastest_format
 
 
 def save(path, state):
@@ -488,3 +488,51 @@ def test_normalization_of_a_timm_model_is_that_of_its_weights():
         backbone = build_backbone(f"timm/{name}", 3)
         torch.testing.assert_close(backbone.mean.flatten(), torch.tensor(config.mean))
         torch.testing.assert_close(backbone.std.flatten(), torch.tensor(config.std))
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "allowed", "is_channels_last"),
+    [
+        ("vgg16", "AVX512", None, True),
+        ("vgg16", "AVX2", None, False),
+        ("vgg16", "AVX512", "AVX2", False),
+        ("vgg16", "AVX512", "avx512_core", True),
+        ("timm/vgg11", "DEFAULT", None, False),
+        ("resnet50", "AVX2", None, True),
+        ("lite0", "AVX2", None, True),
+    ],
+)
+def test_memory_format_is_the_faster_one_of_the_machine(
+    name, capability, allowed, is_channels_last, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if allowed:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", allowed)
+    expected = torch.channels_last if is_channels_last else torch.contiguous_format
+    assert fastest_format(name) is expected
+
+
+def test_both_memory_formats_give_the_same_step(generator):
+    """And images and weights lie in the one that is asked for."""
+    image = torch.randint(256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    steps = []
+    for name in ("contiguous", "channels_last"):
+        torch.manual_seed(0)
+        backbone = build_backbone("resnet18", 3, memory_format=name).double()
+        normal = backbone.normalize(image)
+        weights = [weight for weight in backbone.parameters() if weight.ndim == 4]
+        for tensor in (normal, *weights):
+            assert tensor.is_contiguous(memory_format=FORMATS[name])
+        logits = backbone(normal)
+        steps.append([logits, *torch.autograd.grad(logits.square().sum(), weights)])
+    for ours, theirs in zip(*steps, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_unknown_memory_format_is_refused():
+    with pytest.raises(
+        ValueError, match="memory_format is 'nhwc', expected one of auto, channels_last, contig"
+    ):
+        build_backbone("tiny_cnn", 3, memory_format="nhwc")

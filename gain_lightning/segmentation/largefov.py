@@ -67,7 +67,7 @@ def build_largefov(
         _decimate(base.head, fc6, fc7)
     head = nn.Sequential(*before, fc6, nn.ReLU(), nn.Dropout(0.5), fc7, nn.ReLU(), nn.Dropout(0.5), fc8)
     normalization = tuple(statistic.flatten().tolist() for statistic in (base.mean, base.std))
-    return Backbone(base.features, head, fc8, normalization).lay_out()
+    return Backbone(base.features, head, fc8, normalization, memory_format=base.memory_format).lay_out()
 
 
 def _make_dense(features: nn.Sequential) -> None:
