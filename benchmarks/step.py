@@ -2,11 +2,16 @@
 
     python benchmarks/step.py --backbone vgg16 --labels 1.5 --json step.json
 
+A plain step is the one that a user would write without this package: torchvision's or timm's own network, contiguous
+or in channels_last memory (``user_contiguous``, ``user_channels_last``). Ratios are to the faster of the two. ``plain``
+is the plain step of this package.
+
 With N images and P (image, class) pairs GAIN needs a forward and a backward pass for N + P images, so its limit
 is (N + P) / N plain steps; GAIN_ext with M masked images has (N + M + P) / N. ``per_class_loop`` is what public
 codes do: batch size 1, and a backward pass of the whole network per class to get a map. On a CPU it runs in a
 process of its own without ``keep_freed_memory``, which those codes do not have, and takes turns with the others.
 A step is forward, backward and the optimizer's update (SGD with momentum); pictures are random.
+``ONEDNN_MAX_CPU_ISA=AVX2`` stands in for a machine without AVX-512.
 """
 
 import argparse
@@ -20,14 +25,20 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from pytorch_lightning.utilities import move_data_to_device
-from torch import Tensor
+from torch import Tensor, nn
 
+from gain_lightning.backbones import FORMATS, build_backbone
 from gain_lightning.memory import keep_freed_memory
 from gain_lightning.module import GAIN
 
 NUM_CLASSES = 20
-VARIANTS = ("plain", "first_order", "second_order", "gain_ext", "gain_ext_second_order", "per_class_loop")
+USER_FORMATS = {"user_contiguous": torch.contiguous_format, "user_channels_last": torch.channels_last}
+VARIANTS = (
+    *USER_FORMATS,
+    *("plain", "first_order", "second_order", "gain_ext", "gain_ext_second_order", "per_class_loop"),
+)
 
 
 def make_labels(num_images: int, labels: float) -> Tensor:
@@ -37,6 +48,47 @@ def make_labels(num_images: int, labels: float) -> Tensor:
     for row, count in zip(label, counts, strict=True):
         row[torch.randperm(NUM_CLASSES)[:count]] = 1
     return label
+
+
+def user_network(name: str) -> nn.Module:
+    """The network of a backbone as its library has it."""
+    if name == "tiny_cnn":  # of no library
+        return build_backbone(name, NUM_CLASSES)
+    if name in torchvision.models.list_models():
+        return torchvision.models.get_model(name, num_classes=NUM_CLASSES)
+    import timm
+
+    own = "tf_efficientnet_lite0" if name == "lite0" else name.removeprefix("timm/")
+    return timm.create_model(own, num_classes=NUM_CLASSES)
+
+
+class PlainStep:
+    """A step of plain classification without this package.
+
+    Args:
+        network: Of the user, on its device.
+        memory_format: Of images and weights.
+        batch: The images ``(N, 3, H, W)``, normalised, and the labels ``(N, C)``.
+    """
+
+    def __init__(
+        self, network: nn.Module, memory_format: torch.memory_format, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        self.network = network.train().to(memory_format=memory_format)
+        for layer in self.network.modules():  # as ``freeze_batch_norm`` of the others
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        self.image, self.label = batch[0].contiguous(memory_format=memory_format), batch[1]
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-6, momentum=0.9)
+
+    def step(self, autocast: torch.autocast) -> int:
+        """Take a step; returns how many images it was for."""
+        self.optimizer.zero_grad()
+        with autocast:
+            logits = self.network(self.image)
+        F.multilabel_soft_margin_loss(logits.float(), self.label).backward()
+        self.optimizer.step()
+        return len(self.image)
 
 
 class Bench:
@@ -58,6 +110,7 @@ class Bench:
             am_weight=1.0,
             ext_weight=10.0,
             freeze_batch_norm=True,
+            memory_format=args.memory_format,
             compile_features=args.compile,
             checkpoint_features=args.checkpoint,
         ).to(self.device)
@@ -73,6 +126,12 @@ class Bench:
         batch = self.module.on_before_batch_transfer({"weak": weak, "masked": masked}, 0)
         batch = self.module.on_after_batch_transfer(move_data_to_device(batch, self.device), 0)
         self.weak, self.masked = batch["weak"], batch["masked"]
+        self.of_user = {
+            variant: PlainStep(
+                user_network(args.backbone).to(self.device), layout, (self.weak["image"], self.weak["label"])
+            )
+            for variant, layout in USER_FORMATS.items()
+        }
 
     def _batch(self, num_images: int, args: argparse.Namespace) -> dict:
         shape = (num_images, 3, args.image_size, args.image_size)
@@ -84,6 +143,8 @@ class Bench:
         """Take a step; returns how many images of the weak stream it was for."""
         if variant == "per_class_loop":
             return self._per_class_loop()
+        if variant in self.of_user:
+            return self.of_user[variant].step(self._autocast())
         self.module.hparams.second_order = variant in ("second_order", "gain_ext_second_order")
         masked = self.masked if variant.startswith("gain_ext") else None
         self.optimizer.zero_grad()
@@ -143,10 +204,9 @@ def limits(bench: Bench) -> dict[str, float]:
     num_weak, num_masked = len(bench.weak["image"]), len(bench.masked["image"])
     mining = 1 + float(bench.weak["label"].sum()) / num_weak
     guided = mining + num_masked / num_weak
-    return {
-        variant: {"plain": 1.0, "gain_ext": guided, "gain_ext_second_order": guided}.get(variant, mining)
-        for variant in VARIANTS
-    }
+    plain = dict.fromkeys(("plain", *USER_FORMATS), 1.0)
+    supervised = dict.fromkeys(("gain_ext", "gain_ext_second_order"), guided)
+    return {variant: (plain | supervised).get(variant, mining) for variant in VARIANTS}
 
 
 def _loop_settings(args: argparse.Namespace) -> argparse.Namespace:
@@ -220,9 +280,10 @@ def measure(args: argparse.Namespace) -> dict:
             seconds[variant].append(time_of(variant))
     limit = limits(bench)
     result = {}
+    fastest = min(USER_FORMATS, key=lambda variant: statistics.median(seconds[variant]))
     for variant in variants:
         ratio = statistics.median(
-            own / plain for own, plain in zip(seconds[variant], seconds["plain"], strict=True)
+            own / plain for own, plain in zip(seconds[variant], seconds[fastest], strict=True)
         )
         result[variant] = {
             "ms_per_image": 1000 * statistics.median(seconds[variant]),
@@ -249,6 +310,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--memory_format", choices=tuple(FORMATS), default="auto", help="of this package's")
+    parser.add_argument("--threads", type=int, help="default: as torch chooses")
     parser.add_argument("--default_malloc", action="store_true", help="on a CPU without keep_freed_memory")
     parser.add_argument("--loop_keeps_memory", action="store_true", help="per_class_loop with it, too")
     parser.add_argument("--compile", action="store_true", help="with compile_features")
@@ -256,6 +319,8 @@ def main() -> None:
     parser.add_argument("--no_memory", dest="memory", action="store_false")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     result = measure(args)
     print(
         f"{args.backbone}, {args.image_size} px, batch {args.batch}, {args.labels:g} labels an image, {args.device}"

@@ -27,7 +27,8 @@ def load(stem):
 def step_settings(**changes):
     settings = {"backbone": "tiny_cnn", "labels": 1.5, "batch": 2, "image_size": 32, "device": "cpu"}
     flags = dict.fromkeys(("compile", "checkpoint", "default_malloc", "loop_keeps_memory"), False)
-    return argparse.Namespace(**{**settings, **flags, "precision": "float32", **changes})
+    formats = {"precision": "float32", "memory_format": "auto"}
+    return argparse.Namespace(**{**settings, **flags, **formats, **changes})
 
 
 @pytest.mark.parametrize("script", [path for path in SCRIPTS if path.stem in ("bench", "startup")])
