@@ -328,8 +328,9 @@ def _coverage(
     """Share of each pixel in each cell along one axis, ``(num_cells, num_pixels)``; rows sum to 1."""
     centre = start + step * torch.arange(num_cells, dtype=torch.float64).unsqueeze(1)
     pixel = torch.arange(num_pixels, dtype=torch.float64)
-    low = torch.maximum(centre - step / 2, pixel - 0.5)
-    inside = (torch.minimum(centre + step / 2, pixel + 0.5) - low).clamp_min(0)
+    half = abs(step) / 2  # of a map that is mirrored
+    low = torch.maximum(centre - half, pixel - 0.5)
+    inside = (torch.minimum(centre + half, pixel + 0.5) - low).clamp_min(0)
     nearest = (pixel - centre).abs()
     nearest = (nearest == nearest.amin(1, keepdim=True)).double()
     share = torch.where(inside.sum(1, keepdim=True) > 1e-9, inside, nearest)

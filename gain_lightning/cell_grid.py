@@ -37,6 +37,18 @@ class Axis(NamedTuple):
         """The axis after its ``old`` elements were divided evenly into ``new``."""
         return self._replace(start=self.start + self.step * (old / new - 1) / 2, step=self.step * old / new)
 
+    def picked(self, old: int, new: int, offset: float) -> "Axis":
+        """The axis after ``new`` of its ``old`` elements were taken, i the one in which ``(i + offset) old / new`` is.
+
+        They scatter around even distances; on average they lie there.
+        """
+        taken = ((i + offset) * old // new - i * old / new for i in range(new))
+        return self._replace(start=self.start + self.step * sum(taken) / new, step=self.step * old / new)
+
+    def reversed(self, length: int) -> "Axis":
+        """The axis read from its last element to its first."""
+        return self._replace(start=self.start + self.step * (length - 1), step=-self.step)
+
 
 Axes = tuple[Axis | None, ...]  # one for every axis of a tensor; None is no place in the picture
 
@@ -73,7 +85,7 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
     if y.is_guess or x.is_guess:
         rank_zero_warn(
             f"where the cells of {type(features).__name__} lie could not be followed through all of its layers: they "
-            "are taken to cover the picture evenly, so that maps may be drawn up to half a cell aside"
+            "are taken to cover the picture evenly, so that maps may be drawn aside"
         )
     return Cells(y.start, x.start, y.step, x.step)
 
@@ -113,8 +125,11 @@ class _Places(TorchFunctionMode):
         return result
 
     def of(self, tensor: Tensor) -> Axes:
-        """The axes of a tensor."""
-        return self.axes.get(tensor, (None,) * tensor.ndim)
+        """The axes of a tensor; nothing has noted those of the picture itself."""
+        axes = self.axes.get(tensor, (None,) * tensor.ndim)
+        if tensor.ndim == 4 and tuple(tensor.shape[2:]) == tuple(self.size) and not any(axes):
+            return (None, None, Axis(0.0, 1.0), Axis(0.0, 1.0))
+        return axes
 
     def spatial(self, tensor: Tensor) -> tuple[Axis, Axis]:
         """The last two axes of a tensor; where they are lost, those of the last map of its size, or a guess."""
@@ -258,13 +273,15 @@ def _conv_transpose2d(
 
 
 def _resample(places: _Places, output: Tensor, input: Tensor, *args: Any, **kwargs: Any) -> Axes:
-    """Divided evenly; or, with ``align_corners``, with the outermost elements on each other."""
+    """Divided evenly; or, with ``align_corners``, with the outermost elements on each other; or picked."""
     sizes = zip(places.spatial(input), input.shape[-2:], output.shape[-2:], strict=True)
-    corners = kwargs.get("align_corners")
+    corners, offset = kwargs.get("align_corners"), _PICKING.get(kwargs.get("mode"))
     moved = (
         axis._replace(step=axis.step * (old - 1) / (new - 1))
         if corners and new > 1
         else axis.resampled(old, new)
+        if offset is None
+        else axis.picked(old, new, offset)
         for axis, old, new in sizes
     )
     return (*(None,) * (output.ndim - 2), *moved)
@@ -290,8 +307,35 @@ def _cat(places: _Places, output: Tensor, tensors: Sequence[Tensor], dim: int = 
 
 def _narrow(places: _Places, output: Tensor, input: Tensor, dim: int, start: int, length: int) -> Axes:
     axes = list(places.of(input))
-    axes[dim] = axes[dim].window(1, 1, -int(start)) if axes[dim] else None
+    axes[dim] = axes[dim].window(1, 1, -(int(start) % input.shape[dim])) if axes[dim] else None
     return tuple(axes)
+
+
+def _roll(places: _Places, output: Tensor, input: Tensor, shifts: Any, dims: Any = ()) -> Axes:
+    """Most elements move on; the few that come back at the other end lie where the axis would go on."""
+    axes = list(places.of(input))
+    shifts, dims = ((value,) if isinstance(value, int) else value for value in (shifts, dims))
+    if not dims:  # as if all elements were behind each other
+        return (None,) * input.ndim
+    for dim, shift in zip(dims, shifts, strict=True):
+        axes[dim] = axes[dim].window(1, 1, int(shift)) if axes[dim] else None
+    return tuple(axes)
+
+
+def _flip(places: _Places, output: Tensor, input: Tensor, *dims: Any, **kwargs: Any) -> Axes:
+    """The last element becomes the first, and the axis runs backwards."""
+    axes = list(places.of(input))
+    for dim in kwargs.get("dims", dims[0] if dims and isinstance(dims[0], Iterable) else dims):
+        axes[dim] = axes[dim].reversed(input.shape[dim]) if axes[dim] else None
+    return tuple(axes)
+
+
+def _fliplr(places: _Places, output: Tensor, input: Tensor) -> Axes:
+    return _flip(places, output, input, 1)
+
+
+def _flipud(places: _Places, output: Tensor, input: Tensor) -> Axes:
+    return _flip(places, output, input, 0)
 
 
 def _movedim(places: _Places, output: Tensor, input: Tensor, source: Any, destination: Any) -> Axes:
@@ -335,6 +379,8 @@ def _index(places: _Places, output: Tensor, input: Tensor, index: Any) -> Axes:
     return tuple(axes)
 
 
+_PICKING = {"nearest": 0.0, "nearest-exact": 0.5}  # modes of F.interpolate
+
 _RULES = {
     **dict.fromkeys((F.conv2d, torch.conv2d), _conv2d),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices), _pool2d),
@@ -343,6 +389,10 @@ _RULES = {
     **dict.fromkeys((F.pixel_shuffle, F.pixel_unshuffle), _shuffle),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _cat),
     **dict.fromkeys((torch.narrow, Tensor.narrow), _narrow),
+    **dict.fromkeys((torch.roll, Tensor.roll), _roll),
+    **dict.fromkeys((torch.flip, Tensor.flip), _flip),
+    **dict.fromkeys((torch.fliplr, Tensor.fliplr), _fliplr),
+    **dict.fromkeys((torch.flipud, Tensor.flipud), _flipud),
     **dict.fromkeys((torch.movedim, Tensor.movedim, torch.moveaxis, Tensor.moveaxis), _movedim),
     F.avg_pool2d: _avg_pool2d,
     F.pad: _pad,

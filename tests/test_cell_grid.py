@@ -1,12 +1,14 @@
 """Where maps are drawn: dots that hand-made detectors find, probes, and networks beside their mirrored twins."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from dots import centroids, dots, make_dot_detector
+from dots import centroids, dots, make_dot_detector, taps
 from torch import nn
 
-from gain_lightning.attention import Cells, even_cells, place_maps
+from gain_lightning.attention import Cells, even_cells, place_maps, pool_to_cells
 from gain_lightning.backbones import build_backbone
 from gain_lightning.cell_grid import find_cells
 
@@ -177,6 +179,68 @@ def test_a_network_that_looks_at_values_is_run_itself():
             return self.conv(image)
 
     assert find_cells(Looking(), (16, 16)) == Cells(0, 0, 2, 2)
+
+
+def halved(image: torch.Tensor) -> torch.Tensor:
+    """Every second pixel from the first on, of a blur that does not move it."""
+    kernel = (taps(3, 2)[:, None] * taps(3, 2)).expand(3, 1, 3, 3)
+    return nn.functional.conv2d(image, kernel.to(image.device), stride=2, padding=1, groups=3)
+
+
+MOVING = {
+    "a border of the picture is cut off": lambda x: halved(x[:, :, 5:, 3:-3]),
+    "a crop in the channels' rear": lambda x: halved(x.permute(0, 2, 3, 1)[:, 6:, :].permute(0, 3, 1, 2)),
+    "every fourth pixel": lambda x: x[..., 1::4, 3::4],
+    "narrow counts from the end": lambda x: halved(x).narrow(2, -20, 16),
+    "roll": lambda x: torch.roll(halved(x), (2, -3), (2, 3)),
+    "roll and back": lambda x: halved(x).roll(5, 3).roll(-5, 3),
+    "mirrored picture, mirrored map": lambda x: halved(x.flip(3)).flip(3),
+    "mirrored": lambda x: halved(torch.flip(x, (-2, -1))),
+    "nearest rounds down": lambda x: nn.functional.interpolate(halved(x), scale_factor=0.5),
+    "nearest rounds down unevenly": lambda x: nn.functional.interpolate(halved(x), size=(12, 15)),
+    "nearest enlarges evenly": lambda x: nn.functional.interpolate(halved(x), scale_factor=3),
+    "nearest-exact rounds up": lambda x: nn.functional.interpolate(
+        halved(x), size=(12, 16), mode="nearest-exact"
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 95)])
+@pytest.mark.parametrize("moving", MOVING.values(), ids=MOVING)
+def test_what_moves_a_map_moves_its_cells(moving, size):
+    """Cells of a row and of a column against the pixels that each is a mean of, on average: nearest ones scatter."""
+
+    class Moving(nn.Module):
+        def forward(self, x):
+            return moving(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cells = find_cells(Moving(), size)
+    image = torch.zeros(1, 3, *size, requires_grad=True)
+    maps = moving(image).sum(1)[0]
+
+    def centre(row, column):
+        (gradient,) = torch.autograd.grad(maps[row, column], image, retain_graph=True)
+        return centroids(gradient.sum(1, keepdim=True))[0].tolist()
+
+    rows, columns = (range(3, length - 3) for length in maps.shape)
+    gaps_y = [centre(row, columns[0])[0] - (cells.top + row * cells.step_y) for row in rows]
+    gaps_x = [centre(rows[0], column)[1] - (cells.left + column * cells.step_x) for column in columns]
+    assert abs(np.mean(gaps_y)) < 0.3
+    assert abs(np.mean(gaps_x)) < 0.3
+
+
+def test_a_mirrored_map_is_drawn_and_pooled_where_it_lies():
+    straight, mirrored = Cells(1, 2, 4, 4), Cells(1, 2 + 4 * 5, 4, -4)
+    maps = torch.rand(1, 1, 3, 6, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 1, 12, 24, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        place_maps(maps.flip(3), (12, 24), mirrored), place_maps(maps, (12, 24), straight)
+    )
+    torch.testing.assert_close(
+        pool_to_cells(image, (3, 6), mirrored).flip(3), pool_to_cells(image, (3, 6), straight)
+    )
 
 
 def test_what_cannot_be_followed_is_said():
