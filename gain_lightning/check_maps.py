@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -73,6 +74,10 @@ def check_maps_main(argv: list[str]) -> int:
                 f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "
                 f"{', '.join(model.hparams.class_names)}: expected the same"
             )
+        if not np.isin(maps.pair_class, model.scored).any():
+            raise RunError(
+                f"{run}: maps.npz has no map of {', '.join(model.hparams.score_classes)}, the classes that are scored"
+            )
         result = check_maps(model, maps, args.seed, num_draws=args.draws)
         write_atomically(Path(run) / "map_checks.json", json.dumps(result, indent=1) + "\n")
         print(_table(run, result))
@@ -84,7 +89,7 @@ def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dic
 
     Args:
         model: In evaluation mode.
-        maps: Images, masks and pairs of a run; its maps are computed anew.
+        maps: Images, masks and pairs of a run; its maps are computed anew, those of the classes that are scored.
         seed: Draws random weights, the order of equal pixels, and noise.
         num_draws: How often noise is drawn; the others have one draw.
 
@@ -100,7 +105,8 @@ def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dic
     """
     image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
     label = torch.zeros(len(image), len(model.hparams.class_names))
-    label[maps.pair_image, maps.pair_class] = 1
+    scored = np.isin(maps.pair_class, model.scored)
+    label[maps.pair_image[scored], maps.pair_class[scored]] = 1
     attention, pairs = _attend(model, image, label)
     mirrored = _attend(model, image.flip(3), label)[0]
     with torch.random.fork_rng():
@@ -114,7 +120,7 @@ def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dic
     }
 
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
-    pair_mask = torch.from_numpy(maps.pair_mask)
+    pair_mask = torch.from_numpy(maps.pair_mask[scored])
     mask = pair_mask == 1
     placed = model.place(scale_maps(attention), size)
     kinds = {

@@ -134,7 +134,7 @@ class SeedIoU(ExactMetric):
 
     Returns of ``compute``:
         ``iou`` ``(T, C + 1)``, nan for a class that no mask shows; ``miou`` ``(T,)``, the mean over background and
-        the scored classes that have an IoU.
+        the scored classes that have an IoU; nan where none of these has one, for background alone judges no map.
     """
 
     full_state_update = False
@@ -205,7 +205,8 @@ class SeedIoU(ExactMetric):
             )
             ious.append(hit / (true + false_alarm - excused))
         iou = torch.stack(ious).masked_fill(true == 0, torch.nan)  # what nobody drew cannot be found
-        return {"iou": iou, "miou": iou[:, self.scored].nanmean(1)}
+        is_judged = (true[self.scored[1:]] > 0).any()
+        return {"iou": iou, "miou": iou[:, self.scored].nanmean(1).where(is_judged, torch.nan)}
 
 
 class MeanAP(ExactMetric):

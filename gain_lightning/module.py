@@ -353,7 +353,7 @@ class GAIN(pl.LightningModule):
         self.logged.update({f"train/{name}": term.detach() for name, term in terms.items()})
         self.log_dict(self.logged, prog_bar=True)
         self.log("train/guidance", guidance)
-        return terms["loss"]
+        return terms["loss"] * share_of_step(self.trainer, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """The next epoch logs its own terms alone."""
@@ -556,7 +556,8 @@ class GAIN(pl.LightningModule):
         metrics["energy"].update(energy_in_mask(maps, mask)[judged], pairs.label[judged])
         metrics["pointing"].update(pointing_hit(maps, mask)[judged], pairs.label[judged])
         metrics["seed"].update(scale_maps(maps), mask, pairs)
-        metrics["judged_images"].update(len(pairs.image[judged].unique()))
+        scored = torch.isin(pairs.label, torch.tensor(self.scored, device=pairs.label.device))
+        metrics["judged_images"].update(len(pairs.image[judged & scored].unique()))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
@@ -617,7 +618,7 @@ class GAIN(pl.LightningModule):
         seed_miou = seed["miou"].float()
         thresholds = metrics["seed"].thresholds
         at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
-        num_judged = energy["num_pairs"].sum()
+        num_judged = energy["num_pairs"].reshape(-1)[self.scored].sum()
         self.judged[split] = {"pairs": int(num_judged), "images": int(metrics["judged_images"].compute())}
         scores = {
             "seed_miou": seed_miou[at_paper],
@@ -657,6 +658,26 @@ def method_name(am_weight: float, ext_weight: float) -> str:
         ('gradcam', 'gain', 'gain_ext')
     """
     return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"
+
+
+def share_of_step(trainer: pl.Trainer, batch_idx: int) -> float:
+    """What to multiply a batch's loss by, so that a step is the mean over its batches.
+
+    Lightning divides every loss by ``accumulate_grad_batches``. The last step of an epoch may have fewer.
+
+    Args:
+        trainer: Knows how many batches a step and an epoch have.
+        batch_idx: Of the batch in its epoch.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> trainer = SimpleNamespace(accumulate_grad_batches=4, num_training_batches=6)
+        >>> [share_of_step(trainer, batch_idx) for batch_idx in range(6)]
+        [1.0, 1.0, 1.0, 1.0, 2.0, 2.0]
+    """
+    most = trainer.accumulate_grad_batches
+    left = trainer.num_training_batches - batch_idx // most * most
+    return most / min(most, left)
 
 
 def _image_sets(data: Any) -> dict[str, Any]:

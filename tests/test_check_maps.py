@@ -59,6 +59,19 @@ def test_command_writes_what_it_prints(run_dir, capsys):
     assert result["mask_shift"]["words"] in words
 
 
+def test_only_scored_classes_are_checked(run_dir):
+    """As every score of a run: the same as of a run that kept the maps of that class alone."""
+    path, maps = run_dir / "checkpoints" / "last.ckpt", read_maps(run_dir)
+    all_classes, one_class = (load_classifier(path).eval() for _ in range(2))
+    one_class.scored = [2]
+    mine = maps.pair_class == 2
+    assert 0 < mine.sum() < len(mine)
+    alone = maps._replace(
+        **{name: getattr(maps, name)[mine] for name in ("pair_image", "pair_class", "pair_mask", "map")}
+    )
+    assert check_maps(one_class, maps, 0, num_draws=1) == check_maps(all_classes, alone, 0, num_draws=1)
+
+
 def test_files_keep_what_former_versions_wrote(run_dir, checks):
     """Deletion by the mean colour and insertion into a blur, each by map, as numbers."""
     for score, fill in (("deletion", "mean"), ("insertion", "blur")):

@@ -389,3 +389,14 @@ def test_metrics_count_exactly_in_a_module_of_half_precision():
         module["mean"].update(torch.ones(1), torch.zeros(1, dtype=torch.long))
     assert module["seed"].true.sum() == 900
     assert module["mean"].compute()["num_pairs"].item() == 300
+
+
+@pytest.mark.parametrize(("scored", "expected"), [([0], None), ([1], 1.0), ([0, 1], 1.0)])
+def test_background_alone_judges_no_seeds(scored, expected):
+    """Two images, of which only class 1 is drawn: nothing can be said of class 0, though background has an IoU."""
+    label = torch.tensor([[1, 0], [0, 1]])
+    mask = torch.tensor([[[VOID, 0]], [[1, 0]]], dtype=torch.uint8)
+    metric = SeedIoU(2, thresholds=(0.2,), score_classes=scored)
+    metric.update(torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]]), mask, label_pairs(label))
+    miou = metric.compute()["miou"].item()
+    assert math.isnan(miou) if expected is None else miou == expected

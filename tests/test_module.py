@@ -873,6 +873,11 @@ def test_score_classes_restrict_every_mean(tmp_path, trained_shapes):
     zero = [maps[p].max() <= 1e-8 for p in range(len(maps))]
     assert scores["val/zero_maps"] == pytest.approx(np.mean([zero[p] for p in mine]))
     assert 0 < np.mean([zero[p] for p in mine]) != np.mean(zero)
+    shown = [p for p in mine if (mask[p] == 1).any()]
+    images = {reference.pairs(label)[p][0] for p in shown}
+    assert module.judged["val"] == {"pairs": len(shown), "images": len(images)}
+    others = {n for n, _ in reference.pairs(label)}
+    assert len(images) < len(others)  # some image shows car alone
 
 
 def test_grad_accumulates_over_batches(batches):
@@ -940,6 +945,35 @@ def test_batches_that_are_accumulated_take_the_step_of_all_their_images(
         assert moved == [key for key, _ in module.backbone.named_parameters()]
     for key, whole in weights[0].items():
         torch.testing.assert_close(weights[1][key], whole, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_epochs_last_step_of_fewer_batches_is_their_mean_too(tmp_path, batches, epochs):
+    """Five batches, two a step: the fifth moves the weights as it does alone."""
+    weak, masked = batches
+    image = (weak["image"] * 50 + 128).clamp(0, 255).to(torch.uint8)
+    stream = {**weak, "image": image}
+    rows = [[0, 1], [2, 0], [1, 2], [0, 2], [2, 1]]
+    empty = {key: masked[key][:0] for key in ("mask", "mask_image", "mask_class")}
+
+    def batch(rows):
+        own = {key: stream[key][rows] for key in ("image", "label")}
+        return {"weak": {**own, **empty, "id": [str(row) for row in rows]}}
+
+    whole = [batch(rows[0] + rows[1]), batch(rows[2] + rows[3]), batch(rows[4])]
+    weights = []
+    for prepared, every in ((whole, 1), ([batch(part) for part in rows], 2)):
+        module = make_gain(
+            am_weight=0.7, freeze_batch_norm=True, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.5)
+        ).double()
+        trainer = make_trainer(
+            tmp_path, max_epochs=epochs, accumulate_grad_batches=every, precision="64-true"
+        )
+        trainer.fit(module, datamodule=Prepared(prepared))
+        assert trainer.global_step == 3 * epochs
+        weights.append(state_of(module.backbone))
+    for key, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][key], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_freeze_batch_norm_holds_in_a_fit(tmp_path):

@@ -18,6 +18,7 @@ from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.batch_norm import batch_norm_layers
 from gain_lightning.datasets.streams import in_turn
 from gain_lightning.layer_sync import check_layer_sync
+from gain_lightning.module import share_of_step
 from gain_lightning.names import written_as
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
@@ -122,7 +123,7 @@ class SEC(pl.LightningModule):
         """One step."""
         terms = self.losses(batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
-        return terms["loss"]
+        return terms["loss"] * share_of_step(self.trainer, batch_idx)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Every term of the loss, of scores brought to the cues' size.
