@@ -87,7 +87,7 @@ def check_masks(
             shown = np.zeros(len(class_names), bool)
             shown[masks.class_idx] = (masks.mask == YES).any((1, 2))
         else:
-            present = np.bincount(listing.mask(row, size).ravel(), minlength=256) > 0
+            present = np.bincount(listing.index_mask(row, size).ravel(), minlength=256) > 0
             shown = present[1 : len(class_names) + 1]
             colours = _colours(path)
             indices = np.flatnonzero(present)

@@ -125,8 +125,7 @@ class Listing:
         if not self.is_drawn[row]:
             return None
         if "{class_name}" not in self.mask_pattern:
-            mask = self._read(self.mask_path(row), size, highest=len(self.class_names))
-            return split_index_mask(mask, self.labels[row])
+            return split_index_mask(self.index_mask(row, size), self.labels[row])
         masks = {
             class_idx: (self._read(self.mask_path(row, class_idx), size, highest=VOID) > 0).astype(np.uint8)
             for class_idx in np.flatnonzero(self.has_mask[row]).tolist()
@@ -153,14 +152,23 @@ class Listing:
     def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
         """A picture's mask of class indices, to look at and to score segmentations by; see :meth:`class_masks`.
 
+        Where nobody drew a class of the label, what would be background is unknown.
+
         Returns:
             0 background, 1..C class, 255 void, ``(H, W)`` uint8; None where nothing was drawn.
         """
         if not self.is_drawn[row]:
             return None
-        if "{class_name}" not in self.mask_pattern:
-            return self._read(self.mask_path(row), size, highest=len(self.class_names))
-        return join_to_index_mask(self.class_masks(row, size), self.labels[row])
+        if "{class_name}" in self.mask_pattern:
+            return join_to_index_mask(self.class_masks(row, size), self.labels[row])
+        mask = self.index_mask(row, size)
+        known = split_index_mask(mask, self.labels[row]).class_idx
+        is_known = np.isin(np.flatnonzero(self.labels[row] > 0), known).all()
+        return mask if is_known else np.where(mask == 0, VOID, mask).astype(np.uint8)
+
+    def index_mask(self, row: int, size: tuple[int, int]) -> np.ndarray:
+        """What a picture's file of class indices holds, ``(H, W)`` uint8, whatever its label says."""
+        return self._read(self.mask_path(row), size, highest=len(self.class_names))
 
     def _read(self, path: Path, size: tuple[int, int], highest: int) -> np.ndarray:
         mask = read_mask(path)

@@ -137,6 +137,23 @@ def test_binary_masks_of_each_class(folder):
     assert set(np.unique(values)) == {0, 1, 2}
 
 
+def test_what_nobody_drew_is_no_background_in_either_kind_of_mask(folder):
+    """Cat and dog by its label, only the cat drawn: in one mask of indices the same is known as in masks/cat."""
+    mask(folder / "masks" / "p1.png", {2: (4, 4), 255: (20, 20)})
+    mask(folder / "masks" / "p2.png", {})  # a negative: all of it is background
+    mask(folder / "masks" / "p3.png", {1: (0, 0), 255: (10, 10)})
+    listing, _, problems, _ = read_folder(folder)
+    assert problems == []
+    of_indices = listing.mask(1, SIZE)
+    assert np.unique(of_indices).tolist() == [2, 255]
+    assert np.unique(listing.mask(2, SIZE)).tolist() == [0]
+    assert np.unique(listing.mask(3, SIZE)).tolist() == [0, 1, 255]
+    shutil.rmtree(folder / "masks")
+    mask(folder / "masks" / "cat" / "p1.png", {1: (4, 4)})
+    by_class, _, _, _ = read_folder(folder)
+    assert np.array_equal(by_class.mask(1, SIZE), of_indices)
+
+
 @pytest.mark.parametrize(
     "text", ["\ufefffilename,classes\r\np0.jpg,cat\r\n", "classes,filename\ncat , p0.jpg \n"]
 )
