@@ -60,6 +60,7 @@ _FIXED = (
     "trainer.max_epochs",
 )
 _IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
+_MANY_ZERO = 0.2  # share of zero maps that a note speaks of
 _TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives; of an error, as a share of it
 
 
@@ -248,7 +249,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
                 f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
-    notes += _repetitions(groups) + _below_centre(groups)
+    notes += _repetitions(groups) + _below_centre(groups) + _zero_maps(groups)
     if scored_set != "test":
         notes.append(
             f"There is no test set: all scores are those of {scored_set}, where settings may have been chosen."
@@ -286,6 +287,17 @@ def _below_centre(groups: Sequence[Group]) -> list[str]:
                 f"which has seen nothing, in {', '.join(lost)}."
             )
     return notes
+
+
+def _zero_maps(groups: Sequence[Group]) -> list[str]:
+    """A note for every method many of whose maps show nothing: what its seed mIoU then is of."""
+    shares = [(group, group.metrics.get("test/zero_maps")) for group in groups]
+    return [
+        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its seed mIoU is then "
+        "of the background alone, which is nearly right where objects are small."
+        for group, share in shares
+        if share is not None and share.mean > _MANY_ZERO
+    ]
 
 
 def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> list[str]:

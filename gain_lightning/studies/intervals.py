@@ -45,7 +45,8 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
 
     Returns:
         The interval around the mean of the first column. It is over seeds where n > 1, and over images where R > 1.
-        None where nothing varies: one pair without images, and pairs without images that all differ by the same.
+        None where nothing varies, which would pass for certainty: one pair without images, pairs without images that
+        all differ by the same, and a difference that is the same on every image.
 
     Example:
         >>> low, high, over = difference_interval(np.array([[0.01], [0.02], [0.03]]))
@@ -69,7 +70,7 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
         of_seeds = spread / num_seeds
         share = of_seeds / (of_seeds + of_images) if of_seeds else 0.0
         quantile = share * stdtrit(num_seeds - 1, 0.975) + (1 - share) * ndtri(0.975)
-    if not has_images and not of_seeds:
+    if of_seeds + of_images < _SAME**2:
         return None
     mean, half = float(first.mean()), float(quantile * np.sqrt(of_seeds + of_images))
     parts = ["seeds"] * (num_seeds > 1) + ["images"] * has_images

@@ -88,6 +88,8 @@ def test_where_nothing_varies_there_is_no_interval():
     assert difference_interval(np.array([[0.1]])) is None
     assert difference_interval(np.array([[0.1], [0.1]])) is None  # says nothing of other seeds
     assert difference_interval(np.array([[0.1, np.nan, np.nan]])) is None
+    assert difference_interval(np.zeros((1, 101))) is None  # the same on every image, whichever are drawn
+    assert difference_interval(np.full((3, 101), 0.1)) is None
 
 
 def test_a_draw_without_a_judged_image_is_passed_over():
