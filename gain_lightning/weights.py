@@ -71,6 +71,10 @@ def read_weights(source: str, class_names: Sequence[str] | None = None) -> Weigh
     if source in ("none", "default"):
         return Weights(source, default=source == "default", keep_last=keep_last)
     path = Path(source).expanduser()
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"model.weights {source!r} is a folder, expected a file: of a run {source}/checkpoints/last.ckpt"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"model.weights {source!r}: no such file, expected 'none', 'default' or a path"

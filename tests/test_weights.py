@@ -162,3 +162,10 @@ def test_segmentation_network_takes_features_alone(run):
     assert all(torch.equal(features[key], theirs[key]) for key in theirs)
     assert net.backbone.classifier.weight.shape[0] == 3
     assert float(net.backbone.classifier.weight.detach().std()) < 0.02
+
+
+def test_a_run_s_folder_is_no_file_of_weights(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"is a folder, expected a file: of a run .*/checkpoints/last\.ckpt"
+    ):
+        build_backbone("tiny_cnn", 2, weights=str(tmp_path))

@@ -181,8 +181,9 @@ class Listing:
             )
         present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:VOID])
         if len(present) and present[-1] > highest:
+            order = ", ".join(f"{idx} {name}" for idx, name in enumerate(self.class_names[:highest], start=1))
             raise ValueError(
-                f"{path}: class index {present[-1]} is out of range, expected 0..{highest} or 255 (void)"
+                f"{path}: class index {present[-1]} is out of range, expected 0..{highest} ({order}) or 255 (void)"
             )
         return mask
 

@@ -110,7 +110,25 @@ def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[P
         rows[filename] = Row(path, line, filename, classes, split)
     if not rows and not problems:
         raise ValueError(f"{path}: names no picture")
+    problems += _joined_classes(list(rows.values()))
     return list(rows.values())
+
+
+def _joined_classes(rows: list[Row]) -> list[Problem]:
+    """Names that are several classes of the same table, with another sign between them than ``;``."""
+    names = {name for row in rows for name in row.classes}
+    joined = {
+        name
+        for name in names
+        for sign in "|,/+&"
+        if sign in name and {part.strip() for part in name.split(sign)} <= names - {name}
+    }
+    return [
+        Problem(row.file, row.line, f"class {name!r} of {row.filename}: expected ';' between two classes")
+        for row in rows
+        for name in row.classes
+        if name in joined
+    ]
 
 
 def read_classes(path: Path, problems: list[Problem]) -> list[str]:
@@ -226,6 +244,8 @@ def _read_table(
             rows.append((line, dict(zip(header, cells, strict=True))))
         else:
             what = f"{len(cells)} columns, expected {len(header)} as in the header"
+            if "classes" in header:
+                what += "; several classes have ';' between them"
             problems.append(Problem(path, line, what))
     return rows
 

@@ -190,6 +190,7 @@ BROKEN = {
         r"p2\.jpg: not a readable picture",
     ),
     "duplicate row": (lambda root: edit(root / "labels.csv", "p2.jpg,,train", "p1.jpg,,train"), r"labels\.csv:4: p1\.jpg is a duplicate of line 3"),
+    "other separator": (lambda root: edit(root / "labels.csv", "dog;cat", "dog|cat"), r"labels\.csv:3: class 'dog\|cat' of p1\.jpg: expected ';' between two classes"),
     "class twice": (lambda root: edit(root / "labels.csv", "dog;cat", "dog;cat;dog"), r"labels\.csv:3: p1\.jpg names a class twice"),
     "unknown class": (lambda root: edit(root / "labels.csv", "p4.jpg,cat", "p4.jpg,cow"), r"labels\.csv:6: unknown class 'cow' of p4\.jpg, expected one of dog, cat"),
     "no split": (lambda root: edit(root / "labels.csv", "p3.jpg,dog,val", "p3.jpg,dog,"), r"labels\.csv:5: p3\.jpg has no split"),
