@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gain_lightning.datasets.voc12 import find_root
+from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 
 NUM_CLASSES = 21  # background included

@@ -25,8 +25,8 @@ from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
 from gain_lightning.checkpoints import load_classifier, load_model
 from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.sample import collate
-from gain_lightning.datasets.voc12 import CLASSES
 from gain_lightning.files import read_json
 from gain_lightning.module import GAIN
 from gain_lightning.segmentation.crf import dense_crf

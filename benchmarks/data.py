@@ -25,10 +25,11 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from gain_lightning.datasets.image_set import ImageSet
+from gain_lightning.datasets.readers.voc import find_root, read_voc
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.datasets.voc12 import VOC12DataModule, find_root, read_voc
+from gain_lightning.datasets.voc12 import VOC12DataModule
 
 SIZE = 224  # pixels
 BATCH = 32

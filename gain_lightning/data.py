@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.datasets.check import Problem
-from gain_lightning.datasets.folder import draw_val, read_folder
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.voc12 import check_voc, find_root
+from gain_lightning.datasets.readers.folder import draw_val, read_folder
+from gain_lightning.datasets.readers.voc import check_voc, find_root
 
 DESCRIPTION = """\
   check DIR              count classes, splits, masks and boxes; list every problem; exit status 1 if there is one

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.checkpoints import load_model
 from gain_lightning.datasets.images import PICTURE_SUFFIXES, load_picture, read_image
-from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.files import WholeTable, read_text
 from gain_lightning.module import GAIN
 from gain_lightning.names import as_file, composed, first_pair, written_as

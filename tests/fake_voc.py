@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.datasets.readers.voc import CLASSES
 
 NAMES = ("cat", "dog", "person")
 

@@ -19,8 +19,8 @@ from PIL import Image
 from torch._utils import ExceptionWrapper
 
 from gain_lightning.cli import _said, main
-from gain_lightning.datasets.folder import read_folder
 from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.readers.folder import read_folder
 
 QUICK = [
     "--model.backbone=tiny_cnn", "--model.warmup_epochs=0", "--data.image_size=32", "--data.batch_size=2",

@@ -23,7 +23,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from gain_lightning.cli import main
-from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.experiment import print_scores
 from gain_lightning.recording import RunRecord
 from gain_lightning.studies.runs import read_run

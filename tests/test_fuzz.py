@@ -23,7 +23,7 @@ from gain_lightning.attention import (
     scale_maps,
     soft_mask,
 )
-from gain_lightning.datasets.folder import read_folder
+from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
     attention_mining_loss,

@@ -1,7 +1,14 @@
 """Data modules: image-level labels for all, pixels for a few."""
 
-from gain_lightning.datasets.folder import FolderDataModule
-from gain_lightning.datasets.shapes import ShapesDataModule
-from gain_lightning.datasets.voc12 import VOC12DataModule
+import importlib
 
-__all__ = ["FolderDataModule", "ShapesDataModule", "VOC12DataModule"]
+# Imported at first use: `gain data check` reads folders without torch.
+_HOMES = {"FolderDataModule": "folder", "ShapesDataModule": "shapes", "VOC12DataModule": "voc12"}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gain_lightning.datasets' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gain_lightning.datasets.{_HOMES[name]}"), name)

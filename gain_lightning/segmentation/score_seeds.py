@@ -69,7 +69,7 @@ def score_seeds_main(argv: list[str]) -> int:
 def class_names(given: str | None, cues: Path) -> list[str] | None:
     """Names of the classes from 1 on; None where nobody says them."""
     if given == VOC_NAMES:
-        from gain_lightning.datasets.voc12 import CLASSES
+        from gain_lightning.datasets.readers.voc import CLASSES
 
         return list(CLASSES)
     if given is not None:

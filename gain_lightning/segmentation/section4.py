@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO, Any
 
 from gain_lightning import REQUEUE
-from gain_lightning.datasets.voc12 import find_root
+from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.files import csv_text, read_json, write_atomically
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.yaml_files import read_config

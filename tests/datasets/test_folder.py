@@ -9,8 +9,9 @@ from fake_folder import SIZE, make_folder, mask, picture
 from PIL import Image
 
 from gain_lightning.cli import main
-from gain_lightning.datasets.folder import FolderDataModule, read_folder
+from gain_lightning.datasets.folder import FolderDataModule
 from gain_lightning.datasets.images import check_image, read_image
+from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.experiment import run_experiment
 from gain_lightning.palette import voc_palette
 

@@ -10,7 +10,8 @@ from fake_folder import SIZE, make_folder, mask, picture
 from PIL import Image
 
 from gain_lightning.cli import main
-from gain_lightning.datasets.folder import FolderDataModule, read_folder
+from gain_lightning.datasets.folder import FolderDataModule
+from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.module import GAIN
 
 NFC, NFD = "B\u00e4r", "Ba\u0308r"

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from gain_lightning.attention import label_pairs, pair_masks
-from gain_lightning.datasets.folder import FolderDataModule, read_folder
+from gain_lightning.datasets.folder import FolderDataModule
+from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.sample import collate
 from gain_lightning.losses import attention_supervision_loss
 

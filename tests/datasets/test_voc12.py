@@ -7,16 +7,10 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.image_set import ImageSet
+from gain_lightning.datasets.readers.voc import CLASSES, check_voc, find_root, read_annotation, read_voc
 from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.datasets.voc12 import (
-    CLASSES,
-    VOC12DataModule,
-    check_voc,
-    find_root,
-    read_annotation,
-    read_voc,
-)
+from gain_lightning.datasets.voc12 import VOC12DataModule
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gain_lightning.datasets.voc12 import find_root
+from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.segmentation import crf
 from gain_lightning.segmentation.crf import Kernels, dense_crf
 

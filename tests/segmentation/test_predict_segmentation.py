@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gain_lightning.cli import main
-from gain_lightning.datasets.voc12 import CLASSES
+from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.segmentation.crf import dense_crf
 from gain_lightning.segmentation.crf_pool import CrfPool
 from gain_lightning.segmentation.module import SEC

@@ -1,0 +1,1 @@
+"""What lies on a disk, as a :class:`~gain_lightning.datasets.listing.Listing`; without torch."""

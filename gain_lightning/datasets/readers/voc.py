@@ -1,0 +1,262 @@
+"""PASCAL VOC 2012 from its own folder layout: labels from ``Annotations``, never from masks."""
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gain_lightning.datasets.boxes import Boxes
+from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
+from gain_lightning.files import read_text
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+_CLASS_IDX = {name: class_idx for class_idx, name in enumerate(CLASSES)}
+_MASK_FOLDERS = {  # where each list's pictures have masks, every one of them
+    "train": "SegmentationClass",
+    "val": "SegmentationClass",
+    "trainval": "SegmentationClass",
+    "train_aug": "SegmentationClassAug",
+}
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """A document type is where entities, and with them bombs and foreign files, are declared."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("declares a document type or entities, which no VOC annotation does")
+
+
+def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Boxes]:
+    """The classes that an annotation lists, difficult ones too, and the boxes of those objects that have one.
+
+    Args:
+        path: ``Annotations/<image>.xml``.
+        size: The picture's height and width, which the annotation must not contradict; None where it is unknown.
+
+    Returns:
+        Label ``(20,)`` uint8, and boxes; VOC counts pixels from 1 and includes both ends.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no annotation, names a class that VOC does not have, declares entities, or is of a
+            picture of another size.
+    """
+    parser = ElementTree.XMLParser(target=_NoDoctype())
+    try:
+        parser.feed(path.read_bytes())
+        root = parser.close()
+    except (ElementTree.ParseError, LookupError) as error:  # the latter: an encoding that nobody knows
+        raise ValueError(f"{path}: not an XML annotation ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path}: holds <{root.tag}>, expected <annotation>")
+    if root.find("object") is None:
+        raise ValueError(f"{path}: names no object; every picture of VOC shows one")
+    if size is not None:
+        _check_size(path, root, size)
+    label = np.zeros(len(CLASSES), np.uint8)
+    classes, corners = [], []
+    for element in root.findall("object"):
+        name = element.findtext("name", "").strip()
+        if name not in _CLASS_IDX:
+            raise ValueError(f"{path}: unknown class {name!r}, expected one of VOC's {len(CLASSES)}")
+        label[_CLASS_IDX[name]] = 1
+        box = element.find("bndbox")
+        if box is None:
+            continue
+        try:
+            xmin, ymin, xmax, ymax = (
+                float(box.findtext(key, "")) for key in ("xmin", "ymin", "xmax", "ymax")
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: the box of {name} is incomplete ({error})") from error
+        if not (0 < xmin <= xmax < np.inf and 0 < ymin <= ymax < np.inf):
+            raise ValueError(
+                f"{path}: box ({xmin}, {ymin}, {xmax}, {ymax}) of {name}, expected xmin <= xmax, from 1 on"
+            )
+        classes.append(_CLASS_IDX[name])
+        corners.append((xmin - 1, ymin - 1, xmax, ymax))
+    return label, Boxes(np.array(classes, np.int64), np.array(corners, np.float64).reshape(-1, 4))
+
+
+def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) -> None:
+    """Refuse an annotation whose ``<size>`` is not its picture's: boxes would be of another frame."""
+    said = [root.findtext(f"size/{side}") for side in ("height", "width")]
+    if said == [None, None]:  # not every tool writes it
+        return
+    try:
+        got = tuple(float(text or "") for text in said)
+    except ValueError:
+        got = ()
+    if got != size:
+        height, width = ((text or "").strip() or "nothing" for text in said)
+        raise ValueError(
+            f"{path}: its <size> is {width} x {height} pixels, but its picture has {size[1]} x {size[0]}"
+            + frame_hint(got, size)
+        )
+
+
+def find_root(root: str) -> Path:
+    """The folder ``VOC2012`` at or below ``root``.
+
+    Raises:
+        FileNotFoundError: If none of the usual places has one.
+    """
+    for folder in (Path(root), Path(root) / "VOC2012", Path(root) / "VOCdevkit" / "VOC2012"):
+        if (folder / "JPEGImages").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"data.root {root!r}: no VOC 2012 here, expected a folder with JPEGImages/, Annotations/ and ImageSets/ "
+        "(or VOCdevkit/VOC2012 with them)"
+    )
+
+
+def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Problem]]:
+    """The images of ``ImageSets/Segmentation/<split>.txt``, their labels and boxes, and what is wrong with them.
+
+    Args:
+        root: The folder ``VOC2012``.
+        split: Name of the list; ``test`` has no labels.
+        mask_folder: ``SegmentationClass`` or ``SegmentationClassAug``.
+
+    Returns:
+        The listing, with the pictures' sizes; and the problems of the list, the images and the annotations.
+
+    Raises:
+        FileNotFoundError: If there is no such list.
+        ValueError: If it is empty.
+    """
+    path = _list_path(root, split)
+    lines, problems = _read_list(path)
+    if not lines and not problems:
+        raise ValueError(f"{path}: names no image")
+    ids = np.array(list(lines), dtype=str)
+    drawn = {entry.stem for entry in (root / mask_folder).glob("*.png")}
+    is_drawn = np.array([image_id in drawn for image_id in lines], bool)
+    listing = Listing(
+        root=root,
+        class_names=CLASSES,
+        ids=ids,
+        labels=np.zeros((len(ids), len(CLASSES)), np.uint8),
+        image_pattern="JPEGImages/{id}.jpg",
+        mask_pattern=mask_folder + "/{id}.png",
+        has_mask=np.zeros((len(ids), len(CLASSES)), bool),
+        is_drawn=is_drawn,
+        **empty_boxes(),
+        size=np.zeros((len(ids), 2), np.int32),
+    )
+    listing, unfit = check_images(listing)
+    if split == "test":
+        return listing, problems + unfit
+    box_row, box_class, box_corners = [], [], []
+    for row, image_id in enumerate(ids):
+        annotation = root / "Annotations" / f"{image_id}.xml"
+        height, width = listing.size[row].tolist()
+        try:
+            label, boxes = read_annotation(annotation, (height, width) if height else None)
+        except FileNotFoundError:
+            problems.append(
+                Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)")
+            )
+        except ValueError as error:
+            problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
+        else:
+            listing.labels[row] = label
+            box_row += [row] * len(boxes.class_idx)
+            box_class.append(boxes.class_idx)
+            box_corners.append(boxes.corners)
+    listing = replace(
+        listing,
+        has_mask=is_drawn[:, None] & (listing.labels > 0),
+        box_row=np.array(box_row, np.int64),
+        box_class=np.concatenate([np.zeros(0, np.int64), *box_class]),
+        box_corners=np.concatenate([np.zeros((0, 4)), *box_corners]),
+    )
+    unfit += check_boxes(
+        listing,
+        lambda box: (root / "Annotations" / f"{ids[listing.box_row[box]]}.xml", 0),
+        margin=1,
+        first=1,
+    )
+    return listing, problems + unfit
+
+
+def _list_path(root: Path, split: str) -> Path:
+    return root / "ImageSets" / "Segmentation" / f"{split}.txt"
+
+
+def _read_list(path: Path) -> tuple[dict[str, int], list[Problem]]:
+    """The line of each image that a list names, and what is wrong with the list."""
+    lines: dict[str, int] = {}
+    problems = []
+    for line, image_id in enumerate(read_text(path).splitlines(), start=1):
+        image_id = image_id.strip()
+        if image_id and not stays_inside(image_id):
+            problems.append(Problem(path, line, f"{image_id!r} leaves the data folder"))
+        elif image_id in lines:
+            problems.append(Problem(path, line, f"{image_id} is a duplicate of line {lines[image_id]}"))
+        elif image_id:
+            lines[image_id] = line
+    return lines, problems
+
+
+def missing_masks(listing: Listing, mask_folder: str) -> list[Problem]:
+    """Masks that a list of ``ImageSets/Segmentation`` says are there, and that are not.
+
+    Every picture of ``train`` and ``val`` has one in ``SegmentationClass``, every one of ``train_aug`` in
+    ``SegmentationClassAug``. So pictures of ``train_aug`` may lack masks in ``SegmentationClass``, unless ``train``
+    names them; of other folders nothing is known.
+
+    Args:
+        listing: The pictures of a list.
+        mask_folder: Where their masks lie.
+
+    Returns:
+        The problems; one for the folder if it has no mask of the listing at all.
+    """
+    root, folder = listing.root, listing.root / mask_folder
+    lists = [_list_path(root, name) for name, place in _MASK_FOLDERS.items() if place == mask_folder]
+    owed: dict[str, str] = {}
+    for path in filter(Path.is_file, lists):
+        for image_id, line in _read_list(path)[0].items():
+            owed.setdefault(image_id, f"{path.name}:{line}")
+    missing = [row for row in np.flatnonzero(~listing.is_drawn).tolist() if listing.ids[row] in owed]
+    others = {entry.stem: entry.name for entry in folder.iterdir()} if folder.is_dir() else {}
+    if missing and not listing.is_drawn.any() and not set(listing.ids) & set(others):
+        first = owed[listing.ids[missing[0]]]
+        return [Problem(folder, 0, f"no mask here of any of {len(missing)} images that have one, as {first}")]
+    return [
+        Problem(
+            listing.mask_path(row),
+            0,
+            f"missing ({owed[image_id]} lists its image)"
+            + (f"; {others[image_id]} is not read, names of masks end in .png" if image_id in others else ""),
+        )
+        for row in missing
+        for image_id in [str(listing.ids[row])]
+    ]
+
+
+def check_voc(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
+    """Every list of ``ImageSets/Segmentation`` that VOC or SBD has, and all that is wrong."""
+    listings, problems = {}, []
+    for split in ("train", "train_aug", "val", "test"):
+        if not _list_path(root, split).is_file():
+            continue
+        folder = _MASK_FOLDERS.get(split, "SegmentationClass")
+        listings[split], found = read_voc(root, split, folder)
+        problems += found
+        if split != "test":
+            problems += missing_masks(listings[split], folder)
+        problems += check_masks(listings[split], agree=False)[1]
+    if not listings:
+        problems.append(
+            Problem(root / "ImageSets" / "Segmentation", 0, "no list train, train_aug, val or test")
+        )
+    return listings, list(dict.fromkeys(problems))
