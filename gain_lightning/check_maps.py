@@ -1,6 +1,5 @@
-"""``gain check-maps``: whether a run's maps speak of its network."""
+"""Whether a run's maps speak of its network: the work of ``gain check-maps``."""
 
-import argparse
 import json
 import textwrap
 from pathlib import Path
@@ -22,66 +21,39 @@ from gain_lightning.module import GAIN
 from gain_lightning.resampling import draw_images, mean_interval
 from gain_lightning.studies.runs import Maps, RunError, read_maps
 
-DESCRIPTION = """\
-Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
-  deletion    mean probability (or amount) of a class while its pixels go, brightest of the map first: low is good
-  insertion   the same while they come back: high is good
-  random weights  rank correlation of maps with those of random weights: near 0 is good, near 1 the map
-              does not depend on what the network has learnt
-  displacement    how far maps lie beside those of the mirrored images, and beside the masks
-The attention map stands beside a Gaussian at the image's centre, pixels in random order, and the class's mask.
-Pixels are replaced by the mean colour, which training erases with, by a blur, by their neighbours, and by noise:
-what holds for one of them alone is no property of the map.
-"""
 MAP_TITLES = {"attention": "attention", "center": "centre", "random": "random order", "mask": "mask"}
 _BATCH = 16
 _STEPS = 10  # parts of an image that go one after the other
 
 
-def check_maps_main(argv: list[str]) -> int:
-    """Run ``gain check-maps``.
+def check_run(run: Path, seed: int, num_draws: int) -> str:
+    """Check the maps of a run and write ``map_checks.json``.
 
     Args:
-        argv: The words after ``check-maps``.
+        run: Its folder, with ``maps.npz`` and a checkpoint.
+        seed: See :func:`check_maps`.
+        num_draws: See :func:`check_maps`.
 
     Returns:
-        Exit status 0.
+        A table of what was found.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or it has no checkpoint.
-        RunError: If a run has no maps.
+        RunError: If its maps are of other classes than its checkpoint, or of none that is scored.
     """
-    parser = argparse.ArgumentParser(
-        "gain check-maps", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"
-    )
-    parser.add_argument("--draws", type=int, default=3, help="of noise (default: %(default)s)")
-    args = parser.parse_args(argv)
-    if args.draws < 1:
-        raise ValueError(f"--draws is {args.draws}, expected at least 1")
-    for run in args.runs:
-        if not Path(run).is_dir():
-            raise FileNotFoundError(f"{run}: no such folder")
-        maps = read_maps(run)
-        if maps is None or not len(maps.pair_image):
-            raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
-        model = load_classifier(newest_checkpoint(Path(run) / "checkpoints")).eval()
-        if maps.class_names.tolist() != list(model.hparams.class_names):
-            raise RunError(
-                f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "
-                f"{', '.join(model.hparams.class_names)}: expected the same"
-            )
-        if not np.isin(maps.pair_class, model.scored).any():
-            raise RunError(
-                f"{run}: maps.npz has no map of {', '.join(model.hparams.score_classes)}, the classes that are scored"
-            )
-        result = check_maps(model, maps, args.seed, num_draws=args.draws)
-        write_atomically(Path(run) / "map_checks.json", json.dumps(result, indent=1) + "\n")
-        print(_table(run, result))
-    return 0
+    maps = read_maps(str(run))
+    model = load_classifier(newest_checkpoint(run / "checkpoints")).eval()
+    if maps.class_names.tolist() != list(model.hparams.class_names):
+        raise RunError(
+            f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "
+            f"{', '.join(model.hparams.class_names)}: expected the same"
+        )
+    if not np.isin(maps.pair_class, model.scored).any():
+        raise RunError(
+            f"{run}: maps.npz has no map of {', '.join(model.hparams.score_classes)}, the classes that are scored"
+        )
+    result = check_maps(model, maps, seed, num_draws=num_draws)
+    write_atomically(run / "map_checks.json", json.dumps(result, indent=1) + "\n")
+    return _table(str(run), result)
 
 
 def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dict[str, Any]:

@@ -150,15 +150,15 @@ def _run(argv: list[str]) -> int:
         return data_main(argv[1:])
     _ignore_known_warnings()
     if argv[0] == "predict":
-        from gain_lightning.predict import predict_main
+        from gain_lightning.commands.predict import predict_main
 
         return predict_main(argv[1:])
     if argv[0] == "check-maps":
-        from gain_lightning.check_maps import check_maps_main
+        from gain_lightning.commands.check_maps import check_maps_main
 
         return check_maps_main(argv[1:])
     if argv[0] == "seeds":
-        from gain_lightning.segmentation.export_seeds import seeds_main
+        from gain_lightning.commands.seeds import seeds_main
 
         return seeds_main(argv[1:])
     from gain_lightning.experiment import run_experiment

@@ -1,9 +1,10 @@
-"""``gain predict``: what a checkpoint says of a folder of pictures, and where a classifier looks."""
+"""What a checkpoint says of pictures, and where a classifier looks: the work of ``gain predict``."""
 
 import argparse
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,76 +16,32 @@ from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.checkpoints import load_model
-from gain_lightning.datasets.images import PICTURE_SUFFIXES, load_picture, read_image
+from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.readers.voc import CLASSES
-from gain_lightning.files import WholeTable, read_text
+from gain_lightning.files import WholeTable
 from gain_lightning.module import GAIN
 from gain_lightning.names import as_file, composed, first_pair, written_as
 from gain_lightning.plotting import overlay, save_png
 from gain_lightning.segmentation.predict import SegmentationWriter
-from gain_lightning.walk import files_below, group_unread
 
-DESCRIPTION = """\
-Of a classifier: classify every picture below --images and map the attention of its classes. Writes, for a/b.jpg:
-  OUT/a/b_CLASS.npy   the map at the picture's size, (H, W) float32, divided by its maximum
-  OUT/a/b_CLASS.png   the map over the picture
-and OUT/predictions.csv: every class's probability (or amount), whether it was mapped, the map's maximum before scaling,
-and the probability's logit, which still tells pictures apart where probabilities round to 0 or 1.
-
-Of a segmentation network (SEC): OUT/a/b.png, the class of every pixel in VOC's palette, after a dense CRF.
-"""
 # Options that only one kind of checkpoint takes, with their defaults.
 _OF_CLASSIFIER = {"classes": None, "threshold": 0.5}
 _OF_SEGMENTATION = {"no_crf": False, "crf_workers": None, "voc_submission": False}
 
 
-def predict_main(argv: list[str]) -> int:
-    """Run ``gain predict``.
+def predict(args: argparse.Namespace, paths: list[Path]) -> None:
+    """Write what a checkpoint says of pictures.
 
     Args:
-        argv: The words after ``predict``.
-
-    Returns:
-        Exit status 0.
+        args: The options of ``gain predict`` (``commands/predict.py``).
+        paths: The pictures.
 
     Raises:
-        FileNotFoundError: If the folder or the checkpoint is missing.
         ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
     """
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "gain predict", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
-    )
-    parser.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
-    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the maps")
-    parser.add_argument("--list", type=Path, help="file of names, one a line: these pictures alone")
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
-    group = parser.add_argument_group("of a classifier")
-    group.add_argument(
-        "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
-    )
-    group.add_argument(
-        "--threshold", type=float, help="probability (or amount) from which a class is found (default: 0.5)"
-    )
-    group = parser.add_argument_group("of a segmentation network")
-    group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
-    group.add_argument("--crf_workers", type=int, help="processes (default: one a core)")
-    group.add_argument(
-        "--voc_submission",
-        "--voc-submission",
-        action="store_true",
-        default=None,
-        help="pack OUT/results.tgz as VOC 2012's server takes it (comp6)",
-    )
-    args = parser.parse_args(argv)
-
     model = load_model(args.ckpt_path)
     names = list(model.hparams.class_names)
-    pictures = Pictures(args.images, model.hparams.image_size, args.out, args.list)
-    for kind in group_unread(pictures.unread):
-        print(f"not read: {kind}, the first {kind.first}")
+    pictures = Pictures(paths, model.hparams.image_size)
     writer: MapWriter | SegmentationWriter
     if isinstance(model, GAIN):
         _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
@@ -101,8 +58,6 @@ def predict_main(argv: list[str]) -> int:
         _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
         if args.voc_submission and tuple(names) != CLASSES:
             raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
-        if args.crf_workers is not None and args.crf_workers < 0:
-            raise ValueError(f"--crf_workers is {args.crf_workers}, expected at least 0")
         num_workers = (os.cpu_count() or 1) if args.crf_workers is None else args.crf_workers
         writer = SegmentationWriter(
             args.images,
@@ -123,7 +78,6 @@ def predict_main(argv: list[str]) -> int:
     if writer.errors:
         listed = "\n  ".join(writer.errors)
         raise ValueError(f"{len(writer.errors)} of {len(pictures)} pictures were left out:\n  {listed}")
-    return 0
 
 
 def _settle(args: argparse.Namespace, own: dict[str, Any], others: dict[str, Any], kind: str) -> None:
@@ -137,53 +91,15 @@ def _settle(args: argparse.Namespace, own: dict[str, Any], others: dict[str, Any
 
 
 class Pictures(Dataset):
-    """Every picture below a folder, resized for the network.
+    """Pictures as a network takes them.
 
     Args:
-        folder: Searched with all its folders.
+        paths: Of the pictures.
         image_size: Side that the network was trained at, pixels.
-        out: Left out, should it lie below the folder.
-        listed: File of names, one a line, with or without ending: these pictures alone, as in VOC's lists.
-
-    Attributes:
-        paths: The pictures.
-        unread: Other files, of kinds that are not read; none with a list, which says what is meant.
-
-    Raises:
-        FileNotFoundError: If there is no such folder or list, no picture, or not every one that is listed.
-        ValueError: If two pictures would write to the same files.
     """
 
-    def __init__(
-        self, folder: Path, image_size: int, out: Path | None = None, listed: Path | None = None
-    ) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"--images {folder}: no such folder")
-        files = files_below(folder)
-        found = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-        if out is not None:
-            files = [path for path in files if not Path(os.path.realpath(path)).is_relative_to(out.resolve())]
-        self.paths = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-        self.unread = [path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES]
-        if found and not self.paths:
-            raise ValueError(
-                f"--out {out}: all {len(found)} pictures of --images {folder} lie below, expected it elsewhere"
-            )
-        if not self.paths:
-            kinds = ", ".join(map(str, group_unread(self.unread)))
-            raise FileNotFoundError(
-                f"--images {folder}: no picture here, expected {' '.join(PICTURE_SUFFIXES)}"
-                + (f"; got {kinds}" if kinds else "")
-            )
-        pair = first_pair(self.paths, lambda path: str(path.relative_to(folder).with_suffix("")))
-        if pair is not None:
-            raise ValueError(
-                f"{pair[0]} and {pair[1]} have the same name, expected one: their maps would collide, if only on a "
-                "disk that tells neither case nor Unicode forms"
-            )
-        if listed is not None:
-            self.paths = _listed(listed, {str(path.relative_to(folder)): path for path in self.paths})
-            self.unread = []
+    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
+        self.paths = list(paths)
         self.image_size = image_size
 
     def __len__(self) -> int:
@@ -196,25 +112,6 @@ class Pictures(Dataset):
         except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
             picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
         return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}
-
-
-def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
-    if not listing.is_file():
-        raise FileNotFoundError(f"--list {listing}: no such file")
-    by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
-    by_name = {composed(name): path for name, path in by_name.items()}
-    lines = [composed(line.strip()) for line in read_text(listing).splitlines() if line.strip()]
-    names = [  # VOC's lists of a class go on: name -1
-        line if line in by_name else re.sub(r"\s+(-1|0|1)$", "", line) for line in lines
-    ]
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise FileNotFoundError(
-            f"--list {listing}: {len(missing)} of {len(names)} pictures are not there, the first {missing[0]}"
-        )
-    if not names:
-        raise ValueError(f"--list {listing}: is empty")
-    return list(dict.fromkeys(by_name[name] for name in names))
 
 
 def _in_file_name(class_name: str) -> str:
@@ -282,11 +179,7 @@ class MapWriter(pl.Callback):
         )
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
-        """Refuse maps that would stand beside those of another call."""
-        if (self.out / "predictions.csv").exists():
-            raise FileExistsError(
-                f"--out {self.out}: holds predictions.csv of an earlier call, expected a new folder: the maps would mix"
-            )
+        """Begin the table."""
         self.table = WholeTable(self.out / "predictions.csv")
         with_amounts = pl_module.hparams.task == "regression"
         score = ("amount",) if with_amounts else ("probability", "logit")

@@ -10,6 +10,7 @@ from PIL import Image
 from gain_lightning.attention import grad_cam, label_pairs
 from gain_lightning.checkpoints import load_model
 from gain_lightning.cli import main
+from gain_lightning.datasets.pictures import find_pictures
 from gain_lightning.module import GAIN
 from gain_lightning.predict import Pictures
 
@@ -59,7 +60,7 @@ def test_maps_have_the_size_of_their_picture_and_the_values_of_grad_cam(pictures
     assert attention.dtype == np.float32
     # by hand: resize, normalise with mean and deviation 0.5, map, draw, divide by the maximum
     model = load_model(checkpoint).eval()
-    image = Pictures(pictures, 32)[1]["image"][None].float() / 127.5 - 1
+    image = Pictures(find_pictures(pictures).paths, 32)[1]["image"][None].float() / 127.5 - 1
     features = model.backbone.features(image)
     raw = grad_cam(features, model.backbone.head(features), label_pairs(torch.tensor([[0, 1, 0]])))
     # cell i is centred on pixel 8 i of 32, which is 5 i - 3/16 of 20 and 16 i + 1/2 of 64

@@ -1,4 +1,4 @@
-"""``gain seeds``: localisation cues, maps and pseudo-masks of a run's images, from its attention."""
+"""Localisation cues, maps and pseudo-masks of a run's images, from its attention: the work of ``gain seeds``."""
 
 import argparse
 import hashlib
@@ -31,9 +31,7 @@ from gain_lightning.recording import git_commit
 from gain_lightning.run_folder import read_summary
 from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
 from gain_lightning.segmentation.seeds import (
-    BACKGROUND_SHARE,
     CUE_SIZE,
-    THRESHOLD,
     crf_regions,
     gradient_saliency,
     least_salient,
@@ -45,101 +43,15 @@ from gain_lightning.segmentation.seeds import (
 from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.yaml_files import read_config
 
-DESCRIPTION = """\
-Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
-  cues.npz, cues/NAME.png    41 x 41: 0 background, 1..C class, 255 no cue
-  localization_cues.pickle   the same as SEC's own trainers read it, with input_list.txt
-  maps/NAME.npy              {keys, cam, high_res}: maps as others exchange them
-  masks/NAME.png             pseudo-masks at the image's size, 255 where unsure
-  pictures/NAME.png          of the first images: image, truth, cues, pseudo-mask
-  provenance.json            where all this comes from
-The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
-"""
-_BACKGROUND_VALUES = {"attention": 0.05, "gradient": BACKGROUND_SHARE, "saliency": 0.06}
-
-
-def seeds_main(argv: list[str]) -> int:
-    """Run ``gain seeds`` or ``gain seeds score``.
-
-    Args:
-        argv: The words after ``seeds``.
-
-    Returns:
-        Exit status 0.
-
-    Raises:
-        FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
-    """
-    if argv[:1] == ["score"]:
-        from gain_lightning.segmentation.score_seeds import score_seeds_main
-
-        return score_seeds_main(argv[1:])
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "gain seeds", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the seeds")
-    parser.add_argument("--data", help="where the data lie (default: as in the run)")
-    parser.add_argument("--split", help="which images (default: the run's training images)")
-    parser.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        help="sizes to look at, times the run's (default: 1)",
-    )
-    parser.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
-    parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="share of a map's maximum (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--background",
-        choices=_BACKGROUND_VALUES,
-        default="attention",
-        help="where no class is attended to; or the least gradient of the scores, as SEC; or low in saliency maps",
-    )
-    parser.add_argument(
-        "--background_value",
-        type=float,
-        help="attention below this share of the maximum (0.05), this share of the pixels (0.1), "
-        "saliency below this share of 255 (0.06)",
-    )
-    parser.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
-    parser.add_argument(
-        "--crf",
-        action="store_true",
-        help="a dense CRF at 41 x 41, as SEC trains with, makes regions of the maps before both thresholds",
-    )
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args(argv)
-    _check(args)
-    export_seeds(args)
-    return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    if (args.background == "saliency") != (args.saliency is not None):
-        raise ValueError("--background saliency and --saliency DIR belong together: expected both or none")
-    if args.background_value is None:
-        args.background_value = _BACKGROUND_VALUES[args.background]
-    for name in ("threshold", "background_value"):
-        if not 0 <= getattr(args, name) <= 1:
-            raise ValueError(f"--{name} is {getattr(args, name)}, expected a share between 0 and 1")
-    if not all(0 < scale < float("inf") for scale in args.scales):
-        raise ValueError(f"--scales are {args.scales}, expected positive factors")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch_size is {args.batch_size}, expected at least 1")
-
 
 def export_seeds(args: argparse.Namespace) -> None:
-    """Map the images and write the seeds; see :data:`DESCRIPTION`."""
+    """Map the images and write the seeds.
+
+    Args:
+        args: The options of ``gain seeds`` (``commands/seeds.py``), which says what is written.
+    """
     checkpoint = newest_checkpoint(args.run / "checkpoints")
-    if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"{args.run}: has no checkpoint in checkpoints/, expected the folder of a run"
-        )
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_classifier(checkpoint).eval().to(args.device)
     images = run_images(args.run, args.data, args.split)
     if images.class_names != tuple(model.hparams.class_names):

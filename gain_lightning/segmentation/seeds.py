@@ -13,13 +13,12 @@ from gain_lightning import VOID
 from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.module import GAIN
+from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
 from gain_lightning.segmentation.crf import dense_crf
 from gain_lightning.segmentation.crf_kernels import Kernels
 from gain_lightning.segmentation.cue_files import check_num_classes
 
 CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels
-THRESHOLD = 0.2  # of the paper: 20 % of a map's maximum
-BACKGROUND_SHARE = 0.1  # of an image's pixels, those of least gradient, as SEC has it
 CRF_FLOOR = 1e-5  # of a probability before the CRF
 
 
