@@ -161,7 +161,6 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.commands.seeds import seeds_main
 
         return seeds_main(argv[1:])
-    from gain_lightning.experiment import run_experiment
+    from gain_lightning.commands.fit import fit_main
 
-    run_experiment(argv)
-    return 0
+    return fit_main(argv)

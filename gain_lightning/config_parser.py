@@ -14,6 +14,7 @@ from jsonargparse import get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.messages import unknown_name
 from gain_lightning.segmentation.cue_data import CueDataModule
 from gain_lightning.yaml_files import read_config, refuse_key_twice
 
@@ -113,16 +114,12 @@ class ConfigParser(LightningArgumentParser):
             message = (
                 f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"
             )
-        elif unknown and unknown["flag"] in _arguments(TwoStreamDataModule.__subclasses__()):
-            message = f"unknown key {name!r}; did you mean 'data.{name}'?"
         elif name in _known_names(self):
             modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
             message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
         elif unknown:
             known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]!r}?" if near else "--help lists the keys"
-            message = f"unknown {'class' if unknown['name'] else 'key'} {name!r}; {hint}"
+            message = unknown_name(name, known, "class" if unknown["name"] else "key")
         print(f"gain: error: {explain(message)}", file=sys.stderr)
         self.exit(2)
 
@@ -167,9 +164,6 @@ _NO_MAPPING = "object has no attribute 'keys'"
 _GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*?)(?:\. Got value: .*)?$", re.MULTILINE)
 
 
-_NO_FILE = re.compile(r'Parser key "config": File does not exist: \'(?P<file>[^\']*)\'')
-
-
 def explain(message: str) -> str:
     """What jsonargparse says of a wrong value, without the list of all types that it tried.
 
@@ -178,9 +172,6 @@ def explain(message: str) -> str:
         ...   Expected a <class 'float'>. Got value: high''')
         "model.sigma is 'high', expected float"
     """
-    missing = _NO_FILE.search(message)
-    if missing:
-        return _no_config(Path(missing["file"]))
     keys = list(re.finditer(r'Parser key "([\w.]+)":', message))
     if not keys:
         return _innermost(message)
@@ -198,14 +189,6 @@ def explain(message: str) -> str:
     key = ".".join(found[1] for found in keys)
     expected = " or ".join("null" if name == "NoneType" else name for name in types)
     return f"{key} is {given['value']!r}, expected {expected}"
-
-
-def _no_config(path: Path) -> str:
-    """That a config is not there, and which one may be meant."""
-    others = sorted(file.name for file in path.parent.glob("*.y*ml"))
-    near = difflib.get_close_matches(path.name, others, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(others)}" if others else ""
-    return f"--config {path}: no such file" + (f"; {hint}" if hint else "")
 
 
 def _innermost(message: str) -> str:

@@ -71,3 +71,47 @@ def test_exit_status_reaches_the_shell(tmp_path):
     arguments = ["--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)]
     assert gain("predict", *arguments).returncode == 1
     assert gain("trian").returncode == 2
+
+
+WITHOUT_TORCH = {  # words, and a part of what is said
+    "help": (["--help"], "usage: gain VERB"),
+    "an option of the model": (["fit", "--model.sigmaa=3"], "did you mean 'model.sigma'?"),
+    "an option of the trainer": (["fit", "--trainer.max_epoch", "3"], "did you mean 'trainer.max_epochs'?"),
+    "an option without its group": (["fit", "--mask_budget=3"], "did you mean 'data.mask_budget'?"),
+    "a config": (["fit", "--config=none.yaml"], "--config none.yaml: no such file"),
+    "a checkpoint": (["test", "--ckpt_path=none.ckpt"], "none.ckpt does not exist"),
+    "a run folder in use": (["fit", "--run_dir={used}"], "already holds a run"),
+    "data check": (["data", "check", "{empty}"], "no folder of pictures here"),
+    "runs": (["runs", "{used}"], "finished"),
+    "compare": (["compare", "{empty}/none"], "none: no such folder"),
+    "predict's checkpoint": (
+        ["predict", "--images=.", "--ckpt_path=no", "--out=o"],
+        "--ckpt_path no: no such file",
+    ),
+    "predict's folder in use": (
+        ["predict", "--images={pictures}", "--ckpt_path={used}/summary.json", "--out={used}"],
+        "holds predictions.csv of an earlier call",
+    ),
+    "check-maps": (["check-maps", "none"], "none: no such folder"),
+    "seeds": (["seeds", "none", "--out=o"], "none: has no checkpoint"),
+    "sweep": (["sweep", "none.yaml"], "none.yaml"),
+    "reproduce": (["reproduce", "section4", "--root=none"], "no VOC 2012 here"),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_TORCH)
+def test_an_answer_that_needs_no_torch_does_not_wait_for_it(case, tmp_path):
+    """In a process of its own, to which torch is not there at all."""
+    used, empty, pictures = (tmp_path / name for name in ("used", "empty", "pictures"))
+    for folder in (used, empty, pictures):
+        folder.mkdir()
+    (used / "summary.json").write_text('{"state": "finished", "method": "gain", "metrics": {}}')
+    (used / "predictions.csv").write_text("")
+    (pictures / "a.png").write_text("")
+    words, said = WITHOUT_TORCH[case]
+    words = [word.format(used=used, empty=empty, pictures=pictures) for word in words]
+    code = "import sys; sys.modules['torch'] = None; from gain_lightning.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert said in result.stdout + result.stderr

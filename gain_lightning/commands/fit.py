@@ -1,0 +1,128 @@
+"""``gain fit | validate | test``: what can be refused of their options before torch is imported."""
+
+import ast
+import difflib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gain_lightning.messages import unknown_name
+from gain_lightning.run_folder import refuse_second_run
+
+PACKAGE = Path(__file__).parent.parent
+_WHERE = {  # whose arguments the keys below a group are: files of the package or of Lightning, and a class in each
+    "model": (("gain_lightning", "module.py", "GAIN"), ("gain_lightning", "segmentation/module.py", "SEC")),
+    "trainer": (("pytorch_lightning", "trainer/trainer.py", "Trainer"),),
+    "data": (
+        ("gain_lightning", "datasets/folder.py", "FolderDataModule"),
+        ("gain_lightning", "datasets/shapes.py", "ShapesDataModule"),
+        ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
+    ),
+}
+_TOP = ("config", "help", "print_config", "seed_everything", "run_dir", "test_after_fit", "ckpt_path")
+
+
+def fit_main(argv: list[str]) -> int:
+    """Run ``gain fit``, ``validate`` or ``test``.
+
+    Args:
+        argv: The verb and its options.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        SystemExit: 2 if an option or a key of a config is not understood.
+        FileNotFoundError: If a checkpoint is missing.
+        FileExistsError: If a training would begin in a folder that holds a run.
+    """
+    refuse_early(argv)
+
+    from gain_lightning.experiment import run_experiment  # after all that can be refused: it imports torch
+
+    run_experiment(argv)
+    return 0
+
+
+def refuse_early(argv: list[str]) -> None:
+    """Refuse unknown options, files that are missing and a folder in use; what is refused later takes seconds.
+
+    Args:
+        argv: The verb and its options.
+    """
+    options = dict(_options(argv))
+    for key in options:
+        _refuse_unknown(key)
+    for key, value in _options(argv):
+        # a value that is no name of a file is a config itself, as jsonargparse has it
+        if (
+            key in ("config", "c")
+            and "\n" not in value
+            and ":" not in value
+            and not Path(value).expanduser().exists()
+        ):
+            stop(f"--config {value}: no such file{_nearest_file(Path(value))}")
+    ckpt_path = options.get("ckpt_path")
+    if ckpt_path and ckpt_path not in ("last", "null") and not Path(ckpt_path).expanduser().is_file():
+        path = Path(ckpt_path).expanduser()
+        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
+    if argv[0] == "fit" and options.get("run_dir") not in (None, "null") and not ckpt_path:
+        refuse_second_run(Path(options["run_dir"]).expanduser())
+
+
+def stop(message: str) -> None:
+    """Say what of the options is not understood, and end."""
+    print(f"gain: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _options(argv: list[str]) -> Iterator[tuple[str, str]]:
+    """Keys and values of a command line; nothing for a value that is missing."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word.startswith("--") or word.startswith("-c"):
+            key, separator, value = word.lstrip("-").partition("=")
+            yield key.rstrip("+"), value if separator else following
+
+
+def _refuse_unknown(key: str) -> None:
+    """Of the keys of data, which may be of a user's own class, and of those two levels down, the parser knows more."""
+    group, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    if group in ("model", "trainer") and name and name != "help":
+        known = keys_of(group)
+        if known and name not in known:
+            stop(unknown_name(f"{group}.{name}", [f"{group}.{other}" for other in known]))
+    elif group not in _WHERE and group not in (*_TOP, "c", "optimizer", "lr_scheduler"):
+        known = [*_TOP, *_WHERE, *(f"{of}.{name}" for of in _WHERE for name in keys_of(of))]
+        bare = {other.partition(".")[2]: other for other in known}
+        stop(f"unknown key {key!r}; did you mean {bare[key]!r}?" if key in bare else unknown_name(key, known))
+
+
+def keys_of(group: str) -> list[str]:
+    """Arguments of the classes of a group of options, read from their source; none where it cannot be read."""
+    found: dict[str, None] = {}
+    for package, file, class_name in _WHERE[group]:
+        spec = importlib.util.find_spec(package)
+        path = (
+            Path(spec.submodule_search_locations[0], file)
+            if spec and spec.submodule_search_locations
+            else None
+        )
+        if path is None or not path.is_file():
+            return []
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name == class_name:
+                (init,) = [part for part in node.body if getattr(part, "name", "") == "__init__"]
+                arguments = [*init.args.args, *init.args.kwonlyargs]
+                found |= dict.fromkeys(argument.arg for argument in arguments if argument.arg != "self")
+    return list(found)
+
+
+def _nearest_file(path: Path) -> str:
+    """Which config may be meant."""
+    others = sorted(file.name for file in path.expanduser().parent.glob("*.y*ml"))
+    near = difflib.get_close_matches(path.name, others, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; expected one of {', '.join(others)}" if others else ""
