@@ -113,8 +113,11 @@ def _rank() -> str:
     return f"rank {torch.distributed.get_rank()}: " if several else ""
 
 
-def _ignore_known_warnings() -> None:
-    """Hide what a user of this command cannot act on, each for its reason."""
+def _prepare_torch() -> None:
+    """Before it is imported; and hide warnings that a user of this command cannot act on, each for its reason."""
+    from gain_lightning.threads import let_waiting_threads_sleep
+
+    let_waiting_threads_sleep()
     for message in (
         ".*does not have many workers.*",  # shapes live in memory
         ".*LightningCLI's args parameter.*",  # main() has them from there
@@ -148,7 +151,7 @@ def _run(argv: list[str]) -> int:
         from gain_lightning.data import data_main
 
         return data_main(argv[1:])
-    _ignore_known_warnings()
+    _prepare_torch()
     if argv[0] == "predict":
         from gain_lightning.commands.predict import predict_main
 

@@ -28,6 +28,7 @@ from gain_lightning.module import GAIN, method_name
 from gain_lightning.recording import MetricsFile, RunRecord
 from gain_lightning.resume import ExactResume, Trainer
 from gain_lightning.run_folder import find_checkpoint, lock, refuse_other_settings, refuse_second_run
+from gain_lightning.threads import choose_threads
 from gain_lightning.wandb_server import end_wandb, prepare_wandb
 
 
@@ -101,6 +102,12 @@ class ExperimentCLI(LightningCLI):
         )
         parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
+        )
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="That a CPU computes with; null takes as many as cores are free, unless OMP_NUM_THREADS is set.",
         )
         parser.link_arguments(
             "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
@@ -214,7 +221,19 @@ class ExperimentCLI(LightningCLI):
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
             keep_few_kernels(self.model)
+            self._settle_threads(trainer)
         return trainer
+
+    def _settle_threads(self, trainer: pl.Trainer) -> None:
+        """Of several processes Lightning gives each its share of the cores."""
+        asked = self.config[self.subcommand]["threads"]
+        if trainer.world_size > 1 and asked is None:
+            return
+        is_deterministic = bool(self.config[self.subcommand]["trainer"].get("deterministic"))
+        chosen = choose_threads(asked, is_deterministic=is_deterministic)
+        layout = str(self.model.backbone.memory_format).removeprefix("torch.").removesuffix("_format")
+        if trainer.is_global_zero:
+            print(f"{chosen}. Memory format: {layout}")
 
     def _keep_here(self, callback: ModelCheckpoint) -> None:
         """A ModelCheckpoint of the config writes into the run's folder or below, and ``last`` is the newest."""

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -23,6 +22,7 @@ from gain_lightning.module import GAIN
 from gain_lightning.names import as_file, composed, first_pair, written_as
 from gain_lightning.plotting import overlay, save_png
 from gain_lightning.segmentation.predict import SegmentationWriter
+from gain_lightning.threads import choose_threads, free_cores
 
 # Options that only one kind of checkpoint takes, with their defaults.
 _OF_CLASSIFIER = {"classes": None, "threshold": 0.5}
@@ -39,6 +39,7 @@ def predict(args: argparse.Namespace, paths: list[Path]) -> None:
     Raises:
         ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
     """
+    print(choose_threads(args.threads))
     model = load_model(args.ckpt_path)
     names = list(model.hparams.class_names)
     pictures = Pictures(paths, model.hparams.image_size)
@@ -58,7 +59,7 @@ def predict(args: argparse.Namespace, paths: list[Path]) -> None:
         _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
         if args.voc_submission and tuple(names) != CLASSES:
             raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
-        num_workers = (os.cpu_count() or 1) if args.crf_workers is None else args.crf_workers
+        num_workers = free_cores() if args.crf_workers is None else args.crf_workers
         writer = SegmentationWriter(
             args.images,
             args.out,

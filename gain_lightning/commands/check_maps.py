@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+from gain_lightning.commands.common import add_threads
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.studies.runs import RunError, read_maps
+from gain_lightning.threads import choose_threads
 
 DESCRIPTION = """\
 Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
@@ -40,6 +42,7 @@ def check_maps_main(argv: list[str]) -> int:
         "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"
     )
     parser.add_argument("--draws", type=int, default=3, help="of noise (default: %(default)s)")
+    add_threads(parser)
     args = parser.parse_args(argv)
     if args.draws < 1:
         raise ValueError(f"--draws is {args.draws}, expected at least 1")
@@ -54,6 +57,7 @@ def check_maps_main(argv: list[str]) -> int:
 
     from gain_lightning.check_maps import check_run  # after all that can be refused: it imports torch
 
+    print(choose_threads(args.threads))
     for run in args.runs:
         print(check_run(Path(run), args.seed, args.draws))
     return 0

@@ -20,7 +20,16 @@ _WHERE = {  # whose arguments the keys below a group are: files of the package o
         ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
     ),
 }
-_TOP = ("config", "help", "print_config", "seed_everything", "run_dir", "test_after_fit", "ckpt_path")
+_TOP = (
+    "config",
+    "help",
+    "print_config",
+    "seed_everything",
+    "run_dir",
+    "test_after_fit",
+    "threads",
+    "ckpt_path",
+)
 
 
 def fit_main(argv: list[str]) -> int:

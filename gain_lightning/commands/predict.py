@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from gain_lightning.commands.common import add_threads
 from gain_lightning.datasets.pictures import find_pictures
 from gain_lightning.walk import group_unread
 
@@ -41,6 +42,7 @@ def predict_main(argv: list[str]) -> int:
     parser.add_argument("--list", type=Path, help="file of names, one a line: these pictures alone")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
+    add_threads(parser)
     group = parser.add_argument_group("of a classifier")
     group.add_argument(
         "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
@@ -50,7 +52,7 @@ def predict_main(argv: list[str]) -> int:
     )
     group = parser.add_argument_group("of a segmentation network")
     group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
-    group.add_argument("--crf_workers", type=int, help="processes (default: one a core)")
+    group.add_argument("--crf_workers", type=int, help="processes (default: one a free core)")
     group.add_argument(
         "--voc_submission",
         "--voc-submission",

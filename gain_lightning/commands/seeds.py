@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+from gain_lightning.commands.common import add_threads
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
+from gain_lightning.threads import choose_threads
 
 DESCRIPTION = """\
 Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
@@ -74,6 +76,7 @@ def seeds_main(argv: list[str]) -> int:
     )
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--device", help="default: cuda where there is one, else cpu")
+    add_threads(parser)
     args = parser.parse_args(argv)
     _check(args)
 
@@ -81,6 +84,7 @@ def seeds_main(argv: list[str]) -> int:
         export_seeds,  # after all that can be refused: it imports torch
     )
 
+    print(choose_threads(args.threads))
     export_seeds(args)
     return 0
 

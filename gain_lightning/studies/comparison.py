@@ -59,7 +59,14 @@ _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
     "trainer.max_epochs",
 )
-_IGNORED = ("run_dir", "seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir")
+_IGNORED = (
+    "run_dir",
+    "seed_everything",
+    "ckpt_path",
+    "threads",
+    "trainer.logger",
+    "trainer.default_root_dir",
+)
 _MANY_ZERO = 0.2  # share of zero maps that a note speaks of
 _TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives; of an error, as a share of it
 

@@ -35,6 +35,7 @@ from gain_lightning.files import MEANS_TAKEN, read_json, write_atomically
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.studies.sweep_file import SweepError, SweepFile, read_sweep_file, read_sweep_path
 from gain_lightning.studies.sweep_table import sweep_table, write_trials
+from gain_lightning.threads import share_of_cores
 
 STUDY = "sweep"
 MOST_KILLS = 3  # a trial that is stopped so often has failed
@@ -95,6 +96,7 @@ class Sweep:
                 self.study.enqueue_trial(raw, user_attrs={"plan": plan})
         self.token = _token(folder)
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
+        self.share: dict[str, str] = {}  # of the cores, in a trial's environment
         self.stop = threading.Event()
         self.stop_signal = signal.SIGINT  # what trials are told then
         self.error: str | None = None
@@ -221,6 +223,7 @@ class Sweep:
             words.append("--ckpt_path=last")
         environment = {
             **os.environ,
+            **self.share,
             "GAIN_TRIAL_DIR": str(claim.folder),
             ENVIRONMENT: json.dumps([self.storage_name, self.name, claim.trial._trial_id, self._pruning()]),
         }
@@ -407,6 +410,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     Raises:
         SweepError: If the sweep cannot go on.
     """
+    sweep.share = share_of_cores(num_workers)
     sweep.file.words({})  # says before a trial begins which environment variable is missing
     threads = [threading.Thread(target=_work, args=(sweep,), daemon=True) for _ in range(num_workers)]
     started = time.monotonic()

@@ -1,0 +1,98 @@
+"""How many threads a process computes with: as many as are free, and none that waits keeps a core busy.
+
+OpenMP's threads spin while they wait for each other. Where another process needs the core that one of them waits for,
+all wait for that one, and a step takes twice the time of one thread alone (docs/cost.md).
+"""
+
+import os
+from pathlib import Path
+
+import psutil
+
+_QUOTA = Path(
+    "/sys/fs/cgroup/cpu.max"
+)  # of a container: microseconds of a period that it may compute, and the period
+
+
+def let_waiting_threads_sleep() -> None:
+    """Choose OpenMP's way to wait, unless the user has; it counts for a torch that is imported afterwards."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def num_cores() -> int:
+    """Cores that this process may use: of the machine, of what the user allows it, and of a container's quota."""
+    cores = len(_own_cores())
+    try:
+        quota, period = _QUOTA.read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        return cores
+
+
+def free_cores(seconds: float = 0.3) -> int:
+    """Cores that nobody else uses just now, at least 1.
+
+    Args:
+        seconds: How long to look, while this process sleeps.
+    """
+    busy = psutil.cpu_percent(seconds, percpu=True)
+    free = sum(1 - busy[core] / 100 for core in _own_cores() if core < len(busy))
+    return max(1, min(num_cores(), round(free)))
+
+
+def share_of_cores(num_processes: int) -> dict[str, str]:
+    """Environment of each of several processes that compute side by side, so that all have a core of their own.
+
+    One process chooses for itself; what the user has set stays.
+
+    Example:
+        >>> share_of_cores(1)
+        {}
+    """
+    if num_processes == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, num_cores() // num_processes))}
+
+
+def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) -> str:
+    """Settle how many threads torch computes with.
+
+    ``OMP_NUM_THREADS`` stays as the user has set it.
+
+    Args:
+        asked: That many; None chooses.
+        is_deterministic: Whether two trainings are to be equal to the bit. Sums depend on the number of threads, so
+            then it is that of the cores, whatever is free.
+
+    Returns:
+        What was chosen, and why.
+
+    Raises:
+        ValueError: If less than one thread is asked for.
+    """
+    import torch
+
+    if asked is not None and asked < 1:
+        raise ValueError(f"--threads is {asked}, expected at least 1")
+    cores = num_cores()
+    if asked is not None:
+        count, why = asked, "as asked"
+    elif "OMP_NUM_THREADS" in os.environ:
+        return f"{_threads(torch.get_num_threads())}, by OMP_NUM_THREADS"
+    elif is_deterministic:
+        count, why = cores, "one a core, as trainer.deterministic wants the same each time"
+    else:
+        count = free_cores()
+        why = f"{count} of {cores} cores are free"
+    torch.set_num_threads(count)
+    return f"{_threads(count)}: {why}"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _own_cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -1,0 +1,96 @@
+"""Threads: as many as cores are free, what the user sets stays, and what waits sleeps."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+
+from gain_lightning import threads
+from gain_lightning.threads import choose_threads, free_cores, num_cores, share_of_cores
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """Four cores, of which this process may use three; threads are as they were afterwards."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_own_cores", lambda: [0, 1, 3])
+    yield
+    torch.set_num_threads(before)
+
+
+def set_busy(monkeypatch, *percent):
+    monkeypatch.setattr(psutil, "cpu_percent", lambda seconds, percpu: list(percent))
+
+
+@pytest.mark.parametrize(
+    ("percent", "free"),
+    [
+        ((0, 0, 0, 0), 3),
+        ((0, 0, 100, 0), 3),
+        ((100, 5, 0, 3), 2),
+        ((100, 100, 0, 100), 1),
+        ((60, 60, 0, 60), 1),
+    ],
+)
+def test_cores_that_others_use_are_not_free(monkeypatch, percent, free):
+    set_busy(monkeypatch, *percent)
+    assert free_cores() == free
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("200000 100000", 2), ("max 100000", 3), ("50000 100000", 1)])
+def test_a_container_s_quota_counts(monkeypatch, tmp_path, quota, cores):
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(threads, "_QUOTA", tmp_path / "cpu.max")
+    assert num_cores() == cores
+
+
+def test_as_many_threads_as_cores_are_free(monkeypatch):
+    set_busy(monkeypatch, 100, 0, 0, 0)
+    assert choose_threads() == "2 threads: 2 of 3 cores are free"
+    assert torch.get_num_threads() == 2
+
+
+def test_what_the_user_sets_stays(monkeypatch):
+    set_busy(monkeypatch, 0, 0, 0, 0)
+    assert choose_threads(2) == "2 threads: as asked"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    assert choose_threads() == "1 thread, by OMP_NUM_THREADS"
+    assert choose_threads(2) == "2 threads: as asked"
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ValueError, match="--threads is 0, expected at least 1"):
+        choose_threads(0)
+
+
+def test_a_deterministic_training_has_the_same_threads_on_a_busy_machine(monkeypatch):
+    set_busy(monkeypatch, 100, 100, 100, 100)
+    assert choose_threads(is_deterministic=True).startswith("3 threads: one a core")
+
+
+def test_processes_side_by_side_share_the_cores(monkeypatch):
+    assert [share_of_cores(count) for count in (1, 2, 3, 9)] == [
+        {},
+        *({"OMP_NUM_THREADS": "1"} for _ in range(3)),
+    ]
+    monkeypatch.setattr(threads, "_own_cores", lambda: list(range(8)))
+    assert share_of_cores(2) == {"OMP_NUM_THREADS": "4"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert share_of_cores(2) == {}
+
+
+def test_waiting_threads_of_a_command_sleep():
+    """It is set before torch is imported, unless the user has set it."""
+    code = """
+import os, sys
+from gain_lightning import cli
+cli._prepare_torch()
+print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+"""
+    for given, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+        result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert result.stdout.split() == [policy, "False"], result.stderr
