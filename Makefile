@@ -2,20 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
-SEED ?= 0
 
 .PHONY: demo test lint docs bench lock audit clean
 
-# A method that has its test scores is not trained again; one that was interrupted goes on.
+# The three methods side by side; one that is done is not trained again, one that was interrupted goes on.
 demo: .venv/installed
-	for method in gradcam gain gain_ext; do \
-	  run=$(RUNS)/$$method; resume=; \
-	  if grep -q '"test/mean_ap"' $$run/summary.json 2>/dev/null; then continue; fi; \
-	  if find $$run/checkpoints -name '*.ckpt' 2>/dev/null | grep -q .; then resume='--ckpt_path last'; fi; \
-	  $(BIN)/gain fit --config experiments/shapes/$$method.yaml --seed_everything $(SEED) \
-	    --run_dir $$run $$resume || exit 1; \
-	done
-	$(BIN)/gain compare $(RUNS)/gradcam $(RUNS)/gain $(RUNS)/gain_ext --out $(RUNS)/report
+	$(BIN)/gain sweep experiments/sweeps/demo.yaml --out $(RUNS) --workers 3
+	$(BIN)/gain compare $(RUNS) --out $(RUNS)/report
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2

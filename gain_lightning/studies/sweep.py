@@ -437,7 +437,9 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     try:
         while any(thread.is_alive() for thread in threads):
             if sys.stdout.isatty():
-                text = sweep_table(sweep.file, sweep.trials(), time.monotonic() - started, num_workers)
+                text = sweep_table(
+                    sweep.file, sweep.trials(), time.monotonic() - started, num_workers, sweep.folder
+                )
                 print(f"\x1b[{num_lines}F\x1b[J" * (num_lines > 0) + text, flush=True)
                 num_lines = text.count("\n") + 1
             else:
@@ -458,7 +460,7 @@ def run_workers(sweep: Sweep, num_workers: int) -> int:
     write_trials(sweep.folder / "trials.csv", sweep.file, trials)
     if sweep.error:
         raise SweepError(sweep.error)
-    print(sweep_table(sweep.file, trials, time.monotonic() - started, num_workers))
+    print(sweep_table(sweep.file, trials, time.monotonic() - started, num_workers, sweep.folder))
     hint = f"; report: gain compare {sweep.folder} --out {sweep.folder / 'report'}"
     are_runs = any(sweep.folder.glob("trials/*/config.yaml"))
     print(f"trials: {sweep.folder / 'trials.csv'}{hint if are_runs else ''}")

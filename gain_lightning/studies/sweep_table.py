@@ -1,5 +1,7 @@
 """What a terminal shows of a sweep, and its ``trials.csv``."""
 
+import csv
+import functools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gain_lightning.files import csv_text, write_atomically
 from gain_lightning.studies.sweep_file import SweepFile
+from gain_lightning.yaml_files import read_config
 
 NUM_SHOWN = 5  # best trials in the table
 _STATES = {
@@ -31,8 +34,18 @@ def values_of(file: SweepFile, trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def sweep_table(file: SweepFile, trials: Sequence[FrozenTrial], seconds: float, num_workers: int) -> str:
-    """Progress, time left, and the best trials, at most 79 letters wide."""
+def sweep_table(
+    file: SweepFile, trials: Sequence[FrozenTrial], seconds: float, num_workers: int, folder: Path
+) -> str:
+    """Progress, time left, how far each running trial is, and the best ones, at most 79 letters wide.
+
+    Args:
+        file: What the sweep file says.
+        trials: All of them.
+        seconds: Since the command began.
+        num_workers: Trials at a time.
+        folder: Of the sweep, where its trials' run folders are.
+    """
     counts = {name: sum(trial.state == state for trial in trials) for state, name in _STATES.items()}
     shown = [f"{count} {name}" for name, count in counts.items() if count]
     durations = [
@@ -44,19 +57,49 @@ def sweep_table(file: SweepFile, trials: Sequence[FrozenTrial], seconds: float, 
         # those at work are half through
         rest = statistics.mean(durations) * (counts["waiting"] + counts["running"] / 2) / num_workers
         lines[0] += f", about {_time(rest)} left"
+    varied = [parameter.key for parameter in file.parameters if len(parameter.values) != 1]
+
+    def text(trial: FrozenTrial) -> str:
+        values = values_of(file, trial)
+        return "  ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in varied)
+
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            done = run_progress(folder / "trials" / f"{trial.number:04d}")
+            lines.append(f"  {trial.number:04d}  {done:<14}  {text(trial)}")
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if file.metric and finished:
         finished.sort(key=lambda trial: trial.value, reverse=file.maximize)
         lines.append(f"best {file.metric}:")
-        varied = [parameter.key for parameter in file.parameters if len(parameter.values) != 1]
         for trial in finished[:NUM_SHOWN]:
-            values = values_of(file, trial)
-            text = "  ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in varied)
-            lines.append(f"  {trial.number:04d}  {trial.value:<10.5g}  {text}")
+            lines.append(f"  {trial.number:04d}  {trial.value:<10.5g}  {text(trial)}")
     for trial in trials:
         if trial.state == TrialState.FAIL:
             lines.append(f"  {trial.number:04d}  failed: {trial.user_attrs.get('error', '')}")
     return "\n".join(line if len(line) < 80 else line[:76] + "..." for line in lines)
+
+
+def run_progress(run_dir: Path) -> str:
+    """How far a training is, in epochs; that it starts, as long as its folder does not say.
+
+    Args:
+        run_dir: Of a run that goes on.
+    """
+    try:
+        with (run_dir / "metrics.csv").open(newline="") as file:
+            epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["epoch"]]
+        total = _max_epochs(run_dir)
+        done = max(epochs)
+    except (OSError, ValueError, KeyError, TypeError):  # a file that is not there yet, or only in part
+        return "starts"
+    if done == total:
+        return "is tested"
+    return f"epoch {done + 1}" + (f" of {total}" if total > 0 else "")
+
+
+@functools.cache
+def _max_epochs(run_dir: Path) -> int:
+    return int(read_config(run_dir / "config.yaml")["trainer"]["max_epochs"])
 
 
 def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> None:
@@ -73,6 +116,8 @@ def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> 
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return Path(value).stem
     if not isinstance(value, float):
         return str(value)
     return f"{value:.1f}" if value.is_integer() and abs(value) < 1000 else f"{value:.4g}"  # 1.0 is not 1
