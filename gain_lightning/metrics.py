@@ -119,6 +119,9 @@ class ExactMetric(torchmetrics.Metric):
         return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), *args, **kwargs)
 
 
+_COUNTS = ("true", "hit", "false_alarm", "excused")
+
+
 class SeedIoU(ExactMetric):
     """mIoU of seeds over a sweep of thresholds: pixels are counted over the whole set, never a mean over images.
 
@@ -154,14 +157,14 @@ class SeedIoU(ExactMetric):
         self.register_buffer("thresholds", torch.tensor(thresholds), persistent=False)
         # pixels by class and by how many thresholds the winning map exceeds
         shape = (num_classes + 1, len(thresholds) + 1)
-        for name in ("true", "hit", "false_alarm", "excused"):
+        for name in _COUNTS:
             self.add_state(name, torch.zeros(shape, dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
         """Count a batch: scaled ``maps`` ``(P, 1, H, W)``, each pair's ``mask`` ``(P, H, W)``."""
         if not len(maps):
             return
-        maps, image = maps.squeeze(1).double(), pairs.image
+        maps, image = maps.squeeze(1).to(self.thresholds.dtype), pairs.image
 
         def over_images(values: Tensor) -> Tensor:
             """Sum of the pairs' values of each image, ``(N, H, W)``."""
@@ -171,28 +174,28 @@ class SeedIoU(ExactMetric):
         for rank in range(pairs.num_ranks):
             mine = pairs.rank == rank
             best[image[mine]] = torch.maximum(best[image[mine]], maps[mine])
-        num_exceeded = torch.bucketize(best.to(self.thresholds.dtype), self.thresholds)  # value > threshold
+        num_exceeded = torch.bucketize(best, self.thresholds)  # value > threshold
         won = ((maps == best[image]) & (maps > 0)).double()
         won = won / over_images(won).clamp_min(1)[image]  # share of each pixel
         yes, no = (mask == 1).double(), (mask == 0).double()
-        right = over_images(won * yes)
-        of_class = pairs.label.view(-1, 1, 1) + 1
-        self._count("true", of_class, num_exceeded[image], yes)
-        self._count("hit", of_class, num_exceeded[image], won * yes)
-        self._count("false_alarm", of_class, num_exceeded[image], won * no)
-        self._count("excused", of_class, num_exceeded[image], (right[image] - won) * yes)
+        hit = won * yes
+        excused = over_images(hit)[image] * yes - hit
+        self._count(pairs.label.view(-1, 1, 1) + 1, num_exceeded[image], yes, hit, won * no, excused)
         # background: hit where nothing is found and nothing is, false alarm where something is
-        num_labels = over_images(torch.ones_like(yes))
+        num_labels = torch.bincount(image, minlength=pairs.num_images).view(-1, 1, 1)
         nothing = ((over_images(no) == num_labels) & (num_labels > 0)).double()
+        something = (over_images(yes) > 0).double()
         background = torch.zeros((), dtype=torch.long, device=mask.device)
-        self._count("true", background, num_exceeded, nothing)
-        self._count("hit", background, num_exceeded, nothing)
-        self._count("false_alarm", background, num_exceeded, (over_images(yes) > 0).double())
+        self._count(background, num_exceeded, nothing, nothing, something, torch.zeros_like(nothing))
 
-    def _count(self, name: str, class_idx: Tensor, num_exceeded: Tensor, weight: Tensor) -> None:
-        count = getattr(self, name)
-        cell = class_idx * count.shape[1] + num_exceeded
-        count.view(-1).index_add_(0, cell.flatten(), weight.flatten())
+    def _count(self, class_idx: Tensor, num_exceeded: Tensor, *weights: Tensor) -> None:
+        """Add pixels to ``true``, ``hit``, ``false_alarm`` and ``excused``, as much of each as its weight says."""
+        num_classes, num_steps = self.true.shape
+        cell = (class_idx * num_steps + num_exceeded).flatten()
+        sums = self.true.new_zeros(num_classes * num_steps, len(_COUNTS))
+        sums.index_add_(0, cell, torch.stack([weight.flatten() for weight in weights], 1))
+        for name, count in zip(_COUNTS, sums.unbind(1), strict=True):
+            getattr(self, name).add_(count.view(num_classes, num_steps))
 
     def compute(self) -> dict[str, Tensor]:
         """IoU per threshold and class, and their mean."""
