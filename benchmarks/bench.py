@@ -53,12 +53,21 @@ def run() -> dict:
     results["maps_batch"] = 32 if cuda else 4
     results["maps"] = script("maps.py", "--backbone", "resnet50", "--batch", str(results["maps_batch"]))
     results["startup"] = script("startup.py", "--rounds", "1")
+    results["overhead"] = {"shapes": overhead("experiments/shapes/gradcam.yaml", "--trainer.max_epochs=3")}
     if os.environ.get("GAIN_VOC_ROOT"):
         root = os.environ["GAIN_VOC_ROOT"]
         results["data"] = script("data.py", "--root", root, "--rounds", "3")
         results["seeds"] = script("seeds.py", "--data", root, "--rounds", "1")
         results["crf"] = script("crf.py", "--root", root, "--rounds", "1")
+        tenth = [f"--trainer.limit_{kind}_batches=0.1" for kind in ("train", "val")]
+        own = [f"--data.root={root}", "--trainer.max_epochs=1", "--model.warmup_epochs=0", *tenth]
+        results["overhead"]["VOC"] = overhead("experiments/voc12/lite0_subset/gain_ext.yaml", *own)
     return results
+
+
+def overhead(config: str, *options: str) -> dict:
+    """What a training's time is spent on."""
+    return script("overhead.py", f"--config={HERE.parent / config}", *options)
 
 
 def script(name: str, *options: str) -> dict:
@@ -110,6 +119,10 @@ def table(results: dict) -> str:
             f"{row[f'{other} / ours']:.1f} times as long by {other}" for other in ("grad-cam", "captum")
         ]
         lines.append(f"- {name}: {' and '.join(others)}")
+    lines += ["", "Shares of a training's time:", ""]
+    for name, shares in results["overhead"].items():
+        parts = [f"{what} {share:.1%}" for what, share in shares.items() if what != "seconds"]
+        lines.append(f"- {name}: {', '.join(parts)}")
     return "\n".join(lines)
 
 

@@ -125,6 +125,19 @@ def test_summary_of_a_soak():
     assert found["speed_ratio"] == pytest.approx(0.75, rel=0.03)  # by first and last step alone: 0.83
 
 
+def test_shares_of_a_training_s_time_are_whole(monkeypatch):
+    overhead = load("overhead")
+    monkeypatch.setattr(overhead.experiment, "ExperimentCLI", overhead.experiment.ExperimentCLI)  # put back
+    config = Path(__file__).parent.parent / "experiments" / "shapes" / "gain_ext.yaml"
+    small = ["--data.num_train=64", "--data.num_val=8", "--data.mask_budget=4", "--trainer.max_epochs=2"]
+    shares = overhead.measure([f"--config={config}", *small, "--model.warmup_epochs=0"])
+    seconds = shares.pop("seconds")
+    assert set(shares) == {"steps", "waiting for pictures", "validation", "rest"}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share >= 0 for share in shares.values())
+    assert shares["steps"] * seconds > 0.05
+
+
 def test_recall_at_a_precision_lies_between_two_scores():
     cues = load("cues")
     found = {
