@@ -1,23 +1,44 @@
-"""How long the command takes to answer, beside the bare import of what it stands on.
+"""CPU time until the command answers, and until it trains, beside the bare import of what it stands on.
 
 python benchmarks/startup.py --json startup.json
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
+HERE = Path(__file__).parent
+
 GAIN = [sys.executable, "-m", "gain_lightning"]
+FIRST_STEP = """
+import os
+import sys
+from gain_lightning.cli import main
+from gain_lightning.module import GAIN
+GAIN.training_step = lambda *_: os._exit(3)
+main(["fit", "--config=experiments/shapes/gain_ext.yaml", f"--run_dir={sys.argv[1]}", "--trainer.logger=false"])
+"""
 COMMANDS = {
-    "import torch, pytorch_lightning": [sys.executable, "-c", "import torch, pytorch_lightning"],
+    "import torch, pytorch_lightning": [
+        sys.executable,
+        "-c",
+        "import os, torch, pytorch_lightning; os._exit(0)",
+    ],
     "gain --help": [*GAIN, "--help"],
-    "gain compare --help": [*GAIN, "compare", "--help"],
+    "gain compare NONE": [*GAIN, "compare", "none"],
+    "gain runs FOLDER": [*GAIN, "runs", "benchmarks"],
+    "gain data check NONE": [*GAIN, "data", "check", "none"],
+    "gain fit --model.sigmaa": [*GAIN, "fit", "--model.sigmaa=1"],
+    "gain fit --config NONE": [*GAIN, "fit", "--config=none.yaml"],
+    "gain predict, no checkpoint": [*GAIN, "predict", "--images=.", "--ckpt_path=none", "--out=none"],
+    "gain seeds, no run": [*GAIN, "seeds", "none", "--out=none"],
     "gain fit --help": [*GAIN, "fit", "--help"],
-    "gain data --help": [*GAIN, "data", "--help"],
+    "gain fit, first step": [sys.executable, "-c", FIRST_STEP, f"{tempfile.gettempdir()}/gain_first_step"],
 }
 
 
@@ -32,12 +53,16 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(args.rounds + 1):
         for name, command in COMMANDS.items():
-            started = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
+            started = os.times()
+            ended = subprocess.run(command, check=False, capture_output=True, cwd=HERE.parent, text=True)
+            if FIRST_STEP in command and ended.returncode != 3:
+                raise RuntimeError(f"{name} ended with {ended.returncode}: {ended.stderr[-500:]}")
+            ended = os.times()
             if number:  # the first fills the disk's cache
-                seconds[name].append(time.perf_counter() - started)
+                user, system = ended.children_user - started.children_user, ended.children_system
+                seconds[name].append(user + system - started.children_system)
     result = {name: statistics.median(times) for name, times in seconds.items()}
-    result["fit / import"] = result["gain fit --help"] / result["import torch, pytorch_lightning"]
+    result["first step / import"] = result["gain fit, first step"] / result["import torch, pytorch_lightning"]
     for name, value in result.items():
         print(f"{name:<34}{value:6.2f}{'' if '/' in name else ' s'}")
     if args.json:
