@@ -20,7 +20,7 @@ _HELD = {signal.SIGINT, signal.SIGTERM} if _CAN_TELL else set()
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Start workers inside: they are born deaf to signals, and this process hears what came meanwhile afterwards.
+    """Start workers inside: they are born deaf to signals, and this thread hears what came meanwhile afterwards.
 
     Example:
         >>> with signals_held():
