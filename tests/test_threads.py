@@ -88,9 +88,11 @@ def test_waiting_threads_of_a_command_sleep():
 import os, sys
 from gain_lightning import cli
 cli._prepare_torch()
-print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
 """
-    for given, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
-        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-        result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-        assert result.stdout.split() == [policy, "False"], result.stderr
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    bare = {name: value for name, value in os.environ.items() if name not in names}
+    for given, spins in ({}, "1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7"):
+        command = [sys.executable, "-c", code]
+        result = subprocess.run(command, env=bare | given, capture_output=True, text=True)
+        assert result.stdout.split() == [spins, "False"], result.stderr
