@@ -28,6 +28,7 @@ from gain_lightning.weights import Weights, read_weights, say_last_layer
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+FORMATS = {"auto": None, "channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 class Backbone(nn.Module):
@@ -346,9 +347,6 @@ def build_backbone(
         raise ValueError(f"memory_format is {memory_format!r}, expected one of {', '.join(FORMATS)}")
     backbone.memory_format = FORMATS[memory_format] or fastest_format(name)
     return backbone.lay_out()
-
-
-FORMATS = {"auto": None, "channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def fastest_format(name: str) -> torch.memory_format:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 
-_QUOTA = Path(
-    "/sys/fs/cgroup/cpu.max"
-)  # of a container: microseconds of a period that it may compute, and the period
+# of a container: microseconds that it may compute in a period, and the period's
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def let_waiting_threads_sleep() -> None:

@@ -1,9 +1,8 @@
 """``gain check-maps``: whether a run's maps speak of its network."""
 
-import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads
+from gain_lightning.commands.common import add_threads, verb_parser
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.studies.runs import RunError, read_maps
 from gain_lightning.threads import choose_threads
@@ -34,9 +33,7 @@ def check_maps_main(argv: list[str]) -> int:
         FileNotFoundError: If there is no such folder, or it has no checkpoint.
         RunError: If a run has no maps.
     """
-    parser = argparse.ArgumentParser(
-        "gain check-maps", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = verb_parser("check-maps", DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument(
         "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"

@@ -1,9 +1,8 @@
 """``gain predict``: what a checkpoint says of a folder of pictures, and where a classifier looks."""
 
-import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads
+from gain_lightning.commands.common import add_threads, verb_parser
 from gain_lightning.datasets.pictures import find_pictures
 from gain_lightning.walk import group_unread
 
@@ -32,10 +31,7 @@ def predict_main(argv: list[str]) -> int:
         FileExistsError: If ``--out`` holds what an earlier call wrote.
         ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
     """
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "gain predict", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
-    )
+    parser = verb_parser("predict", DESCRIPTION)
     parser.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
     parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
     parser.add_argument("--out", required=True, type=Path, help="folder for the maps")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads
+from gain_lightning.commands.common import add_threads, verb_parser
 from gain_lightning.run_folder import checkpoint_files
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
 from gain_lightning.threads import choose_threads
@@ -37,10 +37,7 @@ def seeds_main(argv: list[str]) -> int:
         from gain_lightning.segmentation.score_seeds import score_seeds_main
 
         return score_seeds_main(argv[1:])
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "gain seeds", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
-    )
+    parser = verb_parser("seeds", DESCRIPTION)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the seeds")
     parser.add_argument("--data", help="where the data lie (default: as in the run)")

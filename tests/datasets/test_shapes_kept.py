@@ -34,6 +34,7 @@ def check_equal(pictures, others):
 @pytest.mark.parametrize("scene", SPLIT)
 def test_kept_pictures_are_those_that_are_drawn(scene, monkeypatch):
     drawn = draw(scene, seed=3, bias=0.5)
+    assert len(drawn) == 5
     check_equal(drawn, [scene.draw_picture(i, SPLIT[scene], seed=3, bias=0.5) for i in range(5)])
     monkeypatch.setattr(scene, "draw_picture", None)
     check_equal(drawn, draw(scene, seed=3, bias=0.5))
@@ -81,6 +82,7 @@ def test_a_folder_that_is_read_alone_is_read(folder, monkeypatch):
         raise PermissionError
 
     drawn = draw(shapes_boat)
+    assert list(folder.glob("*.npz"))
     monkeypatch.setattr(os, "utime", refuse)
     monkeypatch.setattr(shapes_boat, "draw_picture", None)
     check_equal(drawn, draw(shapes_boat))
