@@ -11,7 +11,7 @@ import numpy as np
 from gain_lightning.studies.runs import ImageTable, PixelTable
 
 RESAMPLES = 2000
-_AT_ONCE = 100  # resamples held in memory
+_AT_ONCE = 1000  # resamples held in memory
 
 
 class Judging(NamedTuple):
@@ -56,16 +56,21 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
         array([0.833, 1.   ])
     """
     order = np.argsort(-score, kind="stable")
-    falling, positive = -score[order], np.flatnonzero(present[order])
-    if not len(positive):
-        return np.full(len(weight), np.nan)
-    # equal scores make one step: sum what is drawn and what is gained up to the last place of each
-    last = np.searchsorted(falling, falling[positive], side="right") - 1
-    ends, first = np.unique(last, return_index=True)
-    drawn = np.add.reduceat(weight[:, order[: ends[-1] + 1]], np.append(0, ends[:-1] + 1), axis=1).cumsum(1)
-    gained = np.add.reduceat(weight[:, order[positive]], first, axis=1)
+    ends_step = np.append(np.diff(score[order]) != 0, True)
+    drawn, recalled, before, area = np.zeros((4, len(weight)))
+    gains = False
+    # a sum over resamples an image: numpy's own running sums over images are several times slower
+    for times, is_present, is_last in zip(weight.T[order], present[order], ends_step, strict=True):
+        drawn += times
+        if is_present:
+            recalled += times
+            gains = True
+        if is_last and gains:
+            area += (recalled - before) * recalled / np.maximum(drawn, 1)
+            before[:] = recalled
+            gains = False
     with np.errstate(invalid="ignore"):
-        return (gained * gained.cumsum(1) / np.maximum(drawn, 1)).sum(1) / gained.sum(1)
+        return area / recalled
 
 
 def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
@@ -188,12 +193,14 @@ def main_set_first(tables: dict[str, ImageTable]) -> list[str]:
 
 
 def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights ``(R, N)``, a few resamples at a time: first all images once, then as drawn."""
+    """Weights ``(R, N)``, a few resamples at a time: of the first part the first row is all images once."""
     rng = np.random.default_rng(seed)
-    yield np.ones((1, num_images))
+    whole = np.ones((1, num_images))
     for start in range(0, resamples, _AT_ONCE):
         count = min(_AT_ONCE, resamples - start)
-        yield rng.multinomial(num_images, np.full(num_images, 1 / num_images), count).astype(float)
+        drawn = rng.multinomial(num_images, np.full(num_images, 1 / num_images), count)
+        rows = [drawn] if start else [whole, drawn]
+        yield np.asfortranarray(np.concatenate(rows), float)  # the resamples of an image side by side
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,9 +259,10 @@ def read_images(path: str) -> dict[str, ImageTable]:
     if missing:
         raise RunError(f"{name}: has no column {missing[0]!r}, expected {', '.join(COLUMNS)}")
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
+    places = {column: place for place, column in enumerate(header)}
+    pick = itemgetter(*(places.get(column, -1) for column in (*COLUMNS, "amount", "logit")))
     for number, cells in rows:
-        set_name, image_id, class_name, *rest = (cells[header.index(column)] for column in COLUMNS)
-        rest += [cells[header.index(column)] if column in header else "" for column in ("amount", "logit")]
+        set_name, image_id, class_name, *rest = pick([*cells, ""])
         values = [_number(cell, name, number) for cell in rest]
         if values[0] not in (0, 1) or np.isnan(values[1]):
             raise RunError(
@@ -417,6 +419,7 @@ def _pair_masks(fields: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @lru_cache  # of the few names of test sets, for every row of a table
+@lru_cache(maxsize=1024)
 def printable(text: str) -> str:
     """The text with ``?`` for what a terminal or a font cannot show."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
