@@ -1,17 +1,22 @@
-# `make demo` and `make test` need Python >= 3.10 and nothing else: they make .venv and install into it.
+# `make demo`, `make test` and `make test-all` need Python >= 3.10 and nothing else: they make .venv and install into it.
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs/demo
 
-.PHONY: demo test lint docs bench lock audit clean
+.PHONY: demo test test-all lint docs bench lock audit clean
 
 # The three methods side by side; one that is done is not trained again, one that was interrupted goes on.
 demo: .venv/installed
 	$(BIN)/gain sweep experiments/sweeps/demo.yaml --out $(RUNS) --workers 3
 	$(BIN)/gain compare $(RUNS) --out $(RUNS)/report
 
+# What a change is tried with while it is written.
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# What it must pass in the end.
+test-all: test
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff check gain_lightning tests benchmarks data

@@ -186,6 +186,7 @@ def test_class_indices_count_as_one_label_each():
     assert cost.num_erased == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc"
 )

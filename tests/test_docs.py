@@ -71,6 +71,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert "grad_cam" in (tmp_path / "site" / "docs" / "api.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)

@@ -633,6 +633,17 @@ def _experiments() -> list[Path]:
     return sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "sweeps")
 
 
+def _slow_with_vgg16(paths: list[Path]) -> list:
+    return [
+        pytest.param(
+            path,
+            id=str(path.relative_to(EXPERIMENTS)),
+            marks=[pytest.mark.slow] if "backbone: vgg16" in path.read_text() else [],
+        )
+        for path in paths
+    ]
+
+
 @pytest.mark.parametrize("path", sorted((EXPERIMENTS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, monkeypatch):
     sweep = read_sweep_path(path)
@@ -657,7 +668,7 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
-@pytest.mark.parametrize("path", _experiments(), ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+@pytest.mark.parametrize("path", _slow_with_vgg16(_experiments()))
 def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     config = yaml.safe_load(path.read_text())
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]

@@ -29,6 +29,7 @@ def tell(pid, name="TERM"):
     subprocess.run(["kill", "-s", name, str(pid)], check=True)
 
 
+@pytest.mark.slow
 @linux_only
 def test_a_training_whose_group_is_told_saves_and_goes_on(tmp_path):
     """In a step, a validation and the test, of a classifier and of SEC, with two workers a loader."""

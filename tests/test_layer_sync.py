@@ -163,6 +163,7 @@ def two(tmp_path_factory):
     return run_two(HERE / "synced_processes.py", tmp_path_factory.mktemp("two"))
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_the_same_network(two):
     for rank in two:
         expected = rank["before"]["logits"]

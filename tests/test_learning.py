@@ -40,6 +40,7 @@ def _test_scores(tmp_path, seed: int, am_weight: float, ext_weight: float) -> di
     }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_gain_ext_beats_grad_cam_on_shapes(tmp_path):
     """Measured: energy 0.545, 0.554 -> 0.723, 0.762; best seed mIoU 0.465, 0.514 -> 0.708, 0.765."""

@@ -28,6 +28,7 @@ def faults(keep):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has mallopt")
 def test_freed_memory_is_kept_for_the_next_array():
     assert faults(keep=True) < 100 < faults(keep=False)
@@ -105,6 +106,7 @@ def compiled(text):
     return len(re.findall(r"create:cache_miss,cpu,convolution", text))
 
 
+@pytest.mark.slow
 def test_kernels_of_old_numbers_of_images_are_dropped():
     kept = KERNELS.format(few=False)
     assert compiled(says(kept)) == compiled(says(KERNELS.format(few=True), bound="1000")) == 300

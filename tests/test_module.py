@@ -1299,6 +1299,7 @@ for num_images in (2, 3, 5):
 """
 
 
+@pytest.mark.slow
 def test_compiled_features_of_lite0_come_to_an_end():
     """Had the size of the images been a symbol too, torch.compile would not have ended in minutes."""
     process = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=600)

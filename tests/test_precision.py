@@ -43,6 +43,7 @@ def fit(folder, *more):
     return weights, {name: torch.tensor([float(row[name]) for row in rows if row[name]]) for name in names}
 
 
+@pytest.mark.slow
 def test_determinism_mode_gives_equal_bits_twice(tmp_path):
     options = ["--trainer.deterministic=true", "--data.num_workers=1"]
     first, losses = fit(tmp_path / "first", *options)

@@ -172,6 +172,7 @@ def test_training_counted_in_steps_goes_on(tmp_path, monkeypatch):
         assert_equal(what_is_left(folder), what_is_left(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_killed_twenty_times_goes_on_to_the_bit(tmp_path, workers):
     """`kill -9` inside steps, validations and savings, drawn at random, before the first checkpoint too."""
@@ -188,6 +189,7 @@ def test_training_killed_twenty_times_goes_on_to_the_bit(tmp_path, workers):
     assert not list((tmp_path / "killed" / "checkpoints").glob("*.part"))
 
 
+@pytest.mark.slow
 def test_two_processes_stop_after_the_same_step(tmp_path):
     """One of them is told, or a signal reaches both at any moment; both save and end, and go on to the bit."""
 

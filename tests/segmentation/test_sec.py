@@ -296,6 +296,7 @@ def test_unfit_value_of_data_with_cues_is_named(tmp_path, capsys, cues, options,
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     """Train, make seeds, train SEC on them, score it again, resume it."""
     root, run, seeds, sec = (tmp_path / name for name in ("", "run", "seeds", "sec"))

@@ -59,6 +59,7 @@ def begun(text):
     return [line.split()[1] for line in text.splitlines() if line.startswith("gain ")]
 
 
+@pytest.mark.slow
 def test_stages_run_in_turn_and_once(tmp_path, configs, capfd):
     root = make_voc(tmp_path)
     out = tmp_path / "out"

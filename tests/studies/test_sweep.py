@@ -365,7 +365,7 @@ def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypa
 def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(
     sweep_file, tmp_path, whole_group, told, status
 ):
-    path, out = sweep_file({"x": {"values": [1, 2]}, "sleep": {"value": 2}}), tmp_path / "out"
+    path, out = sweep_file({"x": {"values": [1, 2]}, "sleep": {"value": 5}}), tmp_path / "out"
     command = [
         sys.executable,
         "-m",
@@ -456,6 +456,7 @@ def test_a_trial_that_another_machine_took_a_moment_ago_is_not_taken(sweep_file,
         assert here._claim() is None
 
 
+@pytest.mark.slow
 def test_values_reach_a_run_as_options(tmp_path):
     """With the real program: a run folder a trial, resumable, comparable."""
     config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain.yaml"
@@ -482,6 +483,7 @@ def test_values_reach_a_run_as_options(tmp_path):
         assert json.loads((run / "summary.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
     """One that does not learn, after others that do."""
     config = Path(__file__).parents[2] / "experiments" / "shapes" / "gradcam.yaml"
