@@ -11,7 +11,7 @@ import numpy as np
 from gain_lightning.studies.runs import ImageTable, PixelTable
 
 RESAMPLES = 2000
-_AT_ONCE = 1000  # resamples held in memory
+_AT_ONCE = 4_000_000  # counts in memory: how often each image was drawn, in some resamples
 
 
 class Judging(NamedTuple):
@@ -196,8 +196,9 @@ def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Weights ``(R, N)``, a few resamples at a time: of the first part the first row is all images once."""
     rng = np.random.default_rng(seed)
     whole = np.ones((1, num_images))
-    for start in range(0, resamples, _AT_ONCE):
-        count = min(_AT_ONCE, resamples - start)
+    step = max(1, _AT_ONCE // num_images)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
         drawn = rng.multinomial(num_images, np.full(num_images, 1 / num_images), count)
         rows = [drawn] if start else [whole, drawn]
         yield np.asfortranarray(np.concatenate(rows), float)  # the resamples of an image side by side

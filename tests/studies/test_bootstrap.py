@@ -163,6 +163,17 @@ def test_resampled_scores_draw_the_same_images_for_every_run():
     np.testing.assert_array_equal(a["test/mean_ap"], b["test/mean_ap"])
 
 
+@pytest.mark.parametrize("at_once", [1, 90, 1_000_000])
+def test_scores_do_not_depend_on_how_many_resamples_are_held(monkeypatch, at_once):
+    runs = [{"test": make_table(30)}]
+    (expected,) = resampled_scores(runs, Judging(), resamples=7)
+    monkeypatch.setattr("gain_lightning.studies.bootstrap._AT_ONCE", at_once)
+    (scores,) = resampled_scores(runs, Judging(), resamples=7)
+    for key, values in expected.items():
+        assert len(values) == 8
+        np.testing.assert_allclose(scores[key], values, rtol=1e-12)
+
+
 def test_further_sets_are_resampled_on_their_own():
     same = make_table(40)
 
