@@ -29,7 +29,7 @@ def num_cores() -> int:
     try:
         quota, period = _QUOTA.read_text().split()
         return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or "max"
+    except (OSError, ValueError, ZeroDivisionError):  # no container, "max", or no period
         return cores
 
 
@@ -53,7 +53,7 @@ def share_of_cores(num_processes: int) -> dict[str, str]:
         >>> share_of_cores(1)
         {}
     """
-    if num_processes == 1 or "OMP_NUM_THREADS" in os.environ:
+    if num_processes == 1 or _is_set_by_user():
         return {}
     return {"OMP_NUM_THREADS": str(max(1, num_cores() // num_processes))}
 
@@ -81,7 +81,7 @@ def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) 
     cores = num_cores()
     if asked is not None:
         count, why = asked, "as asked"
-    elif "OMP_NUM_THREADS" in os.environ:
+    elif _is_set_by_user():
         return f"{_threads(torch.get_num_threads())}, by OMP_NUM_THREADS"
     elif is_deterministic:
         count, why = cores, "one a core, as trainer.deterministic wants the same each time"
@@ -90,6 +90,12 @@ def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) 
         why = f"{count} of {cores} cores are free"
     torch.set_num_threads(count)
     return f"{_threads(count)}: {why}"
+
+
+def _is_set_by_user() -> bool:
+    """Whether ``OMP_NUM_THREADS`` says a number; OpenMP passes over anything else."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return first.isdecimal() and int(first) > 0
 
 
 def _threads(count: int) -> str:

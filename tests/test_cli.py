@@ -7,6 +7,7 @@ import pytest
 
 from gain_lightning import __version__, cli
 from gain_lightning.cli import VERBS, main
+from gain_lightning.commands.fit import refuse_early
 
 
 def gain(*words: str, **env: str) -> subprocess.CompletedProcess:
@@ -115,3 +116,27 @@ def test_an_answer_that_needs_no_torch_does_not_wait_for_it(case, tmp_path):
         [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
     )
     assert said in result.stdout + result.stderr
+
+
+def test_what_the_parser_takes_is_not_refused_early(tmp_path):
+    """A config as text, one that says which checkpoint to go on from, and questions about a folder in use."""
+    used, resumes = tmp_path / "used", tmp_path / "resumes.yaml"
+    used.mkdir()
+    (used / "summary.json").write_text('{"state": "finished"}')
+    resumes.write_text("ckpt_path: last\n")
+    run = ["fit", f"--run_dir={used}"]
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        refuse_early(run)
+    for more in (
+        [f"--config={resumes}"],
+        ["--config", "ckpt_path: last"],
+        [f"-c{resumes}"],
+        ["--help"],
+        ["--print_config"],
+        ["--print_config=skip_null"],
+    ):
+        refuse_early([*run, *more])
+    for config in ("{}", "null", "a: 1"):
+        refuse_early(["fit", "--config", config])
+    with pytest.raises(SystemExit):
+        refuse_early(["fit", "--config", "a" * 300])

@@ -96,3 +96,12 @@ print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
         command = [sys.executable, "-c", code]
         result = subprocess.run(command, env=bare | given, capture_output=True, text=True)
         assert result.stdout.split() == [spins, "False"], result.stderr
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "", "-1"])
+def test_a_number_of_threads_that_openmp_passes_over_is_no_choice(monkeypatch, value):
+    monkeypatch.setattr(threads, "num_cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads.share_of_cores(2) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    assert threads.share_of_cores(2) == {}

@@ -3,9 +3,12 @@
 import ast
 import difflib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
 
 from gain_lightning.messages import unknown_name
 from gain_lightning.run_folder import refuse_second_run
@@ -63,20 +66,17 @@ def refuse_early(argv: list[str]) -> None:
     options = dict(_options(argv))
     for key in options:
         _refuse_unknown(key)
-    for key, value in _options(argv):
-        # a value that is no name of a file is a config itself, as jsonargparse has it
-        if (
-            key in ("config", "c")
-            and "\n" not in value
-            and ":" not in value
-            and not Path(value).expanduser().exists()
-        ):
-            stop(f"--config {value}: no such file{_nearest_file(Path(value))}")
+    configs = [value for key, value in _options(argv) if key in ("config", "c")]
+    for config in configs:
+        if _is_name(config) and not os.path.exists(os.path.expanduser(config)):
+            stop(f"--config {config}: no such file{_nearest_file(Path(config))}")
     ckpt_path = options.get("ckpt_path")
     if ckpt_path and ckpt_path not in ("last", "null") and not Path(ckpt_path).expanduser().is_file():
         path = Path(ckpt_path).expanduser()
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
-    if argv[0] == "fit" and options.get("run_dir") not in (None, "null") and not ckpt_path:
+    asks = any(word == "-h" or word.startswith(("--help", "--print_")) for word in argv)
+    may_resume = ckpt_path or any("ckpt_path" in _text(config) for config in configs)
+    if argv[0] == "fit" and options.get("run_dir") not in (None, "null") and not (asks or may_resume):
         refuse_second_run(Path(options["run_dir"]).expanduser())
 
 
@@ -86,12 +86,32 @@ def stop(message: str) -> None:
     sys.exit(2)
 
 
+def _is_name(config: str) -> bool:
+    """Whether the value of ``--config`` names a file; else it is a config itself, as jsonargparse has it."""
+    try:
+        return isinstance(yaml.safe_load(config), str)
+    except yaml.YAMLError:
+        return False
+
+
+def _text(config: str) -> str:
+    """What a config says; nothing where it cannot be read, which the parser tells."""
+    if not _is_name(config):
+        return config
+    try:
+        return Path(config).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
 def _options(argv: list[str]) -> Iterator[tuple[str, str]]:
     """Keys and values of a command line; nothing for a value that is missing."""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word.startswith("--") or word.startswith("-c"):
+        if word.startswith("--"):
             key, separator, value = word.lstrip("-").partition("=")
             yield key.rstrip("+"), value if separator else following
+        elif word.startswith("-c"):
+            yield "c", word[2:].removeprefix("=") or following
 
 
 def _refuse_unknown(key: str) -> None:

@@ -56,7 +56,8 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
         array([0.833, 1.   ])
     """
     order = np.argsort(-score, kind="stable")
-    ends_step = np.append(np.diff(score[order]) != 0, True)
+    ranked = score[order]
+    ends_step = np.append(ranked[1:] != ranked[:-1], True)
     drawn, recalled, before, area = np.zeros((4, len(weight)))
     gains = False
     # a sum over resamples an image: numpy's own running sums over images are several times slower
@@ -197,7 +198,7 @@ def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     whole = np.ones((1, num_images))
     step = max(1, _AT_ONCE // num_images)
-    for start in range(0, resamples, step):
+    for start in range(0, max(resamples, 1), step):
         count = min(step, resamples - start)
         drawn = rng.multinomial(num_images, np.full(num_images, 1 / num_images), count)
         rows = [drawn] if start else [whole, drawn]

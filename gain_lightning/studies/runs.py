@@ -259,8 +259,8 @@ def read_images(path: str) -> dict[str, ImageTable]:
     if missing:
         raise RunError(f"{name}: has no column {missing[0]!r}, expected {', '.join(COLUMNS)}")
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
-    places = {column: place for place, column in enumerate(header)}
-    pick = itemgetter(*(places.get(column, -1) for column in (*COLUMNS, "amount", "logit")))
+    columns = (*COLUMNS, "amount", "logit")
+    pick = itemgetter(*(header.index(column) if column in header else -1 for column in columns))
     for number, cells in rows:
         set_name, image_id, class_name, *rest = pick([*cells, ""])
         values = [_number(cell, name, number) for cell in rest]

@@ -62,6 +62,17 @@ def test_average_precision_equals_torchmetrics():
     assert got[0] == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_equal_infinite_scores_make_one_step():
+    score, weight = np.array([np.inf, np.inf, 0.1]), np.ones((1, 3))
+    for present in ([True, False, True], [False, True, True]):
+        assert average_precision(score, np.array(present), weight) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_no_resamples_leave_the_score_itself():
+    (scores,) = resampled_scores([{"test": make_table(30)}], Judging(), resamples=0)
+    assert all(values.shape == (1,) for values in scores.values())
+
+
 def test_average_precision_without_positives_is_nan():
     assert np.isnan(average_precision(np.array([0.2, 0.1]), np.array([False, False]), np.ones((1, 2)))).all()
 
