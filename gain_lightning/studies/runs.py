@@ -419,7 +419,6 @@ def _pair_masks(fields: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @lru_cache  # of the few names of test sets, for every row of a table
-@lru_cache(maxsize=1024)
 def printable(text: str) -> str:
     """The text with ``?`` for what a terminal or a font cannot show."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
