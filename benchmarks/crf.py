@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from gain_lightning.datasets.readers.voc import find_root
-from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 
 NUM_CLASSES = 21  # background included
 CUE_SIZE = 41

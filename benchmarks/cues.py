@@ -23,14 +23,13 @@ from torch.utils.data import DataLoader
 
 from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
-from gain_lightning.checkpoints import load_classifier, load_model
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.sample import collate
-from gain_lightning.files import read_json
-from gain_lightning.module import GAIN
-from gain_lightning.segmentation.crf import dense_crf
-from gain_lightning.segmentation.crf_kernels import Kernels
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.load import load_classifier, load_model
+from gain_lightning.segmentation.crf.dense import dense_crf
+from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.cue_files import file_name, read_maps, write_maps
 from gain_lightning.segmentation.export_seeds import run_images
 from gain_lightning.segmentation.losses import log_probabilities
@@ -42,6 +41,7 @@ from gain_lightning.segmentation.seeds import (
     make_cues,
     resize_pictures,
 )
+from gain_lightning.support.files import read_json
 
 SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)  # of the background
 FACTORS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)  # of its probability in a second round

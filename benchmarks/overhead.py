@@ -16,7 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from gain_lightning import experiment
+from gain_lightning.training import experiment
 
 
 class Clock(pl.Callback):

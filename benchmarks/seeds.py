@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from gain_lightning.checkpoints import load_classifier
 from gain_lightning.commands.seeds import seeds_main
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.voc12 import VOC12DataModule
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.load import load_classifier
 from gain_lightning.segmentation.export_seeds import run_images
 from gain_lightning.segmentation.seeds import attention_maps
 

@@ -19,7 +19,7 @@ FIRST_STEP = """
 import os
 import sys
 from gain_lightning.cli import main
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 GAIN.training_step = lambda *_: os._exit(3)
 main(["fit", "--config=experiments/shapes/gain_ext.yaml", f"--run_dir={sys.argv[1]}", "--trainer.logger=false"])
 """

@@ -30,8 +30,8 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from gain_lightning.backbones import FORMATS, build_backbone
-from gain_lightning.memory import keep_freed_memory
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.training.memory import keep_freed_memory
 
 NUM_CLASSES = 20
 USER_FORMATS = {"user_contiguous": torch.contiguous_format, "user_channels_last": torch.channels_last}

@@ -8,24 +8,23 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
 
-VOID = 255  # mask pixels that say nothing: unlabelled, or too close to a border
-REQUEUE = 75  # exit status of a training that was told to stop and can go on: EX_TEMPFAIL of <sysexits.h>
-
 # Public names, imported at first use: `gain --help` must not wait for torch.
 _HOMES = {
     "Backbone": "backbones",
     "build_backbone": "backbones",
-    "GAIN": "module",
+    "GAIN": "methods.gain",
     "FolderDataModule": "datasets",
     "ShapesDataModule": "datasets",
     "VOC12DataModule": "datasets",
     "load_picture": "datasets.images",
+    "REQUEUE": "constants",
+    "VOID": "constants",
     "attention": "",
     "losses": "",
     "metrics": "",
 }
 
-__all__ = ["REQUEUE", "VOID", *_HOMES]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from gain_lightning.console import forgiving_output
+from gain_lightning.support.console import forgiving_output
 
 HELP = """\
 usage: gain VERB [options]        (gain VERB --help lists a verb's options)
@@ -115,7 +115,7 @@ def _rank() -> str:
 
 def _prepare_torch() -> None:
     """Before it is imported; and hide warnings that a user of this command cannot act on, each for its reason."""
-    from gain_lightning.threads import let_waiting_threads_sleep
+    from gain_lightning.support.threads import let_waiting_threads_sleep
 
     let_waiting_threads_sleep()
     for message in (
@@ -132,23 +132,23 @@ def _prepare_torch() -> None:
 
 def _run(argv: list[str]) -> int:
     if argv[0] == "compare":
-        from gain_lightning.studies.compare import compare_main
+        from gain_lightning.commands.compare import compare_main
 
         return compare_main(argv[1:])
     if argv[0] == "runs":
-        from gain_lightning.studies.listing import runs_main
+        from gain_lightning.commands.runs import runs_main
 
         return runs_main(argv[1:])
     if argv[0] == "sweep":
-        from gain_lightning.studies.sweep import sweep_main
+        from gain_lightning.commands.sweep import sweep_main
 
         return sweep_main(argv[1:])
     if argv[0] == "reproduce":
-        from gain_lightning.segmentation.section4 import reproduce_main
+        from gain_lightning.commands.reproduce import reproduce_main
 
         return reproduce_main(argv[1:])
     if argv[0] == "data":
-        from gain_lightning.data import data_main
+        from gain_lightning.commands.data import data_main
 
         return data_main(argv[1:])
     _prepare_torch()

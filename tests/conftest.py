@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def quiet_process(monkeypatch):
     """No network logger, no seed left by another test; a worker hands its memory back, for it runs many trainings."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr("gain_lightning.experiment.keep_freed_memory", lambda: False)
+    monkeypatch.setattr("gain_lightning.training.experiment.keep_freed_memory", lambda: False)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import gain_lightning.experiment
+import gain_lightning.training.experiment
 from gain_lightning.cli import main
-from gain_lightning.resume import ExactResume
+from gain_lightning.training.resume import ExactResume
 
 
 class Dies(ExactResume):
@@ -24,5 +24,5 @@ class Dies(ExactResume):
 
 
 if __name__ == "__main__":
-    gain_lightning.experiment.ExactResume = Dies
+    gain_lightning.training.experiment.ExactResume = Dies
     sys.exit(main(sys.argv[1:]))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-import gain_lightning.experiment
-from gain_lightning.checkpoints import newest_checkpoint
+import gain_lightning.training.experiment
 from gain_lightning.cli import main
-from gain_lightning.resume import ExactResume
+from gain_lightning.runs.checkpoints import newest_checkpoint
+from gain_lightning.training.resume import ExactResume
 
 STEPS = 6  # an epoch
 
@@ -72,7 +72,7 @@ def train(words, place="", at=-1):
 
 def main_script(folder, words):
     """Exit status 0 if all went as it should."""
-    gain_lightning.experiment.ExactResume = Killed
+    gain_lightning.training.experiment.ExactResume = Killed
     torch.set_num_threads(1)
     assert train([*words, f"--run_dir={folder / 'whole'}"]) == 0
     words = [*words, f"--run_dir={folder / 'killed'}"]

@@ -3,7 +3,7 @@
 import os
 import time
 
-from gain_lightning.workers import heed_parent_alone
+from gain_lightning.support.workers import heed_parent_alone
 
 
 def work(pids):

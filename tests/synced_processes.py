@@ -3,7 +3,7 @@
 Usage: ``python synced_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``: logits of the same pictures
 before the training, in it and in its test, and the kinds of BatchNorm layers then.
 
-torch and :func:`gain_lightning.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them is not
+torch and :func:`gain_lightning.methods.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them is not
 possible. Both are told not to: here no BatchNorm trains.
 """
 
@@ -14,9 +14,9 @@ import torch
 from several_processes import join
 from torch.nn.parallel import DistributedDataParallel
 
-import gain_lightning.experiment
-from gain_lightning.batch_norm import batch_norm_layers
-from gain_lightning.module import GAIN
+import gain_lightning.training.experiment
+from gain_lightning.backbones.batch_norm import batch_norm_layers
+from gain_lightning.methods.gain import GAIN
 
 CONFIG = Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml"
 SEEN: dict[str, dict] = {}
@@ -51,8 +51,8 @@ class Watched(GAIN):
 
 def main(rank: int, world_size: int, port: str, out: Path) -> None:
     join(rank, world_size, port)
-    gain_lightning.experiment.GAIN = Watched
-    gain_lightning.module.check_layer_sync = lambda *_: None
+    gain_lightning.training.experiment.GAIN = Watched
+    gain_lightning.methods.gain.check_layer_sync = lambda *_: None
     DistributedDataParallel._passing_sync_batchnorm_handle = lambda *_: None
     options = {
         "--run_dir": out / "run", "--model.backbone": "lite0", "--model.freeze_batch_norm": "true",
@@ -62,7 +62,7 @@ def main(rank: int, world_size: int, port: str, out: Path) -> None:
         "--trainer.devices": world_size, "--trainer.strategy": "ddp", "--trainer.sync_batchnorm": "true",
         "--trainer.logger": "false",
     }  # fmt: skip
-    gain_lightning.experiment.run_experiment(
+    gain_lightning.training.experiment.run_experiment(
         ["fit", f"--config={CONFIG}", *(f"{key}={value}" for key, value in options.items())]
     )
     torch.save(SEEN, out / f"{rank}.pt")

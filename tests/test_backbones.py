@@ -365,7 +365,7 @@ def test_weights_of_a_checkpoint_that_do_not_fit_are_refused_by_name(tmp_path, t
 
 def test_weights_of_a_lightning_checkpoint_load(tmp_path, tiny_backbone):
     """As the Trainer writes it, with all that it adds."""
-    from gain_lightning.module import GAIN
+    from gain_lightning.methods.gain import GAIN
 
     module = GAIN(class_names=["a", "b", "c"], image_size=32, lr_scheduler=None)
     module.backbone.load_state_dict(tiny_backbone.state_dict())

@@ -7,9 +7,10 @@ from fake_batch import masks_of
 from PIL import Image
 
 from gain_lightning.attention import label_pairs, pair_masks
-from gain_lightning.callbacks import FiniteGuard, ZeroMaps, log_to_wandb, panel_rows
-from gain_lightning.image_record import keep_maps
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.training.guards import FiniteGuard, ZeroMaps
+from gain_lightning.training.image_record import keep_maps
+from gain_lightning.training.panels import log_to_wandb, panel_rows
 
 
 class Trainer:

@@ -10,7 +10,7 @@ from torch import nn
 
 from gain_lightning.attention import Cells, even_cells, place_maps, pool_to_cells
 from gain_lightning.backbones import build_backbone
-from gain_lightning.cell_grid import find_cells
+from gain_lightning.backbones.cell_grid import find_cells
 
 BUILDERS = [
     *[("tiny_cnn", None), ("vgg16", None), ("vgg19", None), ("lite0", None), ("lite0", 16)],

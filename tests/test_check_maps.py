@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.check_maps import check_maps
-from gain_lightning.checkpoints import load_classifier
 from gain_lightning.cli import main
-from gain_lightning.faithfulness import FILLS
-from gain_lightning.resampling import draw_images, mean_interval
-from gain_lightning.studies.runs import Maps, read_maps
+from gain_lightning.methods.load import load_classifier
+from gain_lightning.methods.map_checks import check_maps
+from gain_lightning.metrics.faithfulness import FILLS
+from gain_lightning.metrics.resampling import draw_images, mean_interval
+from gain_lightning.runs.maps import Maps, read_maps
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_evidence_that_a_network_moves_is_found_in_pixels(dx, dy):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Shorter curves, where a test is not about them."""
-    monkeypatch.setattr("gain_lightning.check_maps._STEPS", 2)
+    monkeypatch.setattr("gain_lightning.methods.map_checks._STEPS", 2)
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -178,7 +178,9 @@ def test_maps_of_random_weights_correlate_with_themselves_alone(run_dir, monkeyp
     """Were random weights not random, the correlation would be 1."""
     model, maps = load_classifier(run_dir / "checkpoints" / "last.ckpt").eval(), read_maps(run_dir)
     assert check_maps(model, maps, 0)["rank_correlation"]["all"] < 0.9
-    monkeypatch.setattr("gain_lightning.check_maps.with_random_weights", lambda module, part=None: module)
+    monkeypatch.setattr(
+        "gain_lightning.methods.map_checks.with_random_weights", lambda module, part=None: module
+    )
     assert check_maps(model, maps, 0)["rank_correlation"] == pytest.approx(
         {"classifier": 1, "all": 1}, abs=1e-5
     )

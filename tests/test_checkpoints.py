@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gain_lightning.checkpoints import WholeCheckpoints, newest_checkpoint
 from gain_lightning.cli import main
-from gain_lightning.resume import ExactResume
+from gain_lightning.runs.checkpoints import WholeCheckpoints, newest_checkpoint
+from gain_lightning.training.resume import ExactResume
 
 CONFIG = Path(__file__).parent.parent / "experiments" / "shapes" / "gradcam.yaml"
 

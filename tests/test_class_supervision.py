@@ -8,16 +8,16 @@ from fake_folder import picture
 from fake_voc import make_voc
 from PIL import Image
 
-from gain_lightning import VOID
 from gain_lightning.attention import label_pairs, pair_masks, scale_maps
+from gain_lightning.constants import VOID
 from gain_lightning.datasets import FolderDataModule, VOC12DataModule
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.voc import read_voc
 from gain_lightning.datasets.sample import collate
 from gain_lightning.losses import SUPERVISION_LOSSES, attention_supervision_loss
+from gain_lightning.methods.gain import GAIN
 from gain_lightning.metrics import SeedIoU
-from gain_lightning.module import GAIN
 
 SIDE = 32
 BOAT, PERSON = (

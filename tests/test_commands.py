@@ -217,7 +217,7 @@ def test_python_of_a_page_runs(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_sweeps_of_a_page_are_read(page, tmp_path):
-    from gain_lightning.studies.sweep_file import read_sweep_path
+    from gain_lightning.studies.sweeps.file import read_sweep_path
 
     for number, block in enumerate(
         re.findall(r"```yaml\n(method:.*?)```", page.read_text(), flags=re.DOTALL)

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from gain_lightning import experiment
 from gain_lightning.cli import main
-from gain_lightning.config_parser import whole_numbers_first
+from gain_lightning.training import experiment
+from gain_lightning.training.config_parser import whole_numbers_first
 
 QUIET = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 SMALL = [

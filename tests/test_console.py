@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gain_lightning.cli import main
-from gain_lightning.console import forgiving_output
+from gain_lightning.support.console import forgiving_output
 
 PRINTS = """
 import sys
-from gain_lightning.console import forgiving_output
+from gain_lightning.support.console import forgiving_output
 with forgiving_output():
     for number in range(20000):
         print("é", number)

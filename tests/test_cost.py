@@ -7,11 +7,11 @@ import pytest
 import torch
 from fake_batch import masks_of
 
-from gain_lightning import VOID
 from gain_lightning.backbones import build_backbone
-from gain_lightning.callbacks import CostForecast
-from gain_lightning.cost import expected_cost, saved_bytes
-from gain_lightning.module import GAIN
+from gain_lightning.constants import VOID
+from gain_lightning.methods.cost import expected_cost, saved_bytes
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.training.guards import CostForecast
 
 SIDE = 64
 

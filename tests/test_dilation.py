@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gain_lightning.backbones import build_backbone
-from gain_lightning.dilation import DilatedDepthwise, split_dilated
+from gain_lightning.backbones.dilation import DilatedDepthwise, split_dilated
 
 
 @pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (5, 2), (3, 3), ((3, 5), 2)])

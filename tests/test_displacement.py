@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import shift as move
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.displacement import best_shift, displacements, shifted_correlations
-from gain_lightning.resampling import draw_images
+from gain_lightning.metrics.displacement import best_shift, displacements, shifted_correlations
+from gain_lightning.metrics.resampling import draw_images
 
 
 def blobs(count, seed=0, size=(60, 72)):

@@ -18,7 +18,8 @@ from scoring_processes import TASKS
 from several_processes import ENVIRONMENT, run_two
 from two_processes import SIZES, gradient, make_batch, make_model
 
-from gain_lightning.datasets.streams import in_turn, share_out
+from gain_lightning.datasets.streams import share_out
+from gain_lightning.support.sharing import in_turn
 
 HERE = Path(__file__).parent
 

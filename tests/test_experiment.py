@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.readers.voc import CLASSES
-from gain_lightning.experiment import print_scores
-from gain_lightning.recording import RunRecord
-from gain_lightning.studies.runs import read_run
-from gain_lightning.studies.sweep_file import read_sweep_path
-from gain_lightning.studies.wandb_runs import fetch_run
+from gain_lightning.runs.read import read_run
+from gain_lightning.studies.comparison.wandb_runs import fetch_run
+from gain_lightning.studies.sweeps.file import read_sweep_path
+from gain_lightning.training.experiment import print_scores
+from gain_lightning.training.run_record import RunRecord
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SMALL = [
@@ -147,7 +147,9 @@ def test_freed_memory_goes_back_before_validation_starts_its_workers(tmp_path, m
             calls.append("workers")
         return begin(loader)
 
-    monkeypatch.setattr("gain_lightning.memory._of_glibc", lambda name: lambda *_: calls.append(name))
+    monkeypatch.setattr(
+        "gain_lightning.training.memory._of_glibc", lambda name: lambda *_: calls.append(name)
+    )
     monkeypatch.setattr(DataLoader, "__iter__", begin_and_say)
     assert main(["fit", *CONFIG, *SMALL, "--test_after_fit=false", f"--run_dir={tmp_path / 'run'}"]) == 0
     assert calls == ["malloc_trim", "workers"] * 2
@@ -806,7 +808,7 @@ def test_one_class_alone_is_trained_and_tested(tmp_path):
 def test_two_runs_begun_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
-    monkeypatch.setattr("gain_lightning.experiment.time.strftime", lambda form: "20260101-000000")
+    monkeypatch.setattr("gain_lightning.training.experiment.time.strftime", lambda form: "20260101-000000")
     config = str(Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml")
     for _ in range(2):
         assert main(["fit", "--config", config, *SMALL, "--trainer.logger=false"]) == 0

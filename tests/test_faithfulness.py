@@ -4,7 +4,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from gain_lightning.faithfulness import (
+from gain_lightning.metrics.faithfulness import (
     FILLS,
     deletion_and_insertion,
     inpaint,

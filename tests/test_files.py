@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from gain_lightning.files import WholeTable, csv_text, read_json, write_atomically
+from gain_lightning.support.files import WholeTable, csv_text, read_json, write_atomically
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):

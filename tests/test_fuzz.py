@@ -10,7 +10,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gain_lightning import VOID
 from gain_lightning.attention import (
     EPS,
     Cells,
@@ -23,6 +22,7 @@ from gain_lightning.attention import (
     scale_maps,
     soft_mask,
 )
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
@@ -36,7 +36,8 @@ from gain_lightning.segmentation.losses import (
     log_probabilities,
     seeding_loss,
 )
-from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
+from gain_lightning.studies.sweeps.file import read_sweep_file
+from gain_lightning.studies.sweeps.parameter import SweepError
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 settings.register_profile("default", max_examples=200, derandomize=True, **common)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from obeying_worker import work
 
-from gain_lightning import REQUEUE
+from gain_lightning.constants import REQUEUE
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.segmentation.crf_pool import CrfPool
-from gain_lightning.workers import refuse_without_sockets, signals_held
+from gain_lightning.segmentation.crf.pool import CrfPool
+from gain_lightning.support.workers import refuse_without_sockets, signals_held
 
 HERE = Path(__file__).parent
 linux_only = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="who sent a signal is not told")

@@ -8,9 +8,9 @@ from torch import nn
 
 from gain_lightning import backbones
 from gain_lightning.backbones import BUILDERS, Backbone, build_backbone
-from gain_lightning.batch_norm import batch_norm_layers, frozen_batch_norm
-from gain_lightning.head import batch_norm_run_by
-from gain_lightning.layer_sync import SyncEveryBatchNorm
+from gain_lightning.backbones.batch_norm import batch_norm_layers, frozen_batch_norm
+from gain_lightning.backbones.head import batch_norm_run_by
+from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
 
 MIXING = ["mobilenetv4_conv_small", "efficientvit_b0", "repvit_m1", "levit_conv_128s", "shvit_s1"]
 

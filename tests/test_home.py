@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gain_lightning.home import expand_home, hide_home, without_home
+from gain_lightning.support.home import expand_home, hide_home, without_home
 
 
 class Pair(NamedTuple):

@@ -11,10 +11,10 @@ from several_processes import run_two
 from torch import nn
 
 from gain_lightning.backbones import build_backbone
-from gain_lightning.batch_norm import batch_norm_layers, frozen_batch_norm
+from gain_lightning.backbones.batch_norm import batch_norm_layers, frozen_batch_norm
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.layer_sync import SyncedBatchNorm, SyncEveryBatchNorm, check_layer_sync
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.layer_sync import SyncedBatchNorm, SyncEveryBatchNorm, check_layer_sync
 
 HERE = Path(__file__).parent
 FUSED = ["lite0", "timm/mobilenetv3_small_050", "timm/efficientvit_b0", "timm/hgnetv2_b0"]

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 
 def _test_scores(tmp_path, seed: int, am_weight: float, ext_weight: float) -> dict[str, float]:

@@ -7,8 +7,8 @@ import reference
 import torch
 import torch.nn.functional as F
 
-from gain_lightning import VOID
 from gain_lightning.attention import Cells, even_cells, label_pairs, scale_maps
+from gain_lightning.constants import VOID
 from gain_lightning.losses import (
     SUPERVISION_LOSSES,
     attention_mining_loss,

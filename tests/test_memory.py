@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from gain_lightning.memory import keep_freed_memory
+from gain_lightning.training.memory import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 for _ in range(3):
@@ -40,7 +40,7 @@ RESIDENT = """
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-from gain_lightning.memory import ReturnFreedMemory, keep_freed_memory
+from gain_lightning.training.memory import ReturnFreedMemory, keep_freed_memory
 
 def resident():
     print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20)
@@ -69,7 +69,7 @@ def test_freed_memory_is_returned_after_an_epoch():
 # Convolves batches of 300 sizes twice; oneDNN says of every kernel whether it had it.
 KERNELS = """
 import torch
-from gain_lightning.memory import keep_few_kernels
+from gain_lightning.training.memory import keep_few_kernels
 if {few}:
     keep_few_kernels(torch.nn.Sequential(*[torch.nn.Conv2d(1, 1, 1) for _ in range(40)]))
 with torch.no_grad():
@@ -79,7 +79,7 @@ with torch.no_grad():
 # Two steps of a network, after `gain fit` has made it.
 STEPS = """
 import torch
-from gain_lightning.memory import keep_few_kernels
+from gain_lightning.training.memory import keep_few_kernels
 from gain_lightning.backbones import build_backbone
 from gain_lightning.segmentation.largefov import build_largefov
 net = {net}

@@ -7,8 +7,8 @@ import pytest
 import reference
 import torch
 
-from gain_lightning import VOID
 from gain_lightning.attention import label_pairs
+from gain_lightning.constants import VOID
 from gain_lightning.metrics import (
     THRESHOLDS,
     MeanAP,
@@ -20,7 +20,7 @@ from gain_lightning.metrics import (
     seed_iou,
     with_mask,
 )
-from gain_lightning.studies.bootstrap import average_precision
+from gain_lightning.studies.comparison.bootstrap import average_precision
 
 NUM_CLASSES = 4
 # Of the last image nothing is known, the third has no label; class 3 has a label in the last image alone.

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from fake_batch import masks_of, oracle_masks
 from torch import nn
 
-from gain_lightning import VOID
 from gain_lightning.attention import (
     Cells,
     erase,
@@ -27,11 +26,12 @@ from gain_lightning.attention import (
     soft_mask,
 )
 from gain_lightning.backbones import Backbone
-from gain_lightning.batch_norm import frozen_batch_norm
+from gain_lightning.backbones.batch_norm import frozen_batch_norm
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.shapes import ShapesDataModule
-from gain_lightning.datasets.shapes_boat import CLASSES, draw_picture
+from gain_lightning.datasets.shapes.boat import CLASSES, draw_picture
 from gain_lightning.losses import attention_mining_loss
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 SIDE = 32
 CELLS = (0, 0, 8, 8)  # of the tiny CNN: three convolutions of stride 2, each cell centred on its first pixel
@@ -1288,7 +1288,7 @@ def test_the_gradient_of_the_maps_alone_differs_from_all(batches):
 
 COMPILED = """
 import torch
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 options = []
 torch.nn.Module.compile = lambda self, **given: options.append(given)

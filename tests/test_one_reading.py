@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from gain_lightning import load_picture
-from gain_lightning.checkpoints import load_classifier
 from gain_lightning.cli import main
 from gain_lightning.datasets import FolderDataModule
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.load import load_classifier
 from gain_lightning.segmentation.cue_data import FullSize
 from gain_lightning.segmentation.export_seeds import AtScales
 

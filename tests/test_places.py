@@ -9,9 +9,9 @@ from torch import nn
 
 from gain_lightning.attention import Cells, pool_to_cells
 from gain_lightning.cli import main
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 from gain_lightning.segmentation.largefov import build_largefov
-from gain_lightning.segmentation.module import SEC
+from gain_lightning.segmentation.sec import SEC
 from gain_lightning.segmentation.seeds import attention_maps
 
 SIDE = 96
@@ -57,7 +57,7 @@ def test_scored_maps(model):
 def test_erased_images(model, monkeypatch):
     """What S_am takes away lies around the dot."""
     seen = []
-    monkeypatch.setattr("gain_lightning.module.erase", lambda image, mask: seen.append(mask) or image)
+    monkeypatch.setattr("gain_lightning.methods.gain.erase", lambda image, mask: seen.append(mask) or image)
     batch = batch_of(pictures(PLACES), model)
     model.losses(batch, None, 1.0)
     ground = seen[0].amin((2, 3), keepdim=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gain_lightning.pointwise import StridedPointwise, skip_pixels
+from gain_lightning.backbones.pointwise import StridedPointwise, skip_pixels
 
 
 @pytest.mark.parametrize("stride", [2, 3, (2, 1), (1, 4)])

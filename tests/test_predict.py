@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from gain_lightning.attention import grad_cam, label_pairs
-from gain_lightning.checkpoints import load_model
 from gain_lightning.cli import main
 from gain_lightning.datasets.pictures import find_pictures
-from gain_lightning.module import GAIN
-from gain_lightning.predict import Pictures
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.load import load_model
+from gain_lightning.methods.map_writer import Pictures
 
 CLASSES = ["red thing", "green/thing", "blue"]
 

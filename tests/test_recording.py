@@ -4,8 +4,8 @@ import subprocess
 import pytest
 import torch
 
-from gain_lightning import recording
-from gain_lightning.recording import MetricsFile
+from gain_lightning.runs import provenance
+from gain_lightning.training.metrics_file import MetricsFile
 
 
 def test_metrics_file_goes_on_where_another_process_left_it(tmp_path):
@@ -71,15 +71,15 @@ def test_commit_is_that_of_our_checkout_not_of_a_project_around_it(tmp_path, mon
     (tmp_path / "theirs.py").write_text("")
     subprocess.run(["git", "-C", tmp_path, "add", "theirs.py"], check=True)
     subprocess.run(["git", "-C", tmp_path, *identity, "commit", "-qm", "theirs"], check=True)
-    (tmp_path / "recording.py").write_text("")  # an installed copy, which their repository does not track
-    monkeypatch.setattr(recording, "__file__", str(tmp_path / "recording.py"))
-    assert recording.git_commit() is None
-    subprocess.run(["git", "-C", tmp_path, "add", "recording.py"], check=True)
-    assert recording.git_commit().endswith("+")
+    (tmp_path / "provenance.py").write_text("")  # an installed copy, which their repository does not track
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.git_commit() is None
+    subprocess.run(["git", "-C", tmp_path, "add", "provenance.py"], check=True)
+    assert provenance.git_commit().endswith("+")
 
 
 def test_summary_is_json_without_nan(tmp_path):
-    from gain_lightning.recording import RunRecord
+    from gain_lightning.training.run_record import RunRecord
 
     class Trainer:
         is_global_zero, fast_dev_run = True, False

@@ -15,12 +15,12 @@ from PIL import Image
 from gain_lightning.attention import Cells, erase, grad_cam, label_pairs, place_maps, scale_maps, soft_mask
 from gain_lightning.cli import main
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.datasets.shapes_count import MOST, SPLITS, draw_picture
+from gain_lightning.datasets.shapes.count import MOST, SPLITS, draw_picture
 from gain_lightning.losses import attention_mining_loss, classification_loss
+from gain_lightning.methods.gain import GAIN
 from gain_lightning.metrics import MeanAE
-from gain_lightning.module import GAIN
-from gain_lightning.studies.comparison import compare
-from gain_lightning.studies.runs import read_run
+from gain_lightning.runs.read import read_run
+from gain_lightning.studies.comparison.compare import compare
 
 # Losses ---------------------------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
 
 
 def test_errors_are_printed_in_their_unit_and_shares_in_percent(capsys):
-    from gain_lightning.experiment import print_scores
+    from gain_lightning.training.experiment import print_scores
 
     print_scores([{"test/mae": 0.146, "test/far_mae": 12.5, "test/energy": 0.5}])
     assert [line.split()[1:] for line in capsys.readouterr().out.splitlines()] == [

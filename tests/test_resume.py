@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 import torch
 
 from gain_lightning import REQUEUE, backbones
-from gain_lightning.checkpoints import newest_checkpoint
 from gain_lightning.cli import main
-from gain_lightning.resume import ExactResume, random_state, set_random_state
-from gain_lightning.studies import sweep
+from gain_lightning.runs.checkpoints import newest_checkpoint
+from gain_lightning.studies.sweeps import sweep
+from gain_lightning.training.resume import ExactResume, random_state, set_random_state
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 CONFIG = ["--config", str(EXPERIMENTS / "shapes" / "gain_ext.yaml")]
@@ -36,7 +36,7 @@ STEPS = 6  # an epoch
 
 STOPPED = """
 import os, sys, time
-from gain_lightning import resume
+from gain_lightning.training import resume
 from gain_lightning.cli import main
 
 class Told(resume.ExactResume):  # the second process alone
@@ -45,8 +45,8 @@ class Told(resume.ExactResume):  # the second process alone
         if trainer.global_step == int(os.environ["STOP_AT"]) and trainer.global_rank == 1:
             self.is_told = True
 
-import gain_lightning.experiment
-gain_lightning.experiment.ExactResume = Told
+import gain_lightning.training.experiment
+gain_lightning.training.experiment.ExactResume = Told
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """

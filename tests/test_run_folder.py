@@ -13,10 +13,10 @@ import torch
 import yaml
 from test_resume import STEPS, assert_equal, fit, tell, what_is_left
 
-from gain_lightning import REQUEUE
 from gain_lightning.cli import main
-from gain_lightning.resume import ExactResume
-from gain_lightning.run_folder import lock
+from gain_lightning.constants import REQUEUE
+from gain_lightning.runs.folder import lock
+from gain_lightning.training.resume import ExactResume
 
 
 @pytest.fixture(autouse=True)
@@ -333,7 +333,7 @@ def test_runs_lists_no_copy_that_a_program_left(tmp_path, capsys):
 
 
 def test_a_budget_of_one_mask_is_not_one_of_all(tmp_path):
-    from gain_lightning.run_folder import refuse_other_settings
+    from gain_lightning.runs.settings import refuse_other_settings
 
     def config(budget):
         return {"data": {"class_path": "FolderDataModule", "init_args": {"mask_budget": budget}}, "model": {}}

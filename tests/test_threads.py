@@ -8,8 +8,8 @@ import psutil
 import pytest
 import torch
 
-from gain_lightning import threads
-from gain_lightning.threads import choose_threads, free_cores, num_cores, share_of_cores
+from gain_lightning.support import threads
+from gain_lightning.support.threads import choose_threads, free_cores, num_cores, share_of_cores
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import torch
 from fake_batch import masks_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 WAITING = {"nonzero", "_local_scalar_dense", "masked_select", "bincount", "_unique2", "equal", "is_nonzero"}
 

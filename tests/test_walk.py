@@ -1,6 +1,6 @@
 import pytest
 
-from gain_lightning.walk import files_below, folders_without, group_unread
+from gain_lightning.support.walk import files_below, folders_without, group_unread
 
 LEFT_BEHIND = (
     *(".DS_Store", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "Thumbs.db", "desktop.ini"),

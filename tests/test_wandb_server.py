@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gain_lightning import wandb_server
-from gain_lightning.wandb_server import NO_KEY, is_reachable, log_in, prepare_wandb
+from gain_lightning.support import wandb_session
+from gain_lightning.support.wandb_session import NO_KEY, is_reachable, log_in, prepare_wandb
 
 KEY = "0123456789" * 4
 NOWHERE = "http://127.0.0.1:9"
@@ -109,7 +109,7 @@ def test_what_the_user_set_is_left_alone(environment, tmp_path):
 
 def test_a_trial_of_an_agent_keeps_the_agents_session(environment, tmp_path):
     environment.setenv("WANDB_SWEEP_ID", "abc")
-    environment.setattr(wandb_server, "log_in", lambda: pytest.fail("logs in"))
+    environment.setattr(wandb_session, "log_in", lambda: pytest.fail("logs in"))
     prepare_wandb(tmp_path / "run")
     assert "WANDB_MODE" not in os.environ
 

@@ -4,10 +4,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-import gain_lightning.weights
+import gain_lightning.backbones.weights
 from gain_lightning.backbones import build_backbone
-from gain_lightning.module import GAIN
-from gain_lightning.segmentation.module import SEC
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.segmentation.sec import SEC
 
 ANIMALS = ["cat", "dog"]
 
@@ -16,7 +16,7 @@ ANIMALS = ["cat", "dog"]
 def said(monkeypatch):
     """The lines that were said."""
     lines = []
-    monkeypatch.setattr(gain_lightning.weights, "rank_zero_info", lines.append)
+    monkeypatch.setattr(gain_lightning.backbones.weights, "rank_zero_info", lines.append)
     return lines
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import gain_lightning.experiment
+import gain_lightning.training.experiment
 from gain_lightning.cli import main
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.resume import ExactResume
+from gain_lightning.training.resume import ExactResume
 
 SIZES = {"num_train": 16, "num_val": 8, "num_test": 8, "num_biased": 4}
 SMALL = [
@@ -81,7 +81,7 @@ def steps(folder):
 
 def main_script(folder):
     """One line of JSON a case: name, status, whether processes were left, steps saved, status of going on, steps."""
-    gain_lightning.experiment.ExactResume = Told
+    gain_lightning.training.experiment.ExactResume = Told
     torch.set_num_threads(1)
     data = ShapesDataModule(**SIZES)
     labels = data.image_set().labels

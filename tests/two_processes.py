@@ -12,7 +12,7 @@ from several_processes import join
 
 from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.datasets.sample import collate
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 SIZES = {"num_train": 26, "num_val": 4, "num_test": 4, "num_biased": 2}
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from gain_lightning.commands.common import add_threads, verb_parser
-from gain_lightning.run_folder import checkpoint_files
-from gain_lightning.studies.runs import RunError, read_maps
-from gain_lightning.threads import choose_threads
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.maps import read_maps
+from gain_lightning.support.threads import choose_threads
 
 DESCRIPTION = """\
 Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
@@ -52,7 +53,7 @@ def check_maps_main(argv: list[str]) -> int:
         if not checkpoint_files(Path(run) / "checkpoints"):
             raise FileNotFoundError(f"{run}: has no checkpoint in checkpoints/, expected the folder of a run")
 
-    from gain_lightning.check_maps import check_run  # after all that can be refused: it imports torch
+    from gain_lightning.methods.map_checks import check_run  # after all that can be refused: it imports torch
 
     print(choose_threads(args.threads))
     for run in args.runs:

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import yaml
 
-from gain_lightning.messages import unknown_name
-from gain_lightning.run_folder import refuse_second_run
+from gain_lightning.runs.folder import refuse_second_run
+from gain_lightning.support.messages import unknown_name
 
 PACKAGE = Path(__file__).parent.parent
 _WHERE = {  # whose arguments the keys below a group are: files of the package or of Lightning, and a class in each
-    "model": (("gain_lightning", "module.py", "GAIN"), ("gain_lightning", "segmentation/module.py", "SEC")),
+    "model": (
+        ("gain_lightning", "methods/gain.py", "GAIN"),
+        ("gain_lightning", "segmentation/sec.py", "SEC"),
+    ),
     "trainer": (("pytorch_lightning", "trainer/trainer.py", "Trainer"),),
     "data": (
         ("gain_lightning", "datasets/folder.py", "FolderDataModule"),
-        ("gain_lightning", "datasets/shapes.py", "ShapesDataModule"),
+        ("gain_lightning", "datasets/shapes/__init__.py", "ShapesDataModule"),
         ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
     ),
 }
@@ -51,7 +54,9 @@ def fit_main(argv: list[str]) -> int:
     """
     refuse_early(argv)
 
-    from gain_lightning.experiment import run_experiment  # after all that can be refused: it imports torch
+    from gain_lightning.training.experiment import (
+        run_experiment,  # after all that can be refused: it imports torch
+    )
 
     run_experiment(argv)
     return 0

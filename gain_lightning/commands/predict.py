@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gain_lightning.commands.common import add_threads, verb_parser
 from gain_lightning.datasets.pictures import find_pictures
-from gain_lightning.walk import group_unread
+from gain_lightning.support.walk import group_unread
 
 DESCRIPTION = """\
 Of a classifier: classify every picture below --images and map the attention of its classes. Writes, for a/b.jpg:
@@ -67,7 +67,7 @@ def predict_main(argv: list[str]) -> int:
     for kind in group_unread(pictures.unread):
         print(f"not read: {kind}, the first {kind.first}")
 
-    from gain_lightning.predict import predict  # after all that can be refused: it imports torch
+    from gain_lightning.methods.map_writer import predict  # after all that can be refused: it imports torch
 
     predict(args, pictures.paths)
     return 0

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from gain_lightning.commands.common import add_threads, verb_parser
-from gain_lightning.run_folder import checkpoint_files
+from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
-from gain_lightning.threads import choose_threads
+from gain_lightning.support.threads import choose_threads
 
 DESCRIPTION = """\
 Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
@@ -34,7 +34,7 @@ def seeds_main(argv: list[str]) -> int:
         FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
     """
     if argv[:1] == ["score"]:
-        from gain_lightning.segmentation.score_seeds import score_seeds_main
+        from gain_lightning.commands.score_seeds import score_seeds_main
 
         return score_seeds_main(argv[1:])
     parser = verb_parser("seeds", DESCRIPTION)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.class_masks import NO, YES, ClassMasks, stack_masks
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.class_masks import YES
 from gain_lightning.datasets.images import check_image
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.palette import voc_palette
+from gain_lightning.drawing.palette import voc_palette
 
 NUM_SHOWN = 10  # problems that an error spells out
 _WHOLES = {100: "percent", 1000: "thousandths"}  # what boxes may be parts of, and what such parts are called

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.resize import resize_mask
 
 NO, YES = 0, 1

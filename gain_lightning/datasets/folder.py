@@ -11,7 +11,7 @@ from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.readers.folder import draw_val, read_folder
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.names import written_as
+from gain_lightning.support.names import written_as
 
 
 class FolderDataModule(TwoStreamDataModule):

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.class_masks import (
     NO,

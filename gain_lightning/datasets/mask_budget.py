@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gain_lightning.files import read_text
-from gain_lightning.names import composed, written_as
+from gain_lightning.support.files import read_text
+from gain_lightning.support.names import composed, written_as
 
 MaskBudget = int | float | dict[str, int | float] | str
 

@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.files import read_text
-from gain_lightning.names import composed, first_pair
-from gain_lightning.walk import files_below, group_unread
+from gain_lightning.support.files import read_text
+from gain_lightning.support.names import composed, first_pair
+from gain_lightning.support.walk import files_below, group_unread
 
 
 class FoundPictures(NamedTuple):

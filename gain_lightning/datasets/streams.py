@@ -4,10 +4,9 @@ A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}``
 epoch is one pass over the weak stream; the masked stream goes on beside it, over and over.
 """
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,9 +19,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
 from gain_lightning.datasets.sample import collate
-from gain_lightning.workers import heed_parent_alone, refuse_without_sockets, signals_held
-
-T = TypeVar("T")
+from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
 
 class Draw(NamedTuple):
@@ -258,6 +255,11 @@ class TwoStreamDataModule(pl.LightningDataModule):
         ]
 
 
+def run_seed() -> int:
+    """The seed of this run, as ``seed_everything`` left it; 0 without one."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
 def share_out(name: str, dataset: Dataset, trainer: pl.Trainer | None) -> UnrepeatedDistributedSampler:
     """Which images of a set this process judges: process r of R takes the images r, r + R, r + 2R, ...
 
@@ -281,23 +283,3 @@ def share_out(name: str, dataset: Dataset, trainer: pl.Trainer | None) -> Unrepe
         )
     rank = 0 if trainer is None else trainer.global_rank
     return UnrepeatedDistributedSampler(dataset, num_replicas=ranks, rank=rank, shuffle=False)
-
-
-def in_turn(shares: Iterable[Iterable[T]]) -> Iterator[T]:
-    """What processes made of the images that :func:`share_out` gave them, in the order of the set.
-
-    Args:
-        shares: Of each process, one item an image.
-
-    Example:
-        >>> list(in_turn(["ad", "be", "c"]))
-        ['a', 'b', 'c', 'd', 'e']
-    """
-    nothing = object()
-    for turn in itertools.zip_longest(*shares, fillvalue=nothing):
-        yield from (item for item in turn if item is not nothing)
-
-
-def run_seed() -> int:
-    """The seed of this run, as ``seed_everything`` left it; 0 without one."""
-    return int(os.environ.get("PL_GLOBAL_SEED", 0))

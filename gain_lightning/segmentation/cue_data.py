@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.shapes import Shapes
@@ -24,8 +24,8 @@ from gain_lightning.datasets.streams import (
     run_seed,
     share_out,
 )
-from gain_lightning.files import read_json
 from gain_lightning.segmentation.cue_files import file_name, read_cues
+from gain_lightning.support.files import read_json
 
 
 class CueDataModule(pl.LightningDataModule):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.files import read_text, write_atomically
+from gain_lightning.support.files import read_text, write_atomically
 
 SUFFIXES = (".npz", ".pickle")
 _SIDE = 41  # of SEC's cues

@@ -17,18 +17,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
-from gain_lightning.checkpoints import load_classifier, newest_checkpoint
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import load_picture, read_image, read_mask
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.files import read_json, write_atomically
-from gain_lightning.home import expand_home
-from gain_lightning.names import first_pair
-from gain_lightning.palette import voc_palette
-from gain_lightning.recording import git_commit
-from gain_lightning.run_folder import read_summary
+from gain_lightning.drawing.palette import voc_palette
+from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
+from gain_lightning.methods.load import load_classifier
+from gain_lightning.runs.checkpoints import newest_checkpoint
+from gain_lightning.runs.provenance import git_commit
+from gain_lightning.runs.summary import read_summary
 from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
@@ -40,8 +39,10 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     summed_maps,
 )
-from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
-from gain_lightning.yaml_files import read_config
+from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.home import expand_home
+from gain_lightning.support.names import first_pair
+from gain_lightning.support.yaml_files import read_config
 
 
 def export_seeds(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ every score map is the background, channel c + 1 the class c, so maps have 1 + C
 import torch
 from torch import Tensor
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 
 PROBABILITY_FLOOR = 1e-4  # no log of a smaller one
 DECAY_PRESENT = 0.996  # of global weighted rank pooling: 1 is the mean, 0 the maximum

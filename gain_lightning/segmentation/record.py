@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from gain_lightning.files import WholeTable, csv_text, write_atomically
-from gain_lightning.image_record import class_table
+from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
+from gain_lightning.runs.tables import class_table
 from gain_lightning.segmentation.cue_files import file_name
-from gain_lightning.segmentation.strips import NUM_STRIPS, TRUTH, save_strip
+from gain_lightning.support.files import WholeTable, csv_text, write_atomically
 
 
 class SegmentationRecord(pl.Callback):

@@ -1,6 +1,5 @@
-"""``gain reproduce section4``: from image labels to the paper's segmentation tables, one stage after another."""
+"""Section 4 of the paper: from image labels to its segmentation tables, one stage after another."""
 
-import argparse
 import hashlib
 import json
 import os
@@ -16,22 +15,11 @@ from statistics import mean, stdev
 from types import FrameType
 from typing import IO, Any
 
-from gain_lightning import REQUEUE
-from gain_lightning.datasets.readers.voc import find_root
-from gain_lightning.files import csv_text, read_json, write_atomically
-from gain_lightning.run_folder import checkpoint_files
-from gain_lightning.yaml_files import read_config
+from gain_lightning.constants import REQUEUE
+from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.yaml_files import read_config
 
-DESCRIPTION = """\
-Section 4 of the paper: for every method and seed, train a classifier, turn its
-attention into cues, train SEC on them, and score that on VOC's val without and
-with a dense CRF. Each stage is a command of `gain`, printed as it begins; what
-is done is skipped, what was interrupted goes on. Writes, into --out:
-  METHOD-SEED/{classifier,seeds,sec}, METHOD-SEED/seeds.json, METHOD-SEED/log.txt
-  METHOD-SEED/made_of.json    what they come of; other configs, images or cues
-                              are refused there
-  table.txt, table.csv    all scores of --out, beside the paper's
-"""
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
 SUBSET = ("gradcam", "gain", "gain_ext_63", "gain_ext_313")
 # Table 1, val, with CRF; of GAIN_ext also Table 3. SEC is trained on the cues of a classifier without guidance.
@@ -43,74 +31,10 @@ PAPER = {
     "gain_ext_900": 60.2,
     "gain_ext_1464": 60.5,
 }
-_METHOD = r"gradcam|gain|gain_ext_[1-9]\d*"
+METHOD_OF_CONFIG = r"gradcam|gain|gain_ext_[1-9]\d*"
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FULL_VIEWS = ["--scales", "0.5", "1", "1.5", "2", "--flip"]
 COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
-
-
-def reproduce_main(argv: list[str]) -> int:
-    """Run ``gain reproduce``.
-
-    Args:
-        argv: The words after ``reproduce``.
-
-    Returns:
-        Exit status 0.
-
-    Raises:
-        FileNotFoundError: If the data, the experiments' configs or a file of cues is missing.
-        ValueError: If a method is unknown, or a folder holds what was made of other configs, images or cues.
-        RuntimeError: If a stage fails; it names the log.
-    """
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "gain reproduce", description=DESCRIPTION, formatter_class=formatter, allow_abbrev=False
-    )
-    parser.add_argument("what", choices=["section4"])
-    parser.add_argument("--root", default="VOCdevkit", help="where VOC 2012 lies (default: VOCdevkit)")
-    parser.add_argument("--subset", action="store_true", help="the small configs for a CPU, lite0_subset/")
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        help="gradcam, gain, gain_ext_N with N masks "
-        f"(default: {' '.join(FULL)}; with --subset {' '.join(SUBSET)})",
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the runs (default: 0)")
-    parser.add_argument("--cues", type=Path, help="train SEC on these published cues too, as method sec")
-    parser.add_argument("--out", type=Path, help="default: runs/section4, with --subset runs/section4_subset")
-    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of the configs")
-    args = parser.parse_args(argv)
-    root = find_root(args.root)
-    folder = args.experiments / "voc12"
-    if args.subset:
-        folder = folder / "lite0_subset"
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder, expected the configs of a checkout: start there, or --experiments"
-        )
-    out = args.out or Path("runs/section4_subset" if args.subset else "runs/section4")
-    cues = args.cues / "cues.npz" if args.cues is not None and args.cues.is_dir() else args.cues
-    if cues is not None and not cues.is_file():
-        raise FileNotFoundError(f"--cues {cues}: no such file")
-    methods = list(dict.fromkeys(args.methods or (SUBSET if args.subset else FULL)))
-    for name in methods:
-        if not re.fullmatch(_METHOD, name):
-            raise ValueError(f"--methods {name}: expected gradcam, gain or gain_ext_N with N masks")
-    if min(args.seeds) < 0:
-        raise ValueError(f"--seeds {min(args.seeds)}: expected numbers from 0 on")
-    chains = [
-        Chain(method, seed, out / f"{method}-{seed}", root, folder, args.subset, cues)
-        for seed in dict.fromkeys(args.seeds)
-        for method in ([] if cues is None else ["sec"]) + methods
-    ]
-    for chain in chains:
-        chain.run()
-        text, cells = tables(_rows(out, chain), args.subset)
-        write_atomically(out / "table.txt", text + "\n")
-        write_atomically(out / "table.csv", csv_text(cells[0], cells[1:]))
-    print(text)
-    return 0
 
 
 @dataclass
@@ -288,12 +212,12 @@ def _digest(*contents: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
-def _rows(out: Path, like: Chain) -> dict[str, list[dict[str, float | None]]]:
+def section4_rows(out: Path, like: Chain) -> dict[str, list[dict[str, float | None]]]:
     """Scores of all that is finished below ``out``, of other commands too, by method."""
     chains = [
         replace(like, method=match[1], seed=int(match[2]), folder=folder)
         for folder in out.iterdir()
-        if (match := re.fullmatch(rf"(sec|{_METHOD})-(\d+)", folder.name))
+        if (match := re.fullmatch(rf"(sec|{METHOD_OF_CONFIG})-(\d+)", folder.name))
     ]
     rows: dict[str, list[dict[str, float | None]]] = {}
     for chain in sorted(chains, key=lambda chain: (*_place(chain.method), chain.seed)):

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gain_lightning import VOID
 from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.resize import resize_image
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
-from gain_lightning.segmentation.crf import dense_crf
-from gain_lightning.segmentation.crf_kernels import Kernels
+from gain_lightning.segmentation.crf.dense import dense_crf
+from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.cue_files import check_num_classes
 
 CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels

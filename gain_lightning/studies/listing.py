@@ -1,6 +1,5 @@
-"""``gain runs [DIR]``: every run below a folder, whatever its state."""
+"""Every run below a folder, whatever its state, as a table."""
 
-import argparse
 import json
 import os
 import time
@@ -8,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.studies.runs import printable
-from gain_lightning.walk import is_left_behind
+from gain_lightning.support.messages import printable
+from gain_lightning.support.walk import is_left_behind
 
 COLUMNS = {  # of the table, where summary.json has them, and in which unit
     "mAP": ("test/mean_ap", 100),
@@ -20,33 +19,6 @@ COLUMNS = {  # of the table, where summary.json has them, and in which unit
     "+CRF": ("test/miou_crf", 100),
 }
 STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
-
-
-def runs_main(argv: Sequence[str]) -> int:
-    """The command ``gain runs``.
-
-    Args:
-        argv: What follows ``runs``.
-
-    Returns:
-        Exit status: 0, or 1 if there is no run.
-    """
-    parser = argparse.ArgumentParser(
-        prog="gain runs",
-        description="List runs: state, method, number of masks and seed, and of the test what a run has: mean AP, "
-        "mean absolute error, best seed mIoU, biased accuracy, and mIoU of SEC without and with the CRF; in percent "
-        "but for the error.",
-    )
-    parser.add_argument("dir", nargs="?", default="runs", help="where to look (default: %(default)s)")
-    args = parser.parse_args(argv)
-    if not os.path.isdir(args.dir):
-        raise FileNotFoundError(f"{args.dir}: no such folder")
-    rows = [run_row(path, args.dir) for path in run_folders(args.dir)]
-    if not rows:
-        print(f"no run in {args.dir}")
-        return 1
-    print(runs_table(rows))
-    return 0
 
 
 def run_folders(root: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.boxes import Boxes, box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask, split_index_mask, stack_masks
 

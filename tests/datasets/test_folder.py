@@ -12,8 +12,8 @@ from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule
 from gain_lightning.datasets.images import check_image, read_image
 from gain_lightning.datasets.readers.folder import read_folder
-from gain_lightning.experiment import run_experiment
-from gain_lightning.palette import voc_palette
+from gain_lightning.drawing.palette import voc_palette
+from gain_lightning.training.experiment import run_experiment
 
 
 @pytest.fixture

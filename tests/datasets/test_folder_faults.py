@@ -12,7 +12,7 @@ from PIL import Image
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule
 from gain_lightning.datasets.readers.folder import read_folder
-from gain_lightning.module import GAIN
+from gain_lightning.methods.gain import GAIN
 
 NFC, NFD = "B\u00e4r", "Ba\u0308r"
 

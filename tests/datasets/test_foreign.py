@@ -8,8 +8,8 @@ from fake_folder import make_folder, picture
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule
-from gain_lightning.datasets.foreign import recognise
 from gain_lightning.datasets.readers.folder import read_folder
+from gain_lightning.datasets.readers.foreign import recognise
 
 COCO = {
     "info": {},

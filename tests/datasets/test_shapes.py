@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gain_lightning.datasets.shapes import Shapes, ShapesDataModule
-from gain_lightning.datasets.shapes_boat import CLASSES, SPLITS, _texture, draw_picture
+from gain_lightning.datasets.shapes.boat import CLASSES, SPLITS, _texture, draw_picture
 
 
 def test_pictures_depend_on_seed_split_and_index_alone():

@@ -6,20 +6,20 @@ import time
 import numpy as np
 import pytest
 
-from gain_lightning.datasets import shapes_boat, shapes_camera, shapes_count, shapes_kept
+from gain_lightning.datasets.shapes import boat, camera, count, kept
 
-SPLIT = {shapes_boat: "water_without_boat", shapes_camera: "other_grounds", shapes_count: "train"}
+SPLIT = {boat: "water_without_boat", camera: "other_grounds", count: "train"}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(shapes_kept, "KEPT_FROM", 4)
+    monkeypatch.setattr(kept, "KEPT_FROM", 4)
     return tmp_path / "gain_lightning" / "shapes"
 
 
 def draw(scene, count=5, **options):
-    return shapes_kept.draw_pictures(scene, SPLIT[scene], range(count), **options)
+    return kept.draw_pictures(scene, SPLIT[scene], range(count), **options)
 
 
 def check_equal(pictures, others):
@@ -42,17 +42,17 @@ def test_kept_pictures_are_those_that_are_drawn(scene, monkeypatch):
 
 def test_other_pictures_and_other_code_have_files_of_their_own(folder, monkeypatch, tmp_path):
     for options in ({}, {"seed": 1}, {"bias": 0.5}, {"count": 6}):
-        draw(shapes_boat, **options)
+        draw(boat, **options)
     assert len(list(folder.glob("*.npz"))) == 4
-    other = tmp_path / "shapes_boat.py"
+    other = tmp_path / "boat.py"
     other.write_text("# changed")
-    monkeypatch.setattr(shapes_boat, "__file__", str(other))
-    draw(shapes_boat)
+    monkeypatch.setattr(boat, "__file__", str(other))
+    draw(boat)
     assert len(list(folder.glob("*.npz"))) == 5
 
 
 def test_few_pictures_are_not_kept(folder):
-    draw(shapes_boat, 3)
+    draw(boat, 3)
     assert not folder.exists()
 
 
@@ -68,12 +68,12 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_file_is_drawn_again(folder, damage):
-    drawn = draw(shapes_boat)
+    drawn = draw(boat)
     (file,) = folder.glob("*.npz")
     whole = file.read_bytes()
     assert damage(whole) != whole
     file.write_bytes(damage(whole))
-    check_equal(drawn, draw(shapes_boat))
+    check_equal(drawn, draw(boat))
     assert len(file.read_bytes()) == len(whole)
 
 
@@ -81,29 +81,29 @@ def test_a_folder_that_is_read_alone_is_read(folder, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError
 
-    drawn = draw(shapes_boat)
+    drawn = draw(boat)
     assert list(folder.glob("*.npz"))
     monkeypatch.setattr(os, "utime", refuse)
-    monkeypatch.setattr(shapes_boat, "draw_picture", None)
-    check_equal(drawn, draw(shapes_boat))
+    monkeypatch.setattr(boat, "draw_picture", None)
+    check_equal(drawn, draw(boat))
 
 
 def test_without_a_folder_nothing_is_kept(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(draw(shapes_boat)) == 5
+    assert len(draw(boat)) == 5
 
 
 def test_files_of_no_use_go_first(folder, monkeypatch):
-    draw(shapes_boat, seed=0)
+    draw(boat, seed=0)
     (first,) = folder.glob("*.npz")
-    draw(shapes_boat, seed=1)
+    draw(boat, seed=1)
     (second,) = set(folder.glob("*.npz")) - {first}
     for age, file in enumerate((second, first), start=1):
         os.utime(file, (time.time() - 100 * age,) * 2)
-    draw(shapes_boat, seed=0)  # of use again
-    monkeypatch.setattr(shapes_kept, "MOST_BYTES", 2 * first.stat().st_size + 1000)
-    draw(shapes_boat, seed=2)
+    draw(boat, seed=0)  # of use again
+    monkeypatch.setattr(kept, "MOST_BYTES", 2 * first.stat().st_size + 1000)
+    draw(boat, seed=2)
     left = set(folder.glob("*.npz"))
     assert len(left) == 2
     assert first in left

@@ -7,7 +7,7 @@ import reference
 import torch
 
 from gain_lightning.datasets.shapes import ShapesDataModule
-from gain_lightning.datasets.shapes_boat import draw_picture
+from gain_lightning.datasets.shapes.boat import draw_picture
 from gain_lightning.datasets.streams import Draw, StreamLoader, StreamSampler, run_seed
 
 

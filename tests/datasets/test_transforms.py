@@ -4,7 +4,7 @@ import torch
 from fake_voc import make_voc
 from torch.utils.data import DataLoader
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.readers.voc import CLASSES, read_voc

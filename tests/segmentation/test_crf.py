@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from gain_lightning.datasets.readers.voc import find_root
-from gain_lightning.segmentation import crf
-from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.segmentation.crf import dense
+from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 
 SMALL = Kernels(gaussian_width=1.5, bilateral_width=4.0, bilateral_colour=30.0, iterations=3)
 
@@ -77,14 +77,14 @@ def test_rows_at_a_time_give_the_same(scene, monkeypatch, rows):
     whole = dense_crf(*scene, SMALL)
     held = []
 
-    class Watched(crf._Bilateral):
+    class Watched(dense._Bilateral):
         def _rows(self, start):
             rows = super()._rows(start)
             held.append(rows.shape)
             return rows
 
-    monkeypatch.setattr(crf, "_Bilateral", Watched)
-    monkeypatch.setattr(crf, "_KERNEL_BYTES", 4 * 30 * rows + 1)
+    monkeypatch.setattr(dense, "_Bilateral", Watched)
+    monkeypatch.setattr(dense, "_KERNEL_BYTES", 4 * 30 * rows + 1)
     torch.testing.assert_close(dense_crf(*scene, SMALL), whole)
     assert max(held) == (rows, 30)
     passes = 1 if rows == 30 else 1 + SMALL.iterations  # a matrix that fits is computed once
@@ -93,7 +93,7 @@ def test_rows_at_a_time_give_the_same(scene, monkeypatch, rows):
 
 def test_a_row_that_exceeds_the_limit_goes_alone(scene, monkeypatch):
     whole = dense_crf(*scene, SMALL)
-    monkeypatch.setattr(crf, "_KERNEL_BYTES", 1)
+    monkeypatch.setattr(dense, "_KERNEL_BYTES", 1)
     torch.testing.assert_close(dense_crf(*scene, SMALL), whole)
 
 
@@ -290,8 +290,8 @@ def test_worker_processes_give_the_same(scene):
 
 
 def test_the_fallback_says_so_once(scene, monkeypatch):
-    monkeypatch.setattr(crf, "find_spec", lambda name: None)
-    monkeypatch.setattr(crf, "_told", set())
+    monkeypatch.setattr(dense, "find_spec", lambda name: None)
+    monkeypatch.setattr(dense, "_told", set())
     with pytest.warns(UserWarning, match=r"pip install 'gain_lightning\[crf\]'"):
         first = dense_crf(*scene, SMALL, backend="auto")
     with warnings.catch_warnings():

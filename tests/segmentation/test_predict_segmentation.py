@@ -10,9 +10,9 @@ from PIL import Image
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.readers.voc import CLASSES
-from gain_lightning.segmentation.crf import dense_crf
-from gain_lightning.segmentation.crf_pool import CrfPool
-from gain_lightning.segmentation.module import SEC
+from gain_lightning.segmentation.crf.dense import dense_crf
+from gain_lightning.segmentation.crf.pool import CrfPool
+from gain_lightning.segmentation.sec import SEC
 
 # Processes of the CRF -------------------------------------------------------------------------------------
 

@@ -15,17 +15,17 @@ from fake_voc import make_voc
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from gain_lightning import VOID
 from gain_lightning.cli import main
-from gain_lightning.config_parser import trains_on_cues
+from gain_lightning.constants import VOID
 from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
-from gain_lightning.segmentation.crf import Kernels, dense_crf
+from gain_lightning.runs.tables import read_pixels
+from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
 from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
-from gain_lightning.segmentation.module import SEC, pixel_counts
-from gain_lightning.studies.bootstrap import resampled_miou
-from gain_lightning.studies.runs import read_pixels
+from gain_lightning.segmentation.sec import SEC, pixel_counts
+from gain_lightning.studies.comparison.bootstrap import resampled_miou
+from gain_lightning.training.config_parser import trains_on_cues
 
 # The module -----------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ def test_terms_of_a_step_by_hand(module, batch, classes):
 
 def test_without_the_constraint_there_is_no_crf(module, batch, monkeypatch):
     module.hparams.constrain_weight = 0.0
-    monkeypatch.setattr("gain_lightning.segmentation.module.dense_crf", None)
+    monkeypatch.setattr("gain_lightning.segmentation.sec.dense_crf", None)
     assert sorted(module.losses(module.on_after_batch_transfer(batch, 0))) == [
         "loss",
         "loss_expand",

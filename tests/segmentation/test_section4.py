@@ -18,8 +18,8 @@ import torch
 import yaml
 from fake_voc import make_voc
 
-from gain_lightning import REQUEUE
 from gain_lightning.cli import main
+from gain_lightning.constants import REQUEUE
 from gain_lightning.segmentation.section4 import Chain, _run, tables
 
 TRAINER = {"max_epochs": 1, "accelerator": "cpu"}

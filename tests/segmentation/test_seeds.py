@@ -13,15 +13,15 @@ import torch
 from fake_voc import NAMES, make_voc
 from PIL import Image
 
-from gain_lightning import VOID
 from gain_lightning.attention import Cells, grad_cam, label_pairs, place_maps, scale_maps
 from gain_lightning.backbones import Backbone
 from gain_lightning.cli import main
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.voc12 import VOC12DataModule
-from gain_lightning.module import GAIN
-from gain_lightning.segmentation.crf_kernels import Kernels
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.cue_files import read_cues, read_maps, write_cues
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gain_lightning import VOID
+from gain_lightning.constants import VOID
 from gain_lightning.segmentation.losses import (
     constrain_loss,
     expansion_loss,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from fake_runs import slow_average_precision
 
-from gain_lightning.studies.bootstrap import (
+from gain_lightning.runs.tables import ImageTable, PixelTable
+from gain_lightning.studies.comparison.bootstrap import (
     Judging,
     average_precision,
     image_scores,
@@ -12,7 +13,6 @@ from gain_lightning.studies.bootstrap import (
     resampled_miou,
     resampled_scores,
 )
-from gain_lightning.studies.runs import ImageTable, PixelTable
 
 
 def make_table(num_images: int, num_classes: int = 2, seed: int = 0) -> ImageTable:
@@ -132,7 +132,7 @@ def test_is_correct_follows_the_decision_rule(judging, expected):
 def test_decisions_are_judged_as_a_run_judges_them(scored):
     """A class that does not count makes no image wrong, in a run's accuracy and in its interval."""
     torch = pytest.importorskip("torch")
-    from gain_lightning.module import GAIN
+    from gain_lightning.methods.gain import GAIN
 
     table = make_table(60, num_classes=3)
     module = GAIN(class_names=table.class_names, image_size=32, score_classes=scored)
@@ -178,7 +178,7 @@ def test_resampled_scores_draw_the_same_images_for_every_run():
 def test_scores_do_not_depend_on_how_many_resamples_are_held(monkeypatch, at_once):
     runs = [{"test": make_table(30)}]
     (expected,) = resampled_scores(runs, Judging(), resamples=7)
-    monkeypatch.setattr("gain_lightning.studies.bootstrap._AT_ONCE", at_once)
+    monkeypatch.setattr("gain_lightning.studies.comparison.bootstrap._AT_ONCE", at_once)
     (scores,) = resampled_scores(runs, Judging(), resamples=7)
     for key, values in expected.items():
         assert len(values) == 8
@@ -210,7 +210,7 @@ def test_resampled_miou_equals_loops_on_the_images_drawn(monkeypatch):
     ]
     table = PixelTable(list("abcdef"), names, {"miou": np.array(pixels)})
     weights = [np.ones((1, 6)), np.array([[2, 0, 1, 0, 3, 0], [0, 1, 1, 1, 1, 2]])]
-    monkeypatch.setattr("gain_lightning.studies.bootstrap._draws", lambda *_: iter(weights))
+    monkeypatch.setattr("gain_lightning.studies.comparison.bootstrap._draws", lambda *_: iter(weights))
     for scored, columns in ((None, range(4)), (["dog", "cow"], (0, 2, 3))):
         (scores,) = resampled_miou([table], scored)
         expected = []

@@ -12,10 +12,11 @@ import pytest
 from fake_runs import SETS, image_rows, slow_metrics, write_csv
 
 from gain_lightning.cli import main
-from gain_lightning.studies.compare import compare_main
-from gain_lightning.studies.comparison import _agrees, compare
-from gain_lightning.studies.runs import RunError, find_runs, read_run
-from gain_lightning.studies.tables import method_name
+from gain_lightning.commands.compare import compare_main
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.read import find_runs, read_run
+from gain_lightning.studies.comparison.compare import _agrees, compare
+from gain_lightning.studies.comparison.tables import method_name
 
 
 def compared(paths, **kwargs):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_1samp
 
-from gain_lightning.studies.bootstrap import Judging, resampled_scores
-from gain_lightning.studies.comparison import Difference, Group, Stat, _group_differences
-from gain_lightning.studies.intervals import difference_interval
-from gain_lightning.studies.runs import ImageTable, Run
+from gain_lightning.runs.read import Run
+from gain_lightning.runs.tables import ImageTable
+from gain_lightning.studies.comparison.bootstrap import Judging, resampled_scores
+from gain_lightning.studies.comparison.compare import _group_differences
+from gain_lightning.studies.comparison.groups import Difference, Group, Stat
+from gain_lightning.studies.comparison.intervals import difference_interval
 
 METHODS = ("gradcam", "gain")
 

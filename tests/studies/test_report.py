@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from fake_runs import VOID, map_arrays, write_csv
 
-from gain_lightning.studies.comparison import Comparison, Difference, Group, Stat, compare
-from gain_lightning.studies.figures import study_figures
-from gain_lightning.studies.report import reading, write_report
-from gain_lightning.studies.runs import read_run
-from gain_lightning.studies.tables import points
+from gain_lightning.runs.read import read_run
+from gain_lightning.studies.comparison.compare import compare
+from gain_lightning.studies.comparison.groups import Comparison, Difference, Group, Stat
+from gain_lightning.studies.comparison.tables import points
+from gain_lightning.studies.report.figures import study_figures
+from gain_lightning.studies.report.report import reading, write_report
 
 
 class Page(HTMLParser):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fake_runs import map_arrays
 
-from gain_lightning.studies.comparison import compare
-from gain_lightning.studies.report import write_report
-from gain_lightning.studies.runs import read_run
+from gain_lightning.runs.read import read_run
+from gain_lightning.studies.comparison.compare import compare
+from gain_lightning.studies.report.report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 from fake_runs import CLASSES, map_arrays
 
-from gain_lightning.studies.bootstrap import Judging, image_scores
-from gain_lightning.studies.runs import (
-    RunError,
-    find_runs,
-    flatten,
-    read_curves,
-    read_images,
-    read_maps,
-    read_pixels,
-    read_run,
-)
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.maps import read_maps
+from gain_lightning.runs.read import find_runs, flatten, read_run
+from gain_lightning.runs.tables import read_curves, read_images, read_pixels
+from gain_lightning.studies.comparison.bootstrap import Judging, image_scores
 
 
 def test_read_run_says_what_its_files_say(make_run):

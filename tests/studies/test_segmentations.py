@@ -9,11 +9,11 @@ import yaml
 from PIL import Image
 
 from gain_lightning.cli import main
-from gain_lightning.plotting import colour_mask
-from gain_lightning.segmentation.strips import read_strip, save_strip
-from gain_lightning.studies.class_scores import class_scores
-from gain_lightning.studies.comparison import Group
-from gain_lightning.studies.runs import read_run
+from gain_lightning.drawing.maps import colour_mask
+from gain_lightning.drawing.strips import read_strip, save_strip
+from gain_lightning.runs.read import read_run
+from gain_lightning.studies.comparison.groups import Group
+from gain_lightning.studies.report.class_scores import class_scores
 
 
 @pytest.fixture

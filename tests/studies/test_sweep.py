@@ -19,11 +19,12 @@ import optuna
 import pytest
 import yaml
 
-from gain_lightning import REQUEUE
 from gain_lightning.cli import main
-from gain_lightning.studies import sweep, sweep_wandb
-from gain_lightning.studies.sweep import Sweep, _last_line
-from gain_lightning.studies.sweep_file import SweepError, read_sweep_file
+from gain_lightning.constants import REQUEUE
+from gain_lightning.studies.sweeps import on_wandb, sweep
+from gain_lightning.studies.sweeps.file import read_sweep_file
+from gain_lightning.studies.sweeps.parameter import SweepError
+from gain_lightning.studies.sweeps.sweep import Sweep, _last_line
 
 # A trial: notes that it began and that it ended, and leaves the summary of a run.
 TRIAL = """
@@ -615,7 +616,7 @@ def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, t
 
     path = sweep_file({"x": {"values": [1, 2]}}, project="gain", entity="us")
     created, started = [], []
-    monkeypatch.setattr(sweep_wandb, "log_in", lambda: None)
+    monkeypatch.setattr(on_wandb, "log_in", lambda: None)
     monkeypatch.setattr(
         wandb, "sweep", lambda tree, entity, project: created.append((tree, entity, project)) or "abc"
     )
@@ -627,7 +628,7 @@ def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, t
         def wait(self):
             return 0
 
-    monkeypatch.setattr(sweep_wandb.subprocess, "Popen", Agent)
+    monkeypatch.setattr(on_wandb.subprocess, "Popen", Agent)
     assert main(["sweep", str(path), "--engine", "wandb", "--workers", "2"]) == 0
     assert created == [(yaml.safe_load(path.read_text()), "us", "gain")]
     assert [command[-4:] for command in started] == [["-m", "wandb", "agent", "us/gain/abc"]] * 2

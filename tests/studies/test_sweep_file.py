@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from gain_lightning.cli import main
-from gain_lightning.studies.sweep_file import SweepError, read_sweep_file, read_sweep_path
+from gain_lightning.studies.sweeps.file import read_sweep_file, read_sweep_path
+from gain_lightning.studies.sweeps.parameter import SweepError
 
 HEAD = "method: {method}\nmetric: {{name: val/ap, goal: maximize}}\nrun_cap: 400\nprogram: train.py\nparameters:\n"
 

@@ -6,8 +6,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from gain_lightning.studies.sweep_file import read_sweep_file
-from gain_lightning.studies.sweep_table import run_progress, sweep_table
+from gain_lightning.studies.sweeps.file import read_sweep_file
+from gain_lightning.studies.sweeps.table import run_progress, sweep_table
 
 SWEEP = """
 method: grid

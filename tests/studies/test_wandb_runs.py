@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gain_lightning.studies import wandb_runs
-from gain_lightning.studies.compare import compare_main
-from gain_lightning.studies.runs import RunError, read_curves, read_run
-from gain_lightning.studies.wandb_runs import fetch_run, is_wandb_run
+from gain_lightning.commands.compare import compare_main
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.read import read_run
+from gain_lightning.runs.tables import read_curves
+from gain_lightning.studies.comparison import wandb_runs
+from gain_lightning.studies.comparison.wandb_runs import fetch_run, is_wandb_run
 
 CONFIG = {
     "model": {"backbone": "tiny_cnn", "am_weight": 1.0},

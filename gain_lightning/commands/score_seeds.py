@@ -1,0 +1,55 @@
+"""``gain seeds score``: how good localisation cues, activation maps or pseudo-masks are."""
+
+import argparse
+import json
+from pathlib import Path
+
+from gain_lightning.segmentation.score_seeds import class_names, score_seeds, table
+from gain_lightning.support.files import write_atomically
+
+DESCRIPTION = """\
+Score cues against masks. CUES is one of
+  FILE.npz   image name -> (h, w) cues: 0 background, 1..C class, 255 none (SEC's published ones are 41 x 41)
+  FILE.pickle  localization_cues.pickle of SEC's authors, with their input_list.txt beside it
+  DIR        of gain seeds; or of maps NAME.npy with {keys, cam, high_res}; or of pseudo-masks NAME.png
+Masks are sampled at the centres of the cues' cells; maps and pseudo-masks are judged at full size.
+"""
+
+
+def score_seeds_main(argv: list[str]) -> int:
+    """Run ``gain seeds score``.
+
+    Args:
+        argv: The words after ``score``.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FileNotFoundError: If there are no cues or no masks.
+        ValueError: If cues and masks do not fit each other; it names the image.
+    """
+    parser = argparse.ArgumentParser(
+        "gain seeds score",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("cues", type=Path, metavar="CUES")
+    parser.add_argument(
+        "--masks", type=Path, required=True, help="folder of masks, NAME.png of class indices"
+    )
+    parser.add_argument(
+        "--class_names", help="file with a class a line, or voc (default: those of gain seeds, else numbers)"
+    )
+    parser.add_argument(
+        "--mean_over", nargs="+", help="classes that the mean runs over (default: all that occur)"
+    )
+    parser.add_argument("--json", type=Path, help="write the scores to this file too")
+    args = parser.parse_args(argv)
+    names = class_names(args.class_names, args.cues)
+    result = score_seeds(args.cues, args.masks, names, args.mean_over)
+    print(table(result))
+    if args.json:
+        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+    return 0

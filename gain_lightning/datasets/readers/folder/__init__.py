@@ -1,0 +1,194 @@
+"""Your own pictures: a folder with images, labels, and masks or boxes for some of them.
+
+::
+
+    DIR/
+      images/...            the pictures, in folders as you like
+      labels.csv            filename,classes[,split]   one row a picture; ; between classes, none is a negative;
+                            boat=3 is an amount, for task regression
+      classes.txt           optional: class names, one a line; class c of a mask is line c
+      masks/...png          optional: class indices, named like the picture (images/a/b.jpg: masks/a/b.png)
+      masks/CLASS/...png    or one folder a class (images/a/b.jpg: masks/CLASS/a/b.png), anything but 0 is the class;
+      masks/not CLASS/...   and where it is not, anything but 0; then nothing is known elsewhere
+      boxes.csv             optional: filename,class,xmin,ymin,xmax,ymax
+
+Without ``labels.csv`` each folder below ``images/`` is a class: ``images/cat/1.jpg``. Without ``classes.txt``
+the classes are those that occur, sorted. Paths are relative to ``images/``. Boxes are in pixels from the
+upper left corner, (0, 0, width, height) is the whole picture. In masks of indices 0 is background and 255
+not labelled. Names match whatever their Unicode form; hidden files are passed over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.constants import VOID
+from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.images import PICTURE_SUFFIXES
+from gain_lightning.datasets.listing import Listing
+from gain_lightning.datasets.readers.folder.box_order import box_notes, check_order
+from gain_lightning.datasets.readers.folder.class_folders import read_class_folders
+from gain_lightning.datasets.readers.folder.layout import (
+    PictureFiles,
+    check_layout,
+    report_foreign,
+    report_unread,
+)
+from gain_lightning.datasets.readers.folder.mask_files import find_masks
+from gain_lightning.datasets.readers.folder.tables import (
+    Row,
+    check_class_names,
+    read_boxes,
+    read_classes,
+    read_labels,
+)
+from gain_lightning.support.names import difference, look_of
+
+
+class FolderContents(NamedTuple):
+    """What :func:`read_folder` found.
+
+    Attributes:
+        listing: The pictures.
+        splits: The split of each picture, "" without one.
+        problems: What is wrong; each would stop a training.
+        notes: What is no problem, but may not be meant.
+    """
+
+    listing: Listing
+    splits: np.ndarray
+    problems: list[Problem]
+    notes: list[str]
+
+
+def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderContents:
+    """Read a folder laid out as this module says, and look at every picture, mask and box.
+
+    Args:
+        root: The folder.
+        class_names: Names of the classes; None takes ``classes.txt``, or those that occur.
+
+    Returns:
+        Listing, splits, problems and notes; a picture with a broken row is left out of the listing.
+
+    Raises:
+        FileNotFoundError: If there is no folder ``images``, or no picture in it.
+        ValueError: If a table lacks a column.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
+    check_layout(root, problems, notes)
+    files = PictureFiles.below(root / "images")
+    has_table = (root / "labels.csv").is_file()
+    report_foreign(root, files, problems, notes)
+    report_unread(files.unread, f"pictures are {', '.join(PICTURE_SUFFIXES)}", not has_table, problems, notes)
+    if has_table:
+        rows = read_labels(root / "labels.csv", files.name_on_disk, problems)
+        unlisted = sorted(set(files.pictures) - {entry.filename for entry in rows})
+        if unlisted:
+            first = root / "images" / unlisted[0]
+            notes.append(f"not in labels.csv and not used: {len(unlisted)} of images/, the first {first}")
+    else:
+        rows = read_class_folders(root / "images", files.pictures, problems, notes)
+    if class_names is None:
+        found = {name for row in rows for name in row.classes}
+        class_names = read_classes(root / "classes.txt", problems) or sorted(found)
+        if not has_table and len(found) == 1 and not problems:
+            what = (
+                "is the only class, so every picture has the same label: expected a folder for every class right below "
+                "images/"
+            )
+            problems.append(Problem(root / "images" / rows[0].filename.split("/")[0], 0, what))
+    table = root / (
+        "classes.txt" if (root / "classes.txt").is_file() else "labels.csv" if has_table else "images"
+    )
+    problems += check_class_names(class_names, table)
+    class_idx = {name: idx for idx, name in enumerate(class_names)}
+    if rows and not class_names:
+        problems.append(Problem(rows[0].file, 0, "names no class: every picture is a negative"))
+    if len(class_names) >= VOID and ((root / "masks").is_dir() or (root / "boxes.csv").is_file()):
+        raise ValueError(f"{root}: {len(class_names)} classes, but with masks or boxes at most {VOID - 1}")
+    labels = _labels(rows, class_idx, problems)
+    ids = np.array([entry.filename for entry in rows], dtype=str)
+    row_of = {entry.filename: row for row, entry in enumerate(rows)}
+    boxes = read_boxes(root / "boxes.csv", files.name_on_disk, labels, row_of, class_idx, problems)
+    listing = Listing(
+        root=root,
+        class_names=tuple(class_names),
+        ids=ids,
+        labels=labels,
+        image_pattern="images/{id}",
+        size=np.zeros((len(ids), 2), np.int32),
+        box_row=np.array([box.row for box in boxes], np.int64),
+        box_class=np.array([box.class_idx for box in boxes], np.int64),
+        box_corners=np.array([box.corners for box in boxes], np.float64).reshape(-1, 4),
+        **find_masks(root / "masks", ids, labels, tuple(class_names), problems, notes),
+    )
+    listing, unfit = check_images(listing)
+    problems += _with_lines(unfit, listing, rows, files)
+    listing, unfit = check_masks(listing, agree=True)
+    problems += unfit
+
+    def place(box: int) -> tuple[Path, int]:
+        return root / "boxes.csv", boxes[box].line
+
+    problems += check_order(listing, place) + check_boxes(listing, place)
+    notes += box_notes(listing)
+    has_area = (listing.box_corners[:, :2] < listing.box_corners[:, 2:]).all(1)
+    arrays = {name: getattr(listing, name)[has_area] for name in ("box_row", "box_class", "box_corners")}
+    splits = np.array([entry.split for entry in rows], dtype=str)
+    return FolderContents(replace(listing, **arrays), splits, problems, notes)
+
+
+def _labels(rows: list[Row], class_idx: dict[str, int], problems: list[Problem]) -> np.ndarray:
+    """Of all pictures, ``(n, C)``: 1 where a class is present, uint8; or its amount, float32."""
+    is_amount = any(amount != 1 for entry in rows for amount in entry.classes.values())
+    labels = np.zeros((len(rows), len(class_idx)), np.float32 if is_amount else np.uint8)
+    for row, entry in enumerate(rows):
+        for name, amount in entry.classes.items():
+            if name in class_idx:
+                labels[row, class_idx[name]] = amount
+            else:
+                what = f"unknown class {name!r} of {entry.filename}, expected one of {', '.join(class_idx)}"
+                problems.append(Problem(entry.file, entry.line, what))
+    return labels
+
+
+def _with_lines(
+    unfit: list[Problem], listing: Listing, rows: list[Row], files: PictureFiles
+) -> list[Problem]:
+    """Problems of pictures; a missing picture's line is that of the table which names it."""
+    entry_of = {str(listing.image_path(row)): entry for row, entry in enumerate(rows)}
+    alike = {look_of(name): name for name in files.pictures} if unfit else {}
+    problems = []
+    for problem in unfit:
+        entry = entry_of.get(str(problem.file))
+        if problem.what == "missing" and entry is not None and entry.line:
+            other = alike.get(look_of(entry.filename), entry.filename)
+            is_other = other != entry.filename
+            but = (
+                f", but there is {other}: the table's is {difference(entry.filename, other)}"
+                if is_other
+                else ""
+            )
+            problem = Problem(entry.file, entry.line, f"{problem.file} is missing{but}")
+        problems.append(problem)
+    return problems
+
+
+def draw_val(splits: np.ndarray, fraction: float) -> np.ndarray:
+    """Splits where there were none: ``val`` for a share of the pictures, the same for every run.
+
+    Example:
+        >>> draw_val(np.array(["", "", "", ""]), 0.25).tolist()
+        ['train', 'train', 'val', 'train']
+    """
+    if (splits != "").any() or not len(splits):
+        return splits
+    count = min(max(round(fraction * len(splits)), 1), len(splits) - 1)
+    drawn = np.full(len(splits), "train")
+    drawn[np.random.default_rng(0).permutation(len(splits))[:count]] = "val"
+    return drawn

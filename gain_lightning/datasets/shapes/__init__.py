@@ -1,0 +1,204 @@
+"""Shapes: made data sets whose bias is known, for a CPU and without files.
+
+Three scenes: boats that are always on water in training (``boat.py``), a camera whose two orientations always
+lie on their own ground (``camera.py``), and boats to count, with a buoy for every boat (``count.py``).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from gain_lightning.datasets.boxes import box_masks
+from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
+from gain_lightning.datasets.mask_budget import MaskBudget
+from gain_lightning.datasets.sample import Sample, make_sample
+from gain_lightning.datasets.shapes import boat, camera, count
+from gain_lightning.datasets.shapes.kept import draw_pictures
+from gain_lightning.datasets.shapes.picture import SIZE, Picture
+from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
+
+SCENES = {"boat": boat, "camera": camera, "count": count}
+TEST_SETS = {
+    "boat": ("test", "boat_without_water", "water_without_boat"),
+    "camera": ("test", "other_grounds"),
+    "count": ("test",),
+}
+
+
+class Shapes(Dataset):
+    """Pictures of a split, drawn once (``shapes_kept.py``) and held in memory (37 kB each).
+
+    Args:
+        scene: ``boat``, ``camera`` or ``count``.
+        split: See ``draw_picture`` of the scene.
+        indices: Which pictures, e.g. ``range(2400)``.
+        seed, bias: See ``draw_picture`` of the scene.
+        supervision: What the masks hold: ``mask``, ``box`` (filled), or ``none`` (all void).
+        box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
+        kept: Classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
+
+    Attributes:
+        labels: ``(n, C)`` uint8.
+
+    Example:
+        >>> sample = Shapes("boat", "test", range(3))[2]
+        >>> sample["image"].shape, sample["mask"].shape, sample["id"]
+        (torch.Size([3, 96, 96]), torch.Size([1, 96, 96]), 'test_00002')
+    """
+
+    def __init__(
+        self,
+        scene: str,
+        split: str,
+        indices: Sequence[int],
+        *,
+        seed: int = 0,
+        bias: float = 1.0,
+        supervision: str = "mask",
+        box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
+        kept: np.ndarray | None = None,
+    ) -> None:
+        self.ids = [f"{split}_{index:05d}" for index in indices]
+        self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, bias=bias)
+        self.labels = np.stack([picture.label for picture in self.pictures])
+        self.class_names = SCENES[scene].CLASSES
+        self.sizes = np.full((len(self.ids), 2), SIZE)
+        self.supervision = supervision
+        self.box_dilation = box_dilation
+        self.other_boxes = other_boxes
+        self.kept = kept
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, draw: int | Draw) -> Sample:
+        index = draw.index if isinstance(draw, Draw) else draw
+        picture = self.pictures[index]
+        return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
+
+    def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
+        if self.supervision == "none":
+            return None
+        if self.supervision == "box":
+            size, boxes = picture.mask.shape, picture.boxes
+            masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
+        else:
+            masks = split_index_mask(picture.mask, picture.label)
+        return masks if self.kept is None else masks.only(self.kept[index])
+
+
+class ShapesDataModule(TwoStreamDataModule):
+    """Shapes with its biased training set and its test sets.
+
+    Args:
+        scene: ``boat``, ``camera`` or ``count``.
+        num_train: Training pictures.
+        num_val: Validation pictures, biased like the training's.
+        num_test: Pictures of the first test set: boats and water, or boats and buoys, independent; cameras biased like
+            the training's.
+        num_biased: Pictures of each further test set, which turns the bias round; ``count`` has none.
+        bias: Share of the biased pictures that keep the scene's rule.
+        data_seed: Seed of the pictures; runs with other seeds see the same pictures.
+        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes: See
+            :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
+        num_workers: Loader processes; the pictures are in memory, so 0 is fastest.
+
+    Raises:
+        ValueError: If a number is out of range, or there is no such scene.
+    """
+
+    image_size = SIZE
+
+    def __init__(
+        self,
+        *,
+        scene: str = "boat",
+        num_train: int = 2400,
+        num_val: int = 300,
+        num_test: int = 600,
+        num_biased: int = 300,
+        bias: float = 1.0,
+        data_seed: int = 0,
+        batch_size: int = 32,
+        masked_batch_size: int = 8,
+        mask_budget: MaskBudget = 0,
+        mask_seed: int | None = None,
+        supervision: str = "mask",
+        box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            masked_batch_size=masked_batch_size,
+            mask_budget=mask_budget,
+            mask_seed=mask_seed,
+            supervision=supervision,
+            box_dilation=box_dilation,
+            other_boxes=other_boxes,
+            num_workers=num_workers,
+        )
+        if scene not in SCENES:
+            raise ValueError(f"data.scene is {scene!r}, expected one of {', '.join(SCENES)}")
+        sizes = {"num_train": num_train, "num_val": num_val, "num_test": num_test, "num_biased": num_biased}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}, expected at least 1")
+        self.scene = scene
+        self.class_names = SCENES[scene].CLASSES
+        self.accuracy_class = "boat" if scene == "boat" else None
+        self.sizes = sizes
+        self.bias = bias
+        self.data_seed = data_seed
+        self.made: dict[str, Shapes] = {}
+
+    def _make(self, split: str, num_images: int, supervision: str = "mask") -> Shapes:
+        if split not in self.made:
+            self.made[split] = Shapes(
+                self.scene,
+                split,
+                range(num_images),
+                seed=self.data_seed,
+                bias=self.bias,
+                supervision=supervision,
+            )
+        return self.made[split]
+
+    def image_set(self, split: str | None = None) -> Shapes:
+        """Pictures of a split (None: train) with their labels, without masks."""
+        split = split or "train"
+        sizes = {"train": "num_train", "val": "num_val", TEST_SETS[self.scene][0]: "num_test"}
+        if split not in (*sizes, *TEST_SETS[self.scene]):
+            raise ValueError(
+                f"split is {split!r}, expected one of train, val, {', '.join(TEST_SETS[self.scene])}"
+            )
+        num_images = self.sizes[sizes.get(split, "num_biased")]
+        return Shapes(
+            self.scene, split, range(num_images), seed=self.data_seed, bias=self.bias, supervision="none"
+        )
+
+    def setup(self, stage: str) -> None:
+        """Make the pictures that ``stage`` needs."""
+        if stage == "fit":
+            self.train_set = self._make("train", self.sizes["num_train"], supervision="none")
+            rows, kept = self.draw_masked(self.train_set.ids, self.train_set.labels > 0)
+            if len(rows):
+                self.masked_set = Shapes(
+                    self.scene,
+                    "train",
+                    rows.tolist(),
+                    seed=self.data_seed,
+                    bias=self.bias,
+                    supervision=self.supervision,
+                    box_dilation=self.box_dilation,
+                    other_boxes=self.other_boxes,
+                    kept=kept,
+                )
+        if stage in ("fit", "validate"):
+            self.val_set = self._make("val", self.sizes["num_val"])
+        if stage == "test":
+            first, *others = TEST_SETS[self.scene]
+            self.test_sets = {first: self._make(first, self.sizes["num_test"])}
+            self.test_sets |= {name: self._make(name, self.sizes["num_biased"]) for name in others}

@@ -1,0 +1,108 @@
+"""Pictures of shapes, drawn once: large sets are kept in the user's cache folder, ``~/.cache/gain_lightning/shapes``.
+
+A file holds the pictures of one split. Its name is a digest of what they depend on, the code that draws them included,
+so that no file is ever out of date; and the folder may be removed at any time.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from gain_lightning.datasets import boxes
+from gain_lightning.datasets.boxes import Boxes
+from gain_lightning.datasets.shapes import picture
+from gain_lightning.datasets.shapes.picture import Picture
+from gain_lightning.support.home import cache_folder
+
+KEPT_FROM = 200  # pictures; fewer are drawn in less time than a run takes to start
+MOST_BYTES = 2**30  # of all files; the pictures of one experiment take an eighth of it
+
+
+def draw_pictures(
+    scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, bias: float = 1.0
+) -> list[Picture]:
+    """Pictures of a split, drawn or read again.
+
+    Args:
+        scene: A module with ``draw_picture``.
+        split: See ``draw_picture`` of the scene.
+        indices: Which pictures.
+        seed: See there.
+        bias: See there.
+
+    Example:
+        >>> from gain_lightning.datasets.shapes import boat
+        >>> [picture.image.shape for picture in draw_pictures(boat, "test", range(2))]
+        [(96, 96, 3), (96, 96, 3)]
+    """
+    file = cache_folder() / "shapes" / f"{_digest(scene, split, indices, seed, bias)}.npz"
+    is_kept = len(indices) >= KEPT_FROM
+    if is_kept and file.is_file():
+        # damaged, which its checksums tell, or just removed by another process: whatever the reader trips over
+        with contextlib.suppress(Exception):
+            return _read(file)
+    pictures = [scene.draw_picture(index, split, seed=seed, bias=bias) for index in indices]
+    if is_kept:
+        with contextlib.suppress(OSError):  # no home folder, or a full disk: they are drawn again next time
+            _write(file, pictures)
+            _remove_oldest(file.parent)
+    return pictures
+
+
+def _digest(scene: ModuleType, split: str, indices: Sequence[int], seed: int, bias: float) -> str:
+    """Of all that the pictures depend on: numpy draws them, and may draw others in another version."""
+    digest = hashlib.sha256(repr((split, list(indices), seed, float(bias), np.__version__)).encode())
+    for module in (scene, picture, boxes):
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _write(file: Path, pictures: list[Picture]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as opened:
+            np.savez(
+                opened,
+                image=np.stack([picture.image for picture in pictures]),
+                label=np.stack([picture.label for picture in pictures]),
+                mask=np.stack([picture.mask for picture in pictures]),
+                ground=np.array([picture.ground for picture in pictures]),
+                num_boxes=np.array([len(picture.boxes.class_idx) for picture in pictures]),
+                box_class=np.concatenate([picture.boxes.class_idx for picture in pictures]),
+                box_corners=np.concatenate([picture.boxes.corners for picture in pictures]),
+            )
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> list[Picture]:
+    with np.load(file, allow_pickle=False) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    ends = np.cumsum(arrays["num_boxes"])[:-1]
+    found = zip(np.split(arrays["box_class"], ends), np.split(arrays["box_corners"], ends), strict=True)
+    pictures = [
+        Picture(image, label, mask, Boxes(*boxes), str(ground))
+        for image, label, mask, boxes, ground in zip(
+            arrays["image"], arrays["label"], arrays["mask"], found, arrays["ground"], strict=True
+        )
+    ]
+    with contextlib.suppress(OSError):  # the folder may be read alone
+        os.utime(file)  # it is of use
+    return pictures
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Of the files that were of no use for longest, as many as are too many."""
+    files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+    total = 0
+    for file in files:
+        total += file.stat().st_size
+        if total > MOST_BYTES:
+            file.unlink(missing_ok=True)

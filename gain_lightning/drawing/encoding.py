@@ -1,0 +1,40 @@
+"""Pictures as bytes: PNG files, and data URIs of a page."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Write an RGB picture ``(H, W, 3)`` uint8."""
+    Image.fromarray(image).save(path)
+
+
+def data_uri(picture: np.ndarray | bytes, *, lossy: bool = False) -> str:
+    """A picture in the text of a page.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8, or an SVG file.
+        lossy: An array becomes a JPEG, a fifth of the PNG that it is otherwise; for photographs.
+    """
+    if isinstance(picture, bytes):
+        return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+    file, kind = io.BytesIO(), "jpeg" if lossy else "png"
+    Image.fromarray(picture).save(file, format=kind, **({"quality": 88} if lossy else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray:
+    """A picture with no side longer than ``side``; not smooth keeps exact colours, as masks need."""
+    height, width = picture.shape[:2]
+    if max(height, width) <= side:
+        return picture
+    size = (
+        max(1, round(width * side / max(height, width))),
+        max(1, round(height * side / max(height, width))),
+    )
+    method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(picture).resize(size, method))

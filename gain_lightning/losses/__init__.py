@@ -1,0 +1,20 @@
+"""The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, rivals of Eq. 7, and classification losses.
+
+Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, H W image, h w map.
+Each is a mean over all images of its batch, so that a batch of N equals N batches of one, on one device or several
+and whatever number of batches an optimizer step adds up.
+"""
+
+from gain_lightning.losses.classification import TASKS, classification_loss
+from gain_lightning.losses.mining import attention_mining_loss
+from gain_lightning.losses.reduction import mean_per_image
+from gain_lightning.losses.supervision import SUPERVISION_LOSSES, attention_supervision_loss
+
+__all__ = [
+    "SUPERVISION_LOSSES",
+    "TASKS",
+    "attention_mining_loss",
+    "attention_supervision_loss",
+    "classification_loss",
+    "mean_per_image",
+]

@@ -1,0 +1,35 @@
+"""The mean over images and their classes that Eq. 5 and 7 share."""
+
+import torch
+from torch import Tensor
+
+from gain_lightning.attention import Pairs
+
+
+def mean_per_image(values: Tensor, pairs: Pairs, num_images: int, included: Tensor | None = None) -> Tensor:
+    """``1/num_images sum_images 1/n sum_classes``: the average that Eq. 5 and 7 share.
+
+    Args:
+        values: One value a pair, shape ``(P,)``.
+        pairs: The pairs they belong to; n counts an image's pairs among these.
+        num_images: What to divide by; 0 gives 0.
+        included: Pairs that enter the mean, ``(P,)`` bool; None takes all.
+
+    Returns:
+        Scalar, 0 without pairs, always in the graph of ``values``.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> mean_per_image(torch.tensor([1.0, 3.0, 4.0]), label_pairs(torch.tensor([[1, 1], [1, 0]])), 2)
+        tensor(3.)
+    """
+    ones = torch.ones_like(pairs.image)
+    if included is not None:
+        values, ones = torch.where(included, values, 0), included.long()
+    # bincount would wait for a GPU
+    count = pairs.image.new_zeros(pairs.num_images).index_add_(0, pairs.image, ones)  # (N,)
+    return (values / count[pairs.image].clamp_min(1)).sum() / max(num_images, 1)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,0 +1,1 @@
+"""A network with its losses, as Lightning trains it."""

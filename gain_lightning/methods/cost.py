@@ -1,0 +1,163 @@
+"""What a step of a config costs, told before the training starts: images that pass the network, and memory."""
+
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gain_lightning.backbones.dry_run import meta_weights, weights_dtype
+
+# Planes of H x W numbers that S_am keeps for a pair beside the network's own: the image that is erased, three, its
+# attention map and its soft mask.
+PAIR_PLANES = 5
+
+
+class Cost(NamedTuple):
+    """Cost of one training step on one device, once guidance is in force.
+
+    Attributes:
+        num_weak, num_masked: Images of both streams.
+        num_erased: Erased images, one for each (image, class) pair; a mean over batches in which S_am runs.
+        fixed_bytes: Weights, their gradients and what the optimizer keeps.
+        image_bytes: What one image leaves in memory for the backward pass, in the weights' type and without
+            checkpointing.
+        pair_bytes: What an erased image leaves besides, as :data:`PAIR_PLANES` says.
+        am_every: S_am runs in every so many steps.
+        erased_share: What an erased image costs beside one of the weak stream: 1, or 2/3 where S_am's loss reaches
+            the maps alone, since then a backward pass leaves out the weights' gradients.
+        dtype: Of the weights.
+        saving: What makes it less, by an amount that is not known: checkpointed features, a backward
+            pass without the weights' gradients, mixed precision.
+    """
+
+    num_weak: int
+    num_masked: int
+    num_erased: float
+    fixed_bytes: int
+    image_bytes: int
+    pair_bytes: int = 0
+    am_every: int = 1
+    erased_share: float = 1.0
+    dtype: str = "float32"
+    saving: str = ""
+
+    @property
+    def plain_steps(self) -> float:
+        """In steps of a plain classifier on the weak stream, on average."""
+        erased = self.erased_share * self.num_erased / self.am_every
+        return (self.num_weak + self.num_masked + erased) / self.num_weak
+
+    @property
+    def peak_bytes(self) -> float:
+        """Weights and every image's share; what a convolution needs besides is not in it."""
+        images = (self.num_weak + self.num_masked + self.num_erased) * self.image_bytes
+        return self.fixed_bytes + images + self.num_erased * self.pair_bytes
+
+    def __str__(self) -> str:
+        streams = [f"{self.num_weak} weak"]
+        streams += [f"{self.num_masked} masked"] * (self.num_masked > 0)
+        every = f" (every {self.am_every} steps)" if self.am_every > 1 else ""
+        streams += [f"{self.num_erased:.1f} erased{every}"] * (self.num_erased > 0)
+        memory = f"at least {self.peak_bytes / 2**30:.1f} GiB in {self.dtype}"
+        if self.saving:
+            memory = (
+                f"less, by {self.saving}, than the {self.peak_bytes / 2**30:.1f} GiB of {self.dtype} without"
+            )
+        return (
+            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. "
+            f"Memory {memory}, buffers of convolutions not counted: "
+            f"{self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
+            f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
+        )
+
+
+def expected_cost(
+    module: pl.LightningModule,
+    labels: Tensor,
+    batch_size: int,
+    masked_batch_size: int,
+    optimizer: torch.optim.Optimizer,
+    precision: str = "32-true",
+) -> Cost:
+    """Foresee a step's cost without taking one.
+
+    Args:
+        module: A :class:`gain_lightning.GAIN`.
+        labels: Of the training images, ``(n, C)``, 0 where a class is absent, or class indices ``(n,)``.
+        batch_size: Images of the weak stream a step and device.
+        masked_batch_size: Images of the masked stream a step and device; 0 without one.
+        optimizer: Adam's kind, Adadelta and Rprop keep two numbers a weight (AMSGrad three), momentum, Adagrad, ASGD
+            and RMSprop one each; of others nothing is counted.
+        precision: The Trainer's.
+
+    Returns:
+        The cost with guidance in force.
+    """
+    hparams = module.hparams
+    per_image = torch.ones(len(labels)) if labels.ndim == 1 else (labels > 0).sum(1).float()
+    if hparams.max_classes_per_image:
+        per_image = per_image.clamp(max=hparams.max_classes_per_image)
+    is_mined, is_supervised = hparams.am_weight > 0, hparams.ext_weight > 0 and masked_batch_size > 0
+    weights = list(module.backbone.parameters())
+    learned = sum(parameter.nbytes for parameter in weights if parameter.requires_grad)
+    plane = hparams.image_size**2 * weights[0].element_size()
+    is_partial = is_mined and hparams.am_gradient == "maps"
+    saving = ["checkpointed features"] * hparams.checkpoint_features
+    saving += ["am_gradient maps"] * is_partial + [precision] * ("mixed" in precision)
+    return Cost(
+        num_weak=batch_size,
+        num_masked=masked_batch_size if is_supervised else 0,
+        num_erased=batch_size * float(per_image.mean()) if is_mined else 0.0,
+        fixed_bytes=sum(parameter.nbytes for parameter in weights) + learned * (1 + _kept(optimizer)),
+        image_bytes=saved_bytes(module.backbone, hparams.image_size),
+        pair_bytes=PAIR_PLANES * plane,
+        am_every=hparams.am_every,
+        erased_share=2 / 3 if is_partial else 1.0,
+        dtype=str(weights[0].dtype).removeprefix("torch."),
+        saving=" and ".join(saving),
+    )
+
+
+def _kept(optimizer: torch.optim.Optimizer) -> int:
+    """Numbers that it keeps for every weight."""
+    defaults = optimizer.defaults
+    if "betas" in defaults:
+        return 2 + bool(defaults.get("amsgrad"))
+    if isinstance(optimizer, torch.optim.Adadelta | torch.optim.Rprop):
+        return 2
+    kept = int(defaults.get("momentum", 0) > 0) + bool(defaults.get("centered"))
+    return kept + isinstance(optimizer, torch.optim.Adagrad | torch.optim.ASGD | torch.optim.RMSprop)
+
+
+def saved_bytes(backbone: nn.Module, image_size: int) -> int:
+    """Bytes that one image's forward pass keeps for the backward pass, found without computing anything.
+
+    Args:
+        backbone: A :class:`gain_lightning.Backbone`.
+        image_size: Height and width, pixels.
+
+    Example:
+        >>> saved_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 10)  # the image, and ReLU's output
+        4400
+    """
+    weights = meta_weights(backbone)
+    known = {tensor.untyped_storage()._cdata for tensor in weights.values()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    image = torch.empty(1, 3, image_size, image_size, dtype=weights_dtype(weights), device="meta")
+    image = image.contiguous(memory_format=torch.channels_last)
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with (
+        torch.enable_grad(),
+        hooks,
+        torch.device("meta"),  # of what the network itself makes
+        torch.compiler.set_stance("force_eager"),  # nothing is compiled on no device
+    ):
+        functional_call(backbone, weights, (image,))
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)

@@ -1,0 +1,255 @@
+"""What a checkpoint says of pictures, and where a classifier looks: the work of ``gain predict``."""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
+from gain_lightning.datasets.images import load_picture, read_image
+from gain_lightning.datasets.readers.voc import CLASSES
+from gain_lightning.drawing.encoding import save_png
+from gain_lightning.drawing.maps import overlay
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.load import load_model
+from gain_lightning.segmentation.writer import SegmentationWriter
+from gain_lightning.support.files import WholeTable
+from gain_lightning.support.names import as_file, composed, first_pair, written_as
+from gain_lightning.support.threads import choose_threads, free_cores
+
+# Options that only one kind of checkpoint takes, with their defaults.
+_OF_CLASSIFIER = {"classes": None, "threshold": 0.5}
+_OF_SEGMENTATION = {"no_crf": False, "crf_workers": None, "voc_submission": False}
+
+
+def predict(args: argparse.Namespace, paths: list[Path]) -> None:
+    """Write what a checkpoint says of pictures.
+
+    Args:
+        args: The options of ``gain predict`` (``commands/predict.py``).
+        paths: The pictures.
+
+    Raises:
+        ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
+    """
+    print(choose_threads(args.threads))
+    model = load_model(args.ckpt_path)
+    names = list(model.hparams.class_names)
+    pictures = Pictures(paths, model.hparams.image_size)
+    writer: MapWriter | SegmentationWriter
+    if isinstance(model, GAIN):
+        _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
+        if math.isnan(args.threshold):
+            raise ValueError("--threshold is nan, expected a number")
+        if args.classes:
+            args.classes = [written_as(name, names) for name in args.classes]
+        unknown = [name for name in args.classes or [] if name not in names]
+        if unknown:
+            raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")
+        _refuse_collisions([path.relative_to(args.images) for path in pictures.paths], args.classes or names)
+        writer = MapWriter(args.images, args.out, args.classes, args.threshold)
+    else:
+        _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
+        if args.voc_submission and tuple(names) != CLASSES:
+            raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
+        num_workers = free_cores() if args.crf_workers is None else args.crf_workers
+        writer = SegmentationWriter(
+            args.images,
+            args.out,
+            crf_workers=None if args.no_crf else num_workers,
+            voc_submission=args.voc_submission,
+        )
+    trainer = pl.Trainer(
+        accelerator=args.accelerator,
+        devices=1,
+        logger=False,
+        callbacks=[writer],
+        inference_mode=False,
+        enable_model_summary=False,
+    )
+    trainer.predict(model, DataLoader(pictures, args.batch_size), return_predictions=False)
+    print(f"{len(pictures) - len(writer.errors)} pictures, {writer.made()}: {args.out}")
+    if writer.errors:
+        listed = "\n  ".join(writer.errors)
+        raise ValueError(f"{len(writer.errors)} of {len(pictures)} pictures were left out:\n  {listed}")
+
+
+def _settle(args: argparse.Namespace, own: dict[str, Any], others: dict[str, Any], kind: str) -> None:
+    """Fill in defaults; refuse options that this kind of checkpoint does not take."""
+    for name in others:
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name}: --ckpt_path {args.ckpt_path} is of {kind}, which does not take it")
+    for name, default in own.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+
+
+class Pictures(Dataset):
+    """Pictures as a network takes them.
+
+    Args:
+        paths: Of the pictures.
+        image_size: Side that the network was trained at, pixels.
+    """
+
+    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
+        self.paths = list(paths)
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path, error = self.paths[index], ""
+        try:
+            picture = load_picture(path, self.image_size)
+        except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
+            picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
+        return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}
+
+
+def _in_file_name(class_name: str) -> str:
+    return re.sub(r"[^\w-]", "-", composed(class_name))
+
+
+def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None:
+    """Refuse maps that would overwrite each other: their names join those of a picture and of a class.
+
+    Args:
+        pictures: Their paths below the folder of pictures, which differ in more than their endings.
+        class_names: Of the classes that may be mapped.
+
+    Raises:
+        ValueError: If two classes have one name in files, or a picture and a class that of two others.
+
+    Example:
+        >>> _refuse_collisions([PurePath("a.jpg"), PurePath("a_b.jpg")], ["c", "b_c"])
+        Traceback (most recent call last):
+            ...
+        ValueError: the maps of a.jpg for 'b_c' and of a_b.jpg for 'c' would have the same names: expected other ...
+    """
+    pair = first_pair(class_names, _in_file_name)
+    if pair is not None:
+        raise ValueError(
+            f"the maps of {pair[0]!r} and {pair[1]!r} would have the same names: expected --classes with one of them"
+        )
+    endings = {as_file(_in_file_name(name)): name for name in class_names}
+    stems = {as_file(str(path.with_suffix(""))): path for path in pictures}
+    for longer, name in endings.items():
+        for match in re.finditer("_", longer):
+            other = endings.get(longer[match.end() :])
+            for stem, path in stems.items() if other is not None else ():
+                twin = stems.get(f"{stem}_{longer[: match.start()]}")
+                if twin is not None:
+                    raise ValueError(
+                        f"the maps of {path} for {name!r} and of {twin} for {other!r} would have the same names: "
+                        "expected other names of the pictures, or --classes without one of them"
+                    )
+
+
+class MapWriter(pl.Callback):
+    """Writes each picture's maps and its rows of the table as soon as they are there.
+
+    Args:
+        images: Folder that the pictures' names are relative to.
+        out: Folder for the maps.
+        classes: Names of those to map; None maps those found, else the likeliest.
+        threshold: Score from which a class is found.
+
+    Attributes:
+        errors: What is wrong with pictures that could not be read.
+    """
+
+    def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
+        self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
+        self.num_maps = self.num_zero = 0
+        self.table: WholeTable | None = None
+        self.errors: list[str] = []
+
+    def made(self) -> str:
+        """What was written, in words."""
+        return f"{self.num_maps} maps" + (
+            f", {self.num_zero} of them zero everywhere" if self.num_zero else ""
+        )
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
+        """Begin the table."""
+        self.table = WholeTable(self.out / "predictions.csv")
+        with_amounts = pl_module.hparams.task == "regression"
+        score = ("amount",) if with_amounts else ("probability", "logit")
+        self.table.write([["picture", "class", *score[:1], "mapped", "map_max", *score[1:]]])
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: GAIN,
+        outputs: dict,
+        batch: dict,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        scores, with_amounts = outputs["score"], pl_module.hparams.task == "regression"
+        maps, pairs = self._map(pl_module, batch["image"], scores)
+        maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
+        for n, path in enumerate(batch["id"]):
+            if batch["error"][n]:
+                self.errors.append(batch["error"][n])
+                continue
+            picture = read_image(Path(path))
+            cells = self._cells(pl_module, batch["image"], picture)
+            relative = Path(path).relative_to(self.images)
+            mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}
+            for class_idx, name in enumerate(pl_module.hparams.class_names):
+                p = mapped.get(class_idx)
+                strength = "" if p is None else f"{float(maximum[p]):.6g}"
+                score = f"{float(scores[n, class_idx]):.6g}"
+                logit = [] if with_amounts else [f"{float(outputs['logit'][n, class_idx]):.9g}"]
+                self.table.write([[str(relative), name, score, str(int(p is not None)), strength, *logit]])
+                if p is not None:
+                    self.num_zero += bool(maximum[p] <= EPS)
+                    self._write_map(relative, name, picture, maps[p : p + 1], cells)
+
+    def _map(self, model: GAIN, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
+        """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
+        if self.classes:
+            wanted = torch.zeros_like(scores)
+            wanted[:, [model.hparams.class_names.index(name) for name in self.classes]] = 1
+        else:
+            found = scores >= self.threshold
+            likeliest = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
+            wanted = torch.where(found.any(1, keepdim=True), found, likeliest.bool())
+        _, maps, pairs = model.attend(image, wanted)
+        return maps, pairs
+
+    def _cells(self, model: GAIN, image: Tensor, picture: np.ndarray) -> Cells:
+        """Where the map's cells lie in the picture itself, which the network saw at another size."""
+        size = tuple(image.shape[2:])
+        return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
+
+    def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells) -> None:
+        attention = place_maps(raw.cpu().float(), picture.shape[:2], cells)
+        attention = scale_maps(attention)[0, 0].numpy()
+        stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        np.save(stem.with_name(stem.name + ".npy"), attention)
+        save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))
+        self.num_maps += 1
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The table is whole."""
+        self.table.finish()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """A table without the pictures to come would pass for a whole one."""
+        if self.table is not None:
+            self.table.drop()

@@ -1,0 +1,22 @@
+"""How good attention maps are: seed mIoU, energy pointing game, pointing game.
+
+Pure functions give one value a (image, class) pair; torchmetrics classes gather them over a set. Every map
+is judged for a class that the image's label names. Void pixels never count.
+"""
+
+from gain_lightning.metrics.maps import center_gaussian, energy_in_mask, pointing_hit, seed_iou, with_mask
+from gain_lightning.metrics.sets import THRESHOLDS, ExactMetric, MeanAE, MeanAP, PairMean, SeedIoU
+
+__all__ = [
+    "ExactMetric",
+    "MeanAE",
+    "MeanAP",
+    "PairMean",
+    "SeedIoU",
+    "THRESHOLDS",
+    "center_gaussian",
+    "energy_in_mask",
+    "pointing_hit",
+    "seed_iou",
+    "with_mask",
+]

@@ -1,0 +1,179 @@
+"""Checkpoints: written whole or not at all, read without running code, refused where they do not fit."""
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.segmentation.sec import SEC
+from gain_lightning.support.home import map_strings
+
+_KEYS = ("state_dict", "hyper_parameters")
+_TRAINING = ("global_step", "epoch", "optimizer_states", "loops", "callbacks")  # of one that goes on
+_HERE = "{folder of this checkpoint}"  # in what callbacks keep
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the old file, in its folder, and then takes its place: a kill or a full disk leaves the old one.
+
+    Lightning's own writes to the system's temporary folder and copies from there, if that is another file system.
+    What callbacks keep of paths in the checkpoint's folder is relative to it, so that a run can be moved and shared.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: If there is no room; the old file stays, the new one is gone.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{path.name}.*.part"):  # by a training that was killed here
+            left.unlink()
+        if "callbacks" in checkpoint:
+            folder = os.path.realpath(path.parent)
+            checkpoint = {**checkpoint, "callbacks": _moved(checkpoint["callbacks"], folder, _HERE)}
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # a machine that loses its power keeps it too
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            size = f"{buffer.getbuffer().nbytes / 2**20:.1f} MiB"
+            what = (
+                f"a checkpoint of {size} cannot be written ({error.strerror}); earlier ones are still there"
+            )
+            raise OSError(error.errno, what, str(path)) from error
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint."""
+        checkpoint = super().load_checkpoint(path, *args, **kwargs)
+        if "callbacks" in checkpoint:
+            folder = os.path.realpath(Path(path).parent)
+            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], _HERE, folder)
+        return checkpoint
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Paths at or below the folder ``old``, wherever they are in ``value``, below ``new``."""
+    return map_strings(
+        value, lambda text: new + text[len(old) :] if text == old or text.startswith(f"{old}/") else text
+    )
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another at or below the folder is of a later step."""
+    last, steps = folder / "last.ckpt", {}
+    for path in checkpoint_files(folder):
+        try:
+            steps[path] = int(read_checkpoint(path)["global_step"])
+        except (OSError, KeyError, TypeError, ValueError):  # a broken link, an export of others
+            steps[path] = -1
+    if steps.get(last) == -1:
+        return last  # to be refused by name
+    return max(steps, key=lambda path: (steps[path], path == last), default=last)
+
+
+def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU, its tensors not read before they are used.
+
+    Args:
+        ckpt_path: A checkpoint that ``gain fit`` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of ours; checkpoints with code in them are refused.
+    """
+    if not ckpt_path.is_file():
+        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
+    try:
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        missing = [key for key in _KEYS if not isinstance(checkpoint.get(key), Mapping)]
+    except Exception as error:  # whatever the reader trips over, the file is unfit
+        raise unfit_checkpoint(ckpt_path, error) from error
+    if missing:
+        raise ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit (it has no {missing[0]})")
+    return checkpoint
+
+
+def check_whole(checkpoint: dict[str, Any], ckpt_path: Path) -> None:
+    """Refuse a checkpoint with damage inside, or with weights that no training can have left.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` found.
+        ckpt_path: Its file.
+
+    Raises:
+        ValueError: If a part's checksum is wrong, or a weight is not finite.
+    """
+    if zipfile.is_zipfile(ckpt_path):
+        try:
+            with zipfile.ZipFile(ckpt_path) as parts:
+                broken = parts.testzip()
+        except Exception as error:  # whatever damage makes the reader raise
+            raise unfit_checkpoint(ckpt_path, error) from error
+        if broken is not None:
+            raise ValueError(f"--ckpt_path {ckpt_path}: damaged, the checksum of its part {broken} is wrong")
+    for name, tensor in checkpoint["state_dict"].items():
+        if not isinstance(tensor, Tensor):
+            raise unfit_checkpoint(ckpt_path, TypeError(f"{name} is no tensor but {type(tensor).__name__}"))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"--ckpt_path {ckpt_path}: the weights {name} are not finite")
+
+
+def check_fits(
+    checkpoint: dict[str, Any], model: GAIN | SEC, ckpt_path: Path, *, resumed: bool = False
+) -> None:
+    """Refuse a checkpoint of other classes, whose scores would be given to these, or of another network.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` found.
+        model: Where it is to be loaded.
+        ckpt_path: Its file.
+        resumed: A training is to go on from it.
+
+    Raises:
+        ValueError: If the checkpoint does not fit.
+    """
+    check_whole(checkpoint, ckpt_path)
+    missing = [key for key in _TRAINING if key not in checkpoint] if resumed else []
+    if missing:
+        raise ValueError(
+            f"--ckpt_path {ckpt_path} has weights but no {missing[0]}, so that no training can go on from it: expected "
+            "a checkpoint that gain fit wrote, or --model.weights to start from these weights"
+        )
+    classes = list(checkpoint["hyper_parameters"].get("class_names") or ())
+    if classes != list(model.hparams.class_names):
+        raise ValueError(
+            f"--ckpt_path {ckpt_path} is of the classes {', '.join(classes)}, but the data has "
+            f"{', '.join(model.hparams.class_names)}: expected the same in the same order"
+        )
+    ours, theirs = model.state_dict(), checkpoint["state_dict"]
+    for name in [*ours, *theirs]:
+        sizes = [list(state[name].shape) if name in state else None for state in (ours, theirs)]
+        if sizes[0] != sizes[1]:
+            words = ["nothing" if size is None else f"{size}" for size in sizes]
+            raise ValueError(
+                f"--ckpt_path {ckpt_path} is of another network: {name} is {words[1]} there, "
+                f"{words[0]} in this config"
+            )
+
+
+def unfit_checkpoint(ckpt_path: Path, error: Exception) -> ValueError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({reason})")

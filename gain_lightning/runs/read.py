@@ -1,0 +1,196 @@
+"""A finished run, read from the files of its folder."""
+
+import glob
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gain_lightning.runs.errors import RunError
+from gain_lightning.support.home import hide_home
+from gain_lightning.support.messages import printable
+from gain_lightning.support.walk import is_left_behind
+
+_NO_RUN = {  # a file that tells a folder of another verb, and what it is
+    "provenance.json": "holds the seeds of a segmentation",
+    "predictions.csv": "holds the predictions of a run",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run says about itself.
+
+    Attributes:
+        path: Its folder, as given.
+        config: ``config.yaml`` with dotted keys, see :func:`flatten`.
+        summary: ``summary.json`` as it is.
+        method: ``gradcam``, ``gain``, ``gain_ext`` or another name.
+        seed: Of the training; None if the run names none.
+        metrics: Every finite metric, such as ``test/mean_ap``.
+    """
+
+    path: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    method: str
+    seed: int | None
+    metrics: dict[str, float]
+
+    @property
+    def segments(self) -> bool:
+        """Whether it is of SEC, and not of a classifier."""
+        return "data.cues" in self.config
+
+
+def find_runs(patterns: Sequence[str]) -> list[str]:
+    """Folders that paths and globs name, each once, in the order given.
+
+    Args:
+        patterns: Paths, or globs that the shell has not expanded. The folder of a sweep stands for its trials.
+
+    Returns:
+        Paths; those without wildcard are not checked.
+
+    Raises:
+        RunError: If a glob matches no folder.
+    """
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        is_glob = glob.has_magic(pattern) and not os.path.exists(pattern)
+        paths = [path for path in sorted(glob.glob(pattern)) if os.path.isdir(path)] if is_glob else [pattern]
+        if not paths:
+            raise RunError(f"{pattern}: matches no folder")
+        for path in paths:
+            for run in _trials(path) or [path]:
+                found.setdefault(os.path.realpath(run), run)
+    return list(found.values())
+
+
+def _trials(path: str) -> list[str]:
+    """Run folders of a sweep's trials that have begun; none if it is no sweep."""
+    if not os.path.isfile(os.path.join(path, "sweep.yaml")):
+        return []
+    trials = sorted(glob.glob(os.path.join(glob.escape(path), "trials", "*")))
+    return [trial for trial in trials if os.path.isfile(os.path.join(trial, "summary.json"))]
+
+
+def reason_to_pass_over(path: str) -> str:
+    """Why a folder is no run to compare although nothing is wrong with it; "" for all others, :func:`read_run` judges.
+
+    A trial that its sweep ended early has no test. What other verbs write often lies beside the runs, where
+    ``runs/*`` names it too.
+    """
+    name = os.path.basename(os.path.abspath(path))
+    if is_left_behind(name) and not name.startswith(
+        "."
+    ):  # a glob of the shell names no hidden folder, a person may
+        return "was left behind by a program, and is no run"
+    summary = _summary(path)
+    if summary.get("state") == "pruned":
+        return "its sweep ended it early"
+    if os.path.exists(os.path.join(path, "config.yaml")):
+        return ""
+    if {"groups", "differences"} <= summary.keys():
+        return "holds the report of a comparison, and is no run"
+    return next(
+        (f"{what}, and is no run" for name, what in _NO_RUN.items() if Path(path, name).is_file()), ""
+    )
+
+
+def _summary(path: str) -> dict[str, Any]:
+    """``summary.json``; nothing if it cannot be read, as :func:`read_run` says."""
+    try:
+        content = json.loads(Path(path, "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_run(path: str) -> Run:
+    """Read a finished run.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        RunError: If it is missing, unreadable, not finished, was never guided although its method is one that
+            guides, or has no test metrics.
+    """
+    if not os.path.isdir(path):
+        reason = "is a file, expected the folder of a run" if os.path.exists(path) else "no such folder"
+        raise RunError(f"{path}: {reason}")
+    is_run = os.path.exists(os.path.join(path, "summary.json"))
+    if not is_run and glob.glob(os.path.join(glob.escape(path), "*/summary.json")):
+        raise RunError(f"{path}: is no run, but holds some: '{os.path.join(path, '*')}' names them")
+    summary = _read_mapping(path, "summary.json", json.loads)
+    state = summary.get("state")
+    if state != "finished":
+        raise RunError(f"{path}: its state is {state!r}, expected 'finished'")
+    if summary.get("guided") is False:
+        raise RunError(
+            f"{path}: is called {summary.get('method')} but was never guided, for its training ended within the "
+            "warm-up; expected a run of more epochs than model.warmup_epochs"
+        )
+    metrics = summary.get("metrics")
+    finite = {
+        printable(key): float(value)
+        for key, value in (metrics if isinstance(metrics, dict) else {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+    }
+    if not any(key.startswith("test/") for key in finite):
+        raise RunError(f"{path}: no test metrics in its summary.json, expected test/mean_ap or others")
+    method, seed = summary.get("method"), summary.get("seed")
+    if not isinstance(method, str) or not method:
+        raise RunError(
+            f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext"
+        )
+    config = _read_mapping(path, "config.yaml", lambda text: flatten(hide_home(yaml.safe_load(text))))
+    is_seed = isinstance(seed, int) and not isinstance(seed, bool)
+    return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
+
+
+def flatten(config: dict[Any, Any]) -> dict[str, Any]:
+    """Nested keys as dotted ones; the level ``init_args`` is left out, as on the command line.
+
+    Example:
+        >>> flatten({"data": {"class_path": "Shapes", "init_args": {"image_size": 96}}})
+        {'data.class_path': 'Shapes', 'data.image_size': 96}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if not (isinstance(value, dict) and value):
+            flat[str(key)] = value
+            continue
+        for inner, leaf in flatten(value).items():
+            flat[inner if key == "init_args" else f"{key}.{inner}"] = leaf
+    return flat
+
+
+def _read_mapping(path: str, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        content = parse((Path(path) / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: has no {name}, expected the folder of a run") from error
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"{path}: its {name} is unreadable ({reason})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: its {name} holds no keys and values")
+    return content
+
+
+def as_text(run: Run, key: str) -> str:
+    """A config value as text, without the run's own folder."""
+    value, folder = run.config.get(key), run.config.get("run_dir")
+    # W&B writes 1.0 as 1; but of these 1 is one, and 1.0 all
+    is_share = key.rpartition(".")[2].startswith(("mask_budget", "limit_", "val_check_interval"))
+    text = str(int(value) if isinstance(value, float) and value.is_integer() and not is_share else value)
+    return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text

@@ -1,0 +1,95 @@
+"""The settings that may differ when a run is resumed or tested."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gain_lightning.support.yaml_files import read_config
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# What a training may get when it goes on: where files lie now, and how fast they and features come.
+_FREE = {
+    *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
+    *("data.num_workers", "data.images.num_workers"),
+    *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
+    "model.memory_format",
+}
+# What no score of a test depends on; and of the model what one does.
+_TRAINING_DATA = {
+    *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
+    *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
+}
+_SCORED = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
+
+
+def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -> None:
+    """Refuse settings of model, data or seed that differ from those that the run was trained with.
+
+    Args:
+        run_dir: The run folder; without a ``config.yaml`` nothing is known.
+        config: What is asked for, as ``config.yaml`` would have it.
+        verb: ``fit`` or ``test``, for the message.
+
+    Raises:
+        ValueError: If one does.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        return
+    before = read_config(path)
+    for key, old, new in _differences(before.get("data"), config.get("data"), "data"):
+        if key not in _FREE and (verb == "fit" or key not in _TRAINING_DATA):
+            _refuse(run_dir, verb, key, old, new)
+    for key, old, new in _differences(before.get("model"), config.get("model"), "model"):
+        if key not in _FREE and (verb == "fit" or key.split(".")[1] in _SCORED):
+            _refuse(run_dir, verb, key, old, new)
+    seeds = before.get("seed_everything"), config.get("seed_everything")
+    if verb == "fit" and not _equal(*seeds):
+        _refuse(run_dir, verb, "seed_everything", *seeds)
+
+
+def _refuse(run_dir: Path, verb: str, key: str, old: Any, new: Any) -> None:
+    instead = {
+        "fit": "another --run_dir, and --model.weights to start from this run's weights",
+        "test": "another --run_dir for such scores, with this run's --ckpt_path FILE",
+    }[verb]
+    raise ValueError(f"{key} is {new}, but {run_dir} was trained with {old}: expected the same, or {instead}")
+
+
+def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that differ: of one class argument by argument, those that an older version did not know aside."""
+    same_class = isinstance(before, Mapping) and isinstance(now, Mapping)
+    if same_class and ("class_path" in before or "class_path" in now):
+        if before.get("class_path") != now.get("class_path"):
+            yield f"{key}.class_path", before.get("class_path"), now.get("class_path")
+            return
+        before, now = before.get("init_args") or {}, now.get("init_args") or {}
+    elif key != "model" or not same_class:  # a plain mapping, such as a budget by class, is one setting
+        is_list = isinstance(before, str) and isinstance(now, str) and key.endswith("mask_budget")
+        is_other_kind = key.endswith("mask_budget") and _kinds(before) != _kinds(now)  # 1 mask, or 1.0 of all
+        if (
+            not _equal(before, now) or is_other_kind
+        ) and not is_list:  # the path of a mask list may be another
+            yield key, before, now
+        return
+    for name in now:
+        if name in before:
+            yield from _differences(before[name], now[name], f"{key}.{name}")
+
+
+def _kinds(value: Any) -> Any:
+    """Whether a number, or each one of a mapping, is whole."""
+    return (
+        {key: _kinds(one) for key, one in value.items()}
+        if isinstance(value, Mapping)
+        else isinstance(value, float)
+    )
+
+
+def _equal(before: Any, now: Any) -> bool:
+    """As written: 0 is not false."""
+    return before == now and isinstance(before, bool) == isinstance(now, bool)

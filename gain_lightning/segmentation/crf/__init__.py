@@ -1,0 +1,1 @@
+"""Dense CRF (Krähenbühl & Koltun, NIPS 2011)."""

@@ -1,0 +1,120 @@
+"""Whether runs may be compared: what of their settings must be equal."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.read import Run, as_text
+from gain_lightning.studies.comparison.groups import Group, metric_order
+from gain_lightning.support.messages import printable
+
+# Comparable runs agree on all of the data but these, and on the keys below.
+_FREE_DATA = (
+    "batch_size",
+    "masked_batch_size",
+    "mask_budget",
+    "mask_seed",
+    "num_workers",
+    "mask_folder",
+    "supervision",
+    "box_dilation",
+    "cues",
+)
+_FIXED = (
+    *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
+    "trainer.max_epochs",
+)
+_IGNORED = (
+    "run_dir",
+    "seed_everything",
+    "ckpt_path",
+    "threads",
+    "trainer.logger",
+    "trainer.default_root_dir",
+)
+
+
+def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> list[str]:
+    """Refuse runs that do not measure the same thing.
+
+    Args:
+        runs: Finished runs.
+        allow: Keys that may differ.
+        by: The key that the runs are grouped by, which may differ.
+
+    Returns:
+        A note on every key that was allowed to differ and does.
+
+    Raises:
+        RunError: If another key differs, or ``allow`` names a key that is not compared.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
+    # what may differ of a classifier's data may of the images that SEC is trained on, too
+    names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in keys}
+    keys = [*(key for key in keys if names[key] not in _FREE_DATA), *_FIXED]
+    allowed = {key.replace(".init_args.", ".") for key in allow}
+    if unknown := allowed.difference(keys):
+        raise RunError(f"--allow {min(unknown)}: no such key is compared, expected one of {', '.join(keys)}")
+    refused, notes = [], []
+    for key in keys:
+        paths: dict[str, list[str]] = {}
+        for run in runs:
+            paths.setdefault(as_text(run, key), []).append(run.path)
+        if by is not None and key == by.replace(".init_args.", "."):
+            continue
+        if len(paths) > 1 and key in allowed:
+            values = "; ".join(f"{value} in {', '.join(p)}" for value, p in paths.items())
+            notes.append(f"Allowed to differ: {key} is {values}.")
+        elif len(paths) > 1:
+            refused.append(f"  {key}\n" + "\n".join(f"    {v}: {', '.join(p)}" for v, p in paths.items()))
+    if refused:
+        raise RunError(
+            "the runs are not comparable, these keys differ:\n" + "\n".join(refused) + "\n"
+            "Expected equal values; --allow KEY compares nevertheless, and the report says so."
+        )
+    return notes
+
+
+def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """Keys whose values differ, with each group's values, and a note on those that differ within a group."""
+    runs = [run for group in groups for run in group.runs]
+    rows, mixed = [], []
+    for key in dict.fromkeys(key for run in runs for key in run.config):
+        values = [list(dict.fromkeys(as_text(run, key) for run in group.runs)) for group in groups]
+        if key.startswith(_IGNORED) or len({text for texts in values for text in texts}) < 2:
+            continue
+        rows.append((printable(key), [printable(", ".join(texts)) for texts in values]))
+        settings = [{_setting(run, key) for run in group.runs} for group in groups]
+        mixed += [f"{key} ({groups[i].name})" for i, texts in enumerate(settings) if len(texts) > 1]
+    note = f"Runs of one method differ in {', '.join(mixed)}: their means mix settings."
+    return rows, [note] if mixed else []
+
+
+def _setting(run: Run, key: str) -> str:
+    """A value as text; of cues that a run of ours made, and of the run that SEC starts from, only that they are so."""
+    text = as_text(run, key)
+    is_of_run = (key == "data.cues" and run.method != "sec_cues") or (
+        key == "model.weights" and Path(text).parent.name == "checkpoints"
+    )
+    return "of a run" if is_of_run and run.segments else text
+
+
+def repetitions(groups: Sequence[Group]) -> list[str]:
+    """Notes on runs of one seed and equal settings: they should agree."""
+    notes = []
+    for group in groups:
+        for a, b in combinations(group.runs, 2):
+            keys = [key for key in {*a.config, *b.config} if not key.startswith(_IGNORED)]
+            if a.seed is None or a.seed != b.seed or any(as_text(a, key) != as_text(b, key) for key in keys):
+                continue
+            shared = [key for key in metric_order([group]) if key in a.metrics and key in b.metrics]
+            if not shared:
+                continue
+            gaps = {key: abs(a.metrics[key] - b.metrics[key]) for key in shared}
+            widest = max(gaps, key=gaps.__getitem__)
+            found = (
+                f"{widest} differs by {gaps[widest]:.4f}" if gaps[widest] else "no difference in any score"
+            )
+            notes.append(f"{a.path} and {b.path} have equal settings and seed: {found}.")
+    return notes

@@ -1,0 +1,225 @@
+"""Statistics over finished runs, method against method."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from gain_lightning.runs.read import Run
+from gain_lightning.runs.tables import ImageTable, PixelTable, read_images, read_pixels
+from gain_lightning.scores import METRICS, is_error, is_score
+from gain_lightning.studies.comparison import bootstrap
+from gain_lightning.studies.comparison.comparable import (
+    check_comparable,
+    config_differences,
+    repetitions,
+)
+from gain_lightning.studies.comparison.groups import (
+    METHODS,
+    Comparison,
+    Difference,
+    Group,
+    Stat,
+    by_budget,
+    by_key,
+    method_name,
+    methods_of,
+    metric_order,
+    sort_key,
+)
+from gain_lightning.studies.comparison.intervals import difference_interval
+from gain_lightning.support.messages import printable
+
+_MANY_ZERO = 0.2  # share of zero maps that a note speaks of
+_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives; of an error, as a share of it
+
+
+def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> Comparison:
+    """Group runs by method, and take the differences between the groups.
+
+    Runs of two groups are paired by seed, and the differences of the pairs have 95 % intervals, see
+    :func:`~gain_lightning.studies.comparison.intervals.difference_interval`: over seeds and images where ``per_image.csv`` holds
+    what the metric needs, over seeds for other metrics (seed mIoU of maps), over images where there is one seed.
+    Without equal seeds on both sides there is no interval: groups of unequal size are most often unfinished.
+
+    Args:
+        runs: Finished runs.
+        allow: Keys that may differ although they decide what is measured.
+        by: Key of the config to group by, in place of the method; it may differ.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        RunError: If the runs are not comparable.
+    """
+    notes = check_comparable(runs, allow, by)
+    runs = by_budget(runs) if by is None else by_key(runs, by)
+    names = (
+        sorted({*METHODS, *(run.method for run in runs)}, key=sort_key) if by is None else methods_of(runs)
+    )
+    by_name = {name: [run for run in runs if run.method == name] for name in names}
+    groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
+    config, config_notes = config_differences(groups)
+    others = [other for other, _ in config if by is not None and other != by.replace(".init_args.", ".")]
+    if others:
+        config_notes.append(
+            f"The groups differ in {', '.join(others)} too: a difference may come from there."
+        )
+    tables = [read_pixels(run.path) if run.segments else read_images(run.path) for run in runs]
+    scored_set = _scored_set(tables)
+    resampled, image_notes = _resample(runs, tables)
+    differences = []
+    for a, b in combinations(groups, 2):
+        pairs = _pair_by_seed(a, b)
+        if not pairs:
+            seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
+            image_notes.append(
+                f"{method_name(a.name)} and {method_name(b.name)} cannot be paired by seed, for they "
+                f"have different ones or one twice ({seeds}): no intervals."
+            )
+        differences += _group_differences(a, b, pairs, resampled)
+    notes += repetitions(groups) + _below_centre(groups) + _zero_maps(groups)
+    if scored_set != "test":
+        notes.append(
+            f"There is no test set: all scores are those of {scored_set}, where settings may have been chosen."
+        )
+    commits = dict.fromkeys(str(run.summary.get("git_commit")) for run in runs)
+    if len(commits) > 1:
+        notes.append(f"The runs come from different commits: {', '.join(commits)}.")
+    notes = [printable(note) for note in notes + config_notes + image_notes]
+    return Comparison(groups, differences, config, notes, scored_set)
+
+
+def _scored_set(tables: Sequence[dict[str, ImageTable] | PixelTable | None]) -> str:
+    """What the data call the set that the runs are scored on; ``test`` where no run says it."""
+    names = [
+        table.set_name if isinstance(table, PixelTable) else bootstrap.main_set_first(table)[0]
+        for table in tables
+        if table
+    ]
+    return " and ".join(dict.fromkeys(names)) or "test"
+
+
+def _below_centre(groups: Sequence[Group]) -> list[str]:
+    """A note for every method whose maps do no better than one that looks at the centre of every image."""
+    notes = []
+    for group in groups:
+        centre = {key: group.metrics.get(key.replace("test/", "center/", 1)) for key in metric_order([group])}
+        lost = [
+            f"{METRICS.get(key, key)} ({100 * group.metrics[key].mean:.1f}, the centre {100 * stat.mean:.1f})"
+            for key, stat in centre.items()
+            if stat is not None and is_score(key) and group.metrics[key].mean <= stat.mean
+        ]
+        if lost:
+            notes.append(
+                f"The maps of {method_name(group.name)} do no better than a Gaussian at the centre of every image, "
+                f"which has seen nothing, in {', '.join(lost)}."
+            )
+    return notes
+
+
+def _zero_maps(groups: Sequence[Group]) -> list[str]:
+    """A note for every method many of whose maps show nothing: what its seed mIoU then is of."""
+    shares = [(group, group.metrics.get("test/zero_maps")) for group in groups]
+    return [
+        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its seed mIoU is then "
+        "of the background alone, which is nearly right where objects are small."
+        for group, share in shares
+        if share is not None and share.mean > _MANY_ZERO
+    ]
+
+
+def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
+    stats = {}
+    for key in dict.fromkeys(key for run in runs for key in run.metrics):
+        values = [run.metrics[key] for run in runs if key in run.metrics]
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        stats[key] = Stat(float(np.mean(values)), std, len(values))
+    return stats
+
+
+def _resample(
+    runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
+) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
+    segmented = all(run.segments for run in runs)
+    missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
+    if missing:
+        return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
+    contents = [_content(table) for table in tables]
+    odd = [run.path for run, content in zip(runs, contents, strict=True) if content != contents[0]]
+    if odd:
+        return {}, [
+            f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
+            "no intervals over images."
+        ]
+    judging = judging_of(runs[0])
+    if segmented:
+        resampled = bootstrap.resampled_miou(tables, judging.scored)
+    else:
+        resampled = bootstrap.resampled_scores(tables, judging)
+    notes = []
+    for run, scores in zip(runs, resampled, strict=True):
+        for key in scores.keys() & run.metrics.keys():
+            if not _agrees(key, run.metrics[key], scores[key][0]):
+                notes.append(
+                    f"{key} is {run.metrics[key]:.4f} in {run.path}, but its per_image.csv gives "
+                    f"{scores[key][0]:.4f}: no interval over images."
+                )
+                del scores[key]
+    return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
+
+
+def judging_of(run: Run) -> bootstrap.Judging:
+    """How a run's images are judged, by its config; comparable runs agree on it."""
+    scored, is_single = run.config.get("model.score_classes"), run.config.get("model.task") == "single_label"
+    return bootstrap.Judging(
+        scored if isinstance(scored, list) else None, run.summary.get("accuracy_class"), is_single
+    )
+
+
+def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple]:
+    """Which images and classes were tested, by test set."""
+    if isinstance(tables, PixelTable):
+        return [(tables.ids, tables.class_names)]
+    return sorted((name, table.ids, table.class_names) for name, table in tables.items())
+
+
+def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
+    """Runs of equal seed; none unless both groups have the same seeds, each once."""
+    runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
+    complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs) and None not in runs_a
+    if not complete or runs_a.keys() != runs_b.keys():
+        return []
+    return [(run, runs_b[seed]) for seed, run in runs_a.items()]
+
+
+def _group_differences(
+    a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
+) -> Iterator[Difference]:
+    for metric in metric_order([a, b]):
+        if not (is_score(metric) or is_error(metric)):
+            continue
+        if metric not in a.metrics or metric not in b.metrics:
+            continue
+        runs = [run for pair in pairs for run in pair]
+        delta = b.metrics[metric].mean - a.metrics[metric].mean
+        interval = None
+        if runs and all(metric in run.metrics for run in runs):
+            has_images = all(metric in resampled.get(run.path, ()) for run in runs)
+            scores = {
+                run.path: resampled[run.path][metric] if has_images else np.array([run.metrics[metric]])
+                for run in runs
+            }
+            deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
+            # Of the scores that the interval is of: those of older runs were rounded on their way into the file.
+            delta = float(deltas[:, 0].mean())
+            interval = difference_interval(deltas)
+        ci95, over = (interval[:2], interval.over) if interval else (None, "")
+        yield Difference(metric, a.name, b.name, delta, ci95, over)
+
+
+def _agrees(metric: str, said: float, found: float) -> bool:
+    """Whether a run's score is what its ``per_image.csv`` gives."""
+    return abs(found - said) <= _TOLERANCE * (abs(said) if is_error(metric) else 1)

@@ -1,0 +1,172 @@
+"""A comparison as text, JSON and CSV."""
+
+import csv
+import json
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from gain_lightning.scores import METRICS, is_error, is_score
+from gain_lightning.studies.comparison.groups import Comparison, Stat, method_name
+
+
+def short_name(metric: str) -> str:
+    """What tables call a metric.
+
+    Example:
+        >>> short_name("test/mean_ap"), short_name("test/boat_without_water")
+        ('mAP', 'boat without water')
+    """
+    return METRICS.get(metric, metric.partition("/")[2].replace("_", " "))
+
+
+def _plain_name(name: str) -> str:
+    """The same where there is little room: ``GAIN_ext 48``."""
+    return method_name(name).replace(" (", " ").removesuffix(" masks)")
+
+
+def points(delta: float) -> str:
+    """A difference of fractions, in points.
+
+    Example:
+        >>> points(0.0314), points(-0.00001)
+        ('+3.1', '0.0')
+    """
+    return change("", delta).replace("-", "\N{MINUS SIGN}")
+
+
+def _decimals(value: float) -> int:
+    """Of an error, whose unit is the labels': three digits that count."""
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
+
+
+def change(metric: str, delta: float) -> str:
+    """A difference of a metric, in letters that every terminal has: of scores in points, of an error in its unit.
+
+    Example:
+        >>> change("test/energy", -0.0314), change("test/mae", 0.0314)
+        ('-3.1', '+0.0314')
+    """
+    text = f"{delta:+.{_decimals(delta)}f}" if is_error(metric) else f"{100 * delta:+.1f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
+def show(metric: str, stat: Stat | None) -> str:
+    """Mean and spread: scores in percent, an error, threshold or loss as it is.
+
+    Example:
+        >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
+        ('91.2 ± 0.4', '0.35')
+        >>> show("test/mae", Stat(0.0034, 0.0002, 3)), show("test/mae", Stat(24260.33, 12.1, 3))
+        ('0.00340 ± 0.00020', '24260 ± 12')
+    """
+    if stat is None:
+        return "-"
+    is_percent = is_score(metric) or metric.endswith("/zero_maps")
+    scale, digits = (100, 1) if is_percent else (1, _decimals(stat.mean) if is_error(metric) else 2)
+    spread = "" if stat.std is None else f" ± {scale * stat.std:.{digits}f}"
+    return f"{scale * stat.mean:.{digits}f}{spread}"
+
+
+def text_table(comparison: Comparison) -> str:
+    """The comparison as text, at most 80 columns wide."""
+    has_error = any(is_error(metric) for metric in comparison.metrics)
+    unit = "; MAE in the labels' unit" if has_error else ""
+    lines = [f"Percent on {comparison.scored_set}, mean ± standard deviation over runs{unit}"]
+    for start in range(0, len(comparison.groups), 4):
+        groups = comparison.groups[start : start + 4]
+        width = 15 if len(groups) > 3 else 20
+        names = [_end(_plain_name(group.name), width - 1) for group in groups]
+        rows = [("", names), ("runs", [str(len(group.runs)) for group in groups])]
+        for metric in comparison.metrics:
+            cells = [show(metric, group.metrics.get(metric)) for group in groups]
+            rows.append((_cut(short_name(metric), 20), cells))
+        lines += [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
+    previous = None
+    for row in comparison.differences:
+        if (row.a, row.b) != previous:
+            previous = (row.a, row.b)
+            names = [_plain_name(name) for name in (row.a, row.b)]
+            if len(" -> ".join(names)) > 32:
+                names = [_end(name, 14) for name in names]
+            title = " -> ".join(names)
+            lines += ["", f"{title:32}{'points':>6}  95 % interval    excl. 0  over"]
+        interval, sense = "none", ""
+        if row.ci95:
+            interval = " to ".join(change(row.metric, end) for end in row.ci95)
+            sense = f"{'yes' if row.is_clear else 'no':7}  {row.over.replace(' and ', ', ')}"
+        name, delta = _cut(short_name(row.metric), 28), change(row.metric, row.delta)
+        lines.append(f"  {name:28}{delta:>8}  {interval:15}  {sense}".rstrip())
+    for note in comparison.notes:
+        lines += ["", *textwrap.wrap(f"Note: {note}", 80)]
+    return "\n".join(lines)
+
+
+def _end(name: str, width: int) -> str:
+    """A group's name, whose end tells it from the others: a number of masks, the value of a key."""
+    return name if len(name) <= width else ".." + name[2 - width :]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def write_summary(comparison: Comparison, path: Path) -> None:
+    """Write ``summary.json``; docs/compare.md shows it.
+
+    Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, where ``std``
+    is null for one run; ``differences``, a list of ``{metric, a, b, delta, ci95, over}`` where ``delta`` is
+    mean b - mean a, ``ci95`` is ``[low, high]`` or null, and ``over`` is the population that it is of,
+    ``seeds and images``, ``seeds``, ``images`` or null; and ``scored_set``, what the data call the set that the scores
+    are of. Keys and units are those of the runs: fractions of 1, such as ``test/mean_ap``, errors in the labels' unit.
+
+    Args:
+        comparison: What to write.
+        path: The file.
+    """
+    content: dict[str, Any] = {
+        "groups": [
+            {
+                "name": group.name,
+                "runs": [run.path for run in group.runs],
+                "metrics": {key: stat._asdict() for key, stat in group.metrics.items()},
+            }
+            for group in comparison.groups
+        ],
+        "differences": [{**row._asdict(), "over": row.over or None} for row in comparison.differences],
+        "scored_set": comparison.scored_set,
+    }
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_latex(comparison: Comparison, path: Path) -> None:
+    """Write ``table.tex``: the table of results for a paper; needs the package booktabs."""
+    metrics = comparison.metrics
+    lines = [
+        r"\begin{tabular}{l" + "r" * (1 + len(metrics)) + "}",
+        r"\toprule",
+        " & ".join(["method", "runs", *(_tex(short_name(metric)) for metric in metrics)]) + r" \\",
+        r"\midrule",
+    ]
+    for group in comparison.groups:
+        cells = [show(metric, group.metrics.get(metric)).replace("±", r"$\pm$") for metric in metrics]
+        name = _tex(method_name(group.name))
+        lines.append(" & ".join([name, str(len(group.runs)), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _tex(text: str) -> str:
+    """Text with TeX's own letters written out."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(letter, rf"\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+def write_table(comparison: Comparison, path: Path) -> None:
+    """Write ``table.csv``: group, metric, mean, std, n; one row per group and metric, unrounded."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["group", "metric", "mean", "std", "n"])
+        for group in comparison.groups:
+            writer.writerows([group.name, key, *stat] for key, stat in group.metrics.items())

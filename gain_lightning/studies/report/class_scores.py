@@ -1,0 +1,49 @@
+"""Which classes a method is better at: the scores of every class, a column for each method."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.runs.tables import read_classes
+from gain_lightning.studies.comparison.groups import Group
+
+# Columns of per_class.csv, the first that all runs have, and what they say.
+_SHOWN = {
+    "iou_crf": "IoU of the segmentation with CRF",
+    "iou": "IoU of the segmentation",
+    "seed_iou": "IoU of the maps cut at 20 % of their maximum",
+    "ap": "average precision",
+}
+
+
+class ClassScores(NamedTuple):
+    """What is shown, and for every class with a score its cells, percent, a method each; – where there is none."""
+
+    what: str
+    rows: list[tuple[str, list[tuple[str, bool]]]]  # the best of a row is marked
+
+
+def class_scores(groups: Sequence[Group]) -> ClassScores | None:
+    """Means over every method's runs; None where the runs have no score in common.
+
+    Raises:
+        RunError: If a ``per_class.csv`` is malformed.
+    """
+    tables = [[read_classes(run.path) for run in group.runs] for group in groups]
+    column = next((key for key in _SHOWN if all(key in table for runs in tables for table in runs)), None)
+    if column is None:
+        return None
+    names = dict.fromkeys(name for runs in tables for table in runs for name in table[column])
+    rows = []
+    for name in names:
+        means = [_mean([table[column][name] for table in runs if name in table[column]]) for runs in tables]
+        texts = ["–" if mean is None else f"{100 * mean:.1f}" for mean in means]
+        best = max(mean for mean in means if mean is not None)
+        is_best = [len(groups) > 1 and best > 0 and text == f"{100 * best:.1f}" for text in texts]
+        rows.append((name, list(zip(texts, is_best, strict=True))))
+    return ClassScores(_SHOWN[column], rows)
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,143 @@
+"""The same test images through every method: rows of image, ground truth, and one map a method."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.constants import VOID
+from gain_lightning.drawing.encoding import data_uri, shrink
+from gain_lightning.drawing.maps import colour_mask, grey, overlay
+from gain_lightning.runs.maps import Maps, read_maps
+from gain_lightning.runs.read import Run
+from gain_lightning.runs.tables import ImageTable
+from gain_lightning.studies.comparison.groups import Group
+from gain_lightning.studies.comparison.tables import method_name, points
+
+NUM_ROWS = 12
+_SIDE = 224  # longest side of a picture, pixels
+
+Pair = tuple[str, str]  # image id, class name
+
+
+class Tile(NamedTuple):
+    """One picture of a row: its caption, what it shows in words, and its data URI ("" where there is none)."""
+
+    caption: str
+    alt: str
+    uri: str
+
+
+class Row(NamedTuple):
+    """An image and one of its classes; ``change`` says how the last method's map differs from the first's."""
+
+    image_id: str
+    class_name: str
+    change: str
+    tiles: list[Tile]
+
+
+def first_runs(groups: Sequence[Group]) -> list[Run]:
+    """The run of every group that its pictures come from: that of the lowest seed."""
+    return [min(group.runs, key=lambda run: (run.seed is None, run.seed or 0)) for group in groups]
+
+
+def example_rows(
+    groups: Sequence[Group], tables: Mapping[str, ImageTable | None]
+) -> tuple[list[Row], list[str]]:
+    """Rows for (image, class) pairs that every method's first run keeps maps of.
+
+    Pairs are ordered by how the share of the map on its object changes from the first method to the last: the
+    worst, the best, the second worst, and so on; without such scores in the order of the test set.
+
+    Args:
+        groups: The methods.
+        tables: By a first run's path, its scores on the test set, if it has them.
+
+    Returns:
+        At most ``NUM_ROWS`` rows, and the paths of runs without maps.
+
+    Raises:
+        RunError: If a run's maps are unreadable.
+    """
+    runs = first_runs(groups)
+    maps = [read_maps(run.path) for run in runs]
+    kept = [
+        (method_name(group.name), m, _pairs(m), _energies(tables.get(run.path)))
+        for group, run, m in zip(groups, runs, maps, strict=True)
+        if m is not None
+    ]
+    missing = [run.path for run, m in zip(runs, maps, strict=True) if m is None]
+    if not kept:
+        return [], missing
+    common = [pair for pair in kept[0][2] if all(pair in places for _, _, places, _ in kept)]
+    (first_name, first, places, before), (last_name, _, _, after) = kept[0], kept[-1]
+    changes = {pair: after[pair] - before[pair] for pair in common if pair in before and pair in after}
+    rows = []
+    for pair in _worst_and_best(common, changes)[:NUM_ROWS]:
+        image_id, class_name = pair
+        image = first.image[first.pair_image[places[pair]]]
+        tiles = [
+            Tile(
+                "image",
+                f"Image {image_id}",
+                data_uri(shrink(image, _SIDE), lossy=True),
+            ),
+            _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]] + 1, class_name),
+        ]
+        tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
+        change = ""
+        if pair in changes and len(kept) > 1:
+            change = f"{first_name} to {last_name}: {points(changes[pair])} points on the object"
+        rows.append(Row(image_id, class_name, change, tiles))
+    return rows, missing
+
+
+def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> list[Pair]:
+    """The pairs, ends of the order by change first and in turns; those without a change last.
+
+    Example:
+        >>> _worst_and_best("abcde", {"a": 0.1, "b": -0.2, "c": 0.3, "d": 0.0})
+        ['b', 'c', 'd', 'a', 'e']
+    """
+    ordered = sorted((pair for pair in pairs if pair in changes), key=changes.__getitem__)
+    turns = [ordered[i // 2] if i % 2 == 0 else ordered[-1 - i // 2] for i in range(len(ordered))]
+    return turns + [pair for pair in pairs if pair not in changes]
+
+
+def _truth(mask: np.ndarray, index: int, class_name: str) -> Tile:
+    """The mask of one class, 1 where it is, in the colour of its index."""
+    if not (mask == 1).any():
+        return Tile("ground truth", f"No mask of {class_name}", "")
+    shown = np.where(mask == VOID, VOID, np.where(mask == 1, index, 0))
+    picture = shrink(colour_mask(shown), _SIDE, smooth=False)
+    return Tile("ground truth", f"Mask of {class_name}", data_uri(picture))
+
+
+def _map_tile(name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[Pair, float]) -> Tile:
+    attention = maps.map[place].astype(np.float32).clip(0)
+    highest = float(attention.max(initial=0))
+    picture = overlay(grey(maps.image[maps.pair_image[place]]), attention / (highest or 1))
+    caption, alt = name, f"Attention of {name} for {pair[1]}"
+    if not highest:
+        caption, alt = f"{name}, all zero", f"{alt}: zero everywhere"
+    elif pair in energies:
+        caption, alt = (
+            f"{name}, {100 * energies[pair]:.0f} %",
+            f"{alt}: {100 * energies[pair]:.0f} % on the object",
+        )
+    return Tile(caption, alt, data_uri(shrink(picture, _SIDE), lossy=True))
+
+
+def _pairs(maps: Maps) -> dict[Pair, int]:
+    """Where each pair's map is."""
+    pairs = zip(maps.ids[maps.pair_image], maps.class_names[maps.pair_class], strict=True)
+    return {(str(image_id), str(class_name)): index for index, (image_id, class_name) in enumerate(pairs)}
+
+
+def _energies(table: ImageTable | None) -> dict[Pair, float]:
+    """Share of each judged pair's map on its object."""
+    if table is None:
+        return {}
+    judged = np.argwhere(~np.isnan(table.energy)).tolist()
+    return {(table.ids[n], table.class_names[c]): float(table.energy[n, c]) for n, c in judged}

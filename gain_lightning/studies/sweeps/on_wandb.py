@@ -1,0 +1,48 @@
+"""A sweep on W&B's own server: the file is handed over as it is, and agents run its trials."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from gain_lightning.studies.sweeps.parameter import SweepError
+from gain_lightning.support.files import read_text
+from gain_lightning.support.wandb_session import log_in
+
+
+def run_on_wandb(path: Path, num_agents: int) -> int:
+    """Create the sweep and run agents until it has ended.
+
+    Args:
+        path: The sweep file; W&B's server says what it does not understand.
+        num_agents: Processes of ``wandb agent``.
+
+    Returns:
+        Exit status of the first agent that failed, else 0.
+
+    Raises:
+        SweepError: Without a file, a key or a network.
+        ValueError: If the server refuses the key.
+    """
+    import wandb
+
+    if not path.is_file():
+        raise SweepError(f"{path}: no such file")
+    text = read_text(path)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SweepError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise SweepError(f"{path}: expected keys and values, such as method and parameters")
+    if reason := log_in():
+        raise SweepError(f"--engine wandb needs the server, and {reason}; --engine local needs none")
+    try:
+        sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))
+    except Exception as error:  # wandb raises many kinds, some with a long text
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SweepError(f"W&B did not take the sweep: {reason}") from error
+    path = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)
+    agents = [subprocess.Popen([sys.executable, "-m", "wandb", "agent", path]) for _ in range(num_agents)]
+    return next((status for agent in agents if (status := agent.wait())), 0)

@@ -1,0 +1,340 @@
+"""``gain sweep``: run a W&B sweep file on Optuna, without a server, on one machine or several.
+
+The sweep folder holds ``sweep.yaml``, Optuna's journal (or the name of a database holds the study) and one run
+folder a trial. All trials stand in the study from the start; a worker takes one that waits, and a trial whose
+worker died is taken up again. A lock on the trial's folder, which its process inherits, says whether it lives.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from gain_lightning.constants import REQUEUE
+from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.studies.sweeps.file import SweepFile, read_sweep_file
+from gain_lightning.studies.sweeps.parameter import SweepError
+from gain_lightning.support.files import MEANS_TAKEN, read_json, write_atomically
+from gain_lightning.support.optuna_storage import is_database, open_storage, without_password
+
+STUDY = "sweep"
+MOST_KILLS = 3  # a trial that is stopped so often has failed
+STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
+ENVIRONMENT = "GAIN_SWEEP_TRIAL"  # tells a trial which study prunes it
+
+
+class Sweep:
+    """A sweep under way, as any of its workers sees it.
+
+    Args:
+        storage: Optuna's storage; ``file`` or a database URL.
+        folder: For the trials' run folders.
+        name: Of the study, in a database.
+
+    Attributes:
+        file: What the sweep file says.
+        study: Optuna's study.
+    """
+
+    def __init__(
+        self, storage: str, folder: Path, name: str = STUDY, *, file: SweepFile | None = None
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.storage_name = storage
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.storage = open_storage(storage)
+        names = {study.study_name for study in self.storage.get_all_studies()}
+        if file is None and name not in names:
+            raise SweepError(
+                f"{without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}"
+            )
+        directions = ["maximize" if file and file.maximize else "minimize"]
+        self.study = optuna.create_study(
+            storage=self.storage, study_name=name, directions=directions, load_if_exists=True
+        )
+        if file is not None and "sweep" not in self.study.user_attrs:  # new, or its maker is not that far yet
+            self.study.set_user_attr("sweep", file.text)
+        if "sweep" not in self.study.user_attrs:
+            raise SweepError(
+                f"{without_password(storage)}: sweep {name!r} has no parameters yet, expected the ones that"
+                " gain sweep FILE writes when it starts"
+            )
+        self.file = read_sweep_file(self.study.user_attrs["sweep"], where=str(folder / "sweep.yaml"))
+        if file is not None and file.text != self.file.text:
+            raise SweepError(
+                f"{folder} holds another sweep than this file: expected its {folder / 'sweep.yaml'}, or another --out"
+            )
+        planned = self.file.planned()
+        self.num_trials = len(planned)
+        there = {_plan(trial) for trial in self.trials()}
+        for plan, raw in enumerate(
+            planned
+        ):  # also after a kill in the middle of this, or beside another process
+            if plan not in there:
+                self.study.enqueue_trial(raw, user_attrs={"plan": plan})
+        self.token = _token(folder)
+        self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
+        self.share: dict[str, str] = {}  # of the cores, in a trial's environment
+        self.stop = threading.Event()
+        self.stop_signal = signal.SIGINT  # what trials are told then
+        self.error: str | None = None
+
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, in the order planned; of those that two processes planned at once, the first."""
+        first: dict[int, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            first.setdefault(_plan(trial), trial)
+        return [first[plan] for plan in sorted(first) if plan < self.num_trials]
+
+    def run_folder(self, number: int) -> Path:
+        """Of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def best(self) -> float | None:
+        """The best value so far; None without a metric or a finished trial."""
+        values = [trial.value for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        if not self.file.metric or not values:
+            return None
+        return max(values) if self.file.maximize else min(values)
+
+    def work(self) -> None:
+        """Run trials until none is left."""
+        while not self.stop.is_set():
+            claim = self._claim()
+            if claim is not None:
+                with claim:
+                    self._run(claim)
+            elif all(trial.state.is_finished() for trial in self.trials()) or self._is_good_enough():
+                return
+            else:
+                self.stop.wait(0.3)  # others are at it; one of them may die
+
+    def _is_good_enough(self) -> bool:
+        best, target = self.best(), self.file.target
+        if best is None or target is None:
+            return False
+        return best >= target if self.file.maximize else best <= target
+
+    def _claim(self) -> "_Claim | None":
+        """A trial that waits, or whose worker is gone; nobody else gets it while its lock is held."""
+        done = self._is_good_enough()
+        for trial in self.trials():
+            if trial.state.is_finished() or (done and trial.state == TrialState.WAITING):
+                continue
+            if trial.state == TrialState.RUNNING and self._lives_elsewhere(trial):
+                continue
+            folder = self.run_folder(trial.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.close()
+                if error.errno in MEANS_TAKEN:
+                    continue
+                raise SweepError(
+                    f"{folder}: its file system has no locks ({error.strerror}), and nothing else says whether a "
+                    "trial lives: expected --out on another"
+                ) from error
+            fresh = self.storage.get_trial(trial._trial_id)
+            if fresh.state == TrialState.WAITING:
+                is_ours = self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            else:
+                is_ours = fresh.state == TrialState.RUNNING and not self._lives_elsewhere(fresh)
+            if not is_ours:  # another machine was faster
+                lock.close()
+                continue
+            claimed = Trial(self.study, trial._trial_id)
+            if is_database(self.storage_name):
+                claimed.set_user_attr("alive", time.time())
+                claimed.set_user_attr("folder", self.token)
+            return _Claim(claimed, folder, lock)
+        return None
+
+    def _lives_elsewhere(self, trial: FrozenTrial) -> bool:
+        """Of a trial that runs in a folder which is not here: whether its machine has shown life lately."""
+        if not is_database(self.storage_name) or trial.user_attrs.get("folder") == self.token:
+            return False  # the lock says
+        seen = trial.user_attrs.get("alive") or (
+            trial.datetime_start.timestamp() if trial.datetime_start else 0
+        )
+        return time.time() - seen < STALE
+
+    def _run(self, claim: "_Claim") -> None:
+        trial, folder = claim.trial, claim.folder
+        values = {parameter.key: parameter.suggest(trial) for parameter in self.file.parameters}
+        kills = 0
+        while True:
+            summary = _read_summary(folder)
+            if summary.get("state") in ("finished", "pruned"):  # perhaps already, under a driver that died
+                self._tell(trial, summary)
+                return
+            status = self._run_process(claim, values)
+            if self.stop.is_set() and status != 0:
+                return  # stopped with us: to be resumed
+            is_stopped = status < 0 or status == REQUEUE
+            if is_stopped and kills + 1 < MOST_KILLS:
+                kills += 1
+            elif status != 0:
+                reason = (
+                    f"{'told to stop' if status == REQUEUE else f'killed by signal {-status}'} {MOST_KILLS} times"
+                    if is_stopped
+                    else _last_line(folder / "log.txt")
+                )
+                trial.set_user_attr("error", reason)
+                self.study.tell(trial, state=TrialState.FAIL)
+                return
+            elif _read_summary(folder).get("state") not in ("finished", "pruned"):
+                trial.set_user_attr("error", "left no summary.json that says finished")
+                self.study.tell(trial, state=TrialState.FAIL)
+                if self.file.metric:
+                    self._give_up(f"trial {trial.number} left no finished {folder / 'summary.json'}")
+                return
+
+    def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
+        """The trial's own process; it holds the lock as long as it lives."""
+        args_json_file = claim.folder / "args.json"
+        words = self.file.words(values, str(args_json_file))
+        if str(args_json_file) in words:
+            write_atomically(args_json_file, json.dumps(values, default=str))
+        if checkpoint_files(claim.folder / "checkpoints"):
+            words.append("--ckpt_path=last")
+        environment = {
+            **os.environ,
+            **self.share,
+            "GAIN_TRIAL_DIR": str(claim.folder),
+            ENVIRONMENT: json.dumps([self.storage_name, self.name, claim.trial._trial_id, self._pruning()]),
+        }
+        with (claim.folder / "log.txt").open("a") as log:
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    pass_fds=[claim.lock.fileno()],
+                )
+            except OSError as error:
+                self._give_up(f"the command cannot be run: {error}")
+                return 1
+            with self._heartbeat(claim.trial):
+                while True:
+                    try:
+                        return process.wait(timeout=1.0)
+                    except subprocess.TimeoutExpired:
+                        if self.stop.is_set():
+                            process.send_signal(self.stop_signal)
+                            return process.wait()
+
+    def _pruning(self) -> dict[str, Any]:
+        rule = self.file.early_terminate
+        return {**rule, "metric": self.file.metric, "maximize": self.file.maximize} if rule else {}
+
+    @contextlib.contextmanager
+    def _heartbeat(self, trial: Trial) -> Any:
+        """Signs of life in a database, for machines that do not see our folders; without them the sweep stops here."""
+        over = threading.Event()
+
+        def beat() -> None:
+            last = time.monotonic()
+            while not over.wait(STALE / 4):
+                try:
+                    trial.set_user_attr("alive", time.time())
+                    last = time.monotonic()
+                except Exception as error:  # a database that is away for a moment comes back
+                    if time.monotonic() - last > STALE / 2:  # before others take the trial for dead
+                        self._give_up(
+                            f"{without_password(self.storage_name)}: takes no signs of life ({type(error).__name__}), "
+                            "so that other machines would run the same trials; the same command goes on"
+                        )
+                        return
+
+        thread = threading.Thread(target=beat, daemon=True)
+        if is_database(self.storage_name):
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _tell(self, trial: Trial, summary: dict[str, Any]) -> None:
+        if summary.get("state") == "pruned":
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return
+        metrics = summary.get("metrics") or {}
+        value = metrics.get(self.file.metric) if self.file.metric else 0.0
+        if isinstance(value, int | float) and math.isfinite(value):
+            self.study.tell(trial, float(value))
+            return
+        is_there = self.file.metric in metrics
+        trial.set_user_attr(
+            "error", f"{self.file.metric} is not finite" if is_there else f"has no {self.file.metric}"
+        )
+        self.study.tell(trial, state=TrialState.FAIL)
+        if not is_there:
+            known = ", ".join(sorted(metrics)) or "none at all"
+            self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number:04d} has: {known}")
+
+    def _give_up(self, reason: str) -> None:
+        self.error = self.error or reason
+        self.stop.set()
+
+
+@dataclass
+class _Claim:
+    """A trial that is ours while the lock is open."""
+
+    trial: Trial
+    folder: Path
+    lock: IO[str]
+
+    def __enter__(self) -> "_Claim":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.close()
+
+
+def _plan(trial: FrozenTrial) -> int:
+    """Which of the planned trials this is."""
+    return trial.user_attrs.get("plan", trial.number)
+
+
+def _token(folder: Path) -> str:
+    """What tells the trials' folder from those of other machines; the same for all that share it."""
+    path = folder / "folder_id"
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(uuid.uuid4().hex)
+    for _ in range(500):  # another process may just be writing it
+        if token := path.read_text(encoding="utf-8"):
+            return token
+        time.sleep(0.01)
+    raise SweepError(f"{path}: empty, as whoever began it was stopped there: expected it deleted")
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / "summary.json")
+    except (OSError, ValueError):
+        return {}
+
+
+def _last_line(path: Path) -> str:
+    # a progress bar goes back in its line, or to one above
+    lines = re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", path.read_text(encoding="utf-8", errors="replace"))
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")[:300]

@@ -1,0 +1,1 @@
+"""What all rooms stand on: files, names, threads and terminals; nothing here knows what a network is."""

@@ -1,0 +1,200 @@
+"""Options of ``gain fit | validate | test``: what is wrong with one is said in a line, with its key."""
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from jsonargparse import get_loader, set_loader
+from pytorch_lightning.cli import LightningArgumentParser
+
+from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.segmentation.cue_data import CueDataModule
+from gain_lightning.support.messages import unknown_name
+from gain_lightning.support.yaml_files import read_config, refuse_key_twice
+
+
+def trains_on_cues(argv: list[str]) -> bool:
+    """Whether the last of the configs and options that name the data names ``CueDataModule``: then SEC is trained.
+
+    Raises:
+        ValueError: If a config is unfit, see :func:`read_config`.
+
+    Example:
+        >>> trains_on_cues(["fit", "--data=CueDataModule"]), trains_on_cues(["fit", "--data", "ShapesDataModule"])
+        (True, False)
+    """
+    named = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        key, separator, value = word.partition("=")
+        value = value if separator else following
+        if key in ("--config", "-c") and Path(value).expanduser().is_file():
+            data = read_config(Path(value).expanduser()).get("data")
+            named = str(data.get("class_path", named)) if isinstance(data, dict) else named
+        elif key in ("--data", "--data.class_path"):
+            named = value
+    return named.rpartition(".")[2] == "CueDataModule"
+
+
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: --(?P<flag>[\w.]+)|does not accept option '(?P<key>[\w.]+)'"
+    r"|Option '(?P<option>[\w.]+)' is not accepted|Expected a dot import path string: (?P<name>[A-Z]\w+)"
+)
+_INSIDE = re.compile(r"Problem with given class_path '(?:\w+\.)*(\w+)'")
+
+
+def _load_yaml(text: str) -> Any:
+    """The reader of jsonargparse, of files and of values, without its patience for a key that comes twice."""
+    refuse_key_twice(text)
+    return _lenient(text)
+
+
+_lenient = get_loader("yaml")
+set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
+
+
+def whole_numbers_first(kind: Any) -> Any:
+    """A type that takes whole numbers and fractions, so that it tries whole numbers first.
+
+    ``trainer.limit_train_batches 1`` is one batch and ``1.0`` all of them. jsonargparse tries the members of a union in
+    their order and makes 1.0 of a 1 where ``float`` comes before ``int``; which comes first is chance, as ``typing``
+    keeps one object for ``int | float | None`` and ``float | int | None``, that of whoever was imported first.
+
+    Args:
+        kind: A type as annotations have it, of any depth.
+
+    Returns:
+        The same type, ``int`` right before ``float`` in each of its unions.
+
+    Example:
+        >>> whole_numbers_first(dict[str, float | int | str])
+        dict[str, typing.Union[int, float, str]]
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if not inner or origin in (Literal, Annotated, Callable):
+        return kind
+    ordered = [whole_numbers_first(member) for member in inner]
+    if origin in (Union, UnionType):
+        if int in ordered and float in ordered:
+            ordered.remove(int)
+            ordered.insert(ordered.index(float), int)
+        return Union[tuple(ordered)]  # noqa: UP007, of a list
+    if all(new is old for new, old in zip(ordered, inner, strict=True)):
+        return kind
+    return origin[tuple(ordered)]
+
+
+class ConfigParser(LightningArgumentParser):
+    """Keeps whole numbers whole, and says in a line what is wrong with a key, with the nearest valid name if any."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """As jsonargparse's, which gives its groups of arguments this method too."""
+        action = super().add_argument(*args, **kwargs)
+        if hasattr(action, "_typehint"):
+            action._typehint = whole_numbers_first(action._typehint)
+        return action
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        """Print it and exit with status 2."""
+        if not self.exit_on_error:  # jsonargparse is trying alternatives
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        unknown = _UNKNOWN.search(message)
+        name = next((group for group in unknown.groups() if group), "") if unknown else ""
+        if name and not unknown["name"] and _INSIDE.findall(message)[-1:] == [CueDataModule.__name__]:
+            near = _of_cues(name)
+            message = (
+                f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"
+            )
+        elif name in _known_names(self):
+            modules = ", ".join(module.__name__ for module in TwoStreamDataModule.__subclasses__())
+            message = f"key {name!r} needs data.class_path beside it, expected one of {modules}"
+        elif unknown:
+            known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
+            message = unknown_name(name, known, "class" if unknown["name"] else "key")
+        print(f"gain: error: {explain(message)}", file=sys.stderr)
+        self.exit(2)
+
+    def _fit_parser(self) -> LightningArgumentParser:
+        """Any verb's parser: they share their keys."""
+        action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
+        return next(iter(action._name_parser_map.values())) if action else self
+
+
+def _of_cues(name: str) -> str | None:
+    """The nearest key of data with cues, whose images are those of another data module."""
+    arguments = _arguments(TwoStreamDataModule.__subclasses__())
+    if name in arguments:
+        return f"data.images.{name}"
+    known = _arguments([CueDataModule]) | {f"images.{argument}" for argument in arguments}
+    return next(
+        (f"data.{near}" for near in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), None
+    )
+
+
+def _arguments(modules: list[type]) -> set[str]:
+    return {name for module in modules for name in inspect.signature(module).parameters}
+
+
+def _known_names(parser: LightningArgumentParser) -> set[str]:
+    """Keys of the config, arguments of the data modules, and the data modules' names."""
+    names = {action.dest for action in parser._actions}
+    modules = TwoStreamDataModule.__subclasses__()
+    arguments = _arguments(modules)
+    return (
+        names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
+    )
+
+
+_TYPE = re.compile(
+    r"Expected an? (?:<class '(?:\w+\.)*(?P<name>\w+)'>|typing\.Literal\[(?P<choices>[^\]]*)\])"
+)
+_CLASS = re.compile(
+    r"Not a valid subclass of|Expected a dot import path|Expected an import path or a subclass spec, but got"
+)
+_NO_MAPPING = "object has no attribute 'keys'"
+_GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*?)(?:\. Got value: .*)?$", re.MULTILINE)
+
+
+def explain(message: str) -> str:
+    """What jsonargparse says of a wrong value, without the list of all types that it tried.
+
+    Example:
+        >>> explain('''Parser key "model.sigma":
+        ...   Expected a <class 'float'>. Got value: high''')
+        "model.sigma is 'high', expected float"
+    """
+    keys = list(re.finditer(r'Parser key "([\w.]+)":', message))
+    if not keys:
+        return _innermost(message)
+    reasons = message[keys[-1].end() :]
+    given = _GIVEN.search(reasons)
+    if given:
+        reasons = reasons[: given.start()]
+    types = list(dict.fromkeys(found["name"] or found["choices"] for found in _TYPE.finditer(reasons)))
+    if _NO_MAPPING in reasons:
+        types = ["init_args of keys and values"]
+    elif _CLASS.search(reasons) and not {"int", "float"} & set(types):  # torch takes a Tensor for a rate, too
+        types.insert(0, "class_path with init_args")
+    if not given or not types:
+        return _innermost(message)
+    key = ".".join(found[1] for found in keys)
+    expected = " or ".join("null" if name == "NoneType" else name for name in types)
+    return f"{key} is {given['value']!r}, expected {expected}"
+
+
+def _innermost(message: str) -> str:
+    """What went wrong inside a data module, without the list of types that jsonargparse tried."""
+    if "Union subtypes" not in message:
+        return message
+    tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, flags=re.MULTILINE)
+    inner = next((reason for reason in tried if "NoneType" not in reason), message)
+    return re.sub(r"^Problem with given class_path '[^']*':\s*", "", inner)

@@ -1,0 +1,409 @@
+"""``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
+
+import contextlib
+import itertools
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.plugins import CheckpointIO, LayerSync
+
+from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.methods.gain import GAIN, method_name
+from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
+from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
+from gain_lightning.runs.folder import find_checkpoint, lock, refuse_second_run
+from gain_lightning.runs.settings import refuse_other_settings
+from gain_lightning.support.files import write_atomically
+from gain_lightning.support.home import expand_home, hide_home
+from gain_lightning.support.threads import choose_threads
+from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
+from gain_lightning.training.config_parser import ConfigParser, explain, trains_on_cues
+from gain_lightning.training.guards import CostForecast, FiniteGuard, ZeroMaps
+from gain_lightning.training.image_record import ImageRecord
+from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
+from gain_lightning.training.metrics_file import MetricsFile
+from gain_lightning.training.panels import AttentionPanels
+from gain_lightning.training.resume import ExactResume, Trainer
+from gain_lightning.training.run_record import RunRecord
+
+
+def run_experiment(argv: list[str]) -> None:
+    """Run ``fit``, ``validate`` or ``test``.
+
+    Args:
+        argv: The verb and its options.
+
+    Raises:
+        SystemExit: 2 if an option or a key of a config is not understood.
+    """
+    # the data modules that a config can name
+    from gain_lightning.datasets import folder, shapes, voc12  # noqa: F401
+
+    failed = True
+    try:
+        _run_cli(argv)
+        failed = False
+    except ValueError as error:
+        raise ValueError(explain(str(error))) from error
+    finally:
+        end_wandb(failed=failed)
+
+
+def _run_cli(argv: list[str]) -> None:
+    model, data = GAIN, TwoStreamDataModule
+    if trains_on_cues(argv):
+        from gain_lightning.segmentation.cue_data import CueDataModule
+        from gain_lightning.segmentation.sec import SEC
+
+        model, data = SEC, CueDataModule
+    ExperimentCLI(
+        argv[0],
+        model,
+        data,
+        trainer_class=Trainer,
+        subclass_mode_data=True,
+        args=argv,
+        parser_class=ConfigParser,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_callback=_SaveConfig,
+        trainer_defaults={
+            "inference_mode": False,  # attention maps need gradients in validation too
+            "log_every_n_steps": 10,
+            "num_sanity_val_steps": 0,
+        },
+    )
+
+
+class ExperimentCLI(LightningCLI):
+    """LightningCLI with a run folder: config, metrics, records and checkpoints lie side by side."""
+
+    def __init__(self, verb: str, *args: Any, **kwargs: Any) -> None:
+        self.verb = verb
+        super().__init__(*args, **kwargs)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb, and which arguments of the Trainer's method it hides; a parser takes a third of a second."""
+        data = {"train_dataloaders", "val_dataloaders"} if self.verb == "fit" else {"dataloaders", "verbose"}
+        return {self.verb: {"model", "datamodule", "weights_only"} | data}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of our own, and what the model learns from the data."""
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of this run; null makes runs/<name of the config>-<time>.",
+        )
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
+        )
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="That a CPU computes with; null takes as many as cores are free, unless OMP_NUM_THREADS is set.",
+        )
+        parser.link_arguments(
+            "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
+        )
+        parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the config as it is given: a checkpoint's settings never replace it in silence."""
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run folder before anything is made."""
+        config = self.config[self.subcommand]
+        for key in ("data", "trainer"):
+            config[key] = expand_home(config[key])
+        config["model"] = hide_home(config["model"])  # checkpoints keep it
+        _check_trainer_settings(config["trainer"])
+        self.run_dir = self._run_dir(config).expanduser()
+        config["run_dir"] = str(self.run_dir)
+        config["trainer"]["default_root_dir"] = str(self.run_dir)
+        if self.subcommand == "fit" and not config.get("ckpt_path"):
+            refuse_second_run(self.run_dir)
+        else:
+            path = find_checkpoint(self.run_dir, config.get("ckpt_path") or "last", self.subcommand)
+            config["ckpt_path"] = str(path)
+            if self.subcommand != "validate" and not config["trainer"].get("fast_dev_run"):
+                text = self._parser(self.subcommand).dump(hide_home(config), skip_unset=False)
+                refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
+        for logger in _as_list(config["trainer"].get("logger")):
+            if _is_wandb(logger) and self.subcommand == "fit":
+                _prepare_logger(logger, self.run_dir, wandb_labels(config))
+
+    def _run_dir(self, config: Any) -> Path:
+        if config.get("run_dir"):
+            return Path(config["run_dir"])
+        if "GAIN_TRIAL_DIR" in os.environ:  # of a sweep
+            return Path(os.environ["GAIN_TRIAL_DIR"])
+        if "LOCAL_RANK" not in os.environ:  # the other ranks of a run inherit the first one's choice
+            files = [str(path) for path in config.get("config") or []]
+            name = Path(files[-1]).stem if files else "run"
+            stem = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+            os.environ["GAIN_RUN_DIR"] = next(name for name in names if not Path(name).exists())
+        if "GAIN_RUN_DIR" not in os.environ:
+            raise ValueError(
+                "several processes were started at once: expected --run_dir, so that they agree on it"
+            )
+        return Path(os.environ["GAIN_RUN_DIR"])
+
+    def instantiate_classes(self) -> None:
+        """Make data, model and trainer; a checkpoint that does not fit them is refused here."""
+        super().instantiate_classes()
+        ckpt_path = self.config[self.subcommand]["ckpt_path"]
+        if ckpt_path:
+            path, resumed = Path(ckpt_path), self.subcommand == "fit"
+            checkpoint = read_checkpoint(path)
+            check_fits(checkpoint, self.model, path, resumed=resumed)
+            if resumed and not isinstance(self.model, GAIN):
+                self.datamodule.refuse_other_cues(checkpoint)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb; other processes stay out of the run's folder until it ends, however it does."""
+        writes = subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run
+        with (lock(self.run_dir) if writes else None) or contextlib.nullcontext():
+            if writes and not self.config[subcommand]["ckpt_path"]:
+                refuse_second_run(self.run_dir)  # while the data were read, another may have been here
+            super()._run_subcommand(subcommand)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer with the run folder's record; loggers of the config come besides."""
+        config = self.config_init[self.subcommand]["trainer"]
+        loggers = _as_list(config.get("logger"))
+        # scores of a later test go to its summary: they are no part of the training's curves
+        kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
+        callbacks = _as_list(config.get("callbacks"))
+        self.record = RunRecord(self.run_dir)
+        self.record.is_resumed = self.subcommand == "fit" and bool(self.config["fit"]["ckpt_path"])
+        self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
+        kwargs["callbacks"] = [
+            *callbacks,
+            *_records(self.model, self.run_dir),
+            self.record,
+            ExactResume(self.run_dir),
+            *_pruning_callbacks(self.record),
+            FiniteGuard(),
+            ReturnFreedMemory(),
+            LearningRateMonitor(),
+        ]
+        kwargs["plugins"] = [*_as_list(config.get("plugins"))]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in kwargs["plugins"]):
+            kwargs["plugins"].append(WholeCheckpoints())
+        if config.get("sync_batchnorm") and not any(
+            isinstance(plugin, LayerSync) for plugin in kwargs["plugins"]
+        ):
+            kwargs["plugins"].append(SyncEveryBatchNorm())
+        own = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+        for callback in own:
+            self._keep_here(callback)
+        if not own and config.get("enable_checkpointing") is not False:
+            kwargs["callbacks"].append(
+                ModelCheckpoint(
+                    self.run_dir / "checkpoints",
+                    filename="epoch_{epoch:03d}",
+                    save_last=True,
+                    save_top_k=1,
+                    auto_insert_metric_name=False,
+                    save_on_train_epoch_end=True,  # where not every epoch is validated, too
+                    enable_version_counter=False,
+                )
+            )
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+            keep_few_kernels(self.model)
+            self._settle_threads(trainer)
+        return trainer
+
+    def _settle_threads(self, trainer: pl.Trainer) -> None:
+        """Of several processes Lightning gives each its share of the cores."""
+        asked = self.config[self.subcommand]["threads"]
+        if trainer.world_size > 1 and asked is None:
+            return
+        is_deterministic = bool(self.config[self.subcommand]["trainer"].get("deterministic"))
+        chosen = choose_threads(asked, is_deterministic=is_deterministic)
+        layout = str(self.model.backbone.memory_format).removeprefix("torch.").removesuffix("_format")
+        if trainer.is_global_zero:
+            print(f"{chosen}. Memory format: {layout}")
+
+    def _keep_here(self, callback: ModelCheckpoint) -> None:
+        """A ModelCheckpoint of the config writes into the run's folder or below, and ``last`` is the newest."""
+        folder = self.run_dir / "checkpoints"
+        if callback.dirpath is None:
+            callback.dirpath = str(folder)
+        for key, path in (("dirpath", callback.dirpath), ("filename", callback.filename)):
+            if not Path(callback.dirpath, path or "").resolve().is_relative_to(folder.resolve()):
+                raise ValueError(
+                    f"ModelCheckpoint.{key} is {path}, expected none: checkpoints lie in their run's folder, {folder}, "
+                    "where --ckpt_path last finds them"
+                )
+        callback._enable_version_counter = False
+
+    def after_fit(self) -> None:
+        """Score the test sets with the weights that training ended with."""
+        if (
+            self.config["fit"]["test_after_fit"]
+            and not self.trainer.fast_dev_run
+            and not self.trainer.interrupted
+            and self.record.outcome == "finished"
+        ):
+            self.test(self.model, datamodule=self.datamodule)
+
+    def validate(self, model: GAIN, **kwargs: Any) -> None:
+        """Score the validation set and print the scores."""
+        scores = self.trainer.validate(model, verbose=False, **kwargs)
+        if self.trainer.is_global_zero:
+            print_scores(scores, getattr(model, "judged", {}).get("val"))
+
+    def test(self, model: GAIN, **kwargs: Any) -> None:
+        """Score the test sets and print the scores."""
+        scores = self.trainer.test(model, verbose=False, **kwargs)
+        if self.trainer.is_global_zero:
+            first = next(iter(self.datamodule.test_sets))
+            print_scores(scores, getattr(model, "judged", {}).get("test"), test_set=first)
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            print(f"run folder: {hide_home(str(self.run_dir))}")
+
+
+class _SaveConfig(SaveConfigCallback):
+    """``config.yaml`` in the run folder, and once, nested, in every W&B run."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        path = Path(self.config.run_dir, "config.yaml")
+        if stage == "validate" or (stage != "fit" and path.is_file()):  # a test leaves the training's
+            return
+        config = self.config.clone()
+        config["ckpt_path"] = None  # to run it again, not to resume this one
+        for logger in _as_list(config["trainer"].get("logger")):
+            if _is_wandb(logger):
+                _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config))
+        text = self.parser.dump(hide_home(config), skip_unset=False)
+        write_atomically(path, text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+def _check_trainer_settings(trainer: Any) -> None:
+    """Refuse what Lightning takes without a word, or trips over later."""
+    for key, least, what in (
+        ("accumulate_grad_batches", 1, "an integer from 1 on"),
+        ("gradient_clip_val", 0, "a number from 0 on"),
+    ):
+        value = trainer.get(key)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise ValueError(f"trainer.{key} is {value}, expected {what}")
+    every = trainer.get("val_check_interval")
+    if isinstance(every, (int, float)) and not every > 0:
+        raise ValueError(f"trainer.val_check_interval is {every}, expected a positive number")
+    if trainer.get("overfit_batches"):
+        raise ValueError(
+            f"trainer.overfit_batches is {trainer['overfit_batches']}, but streams have an order of their own: "
+            "expected 0, and trainer.limit_train_batches"
+        )
+    if trainer.get("limit_train_batches") == 0:
+        raise ValueError("trainer.limit_train_batches is 0, expected some: nothing would be trained")
+
+
+def print_scores(
+    results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
+) -> None:
+    """Print scores, one a line, shares in percent, errors as they are; none where nothing could be judged (no mask).
+
+    ``center`` is the map that looks at the centre of every image, what the middle alone gives.
+
+    Args:
+        results: Of Lightning's test or validation.
+        judged: How many pairs of how many images maps are judged on.
+        test_set: Name of the set that the test's scores are of: ``val`` where data have no test set.
+    """
+    scores = {key: value for result in results for key, value in result.items()}
+    for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
+        split, _, name = key.partition("/")
+        if math.isnan(scores[key]):
+            shown = f"{'none':>8}"
+        else:
+            is_share = "threshold" not in key and not name.endswith("mae")
+            shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
+        chosen = "  (threshold chosen on these images)" if name == "seed_miou_best" else ""
+        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{chosen}")
+    if judged is not None:
+        print(
+            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"
+        )
+
+
+def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:
+    """What is written and drawn of a model's own."""
+    if isinstance(model, GAIN):
+        return [ImageRecord(run_dir), CostForecast(), ZeroMaps(), AttentionPanels(run_dir)]
+    from gain_lightning.segmentation.record import SegmentationRecord
+
+    return [SegmentationRecord(run_dir)]
+
+
+def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
+    if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
+        return []
+    from gain_lightning.training.pruning import pruning_callbacks
+
+    return pruning_callbacks(record)
+
+
+def _as_list(value: Any) -> list:
+    if value is None or isinstance(value, bool):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _is_wandb(logger: Any) -> bool:
+    return str(logger.get("class_path", "")).endswith("WandbLogger")
+
+
+def wandb_labels(config: Any) -> dict[str, Any]:
+    """What a dashboard sorts runs by: the experiment or sweep as group, the method as job type and tag."""
+    files = [Path(str(path)) for path in config.get("config") or []]
+    trial = os.environ.get("GAIN_TRIAL_DIR")
+    sweep = Path(trial).parent.parent.name if trial else None
+    weights = [config["model"].get(key) for key in ("am_weight", "ext_weight")]
+    method = "sec" if None in weights else method_name(*weights)
+    group = sweep or (files[-1].resolve().parent.name if files else None)
+    return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
+
+
+def _prepare_logger(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
+    """Give a W&B logger its folder, name and labels."""
+    logger["dict_kwargs"] = {**labels, **(logger.get("dict_kwargs") or {})}
+    init_args = logger.init_args
+    init_args["save_dir"] = str(run_dir)
+    if init_args.get("name") is None:
+        init_args["name"] = run_dir.name
+    prepare_wandb(run_dir)
+
+
+def _forget_run_dir(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
+    """Undo :func:`_prepare_logger` in a config that is saved, so that another run can take it."""
+    own = {key: value for key, value in (logger.get("dict_kwargs") or {}).items() if labels.get(key) != value}
+    logger["dict_kwargs"] = own
+    if not own:
+        del logger["dict_kwargs"]
+    init_args = logger.init_args
+    init_args["save_dir"] = "."
+    if init_args["name"] == run_dir.name:
+        init_args["name"] = None

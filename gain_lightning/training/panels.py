@@ -1,0 +1,99 @@
+"""Pictures of attention while a network trains, for W&B and the run folder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
+
+from gain_lightning.drawing.encoding import save_png
+from gain_lightning.drawing.grids import panel_grid
+from gain_lightning.drawing.maps import overlay
+from gain_lightning.training.image_record import keep_maps
+
+
+class AttentionPanels(pl.Callback):
+    """Draws image | mask | map of the first validation images, into the run folder and to W&B.
+
+    Args:
+        run_dir: The run folder; pictures go to ``panels/``.
+        num_images: How many.
+    """
+
+    def __init__(self, run_dir: Path, num_images: int = 6) -> None:
+        self.run_dir = run_dir
+        self.num_images = num_images
+        self.kept: list[dict[str, Any]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict,
+        batch: dict,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first images of the set."""
+        if trainer.is_global_zero and sum(len(kept["ids"]) for kept in self.kept) < self.num_images:
+            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw them."""
+        kept, self.kept = self.kept, []
+        if not kept or trainer.state.fn != "fit" or trainer.fast_dev_run:
+            return
+        rows = panel_rows(kept, pl_module.hparams.class_names)
+        rows = [row for row in rows if row["image_idx"] < self.num_images]
+        if not rows:  # images without a label have no map
+            return
+        grid = panel_grid(
+            [row["image"] for row in rows],
+            [row["mask"] for row in rows],
+            [row["map"] for row in rows],
+            [row["caption"] for row in rows],
+        )
+        path = self.run_dir / "panels" / f"epoch_{trainer.current_epoch:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_png(path, grid)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                log_to_wandb(logger, rows, pl_module.hparams.class_names, trainer.global_step)
+
+
+def panel_rows(kept: list[dict[str, Any]], class_names: list[str]) -> list[dict[str, Any]]:
+    """One row a pair: its image, mask, scaled map (H, W) and caption."""
+    rows, first = [], 0
+    for batch in kept:
+        for image_idx, class_idx, raw in zip(
+            batch["pair_image"], batch["pair_class"], batch["map"], strict=True
+        ):
+            raw = raw.astype(np.float32)
+            rows.append(
+                {
+                    "image_idx": first + image_idx,
+                    "image": batch["image"][image_idx],
+                    "mask": batch["mask"][image_idx],
+                    "map": raw / max(float(raw.max()), 1e-8),
+                    "caption": f"{batch['ids'][image_idx]}: {class_names[class_idx]}",
+                }
+            )
+        first += len(batch["ids"])
+    return rows
+
+
+def log_to_wandb(logger: WandbLogger, rows: list[dict[str, Any]], class_names: list[str], step: int) -> None:
+    """Log each row as a ``wandb.Image``: its map over the image, the mask as an overlay of W&B's own."""
+    import wandb
+
+    labels = {0: "background", 255: "void", **{index + 1: name for index, name in enumerate(class_names)}}
+    panels = [
+        wandb.Image(
+            np.concatenate([row["image"], overlay(row["image"], row["map"])], axis=1),
+            caption=row["caption"],
+            masks={"truth": {"mask_data": np.concatenate([row["mask"]] * 2, axis=1), "class_labels": labels}},
+        )
+        for row in rows
+    ]
+    logger.experiment.log({"panels": panels, "trainer/global_step": step})

@@ -1,0 +1,188 @@
+"""``summary.json`` of a run: its state, its scores and what it was made with."""
+
+import json
+import math
+import os
+import platform
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+
+from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.provenance import git_commit
+from gain_lightning.runs.summary import read_summary
+from gain_lightning.support.files import write_atomically
+from gain_lightning.support.home import without_home
+from gain_lightning.training.metrics_file import MetricsFile
+
+GUIDED = ("gain", "gain_ext")  # methods whose name promises that maps are guided
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
+
+
+class RunRecord(pl.Callback):
+    """Writes ``summary.json`` and ``masked_ids.txt``. Comes after the callbacks whose files a finished run has.
+
+    Args:
+        run_dir: The run folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.outcome = "finished"  # of a training that ends by itself; a sweep may have pruned it
+        self.summary: dict[str, Any] = {}
+        self.started = time.time()
+        self.spent_before = 0.0
+        self.test_follows = False  # a training is finished once it is tested
+        self.is_fitted = False  # and the test that follows is not over
+        self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
+        self.is_resumed = False  # then the last validation may have been before
+
+    def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
+        self.summary.update(changes)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_atomically(self.run_dir / "summary.json", json.dumps(self.summary, indent=1) + "\n")
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Say that the run is running, before its first step."""
+        if stage == "validate":  # prints its scores and leaves the run as it is
+            return
+        earlier = read_summary(self.run_dir)
+        if stage != "fit":  # keep what the training left
+            self.summary = self.summary or earlier
+        data = trainer.datamodule
+        self.test_alone = stage == "test" and (not self.summary or "test_alone" in self.summary)
+        if stage == "fit" or self.test_alone:
+            self.spent_before = earlier.get("wall_time_s", 0.0)
+            (self.run_dir / "error.txt").unlink(missing_ok=True)
+            self.summary = {"test_alone": True} if self.test_alone else {}
+            facts = {
+                "method": pl_module.method,
+                "seed": int(seed) if (seed := os.environ.get("PL_GLOBAL_SEED")) else None,
+                "accuracy_class": data.accuracy_class,
+                "num_masked": len(data.masked_ids),
+                "git_commit": git_commit(),
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: version(name) for name in PACKAGES},
+                },
+                "device": device_name(trainer),
+            }
+            kept = earlier.get("metrics", {}) if self.is_resumed else {}
+            kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
+            guided = {}  # nothing of a run that was resumed and comes from before this was noted
+            if pl_module.method in GUIDED and stage == "fit" and ("guided" in earlier or not self.is_resumed):
+                guided = {"guided": self.is_resumed and earlier["guided"]}
+            begun = {**facts, **guided, "metrics": kept, "wall_time_s": self.spent_before}
+            self._write(trainer, state="running", **begun)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                    logger.experiment.config.update({"run": facts}, allow_val_change=True)
+        if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
+            write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Continue the metrics where the checkpoint stands; short epochs log the loss once at least."""
+        trainer.log_every_n_steps = min(trainer.log_every_n_steps, int(trainer.num_training_batches) or 1)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile) and trainer.global_step:
+                    logger.drop_from(trainer.global_step)
+                elif isinstance(logger, MetricsFile):
+                    logger.begin_anew()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the first step in which maps were guided: L_am or L_e was part of its loss."""
+        if self.summary.get("guided") or pl_module.method not in GUIDED:
+            return
+        if {"train/loss_am", "train/loss_ext"} & pl_module.logged.keys():
+            self._write(trainer, guided=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the scores of a validation, for a resume that has none of its own."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._note_scores(trainer)
+
+    def _note_scores(self, trainer: pl.Trainer, **changes: Any) -> None:
+        metrics = dict(self.summary.get("metrics", {}))
+        for key, value in trainer.callback_metrics.items():
+            if key.startswith(("train/", "val/", "test/", "center/")):
+                metrics[key] = float(value) if math.isfinite(value) else None
+        self._write(trainer, metrics=metrics, **changes)
+
+    def _cost(self) -> dict[str, float]:
+        """Seconds of training, those before a resume included, and peak memory."""
+        return {"wall_time_s": round(self.spent_before + time.time() - self.started, 1), **peak_memory()}
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training ended; a run that is killed in the test that follows is not finished."""
+        if self.summary.get("guided") is False:
+            rank_zero_warn(
+                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more "
+                'epochs than model.warmup_epochs, and masks for L_e; summary.json says "guided": false'
+            )
+        self.is_fitted = self.test_follows and self.outcome == "finished"
+        self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that is resumed and has nothing left to train is tested again: its rows of an earlier test go."""
+        if self.is_fitted and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.drop_from(trainer.global_step)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The scores of a test; the last of its files, so that then all else is there."""
+        # a test never turns a killed training into a finished one
+        is_end, self.is_fitted = self.test_alone or self.is_fitted, False
+        judged = getattr(pl_module, "judged", {}).get("test")
+        facts = {"test_set": next(iter(trainer.datamodule.test_sets))} | (
+            {"judged": judged} if judged else {}
+        )
+        self._note_scores(trainer, **facts, **({"state": "finished"} if is_end else {}))
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Say how the run ended, and keep the traceback."""
+        is_training = trainer.state.fn == "fit" or self.is_fitted
+        if not self.summary or not (is_training or self.test_alone):
+            return  # a test that is stopped leaves the run as it was
+        killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
+        error = without_home(f"{type(exception).__name__}: {exception}")
+        self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
+        if killed and trainer.is_global_zero and is_training:
+            from_last = " --ckpt_path last" if checkpoint_files(self.run_dir / "checkpoints") else ""
+            rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'}{from_last}")
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            text = without_home("".join(traceback.format_exception(exception)))
+            write_atomically(self.run_dir / "error.txt", text)
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """What the run computes on."""
+    if trainer.strategy.root_device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def peak_memory() -> dict[str, int]:
+    """Peak memory of the process, MiB, and of its GPU if it has one."""
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20}
+    if torch.cuda.is_available():
+        peak["peak_gpu_mib"] = torch.cuda.max_memory_allocated() >> 20
+    return peak
