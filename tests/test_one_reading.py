@@ -19,7 +19,7 @@ from gain_lightning.methods.load import load_classifier
 from gain_lightning.segmentation.cue_data import FullSize
 from gain_lightning.segmentation.export_seeds import AtScales
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 CLASSES = ["cat", "dog", "hen"]
 SIZE = 64
 SAVED = {  # of 96 to 6,000 pixels; what each kind does to a picture on its way

@@ -460,7 +460,7 @@ def test_a_trial_that_another_machine_took_a_moment_ago_is_not_taken(sweep_file,
 @pytest.mark.slow
 def test_values_reach_a_run_as_options(tmp_path):
     """With the real program: a run folder a trial, resumable, comparable."""
-    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain.yaml"
+    config = Path(__file__).parents[3] / "experiments" / "shapes" / "gain.yaml"
     tree = {
         "method": "grid",
         "metric": {"name": "test/mean_ap", "goal": "maximize"},
@@ -487,7 +487,7 @@ def test_values_reach_a_run_as_options(tmp_path):
 @pytest.mark.slow
 def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
     """One that does not learn, after others that do."""
-    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gradcam.yaml"
+    config = Path(__file__).parents[3] / "experiments" / "shapes" / "gradcam.yaml"
     tree = {
         "method": "grid",
         "metric": {"name": "val/mean_ap", "goal": "maximize"},

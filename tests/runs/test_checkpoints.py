@@ -11,7 +11,7 @@ from gain_lightning.cli import main
 from gain_lightning.runs.checkpoints import WholeCheckpoints, newest_checkpoint
 from gain_lightning.training.resume import ExactResume
 
-CONFIG = Path(__file__).parent.parent / "experiments" / "shapes" / "gradcam.yaml"
+CONFIG = Path(__file__).parents[2] / "experiments" / "shapes" / "gradcam.yaml"
 
 
 @pytest.fixture

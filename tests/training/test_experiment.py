@@ -30,7 +30,7 @@ from gain_lightning.studies.sweeps.file import read_sweep_path
 from gain_lightning.training.experiment import print_scores
 from gain_lightning.training.run_record import RunRecord
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMALL = [
     "--data.num_train=64", "--data.num_val=24", "--data.num_test=24", "--data.num_biased=8",
     "--trainer.max_epochs=2", "--model.warmup_epochs=1", "--trainer.enable_progress_bar=false",
@@ -809,7 +809,7 @@ def test_two_runs_begun_in_one_second_have_folders_of_their_own(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
     monkeypatch.setattr("gain_lightning.training.experiment.time.strftime", lambda form: "20260101-000000")
-    config = str(Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml")
+    config = str(Path(__file__).parents[2] / "experiments/shapes/gradcam.yaml")
     for _ in range(2):
         assert main(["fit", "--config", config, *SMALL, "--trainer.logger=false"]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [

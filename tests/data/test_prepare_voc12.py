@@ -12,7 +12,7 @@ import pytest
 from fake_voc import make_voc
 from PIL import Image
 
-SCRIPT = Path(__file__).parent.parent / "data" / "prepare_voc12.py"
+SCRIPT = Path(__file__).parents[2] / "data" / "prepare_voc12.py"
 scipy_io = pytest.importorskip("scipy.io")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-SCRIPTS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
+SCRIPTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
 
 
 def load(stem):
@@ -87,7 +87,7 @@ def test_a_soak_that_fails_leaves_no_training_behind(monkeypatch):
         raise FileNotFoundError("gone")
 
     monkeypatch.setattr(soak, "look", look)
-    config = Path(__file__).parent.parent / "experiments" / "shapes" / "gain_ext.yaml"
+    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain_ext.yaml"
     small = [
         "--data.num_train=8",
         "--data.batch_size=4",
@@ -128,7 +128,7 @@ def test_summary_of_a_soak():
 def test_shares_of_a_training_s_time_are_whole(monkeypatch):
     overhead = load("overhead")
     monkeypatch.setattr(overhead.experiment, "ExperimentCLI", overhead.experiment.ExperimentCLI)  # put back
-    config = Path(__file__).parent.parent / "experiments" / "shapes" / "gain_ext.yaml"
+    config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain_ext.yaml"
     small = ["--data.num_train=64", "--data.num_val=8", "--data.mask_budget=4", "--trainer.max_epochs=2"]
     shares = overhead.measure([f"--config={config}", *small, "--model.warmup_epochs=0"])
     seconds = shares.pop("seconds")

@@ -400,7 +400,7 @@ def test_a_console_without_the_letters_is_no_failure(make_run, tmp_path, encodin
     command = [sys.executable, "-m", "gain_lightning", "compare", *paths, "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
 
-    result = subprocess.run(command, env=environment, capture_output=True, cwd=Path(__file__).parents[2])
+    result = subprocess.run(command, env=environment, capture_output=True, cwd=Path(__file__).parents[3])
 
     assert result.returncode == 0, result.stderr
     assert b"standard deviation over runs" in result.stdout
@@ -415,7 +415,7 @@ def test_a_reader_that_is_gone_is_no_failure(make_run, tmp_path, how):
     )
 
     result = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, cwd=Path(__file__).parents[2]
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, cwd=Path(__file__).parents[3]
     )
 
     assert (result.returncode, result.stderr) == (0, b"")
@@ -540,7 +540,7 @@ def test_comparison_imports_no_torch(make_run, tmp_path):
         "assert 'torch' not in sys.modules"
     )
 
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_runs_of_the_same_config_and_seed_have_no_difference(make_run):

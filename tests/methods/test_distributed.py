@@ -21,13 +21,14 @@ from two_processes import SIZES, gradient, make_batch, make_model
 from gain_lightning.datasets.streams import share_out
 from gain_lightning.support.sharing import in_turn
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What each of two processes saved."""
-    return run_two(HERE / "two_processes.py", tmp_path_factory.mktemp("two"))
+    return run_two(HELPERS / "two_processes.py", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("case", ["even", "uneven", "none on one rank", "one in all"])
@@ -75,7 +76,7 @@ def test_ranks_see_disjoint_shards_in_equal_steps_and_the_whole_set_together(two
 def scored(tmp_path_factory):
     """Where one, two and three processes have left what they score."""
     out = tmp_path_factory.mktemp("scored")
-    command = [sys.executable, str(HERE / "scoring_processes.py"), str(out)]
+    command = [sys.executable, str(HELPERS / "scoring_processes.py"), str(out)]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
     return out
@@ -154,7 +155,7 @@ def test_a_rank_that_dies_ends_the_other_within_a_minute(tmp_path, dies):
         *(
             "fit",
             "--config",
-            str(HERE.parent / "experiments/shapes/gain_ext.yaml"),
+            str(ROOT / "experiments/shapes/gain_ext.yaml"),
             f"--run_dir={tmp_path / 'run'}",
         ),
         *("--data.num_train=24", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
@@ -168,7 +169,7 @@ def test_a_rank_that_dies_ends_the_other_within_a_minute(tmp_path, dies):
     ]
     died_at = tmp_path / "died_at"
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "dying_rank.py"), *words],
+        [sys.executable, str(HELPERS / "dying_rank.py"), *words],
         env={**os.environ, "OMP_NUM_THREADS": "1", "DIES": dies, "DIED_AT": str(died_at)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -20,7 +20,8 @@ from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.segmentation.crf.pool import CrfPool
 from gain_lightning.support.workers import refuse_without_sockets, signals_held
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
 linux_only = pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="who sent a signal is not told")
 
 
@@ -34,7 +35,7 @@ def tell(pid, name="TERM"):
 def test_a_training_whose_group_is_told_saves_and_goes_on(tmp_path):
     """In a step, a validation and the test, of a classifier and of SEC, with two workers a loader."""
     process = subprocess.run(
-        [sys.executable, str(HERE / "told_as_a_group.py"), str(tmp_path)],
+        [sys.executable, str(HELPERS / "told_as_a_group.py"), str(tmp_path)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from PIL import Image
 from gain_lightning.cli import main
 from gain_lightning.datasets import FolderDataModule
 
-PATH = Path(__file__).parent.parent / "data" / "make_defects.py"
+PATH = Path(__file__).parents[2] / "data" / "make_defects.py"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import gain_lightning.training.experiment
 from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.gain import GAIN
 
-CONFIG = Path(__file__).parent.parent / "experiments/shapes/gradcam.yaml"
+CONFIG = Path(__file__).parents[2] / "experiments/shapes/gradcam.yaml"
 SEEN: dict[str, dict] = {}
 
 

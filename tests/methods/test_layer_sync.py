@@ -16,7 +16,8 @@ from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.layer_sync import SyncedBatchNorm, SyncEveryBatchNorm, check_layer_sync
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
 FUSED = ["lite0", "timm/mobilenetv3_small_050", "timm/efficientvit_b0", "timm/hgnetv2_b0"]
 
 
@@ -160,7 +161,7 @@ def test_training_on_a_cpu_is_refused_in_words(tmp_path):
 def two(tmp_path_factory):
     """What each of two processes saved."""
     pytest.importorskip("timm")
-    return run_two(HERE / "synced_processes.py", tmp_path_factory.mktemp("two"))
+    return run_two(HELPERS / "synced_processes.py", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import torch
 import yaml
-from test_resume import STEPS, assert_equal, fit, tell, what_is_left
+from resuming import STEPS, assert_equal, fit, tell, what_is_left
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
