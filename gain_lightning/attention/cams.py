@@ -29,6 +29,7 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
         RuntimeError: If ``features`` carries no graph (computed under ``no_grad``).
 
     Example:
+        >>> from gain_lightning.attention import label_pairs
         >>> features = torch.tensor([[[[1.0, 2.0]], [[4.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
         >>> logits = features.mean((2, 3)) @ torch.tensor([[2.0], [-1.0]])  # GAP and one linear unit
         >>> grad_cam(features, logits, label_pairs(torch.ones(1, 1))).squeeze()

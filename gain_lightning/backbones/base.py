@@ -87,6 +87,7 @@ class Backbone(nn.Module):
         """Where the cells of the map of pictures of ``size`` = (H, W) lie in them; found once for each size.
 
         Example:
+            >>> from gain_lightning.backbones import build_backbone
             >>> build_backbone("tiny_cnn", 5).cells((96, 96))
             Cells(top=0.0, left=0.0, step_y=8.0, step_x=8.0)
         """
@@ -118,6 +119,7 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
         TypeError: If they give something else than a tensor.
 
     Example:
+        >>> from gain_lightning.backbones import build_backbone
         >>> map_shape(build_backbone("tiny_cnn", 5).features, 96)
         torch.Size([1, 96, 12, 12])
     """

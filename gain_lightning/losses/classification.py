@@ -29,6 +29,7 @@ def classification_loss(
         ValueError: If ``task`` or ``reduction`` is unknown.
 
     Example:
+        >>> import torch
         >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
         tensor(1.3863)
         >>> classification_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), reduction="mean")

@@ -30,6 +30,7 @@ def attention_mining_loss(
         ValueError: If ``score`` is neither.
 
     Example:
+        >>> import torch
         >>> from gain_lightning.attention import label_pairs
         >>> attention_mining_loss(torch.tensor([[0.0, 9.0]]), label_pairs(torch.tensor([[1, 0]])))
         tensor(0.5000)

@@ -24,7 +24,7 @@ open(sys.argv[1], "w").write("done")
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "ascii:strict"])
 def test_a_letter_that_the_console_lacks_is_printed_as_its_code(encoding):
-    code = "from gain_lightning.console import *\nwith forgiving_output(): print('a\\u2192\\udce9')"
+    code = "from gain_lightning.support.console import *\nwith forgiving_output(): print('a\\u2192\\udce9')"
     result = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True
     )

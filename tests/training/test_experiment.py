@@ -296,7 +296,7 @@ def test_single_label_refuses_images_with_several(tmp_path, capsys):
 def test_a_run_folder_is_free_as_soon_as_the_verb_ends(run_dir, tmp_path):
     """Not only when what it made is collected: another process may begin at once."""
     arguments = ["--config", str(run_dir / "config.yaml"), f"--run_dir={tmp_path / 'scores'}"]
-    take = "import pathlib, sys; from gain_lightning.run_folder import lock; lock(pathlib.Path(sys.argv[1]))"
+    take = "import pathlib, sys; from gain_lightning.runs.folder import lock; lock(pathlib.Path(sys.argv[1]))"
     gc.disable()
     try:
         assert main(["test", *arguments, f"--ckpt_path={run_dir / 'checkpoints' / 'last.ckpt'}"]) == 0

@@ -535,7 +535,7 @@ def test_command_names_a_foreign_file(make_study, tmp_path, capsys, name):
 def test_comparison_imports_no_torch(make_run, tmp_path):
     path = make_run("a")
     program = (
-        "import sys; from gain_lightning.studies.compare import compare_main; "
+        "import sys; from gain_lightning.commands.compare import compare_main; "
         f"assert compare_main([{path!r}, '--out', {str(tmp_path / 'out')!r}]) == 0; "
         "assert 'torch' not in sys.modules"
     )

@@ -21,7 +21,7 @@ import yaml
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
-from gain_lightning.studies.sweeps import on_wandb, sweep
+from gain_lightning.studies.sweeps import on_wandb, sweep, workers
 from gain_lightning.studies.sweeps.file import read_sweep_file
 from gain_lightning.studies.sweeps.parameter import SweepError
 from gain_lightning.studies.sweeps.sweep import Sweep, _last_line
@@ -355,7 +355,7 @@ def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypa
         wait_for_log(tmp_path / "out", 1)
         raise ConnectionError("the server is away")
 
-    monkeypatch.setattr(sweep, "_print_finished", fails)
+    monkeypatch.setattr(workers, "_print_finished", fails)
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 1
     assert not trial_processes(tmp_path / "out")
     assert not set(threading.enumerate()) - before
