@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -161,3 +162,27 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
     ):
         functional_call(backbone, weights, (image,))
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)
+
+
+class CostForecast(pl.Callback):
+    """Says before the first step what a step will cost in images and memory."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print it."""
+        data = trainer.datamodule
+        labels = torch.as_tensor(data.train_set.labels)
+        masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
+        try:
+            cost = expected_cost(
+                pl_module,
+                labels,
+                data.batch_size,
+                masked_batch_size,
+                trainer.optimizers[0],
+                str(trainer.precision),
+            )
+        except RuntimeError as error:  # a network that needs the values, not the shapes
+            rank_zero_warn(f"the cost of a step cannot be foreseen for this network: {error}")
+            return
+        if trainer.is_global_zero:
+            print(cost)

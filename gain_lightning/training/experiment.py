@@ -16,8 +16,12 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins import CheckpointIO, LayerSync
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain import GAIN, method_name
+from gain_lightning.methods.image_record import ImageRecord
 from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
+from gain_lightning.methods.panels import AttentionPanels
+from gain_lightning.methods.zero_maps import ZeroMaps
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.runs.folder import find_checkpoint, lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
@@ -26,11 +30,9 @@ from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
 from gain_lightning.training.config_parser import ConfigParser, explain, trains_on_cues
-from gain_lightning.training.guards import CostForecast, FiniteGuard, ZeroMaps
-from gain_lightning.training.image_record import ImageRecord
+from gain_lightning.training.guards import FiniteGuard
 from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.training.metrics_file import MetricsFile
-from gain_lightning.training.panels import AttentionPanels
 from gain_lightning.training.resume import ExactResume, Trainer
 from gain_lightning.training.run_record import RunRecord
 

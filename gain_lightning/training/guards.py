@@ -1,4 +1,4 @@
-"""Callbacks that watch a training: non-finite steps, maps that are zero, and what a step costs."""
+"""Stop a training at the first loss, gradient or weight that is not finite."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
-
-from gain_lightning.methods.cost import expected_cost
-
-MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
 
 
 class FiniteGuard(pl.Callback):
@@ -82,69 +77,3 @@ class FiniteGuard(pl.Callback):
                     f"the weights {name} are not finite after step {trainer.global_step}. Checkpoints that "
                     "were saved are good; look at the optimizer's settings"
                 )
-
-
-class ZeroMaps(pl.Callback):
-    """Logs which share of an epoch's maps was zero everywhere, and warns of many: such a map guides nothing."""
-
-    def __init__(self) -> None:
-        self.num_zero: Tensor | int = 0
-        self.num_maps = 0
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count, without waiting for the device."""
-        num_zero, num_maps = pl_module.zero_maps
-        self.num_zero, self.num_maps = self.num_zero + num_zero, self.num_maps + num_maps
-        pl_module.zero_maps = (0, 0)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the share, of this process."""
-        if self.num_maps:
-            share = float(self.num_zero) / self.num_maps
-            pl_module.log("train/zero_maps", share, rank_zero_only=True, logger=False)
-            for logger in trainer.loggers:  # before the checkpoint that counts this epoch as done
-                logger.log_metrics(
-                    {"train/zero_maps": share, "epoch": trainer.current_epoch}, step=trainer.global_step - 1
-                )
-                logger.save()
-            if share > MOST_ZERO:
-                rank_zero_warn(
-                    f"{int(self.num_zero)} of {self.num_maps} attention maps of epoch {trainer.current_epoch} were "
-                    f"zero everywhere ({share:.0%}): guidance does not reach these images. A longer "
-                    "model.warmup_epochs, or smaller weights, may help"
-                )
-        self.num_zero, self.num_maps = 0, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """What is counted of an epoch that is not over."""
-        return {"num_zero": int(self.num_zero), "num_maps": self.num_maps}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on counting."""
-        self.num_zero, self.num_maps = state_dict["num_zero"], state_dict["num_maps"]
-
-
-class CostForecast(pl.Callback):
-    """Says before the first step what a step will cost in images and memory."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print it."""
-        data = trainer.datamodule
-        labels = torch.as_tensor(data.train_set.labels)
-        masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
-        try:
-            cost = expected_cost(
-                pl_module,
-                labels,
-                data.batch_size,
-                masked_batch_size,
-                trainer.optimizers[0],
-                str(trainer.precision),
-            )
-        except RuntimeError as error:  # a network that needs the values, not the shapes
-            rank_zero_warn(f"the cost of a step cannot be foreseen for this network: {error}")
-            return
-        if trainer.is_global_zero:
-            print(cost)

@@ -15,7 +15,7 @@ import torch
 
 from gain_lightning.datasets import ShapesDataModule
 from gain_lightning.methods.gain import GAIN
-from gain_lightning.training.image_record import ImageRecord
+from gain_lightning.methods.image_record import ImageRecord
 
 # No number but that of the training images is a multiple of 2 or of 3.
 SIZES = {"num_train": 12, "num_val": 7, "num_test": 25, "num_biased": 5}

@@ -9,9 +9,8 @@ from fake_batch import masks_of
 
 from gain_lightning.backbones import build_backbone
 from gain_lightning.constants import VOID
-from gain_lightning.methods.cost import expected_cost, saved_bytes
+from gain_lightning.methods.cost import CostForecast, expected_cost, saved_bytes
 from gain_lightning.methods.gain import GAIN
-from gain_lightning.training.guards import CostForecast
 
 SIDE = 64
 

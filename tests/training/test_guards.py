@@ -8,9 +8,10 @@ from PIL import Image
 
 from gain_lightning.attention import label_pairs, pair_masks
 from gain_lightning.methods.gain import GAIN
-from gain_lightning.training.guards import FiniteGuard, ZeroMaps
-from gain_lightning.training.image_record import keep_maps
-from gain_lightning.training.panels import log_to_wandb, panel_rows
+from gain_lightning.methods.image_record import keep_maps
+from gain_lightning.methods.panels import log_to_wandb, panel_rows
+from gain_lightning.methods.zero_maps import ZeroMaps
+from gain_lightning.training.guards import FiniteGuard
 
 
 class Trainer:

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import WandbLogger
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.grids import panel_grid
 from gain_lightning.drawing.maps import overlay
-from gain_lightning.training.image_record import keep_maps
+from gain_lightning.methods.image_record import keep_maps
 
 
 class AttentionPanels(pl.Callback):

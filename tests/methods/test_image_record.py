@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gain_lightning.attention import label_pairs
+from gain_lightning.methods.image_record import ImageRecord, keep_maps, per_image_rows
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, save_maps
 from gain_lightning.runs.tables import join_parts
-from gain_lightning.training.image_record import ImageRecord, keep_maps, per_image_rows
 
 
 def _batch():
