@@ -41,23 +41,14 @@ from gain_lightning.losses import (
 )
 from gain_lightning.methods.gain_settings import check_settings
 from gain_lightning.methods.layer_sync import check_layer_sync
-from gain_lightning.metrics import (
-    MeanAE,
-    MeanAP,
-    PairMean,
-    SeedIoU,
-    center_gaussian,
-    energy_in_mask,
-    pointing_hit,
-    with_mask,
-)
+from gain_lightning.methods.scoring import MapScores, SetScores
+from gain_lightning.metrics import center_gaussian
 from gain_lightning.support.names import written_as
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
     "Trainer(inference_mode=False), the default of the command gain"
 )
-SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
 
 
 class GAIN(pl.LightningModule):
@@ -173,9 +164,11 @@ class GAIN(pl.LightningModule):
             unit = saved_amount_unit(weights, class_names)
             self.register_buffer("amount_unit", torch.ones(num_classes) if unit is None else unit)
             self.starts_from_amounts = unit is not None
-        self.val_metrics = self._new_metrics()
-        self.test_metrics = self._new_metrics()
-        self.center_metrics = self._new_map_metrics()  # of a map that looks at the centre of every test image
+        is_regression = task == "regression"
+        self.val_metrics = SetScores(num_classes, self.scored, is_regression=is_regression)
+        self.test_metrics = SetScores(num_classes, self.scored, is_regression=is_regression)
+        # of a map that looks at the centre of every test image
+        self.center_metrics = MapScores(num_classes, self.scored)
         self.decisions = nn.ModuleList()  # of every test set, their accuracy or error
         self.judged: dict[
             str, dict[str, int]
@@ -188,28 +181,6 @@ class GAIN(pl.LightningModule):
     def method(self) -> str:
         """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
         return method_name(self.hparams.am_weight, self.hparams.ext_weight)
-
-    def _new_metrics(self) -> nn.ModuleDict:
-        num_classes = len(self.hparams.class_names)
-        decision = (
-            {"mae": MeanAE(num_classes, self.scored)}
-            if self.hparams.task == "regression"
-            else {"ap": MeanAP(num_classes, self.scored)}
-        )
-        return nn.ModuleDict(
-            {**decision, **self._new_map_metrics(), "zero_maps": PairMean(num_classes, self.scored)}
-        )
-
-    def _new_map_metrics(self) -> nn.ModuleDict:
-        num_classes = len(self.hparams.class_names)
-        return nn.ModuleDict(
-            {
-                "seed": SeedIoU(num_classes, score_classes=self.scored),
-                "energy": PairMean(num_classes, self.scored),
-                "pointing": PairMean(num_classes, self.scored),
-                "judged_images": torchmetrics.SumMetric(),
-            }
-        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
@@ -531,7 +502,7 @@ class GAIN(pl.LightningModule):
         if dataloader_idx == 0:
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
-            self._update_map_scores(self.center_metrics, maps, outputs["mask"], outputs["pairs"])
+            self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"])
         self.decisions[dataloader_idx].update(self._judged(outputs["score"], batch["label"]))
         return outputs
 
@@ -540,28 +511,16 @@ class GAIN(pl.LightningModule):
         logits = self(batch["image"])
         return {"score": self.scores(logits), "logit": self.log_odds(logits)}
 
-    def _score(self, batch: dict[str, Any], metrics: nn.ModuleDict | None) -> dict[str, Any]:
+    def _score(self, batch: dict[str, Any], metrics: SetScores | None) -> dict[str, Any]:
         """Score and logit (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs."""
         label = self._multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
         score, logit = self.scores(logits), self.log_odds(logits)
         maps, mask = self.place(maps, batch["image"].shape[2:]), _pair_masks(batch, pairs)
         if metrics is not None:
-            if "mae" in metrics:
-                metrics["mae"].update(score, label)
-            else:
-                metrics["ap"].update(logit, label)
-            metrics["zero_maps"].update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
-            self._update_map_scores(metrics, maps, mask, pairs)
+            answer = score if self.hparams.task == "regression" else logit
+            metrics.update(answer, label, maps, mask, pairs)
         return {"score": score, "logit": logit, "maps": maps, "mask": mask, "pairs": pairs}
-
-    def _update_map_scores(self, metrics: nn.ModuleDict, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
-        judged = with_mask(mask)
-        metrics["energy"].update(energy_in_mask(maps, mask)[judged], pairs.label[judged])
-        metrics["pointing"].update(pointing_hit(maps, mask)[judged], pairs.label[judged])
-        metrics["seed"].update(scale_maps(maps), mask, pairs)
-        scored = torch.isin(pairs.label, torch.tensor(self.scored, device=pairs.label.device))
-        metrics["judged_images"].update(len(pairs.image[judged & scored].unique()))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
@@ -616,42 +575,13 @@ class GAIN(pl.LightningModule):
         if others:
             self.log("test/biased_accuracy", torch.stack(others).mean())
 
-    def _log_scores(self, split: str, metrics: nn.ModuleDict) -> dict[str, list[float]]:
-        """Log the scores of a set; returns those of every class, C values each, nan where nothing is judged."""
-        seed, energy, pointing = (metrics[name].compute() for name in ("seed", "energy", "pointing"))
-        seed_miou = seed["miou"].float()
-        thresholds = metrics["seed"].thresholds
-        at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
-        num_judged = energy["num_pairs"].reshape(-1)[self.scored].sum()
-        self.judged[split] = {"pairs": int(num_judged), "images": int(metrics["judged_images"].compute())}
-        scores = {
-            "seed_miou": seed_miou[at_paper],
-            "seed_miou_best": seed_miou.max(),
-            "seed_threshold_best": thresholds[seed_miou.argmax()].where(num_judged > 0, torch.nan),
-            "energy": energy["over_pairs"].float(),
-            "pointing": pointing["over_classes"].float(),
-        }
-        of_class = {
-            "num_judged": energy["num_pairs"].long(),
-            "seed_iou": seed["iou"][at_paper, 1:],
-            "energy": energy["of_class"],
-            "pointing": pointing["of_class"],
-        }
-        if "zero_maps" in metrics:
-            scores["zero_maps"] = metrics["zero_maps"].compute()["over_pairs"].float()
-        if "ap" in metrics:
-            ap = metrics["ap"].compute()
-            scores = {"mean_ap": ap["mean_ap"], **scores}
-            of_class = {"num_images": ap["num_images"], "ap": ap["ap"], **of_class}
-        if "mae" in metrics:
-            mae = metrics["mae"].compute()
-            scores = {"mae": mae["mae"], **scores}
-            of_class = {"num_images": mae["num_images"], "mae": mae["of_class"], **of_class}
-        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
-        for metric in metrics.values():
-            metric.reset()
-        # torchmetrics makes a number of the one value of a single class
-        return {name: values.reshape(-1).tolist() for name, values in of_class.items()}
+    def _log_scores(self, split: str, metrics: MapScores) -> dict[str, list[float]]:
+        """Log the scores of a set; returns those of every class."""
+        result = metrics.compute()
+        metrics.reset()
+        self.judged[split] = result.judged
+        self.log_dict({f"{split}/{name}": value for name, value in result.scores.items()})
+        return result.of_class
 
 
 def method_name(am_weight: float, ext_weight: float) -> str:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gain_lightning.attention import Pairs, scale_maps
 from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask
-from gain_lightning.methods.gain import SEED_THRESHOLD
-from gain_lightning.metrics import energy_in_mask, pointing_hit, seed_iou, with_mask
+from gain_lightning.methods.scoring import SEED_THRESHOLD, pair_values
+from gain_lightning.metrics import seed_iou, with_mask
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, save_maps
 from gain_lightning.runs.tables import class_table, join_parts
 from gain_lightning.support.files import WholeTable, csv_text, write_atomically
@@ -114,8 +114,7 @@ def per_image_rows(
     maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
     judged = with_mask(mask)
     values = {
-        "energy": energy_in_mask(maps, mask),
-        "pointing": pointing_hit(maps, mask),
+        **pair_values(maps, mask),
         "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD),
     }
     of_pair = {

@@ -1,0 +1,143 @@
+"""How a set of images is scored: every score of its maps, and of what the network says of the images."""
+
+from typing import NamedTuple
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from gain_lightning.attention import EPS, Pairs, scale_maps
+from gain_lightning.metrics import MeanAE, MeanAP, PairMean, SeedIoU, with_mask
+from gain_lightning.metrics import maps as map_metrics
+from gain_lightning.scores import pair_scores
+
+SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
+
+
+class SetResult(NamedTuple):
+    """What :meth:`MapScores.compute` finds.
+
+    Attributes:
+        scores: By the key of :data:`gain_lightning.scores.SCORES`; nan where nothing can be judged.
+        of_class: Columns of ``per_class.csv``, C values each, nan where nothing of a class is judged.
+        judged: On how many ``pairs`` of how many ``images`` maps are judged.
+    """
+
+    scores: dict[str, Tensor]
+    of_class: dict[str, list[float]]
+    judged: dict[str, int]
+
+
+def pair_values(maps: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Every score that is one value a pair, by its key, each ``(P,)``.
+
+    Args:
+        maps: Before scaling, at the size of the masks, ``(P, 1, H, W)``.
+        mask: 1 the class, 0 not the class, 255 unknown, ``(P, H, W)``.
+
+    Example:
+        >>> pair_values(torch.tensor([[[[3.0, 1.0]]]]), torch.tensor([[[1, 0]]]))
+        {'energy': tensor([0.7500]), 'pointing': tensor([1.])}
+    """
+    return {score.key: getattr(map_metrics, score.measure)(maps, mask) for score in pair_scores()}
+
+
+class MapScores(nn.Module):
+    """The scores of maps over a set, gathered over batches and processes.
+
+    Args:
+        num_classes: C.
+        scored: Indices of the classes that every mean runs over.
+    """
+
+    def __init__(self, num_classes: int, scored: list[int]) -> None:
+        super().__init__()
+        self.scored = scored
+        self.seed = SeedIoU(num_classes, score_classes=scored)
+        self.of_pairs = nn.ModuleDict({score.key: PairMean(num_classes, scored) for score in pair_scores()})
+        self.judged_images = torchmetrics.SumMetric()
+
+    def update_maps(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
+        """Score a batch: maps before scaling ``(P, 1, H, W)``, each pair's mask ``(P, H, W)``."""
+        judged = with_mask(mask)
+        for key, values in pair_values(maps, mask).items():
+            self.of_pairs[key].update(values[judged], pairs.label[judged])
+        self.seed.update(scale_maps(maps), mask, pairs)
+        scored = torch.isin(pairs.label, torch.tensor(self.scored, device=pairs.label.device))
+        self.judged_images.update(len(pairs.image[judged & scored].unique()))
+
+    def compute(self) -> SetResult:
+        """The scores of all batches since :meth:`reset`."""
+        seed = self.seed.compute()
+        of_pairs = {key: metric.compute() for key, metric in self.of_pairs.items()}
+        num_pairs = next(iter(of_pairs.values()))["num_pairs"]
+        num_judged = num_pairs.reshape(-1)[self.scored].sum()
+        seed_miou, thresholds = seed["miou"].float(), self.seed.thresholds
+        at_paper = (thresholds - SEED_THRESHOLD).abs().argmin()
+        scores = {
+            "seed_miou": seed_miou[at_paper],
+            "seed_miou_best": seed_miou.max(),
+            "seed_threshold_best": thresholds[seed_miou.argmax()].where(num_judged > 0, torch.nan),
+        }
+        of_class = {"num_judged": num_pairs.long(), "seed_iou": seed["iou"][at_paper, 1:]}
+        for score in pair_scores():
+            found = of_pairs[score.key]
+            scores[score.key] = found["over_pairs" if score.mean == "pair" else "over_classes"].float()
+            of_class[score.key] = found["of_class"]
+        judged = {"pairs": int(num_judged), "images": int(self.judged_images.compute())}
+        return SetResult(scores, {name: _listed(values) for name, values in of_class.items()}, judged)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for module in self.modules():
+            if isinstance(module, torchmetrics.Metric):
+                module.reset()
+
+
+class SetScores(MapScores):
+    """The same, and the scores of what a classifier says of the images.
+
+    Args:
+        num_classes: C.
+        scored: Indices of the classes that every mean runs over.
+        is_regression: It says amounts, and errs; otherwise it ranks the images of every class.
+    """
+
+    def __init__(self, num_classes: int, scored: list[int], *, is_regression: bool = False) -> None:
+        super().__init__(num_classes, scored)
+        # the score, its column in per_class.csv, and what the metric calls the values of all classes
+        self.key, self.column, self.of_class = (
+            ("mae", "mae", "of_class") if is_regression else ("mean_ap", "ap", "ap")
+        )
+        self.answers = MeanAE(num_classes, scored) if is_regression else MeanAP(num_classes, scored)
+        self.zero_maps = PairMean(num_classes, scored)
+
+    def update(self, answer: Tensor, label: Tensor, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
+        """Score a batch.
+
+        Args:
+            answer: Amount of every class in a regression, otherwise its logit, ``(N, C)``.
+            label: What is true, ``(N, C)``.
+            maps: Before scaling, ``(P, 1, H, W)``.
+            mask: Of every pair, ``(P, H, W)``.
+            pairs: Of the maps.
+        """
+        self.answers.update(answer, label)
+        self.zero_maps.update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
+        self.update_maps(maps, mask, pairs)
+
+    def compute(self) -> SetResult:
+        """The scores of all batches since :meth:`reset`."""
+        of_maps = super().compute()
+        zero_maps, answers = self.zero_maps.compute()["over_pairs"].float(), self.answers.compute()
+        of_class = {"num_images": answers["num_images"], self.column: answers[self.of_class]}
+        return SetResult(
+            {self.key: answers[self.key], **of_maps.scores, "zero_maps": zero_maps},
+            {**{name: _listed(values) for name, values in of_class.items()}, **of_maps.of_class},
+            of_maps.judged,
+        )
+
+
+def _listed(values: Tensor) -> list[float]:
+    """One value a class; torchmetrics makes a number of the one value of a single class."""
+    return values.reshape(-1).tolist()
