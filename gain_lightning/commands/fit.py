@@ -24,6 +24,8 @@ _WHERE = {  # whose arguments the keys below a group are: files of the package o
         ("gain_lightning", "datasets/folder.py", "FolderDataModule"),
         ("gain_lightning", "datasets/shapes/__init__.py", "ShapesDataModule"),
         ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
+        # where the data modules pass their **streams
+        ("gain_lightning", "datasets/streams.py", "TwoStreamDataModule"),
     ),
 }
 _TOP = (

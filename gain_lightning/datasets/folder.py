@@ -1,13 +1,13 @@
 """Your own pictures as a data module; ``readers/folder.py`` says how they are laid out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.readers.folder import draw_val, read_folder
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
@@ -27,8 +27,7 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes, num_workers: See
-            :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
+        streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
         FileNotFoundError, ValueError: If the folder, a table, a picture, a mask or a box is missing or unfit; the
@@ -43,25 +42,9 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
         accuracy_class: str | None = None,
-        batch_size: int = 16,
-        masked_batch_size: int = 4,
-        mask_budget: MaskBudget = 0,
-        mask_seed: int | None = None,
-        supervision: str = "mask",
-        box_dilation: float = 1.0,
-        other_boxes: str = "unknown",
-        num_workers: int = 2,
+        **streams: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            masked_batch_size=masked_batch_size,
-            mask_budget=mask_budget,
-            mask_seed=mask_seed,
-            supervision=supervision,
-            box_dilation=box_dilation,
-            other_boxes=other_boxes,
-            num_workers=num_workers,
-        )
+        super().__init__(**streams)
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}, expected a share between 0 and 1")
         self.root = Path(root)

@@ -147,14 +147,14 @@ class TwoStreamDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        batch_size: int,
-        masked_batch_size: int,
-        mask_budget: MaskBudget,
-        mask_seed: int | None,
-        supervision: str,
-        box_dilation: float,
-        other_boxes: str,
-        num_workers: int,
+        batch_size: int = 16,
+        masked_batch_size: int = 4,
+        mask_budget: MaskBudget = 0,
+        mask_seed: int | None = None,
+        supervision: str = "mask",
+        box_dilation: float = 1.0,
+        other_boxes: str = "unknown",
+        num_workers: int = 2,
     ) -> None:
         super().__init__()
         if min(batch_size, masked_batch_size) < 1:

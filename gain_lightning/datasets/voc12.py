@@ -1,10 +1,10 @@
 """PASCAL VOC 2012 as a data module."""
 
 from pathlib import Path
+from typing import Any
 
 from gain_lightning.datasets.check import check_masks, stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
-from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.folder.tables import is_reserved
 from gain_lightning.datasets.readers.voc import CLASSES, find_root, missing_masks, read_voc
@@ -26,8 +26,7 @@ class VOC12DataModule(TwoStreamDataModule):
         test_folders: Further test sets, name to folder, each laid out as
             :class:`~gain_lightning.datasets.folder.FolderDataModule` says, with VOC's class names.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes, num_workers: See
-            :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
+        streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
         FileNotFoundError, ValueError: If the folder, a list or an annotation is missing or unfit.
@@ -45,25 +44,9 @@ class VOC12DataModule(TwoStreamDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         test_folders: dict[str, str] | None = None,
         accuracy_class: str | None = None,
-        batch_size: int = 16,
-        masked_batch_size: int = 4,
-        mask_budget: MaskBudget = 0,
-        mask_seed: int | None = None,
-        supervision: str = "mask",
-        box_dilation: float = 1.0,
-        other_boxes: str = "unknown",
-        num_workers: int = 2,
+        **streams: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            masked_batch_size=masked_batch_size,
-            mask_budget=mask_budget,
-            mask_seed=mask_seed,
-            supervision=supervision,
-            box_dilation=box_dilation,
-            other_boxes=other_boxes,
-            num_workers=num_workers,
-        )
+        super().__init__(**streams)
         self.root = find_root(root)
         self.train_split = train_split
         self.mask_folder = mask_folder

@@ -141,7 +141,15 @@ def _of_cues(name: str) -> str | None:
 
 
 def _arguments(modules: list[type]) -> set[str]:
-    return {name for module in modules for name in inspect.signature(module).parameters}
+    """The arguments of data modules, with those that ``**streams`` passes on to the class below."""
+    names: set[str] = set()
+    for module in modules:
+        for base in module.__mro__:
+            parameters = inspect.signature(base).parameters.values()
+            names |= {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
+            if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+                break
+    return names
 
 
 def _known_names(parser: LightningArgumentParser) -> set[str]:

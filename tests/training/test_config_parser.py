@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from gain_lightning.cli import main
+from gain_lightning.commands.fit import keys_of
 from gain_lightning.training import experiment
 from gain_lightning.training.config_parser import whole_numbers_first
 
@@ -93,3 +94,68 @@ def test_as_many_batches_are_trained_on(tmp_path, given, steps):
     assert saved["global_step"] == steps
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert repr(config["trainer"]["limit_train_batches"]) == given  # the next run does the same
+
+
+# Type, default where it is not the same everywhere, and the first words of the help, as a user reads them.
+STREAMS = {
+    "batch_size": ("int", None, "Images of the weak stream a step and rank."),
+    "masked_batch_size": ("int", None, "Images of the masked stream a step and rank."),
+    "mask_budget": (
+        "Union[int, float, dict[str, Union[int, float]], str]",
+        "0",
+        "Training images that carry pixels",
+    ),
+    "mask_seed": ("Optional[int]", "null", "Seed of that draw"),
+    "supervision": ("str", "mask", "What the masked stream shows"),
+    "box_dilation": ("float", "1.0", "Factor on the sides of those boxes"),
+    "other_boxes": ("str", "unknown", "What a box says of another class"),
+    "num_workers": ("int", None, "Loader processes"),
+}
+DEFAULTS = {  # batch_size, masked_batch_size, num_workers
+    "FolderDataModule": ("16", "4", "2"),
+    "VOC12DataModule": ("16", "4", "2"),
+    "ShapesDataModule": ("32", "8", "0"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+@pytest.mark.parametrize("module", DEFAULTS)
+def test_help_of_a_data_module_lists_the_arguments_that_all_share(module, capsys):
+    with pytest.raises(SystemExit) as end:
+        experiment._run_cli(["fit", f"--data.help={module}"])
+    assert end.value.code == 0
+    own = dict(zip(("batch_size", "masked_batch_size", "num_workers"), DEFAULTS[module], strict=True))
+    listed = {}
+    for part in capsys.readouterr().out.split("\n  --data.")[1:]:
+        name, _, text = part.partition(" ")
+        listed[name] = " ".join(text.split())
+    for name, (kind, default, words) in STREAMS.items():
+        assert f"(type: {kind}, default: {default or own[name]})" in listed[name]
+        assert words in listed[name]
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+@pytest.mark.parametrize("module", DEFAULTS)
+def test_arguments_that_all_data_modules_share_are_kept_with_their_defaults(parse, module, tmp_path):
+    """``config.yaml`` is written from this, and a run that resumes compares it."""
+    root = [] if module == "ShapesDataModule" else [f"--data.root={tmp_path}"]
+    given = parse(f"--data={module}", *root)["data"]["init_args"]
+    own = dict(zip(("batch_size", "masked_batch_size", "num_workers"), DEFAULTS[module], strict=True))
+    defaults = {name: default or own[name] for name, (_, default, _) in STREAMS.items()}
+    assert {name: "null" if given[name] is None else str(given[name]) for name in STREAMS} == defaults
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+@pytest.mark.parametrize("module", DEFAULTS)
+@pytest.mark.parametrize("words", [["--data.other_box=no"], ["--data.init_args.other_box=no"]])
+def test_a_slip_in_a_shared_argument_names_the_nearest(module, words, capsys):
+    with pytest.raises(SystemExit):
+        experiment._run_cli(["fit", f"--data={module}", *words])
+    error = capsys.readouterr().err
+    assert "did you mean" in error
+    assert "other_boxes" in error
+
+
+def test_what_is_refused_before_torch_knows_the_shared_arguments():
+    assert set(STREAMS) <= set(keys_of("data"))
+    assert "streams" not in keys_of("data")

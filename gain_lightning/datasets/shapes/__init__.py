@@ -5,13 +5,13 @@ lie on their own ground (``camera.py``), and boats to count, with a buoy for eve
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
-from gain_lightning.datasets.mask_budget import MaskBudget
 from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.shapes import boat, camera, count
 from gain_lightning.datasets.shapes.kept import draw_pictures
@@ -101,9 +101,10 @@ class ShapesDataModule(TwoStreamDataModule):
         num_biased: Pictures of each further test set, which turns the bias round; ``count`` has none.
         bias: Share of the biased pictures that keep the scene's rule.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
-        batch_size, masked_batch_size, mask_budget, mask_seed, supervision, box_dilation, other_boxes: See
-            :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
+        batch_size: Images of the weak stream a step and rank.
+        masked_batch_size: Images of the masked stream a step and rank.
         num_workers: Loader processes; the pictures are in memory, so 0 is fastest.
+        streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
         ValueError: If a number is out of range, or there is no such scene.
@@ -123,22 +124,11 @@ class ShapesDataModule(TwoStreamDataModule):
         data_seed: int = 0,
         batch_size: int = 32,
         masked_batch_size: int = 8,
-        mask_budget: MaskBudget = 0,
-        mask_seed: int | None = None,
-        supervision: str = "mask",
-        box_dilation: float = 1.0,
-        other_boxes: str = "unknown",
         num_workers: int = 0,
+        **streams: Any,
     ) -> None:
         super().__init__(
-            batch_size=batch_size,
-            masked_batch_size=masked_batch_size,
-            mask_budget=mask_budget,
-            mask_seed=mask_seed,
-            supervision=supervision,
-            box_dilation=box_dilation,
-            other_boxes=other_boxes,
-            num_workers=num_workers,
+            batch_size=batch_size, masked_batch_size=masked_batch_size, num_workers=num_workers, **streams
         )
         if scene not in SCENES:
             raise ValueError(f"data.scene is {scene!r}, expected one of {', '.join(SCENES)}")
