@@ -1,11 +1,10 @@
 """``gain seeds score``: how good localisation cues, activation maps or pseudo-masks are."""
 
 import argparse
-import json
 from pathlib import Path
 
 from gain_lightning.segmentation.score_seeds import class_names, score_seeds, table
-from gain_lightning.support.files import write_atomically
+from gain_lightning.support.files import write_json
 
 DESCRIPTION = """\
 Score cues against masks. CUES is one of
@@ -51,5 +50,5 @@ def score_seeds_main(argv: list[str]) -> int:
     result = score_seeds(args.cues, args.masks, names, args.mean_over)
     print(table(result))
     if args.json:
-        write_atomically(args.json, json.dumps(result, indent=1) + "\n")
+        write_json(args.json, result)
     return 0

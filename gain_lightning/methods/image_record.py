@@ -14,7 +14,7 @@ from gain_lightning.methods.scoring import SEED_THRESHOLD, pair_values
 from gain_lightning.metrics import seed_iou, with_mask
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, save_maps
 from gain_lightning.runs.tables import class_table, join_parts
-from gain_lightning.support.files import WholeTable, csv_text, write_atomically
+from gain_lightning.support.files import WholeTable, csv_text, remove_parts, write_atomically
 
 
 class ImageRecord(pl.Callback):
@@ -45,8 +45,7 @@ class ImageRecord(pl.Callback):
         if trainer.fast_dev_run:
             return
         if trainer.is_global_zero:
-            for left in self.run_dir.glob("per_image.csv.*.part"):
-                left.unlink()
+            remove_parts(self.run_dir)
         trainer.strategy.barrier("per_image.csv")
         self.table = WholeTable(self._paths(trainer)[trainer.global_rank])
         self.is_empty = True

@@ -1,6 +1,5 @@
 """Whether a run's maps speak of its network: the work of ``gain check-maps``."""
 
-import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from gain_lightning.metrics.resampling import draw_images, mean_interval
 from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.maps import Maps, read_maps
-from gain_lightning.support.files import write_atomically
+from gain_lightning.support.files import write_json
 
 MAP_TITLES = {"attention": "attention", "center": "centre", "random": "random order", "mask": "mask"}
 _BATCH = 16
@@ -59,7 +58,7 @@ def check_run(run: Path, seed: int, num_draws: int) -> str:
             f"{run}: maps.npz has no map of {', '.join(model.hparams.score_classes)}, the classes that are scored"
         )
     result = check_maps(model, maps, seed, num_draws=num_draws)
-    write_atomically(run / "map_checks.json", json.dumps(result, indent=1) + "\n")
+    write_json(run / "map_checks.json", result)
     return _table(str(run), result)
 
 

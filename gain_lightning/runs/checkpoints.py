@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from gain_lightning.methods.gain import GAIN
 from gain_lightning.runs.folder import checkpoint_files
-from gain_lightning.segmentation.sec import SEC
+from gain_lightning.support.files import remove_parts, written_whole
 from gain_lightning.support.home import map_strings
 
 _KEYS = ("state_dict", "hyper_parameters")
-_TRAINING = ("global_step", "epoch", "optimizer_states", "loops", "callbacks")  # of one that goes on
-_HERE = "{folder of this checkpoint}"  # in what callbacks keep
+# What a checkpoint has beside them for a training that goes on.
+_TRAINING = ("global_step", "epoch", "optimizer_states", "loops", "callbacks")
+# What stands for the checkpoint's own folder in the paths that callbacks keep.
+CHECKPOINT_FOLDER = "{folder of this checkpoint}"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -37,23 +39,20 @@ class WholeCheckpoints(TorchCheckpointIO):
             OSError: If there is no room; the old file stays, the new one is gone.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{path.name}.*.part"):  # by a training that was killed here
-            left.unlink()
+        # of a training that was killed here
+        remove_parts(path.parent, path.name)
         if "callbacks" in checkpoint:
             folder = os.path.realpath(path.parent)
-            checkpoint = {**checkpoint, "callbacks": _moved(checkpoint["callbacks"], folder, _HERE)}
+            checkpoint = {
+                **checkpoint,
+                "callbacks": _moved(checkpoint["callbacks"], folder, CHECKPOINT_FOLDER),
+            }
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())  # a machine that loses its power keeps it too
-            os.replace(part, path)
+            with written_whole(path, is_synced=True) as part:
+                part.write_bytes(buffer.getbuffer())
         except OSError as error:
-            part.unlink(missing_ok=True)
             size = f"{buffer.getbuffer().nbytes / 2**20:.1f} MiB"
             what = (
                 f"a checkpoint of {size} cannot be written ({error.strerror}); earlier ones are still there"
@@ -65,7 +64,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         checkpoint = super().load_checkpoint(path, *args, **kwargs)
         if "callbacks" in checkpoint:
             folder = os.path.realpath(Path(path).parent)
-            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], _HERE, folder)
+            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], CHECKPOINT_FOLDER, folder)
         return checkpoint
 
 
@@ -137,7 +136,7 @@ def check_whole(checkpoint: dict[str, Any], ckpt_path: Path) -> None:
 
 
 def check_fits(
-    checkpoint: dict[str, Any], model: GAIN | SEC, ckpt_path: Path, *, resumed: bool = False
+    checkpoint: dict[str, Any], model: pl.LightningModule, ckpt_path: Path, *, resumed: bool = False
 ) -> None:
     """Refuse a checkpoint of other classes, whose scores would be given to these, or of another network.
 

@@ -3,34 +3,29 @@
 from pathlib import Path
 from typing import TextIO
 
-from gain_lightning.support.files import MEANS_TAKEN
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 from gain_lightning.runs.summary import read_summary
+from gain_lightning.support.locks import take_lock
 
 
-def lock(run_dir: Path) -> TextIO | None:
+def lock(run_dir: Path) -> TextIO:
     """Keep other processes from writing to a run's folder for as long as the file that is returned is open.
 
+    On a file system without locks nobody is kept out.
+
     Raises:
-        BlockingIOError: If another process does.
+        BlockingIOError: If another process writes there.
     """
-    if fcntl is None:
-        return None
     run_dir.mkdir(parents=True, exist_ok=True)
     file = (run_dir / ".lock").open("a")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process: its loaders may outlive a kill
-    except OSError as error:
-        if error.errno not in MEANS_TAKEN:  # a file system without locks
-            return file
+        take_lock(file, is_inherited=False)
+    except BlockingIOError as error:
         file.close()
         raise BlockingIOError(
             f"{run_dir} is in use by another gain fit or gain test: expected another --run_dir, or to wait for its end"
         ) from error
+    except OSError:
+        pass
     return file
 
 
@@ -67,9 +62,8 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
     """
     folder = run_dir / "checkpoints"
     if ckpt_path == "last":
-        from gain_lightning.runs.checkpoints import (
-            newest_checkpoint,  # torch; who asks for files alone need not wait
-        )
+        # it needs torch, for which who asks for files alone need not wait
+        from gain_lightning.runs.checkpoints import newest_checkpoint
 
         path = newest_checkpoint(folder)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gain_lightning.constants import VOID
 from gain_lightning.runs.errors import RunError
+from gain_lightning.support.files import written_whole
 
 NUM_KEPT_MAPS = 32  # test images whose maps are kept; a report shows those that change most
 
@@ -25,20 +26,20 @@ def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) ->
         key: np.concatenate([batch[key] for batch in kept])
         for key in ("image", "mask", "pair_class", "pair_mask", "map", "map_max")
     }
-    part = path.with_name("part_" + path.name)
-    np.savez_compressed(
-        part,
-        ids=np.array([image_id for batch in kept for image_id in batch["ids"]][:NUM_KEPT_MAPS]),
-        image=arrays["image"][:NUM_KEPT_MAPS],
-        mask=arrays["mask"][:NUM_KEPT_MAPS],
-        pair_image=pair_image[first],
-        pair_class=arrays["pair_class"][first],
-        pair_mask=arrays["pair_mask"][first],
-        map=arrays["map"][first],
-        map_max=arrays["map_max"][first],
-        class_names=np.array(class_names),
-    )
-    os.replace(part, path)
+    # an opened file, for NumPy adds .npz to a path that ends otherwise
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            ids=np.array([image_id for batch in kept for image_id in batch["ids"]][:NUM_KEPT_MAPS]),
+            image=arrays["image"][:NUM_KEPT_MAPS],
+            mask=arrays["mask"][:NUM_KEPT_MAPS],
+            pair_image=pair_image[first],
+            pair_class=arrays["pair_class"][first],
+            pair_mask=arrays["pair_mask"][first],
+            map=arrays["map"][first],
+            map_max=arrays["map_max"][first],
+            class_names=np.array(class_names),
+        )
 
 
 # What NumPy and zipfile raise on a foreign or broken .npz.

@@ -6,11 +6,6 @@ from typing import Any
 
 from gain_lightning.support.yaml_files import read_config
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 # What a training may get when it goes on: where files lie now, and how fast they and features come.
 _FREE = {
     *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),

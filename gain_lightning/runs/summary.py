@@ -5,11 +5,6 @@ from typing import Any
 
 from gain_lightning.support.files import read_json
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """``summary.json`` of a run; nothing if there is none yet.

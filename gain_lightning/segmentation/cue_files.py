@@ -4,7 +4,6 @@ They are written whole or not at all, and anyone's are read without running code
 """
 
 import io
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import torch
 
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.support.files import read_text, write_atomically
+from gain_lightning.support.files import read_text, write_atomically, written_whole
 
 SUFFIXES = (".npz", ".pickle")
 _SIDE = 41  # of SEC's cues
@@ -60,32 +59,31 @@ def write_cues(folder: Path, cues: Mapping[str, np.ndarray], labels: np.ndarray)
         cues: Image name to ``(h, w)`` uint8, as :func:`read_cues` gives them.
         labels: 1 where an image has the class, shape ``(N, C)``, in the order of ``cues``.
     """
-    part = folder / "part.npz"
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:  # np.savez takes no image called "file"
+    # not by np.savez, which takes no image called "file"
+    with (
+        written_whole(folder / "cues.npz") as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name, cue in cues.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, cue, allow_pickle=False)
-    os.replace(part, folder / "cues.npz")
     sec: dict[str, np.ndarray] = {}
     for row, cue in enumerate(cues.values()):
         y, x = np.nonzero(cue != VOID)
         sec[f"{row}_labels"] = np.flatnonzero(labels[row]) + 1
         sec[f"{row}_cues"] = np.stack([cue[y, x].astype(np.int64), y, x])
-    part = folder / "part.pickle"
-    part.write_bytes(_pickled(sec, protocol=2))  # SEC's trainers run on Python 2
-    os.replace(part, folder / "localization_cues.pickle")
+    with written_whole(folder / "localization_cues.pickle") as part:
+        # SEC's trainers run on Python 2
+        part.write_bytes(_pickled(sec, protocol=2))
     write_atomically(folder / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(cues)))
 
 
 def write_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:
     """Write maps as :func:`read_maps` takes them, and ``np.load(path, allow_pickle=True).item()``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
+    with written_whole(path) as part, part.open("wb") as file:
         header = {"descr": "|O", "fortran_order": False, "shape": ()}
         np.lib.format.write_array_header_1_0(file, header)
         file.write(_pickled(np.array(dict(content), object), protocol=3))
-    os.replace(part, path)
 
 
 def _pickled(content: Any, protocol: int) -> bytes:

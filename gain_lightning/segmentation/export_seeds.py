@@ -3,8 +3,6 @@
 import argparse
 import hashlib
 import importlib
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     summed_maps,
 )
-from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.files import read_json, remove_parts, write_json, written_whole
 from gain_lightning.support.home import expand_home
 from gain_lightning.support.names import first_pair
 from gain_lightning.support.yaml_files import read_config
@@ -199,7 +197,10 @@ def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: l
         raise NotADirectoryError(f"--out {args.out}: is a file, expected a folder")
     if any(_is_content(entry) for entry in args.out.glob("*")):
         _refuse_others(args.out, read_json(path), provenance)
-    write_atomically(path, json.dumps(provenance, indent=1) + "\n")
+    # of an export that was killed here
+    for folder in (args.out, *(args.out / name for name in ("maps", "masks", "cues"))):
+        remove_parts(folder)
+    write_json(path, provenance)
     return provenance
 
 
@@ -299,12 +300,10 @@ def _write(
 
 def save_indexed(path: Path, mask: np.ndarray) -> None:
     """Write class indices as a PNG with VOC's palette; a kill leaves no half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask).convert("P")
     picture.putpalette(voc_palette().tobytes())
-    part = path.with_name(f"{path.name}.part")
-    picture.save(part, format="PNG")
-    os.replace(part, path)
+    with written_whole(path) as part:
+        picture.save(part, format="PNG")
 
 
 def _finish(
@@ -319,7 +318,7 @@ def _finish(
         if missing:
             without.append([name, *missing])
     provenance |= {"state": "finished", "without_cue": without}
-    write_atomically(args.out / "provenance.json", json.dumps(provenance, indent=1) + "\n")
+    write_json(args.out / "provenance.json", provenance)
     print(f"{len(names)} images: {args.out}")
     if without:
         listed = "; ".join(f"{name} ({', '.join(missing)})" for name, *missing in without[:3])

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from gain_lightning.constants import REQUEUE
 from gain_lightning.runs.folder import checkpoint_files
-from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.files import read_json, write_json
 from gain_lightning.support.yaml_files import read_config
 
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
@@ -122,7 +122,7 @@ class Chain:
                 f"{self.folder}: what is here was made of other {what}: expected another --out, or what came of them "
                 f"deleted, {path.name} too"
             )
-        write_atomically(path, json.dumps(made_of, indent=1) + "\n")
+        write_json(path, made_of)
 
     def _configs(self) -> list[Path]:
         """Of the classifier, unless cues are published, and of SEC."""

@@ -1,6 +1,5 @@
 """Segmentations of a folder of pictures, and the archive that VOC 2012's evaluation server takes."""
 
-import os
 import tarfile
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,6 +15,7 @@ from gain_lightning.segmentation.crf.pool import CrfPool
 from gain_lightning.segmentation.export_seeds import save_indexed
 from gain_lightning.segmentation.losses import log_probabilities
 from gain_lightning.segmentation.sec import TEST_FLOOR
+from gain_lightning.support.files import remove_parts, written_whole
 
 # Competition 6: segmentation with other training data than VOC's own, as ImageNet's.
 SUBMISSION = Path("results/VOC2012/Segmentation/comp6_test_cls")
@@ -51,6 +51,7 @@ class SegmentationWriter(pl.Callback):
         """An archive of another call is not of these pictures."""
         if self.voc_submission:
             (self.out / "results.tgz").unlink(missing_ok=True)
+            remove_parts(self.out, "results.tgz")
 
     def on_predict_batch_end(
         self,
@@ -95,8 +96,6 @@ class SegmentationWriter(pl.Callback):
         if self.crf is not None:
             self.crf.close()
         if self.voc_submission and not self.errors:
-            part = self.out / "results.part"
-            with tarfile.open(part, "w:gz") as archive:
+            with written_whole(self.out / "results.tgz") as part, tarfile.open(part, "w:gz") as archive:
                 for path in self.written:
                     archive.add(path, path.relative_to(self.out))
-            os.replace(part, self.out / "results.tgz")

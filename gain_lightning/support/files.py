@@ -1,29 +1,90 @@
-"""Text files: read with an error that names the file, written so that a kill leaves the old one or the new one."""
+"""Files: read with an error that names the file, written so that a kill leaves the old one or the new one."""
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-MEANS_TAKEN = (errno.EACCES, errno.EAGAIN)  # of a lock, that another has it; any other error is a failure
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, is_synced: bool = False) -> Iterator[Path]:
+    """Write a file so that a kill at any moment leaves the old one or the new one: the one way for all files.
+
+    The block writes to a part beside the file, which takes its place when the block ends. Two processes may write the
+    same file, since the part's name has the process's number. What a kill leaves of it, :func:`remove_parts` removes.
+
+    Args:
+        path: The file; its folder is made if there is none.
+        is_synced: Bring the part to the disk first, so that it also outlives a machine that loses its power. That
+            takes time, and is for what cannot be made again in a moment: checkpoints.
+
+    Yields:
+        The part to write to.
+
+    Raises:
+        OSError: If it cannot be written, with the file's name; the old file stays and the part is removed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "a", "note.txt")
+        >>> with written_whole(path) as part:
+        ...     num_characters = part.write_text("whole")
+        >>> path.read_text(), [file.name for file in path.parent.iterdir()]
+        ('whole', ['note.txt'])
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(path)
+    with _whole_or_nothing(path):
+        yield part
+        if is_synced:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[None]:
+    """Remove the part of ``path`` if the block fails, and name ``path`` where the disk is what failed."""
+    part = _part_of(path)
+    try:
+        yield
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        # an error that names another file, or has no number of the system's, is none of this file's disk
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left of files in a folder that nobody else writes to now.
+
+    Args:
+        folder: The folder; those below it are not looked into.
+        name: The file; all of them by default.
+    """
+    for left in folder.glob(f"{name}.*.part"):
+        left.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a kill at any moment leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write the same file
-    try:
+    """Write a text file by :func:`written_whole`."""
+    with written_whole(path) as part:
         part.write_text(text, encoding="utf-8", errors="surrogateescape")
-        os.replace(part, path)
-    except OSError as error:  # a full disk
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object by :func:`written_whole`, as :func:`read_json` reads it."""
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 class WholeTable:
@@ -32,7 +93,7 @@ class WholeTable:
     Until then its rows lie in a part beside it: a kill at any moment leaves the old table or the new one.
 
     Args:
-        path: Of the CSV file.
+        path: The CSV file; its folder is made if there is none.
 
     Raises:
         OSError: If it cannot be written, with its name; the part is removed.
@@ -48,36 +109,28 @@ class WholeTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self.part = _part_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._checked():
+        with _whole_or_nothing(path):
             self._file = self.part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, rows: Iterable[Iterable[Any]]) -> None:
         """Add rows; the header is the first."""
-        with self._checked():
+        with _whole_or_nothing(self.path):
             self._writer.writerows(rows)
 
     def finish(self) -> None:
         """No more rows come: the table takes its place."""
-        with self._checked():
+        with written_whole(self.path):
             self._file.close()
-            os.replace(self.part, self.path)
 
     def drop(self) -> None:
         """What there is of the table is worth nothing: the old one stays."""
-        with contextlib.suppress(OSError):  # a full disk takes no last rows
+        # a full disk takes no last rows
+        with contextlib.suppress(OSError):
             self._file.close()
         self.part.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _checked(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:  # a full disk
-            self.part.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def __enter__(self) -> "WholeTable":
         return self

@@ -5,7 +5,15 @@ import multiprocessing
 
 import pytest
 
-from gain_lightning.support.files import WholeTable, csv_text, read_json, write_atomically
+from gain_lightning.support.files import (
+    WholeTable,
+    csv_text,
+    read_json,
+    remove_parts,
+    write_atomically,
+    write_json,
+    written_whole,
+)
 
 
 def test_write_atomically_leaves_the_old_file_when_writing_fails(tmp_path, monkeypatch):
@@ -47,6 +55,43 @@ def test_a_table_that_does_not_come_to_its_end_leaves_the_old_one(tmp_path, monk
             table.write([["new", 3]])
     assert path.read_text() == content
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (OSError(28, "No space left on device"), OSError, r"No space left on device: '.*/maps\.npz'"),
+        (FileNotFoundError("rank1: no such file"), FileNotFoundError, "^rank1: no such file$"),
+        (PermissionError(13, "Permission denied", "a.jpg"), PermissionError, r"Permission denied: 'a\.jpg'"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+    ],
+)
+def test_a_block_that_fails_leaves_the_old_file_and_its_own_error(tmp_path, error, expected, words):
+    """An error that is not of the file that is written names what it is of."""
+    path = tmp_path / "maps.npz"
+    path.write_text("old")
+    with pytest.raises(expected, match=words), written_whole(path) as part:
+        part.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_was_killed_is_removed_on_demand(tmp_path):
+    kept = [tmp_path / "a.csv", tmp_path / "a.part", tmp_path / "b.csv.12.part"]
+    for path in [*kept, tmp_path / "a.csv.12.part", tmp_path / "a.csv.rank1.part"]:
+        path.touch()
+    remove_parts(tmp_path, "a.csv")
+    assert sorted(tmp_path.iterdir()) == kept
+    remove_parts(tmp_path)
+    assert sorted(tmp_path.iterdir()) == kept[:2]
+
+
+def test_json_is_read_back(tmp_path):
+    content = {"metrics": {"test/mean_ap": 0.1 + 0.2, "test/energy": None}, "device": "\xb5 \ud800"}
+    write_json(tmp_path / "summary.json", content)
+    assert read_json(tmp_path / "summary.json") == content
+    assert read_json(tmp_path / "other.json") == {}
 
 
 def write_often(path, letter):

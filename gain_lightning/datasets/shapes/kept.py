@@ -17,6 +17,7 @@ from gain_lightning.datasets import boxes
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.shapes import picture
 from gain_lightning.datasets.shapes.picture import Picture
+from gain_lightning.support.files import written_whole
 from gain_lightning.support.home import cache_folder
 
 KEPT_FROM = 200  # pictures; fewer are drawn in less time than a run takes to start
@@ -63,23 +64,18 @@ def _digest(scene: ModuleType, split: str, indices: Sequence[int], seed: int, bi
 
 
 def _write(file: Path, pictures: list[Picture]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as opened:
-            np.savez(
-                opened,
-                image=np.stack([picture.image for picture in pictures]),
-                label=np.stack([picture.label for picture in pictures]),
-                mask=np.stack([picture.mask for picture in pictures]),
-                ground=np.array([picture.ground for picture in pictures]),
-                num_boxes=np.array([len(picture.boxes.class_idx) for picture in pictures]),
-                box_class=np.concatenate([picture.boxes.class_idx for picture in pictures]),
-                box_corners=np.concatenate([picture.boxes.corners for picture in pictures]),
-            )
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    # an opened file, for NumPy adds .npz to a path that ends otherwise
+    with written_whole(file) as part, part.open("wb") as opened:
+        np.savez(
+            opened,
+            image=np.stack([picture.image for picture in pictures]),
+            label=np.stack([picture.label for picture in pictures]),
+            mask=np.stack([picture.mask for picture in pictures]),
+            ground=np.array([picture.ground for picture in pictures]),
+            num_boxes=np.array([len(picture.boxes.class_idx) for picture in pictures]),
+            box_class=np.concatenate([picture.boxes.class_idx for picture in pictures]),
+            box_corners=np.concatenate([picture.boxes.corners for picture in pictures]),
+        )
 
 
 def _read(file: Path) -> list[Picture]:

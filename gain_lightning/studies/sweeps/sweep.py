@@ -6,7 +6,6 @@ worker died is taken up again. A lock on the trial's folder, which its process i
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -27,7 +26,8 @@ from gain_lightning.constants import REQUEUE
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.studies.sweeps.file import SweepFile, read_sweep_file
 from gain_lightning.studies.sweeps.parameter import SweepError
-from gain_lightning.support.files import MEANS_TAKEN, read_json, write_atomically
+from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.locks import take_lock
 from gain_lightning.support.optuna_storage import is_database, open_storage, without_password
 
 STUDY = "sweep"
@@ -102,7 +102,7 @@ class Sweep:
         return [first[plan] for plan in sorted(first) if plan < self.num_trials]
 
     def run_folder(self, number: int) -> Path:
-        """Of a trial."""
+        """The run folder of trial ``number``."""
         return self.folder / "trials" / f"{number:04d}"
 
     def best(self) -> float | None:
@@ -142,11 +142,12 @@ class Sweep:
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / "lock").open("a")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take_lock(lock, is_inherited=True)
+            except BlockingIOError:
+                lock.close()
+                continue
             except OSError as error:
                 lock.close()
-                if error.errno in MEANS_TAKEN:
-                    continue
                 raise SweepError(
                     f"{folder}: its file system has no locks ({error.strerror}), and nothing else says whether a "
                     "trial lives: expected --out on another"
