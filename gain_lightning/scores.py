@@ -1,6 +1,7 @@
 """Every score once: what it is called, what it means, in which unit it is and which direction is better."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -16,8 +17,8 @@ class Score:
             threshold in units of a map, as it is.
         better: The ``higher`` or the ``lower`` value is better; ``neither`` is where it judges nothing, and then no
             differences are taken.
-        over: What it is a mean over. ``per_image.csv`` gives a score over ``images`` or ``pairs`` (image, class) for
-            any draw of images, and so its interval; one of the whole ``set`` needs the pictures again.
+        over: What it is of. ``per_image.csv`` gives a score over ``images`` or ``pairs`` (image, class) for any draw
+            of images, and so an interval over images; for one of the whole ``set`` it holds too little.
         measure: Function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from maps
             before scaling and masks. A score that names one is taken by every classifier, and is a column of
             ``per_image.csv`` and of ``per_class.csv``.
@@ -25,7 +26,8 @@ class Score:
         rises, falls: What the report's reading says of a method whose score clearly does; without words the reading
             speaks of it only where it is clearly worse.
         listed: Its column in ``gain runs``, if it has one.
-        of_class: Its column in ``per_class.csv``, and what the report says of that where it shows it.
+        column: Its column in ``per_class.csv``, where that is not its key.
+        by_class: What the report says of that column; without words it does not show it.
         remark: What stands beside it where a test prints it.
     """
 
@@ -40,7 +42,8 @@ class Score:
     rises: str = ""
     falls: str = ""
     listed: str = ""
-    of_class: tuple[str, str] = ("", "")
+    column: str = ""
+    by_class: str = ""
     remark: str = ""
 
 
@@ -52,7 +55,8 @@ SCORES = (  # in the order of every table
         rises="classifies better",
         falls="classifies worse",
         listed="mAP",
-        of_class=("ap", "average precision"),
+        column="ap",
+        by_class="average precision",
     ),
     Score(
         "mae",
@@ -63,7 +67,6 @@ SCORES = (  # in the order of every table
         rises="errs more",
         falls="errs less",
         listed="MAE",
-        of_class=("mae", ""),
     ),
     Score(
         "seed_miou",
@@ -72,7 +75,8 @@ SCORES = (  # in the order of every table
         over="set",
         rises="outlines the objects better by its maps",
         falls="outlines the objects worse by its maps",
-        of_class=("seed_iou", "IoU of the maps cut at 20 % of their maximum"),
+        column="seed_iou",
+        by_class="IoU of the maps cut at 20 % of their maximum",
     ),
     Score(
         "seed_miou_best",
@@ -136,7 +140,8 @@ SCORES = (  # in the order of every table
         rises="segments better",
         falls="segments worse",
         listed="SEC",
-        of_class=("iou", "IoU of the segmentation"),
+        column="iou",
+        by_class="IoU of the segmentation",
     ),
     Score(
         "miou_crf",
@@ -145,11 +150,45 @@ SCORES = (  # in the order of every table
         rises="segments better with the CRF",
         falls="segments worse with the CRF",
         listed="+CRF",
-        of_class=("iou_crf", "IoU of the segmentation with CRF"),
+        column="iou_crf",
+        by_class="IoU of the segmentation with CRF",
     ),
 )
 
-METRICS = {f"test/{score.key}": score.name for score in SCORES if "accuracy" not in score.key}
+
+# What a metric is that has no row above; its name is its key in words.
+FURTHER_SET = Score("", "", "How often an image's decision is right on the test set of this name.")
+FURTHER_ERROR = Score("", "", "", unit="amount", better="lower")
+LOSS = Score("", "", "", unit="number", better="neither", over="set")
+
+
+def score_of(metric: str) -> Score:
+    """What a metric is, ``test/<key>``, ``val/<key>`` or ``center/<key>``.
+
+    What has no row in :data:`SCORES` is a term of the loss (``loss_...``), or of a further test set the error
+    (``<set>_mae``) or the accuracy (``<set>``).
+
+    Example:
+        >>> score_of("val/energy").name, score_of("test/boat_without_water").name
+        ('energy', 'boat without water')
+        >>> [score_of(metric).better for metric in ("test/night", "test/night_mae", "val/loss_cl")]
+        ['higher', 'lower', 'neither']
+    """
+    key = metric.split("/", 1)[-1]
+    score = _row(key)
+    return score if score.key else replace(score, key=key, name=key.replace("_", " "))
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Metrics in the order of every table; further test sets come between the accuracy and the mean over them.
+
+    Example:
+        >>> in_order(["test/biased_accuracy", "test/night", "test/energy", "test/mean_ap", "test/accuracy"])
+        ['test/mean_ap', 'test/energy', 'test/accuracy', 'test/night', 'test/biased_accuracy']
+    """
+    place = {score.key: number for number, score in enumerate(SCORES)}
+    further = place["biased_accuracy"] - 0.5
+    return sorted(metrics, key=lambda metric: place.get(score_of(metric).key, further))
 
 
 def pair_scores() -> list[Score]:
@@ -157,13 +196,20 @@ def pair_scores() -> list[Score]:
     return [score for score in SCORES if score.measure]
 
 
-def is_score(metric: str) -> bool:
-    """Whether a metric is a fraction of 1 of which more is better: not an error, a threshold, a share or a loss."""
-    name = metric.split("/")[-1]
-    return not is_error(metric) and name != "zero_maps" and not name.startswith(("loss", "seed_threshold"))
+def is_reserved(name: str) -> bool:
+    """Whether a test set of this name would hide a score, or be taken for an error or a loss.
+
+    Example:
+        >>> is_reserved("mean_ap"), is_reserved("night_mae"), is_reserved("night")
+        (True, True, False)
+    """
+    return _row(name) is not FURTHER_SET
 
 
-def is_error(metric: str) -> bool:
-    """Whether a metric is an error in the labels' unit, of which less is better."""
-    name = metric.split("/")[-1]
-    return name == "mae" or name.endswith("_mae")
+def _row(key: str) -> Score:
+    known = {score.key: score for score in SCORES}
+    if key in known:
+        return known[key]
+    if key.endswith("_mae"):
+        return FURTHER_ERROR
+    return LOSS if key == "loss" or key.startswith("loss_") else FURTHER_SET

@@ -6,10 +6,10 @@ from typing import Any
 from gain_lightning.datasets.check import check_masks, stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.readers.folder import read_folder
-from gain_lightning.datasets.readers.folder.tables import is_reserved
 from gain_lightning.datasets.readers.voc import CLASSES, find_root, missing_masks, read_voc
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
+from gain_lightning.scores import is_reserved
 
 
 class VOC12DataModule(TwoStreamDataModule):

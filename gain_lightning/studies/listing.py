@@ -7,17 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gain_lightning.scores import SCORES, Score
 from gain_lightning.support.messages import printable
 from gain_lightning.support.walk import is_left_behind
 
-COLUMNS = {  # of the table, where summary.json has them, and in which unit
-    "mAP": ("test/mean_ap", 100),
-    "MAE": ("test/mae", 1),
-    "best mIoU": ("test/seed_miou_best", 100),
-    "biased": ("test/biased_accuracy", 100),
-    "SEC": ("test/miou", 100),
-    "+CRF": ("test/miou_crf", 100),
-}
+LISTED = [score for score in SCORES if score.listed]  # a column each
 STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
 
 
@@ -41,9 +35,9 @@ def run_row(path: str, root: str) -> list[str]:
         if not isinstance(summary, dict):
             raise ValueError("holds no keys")
     except FileNotFoundError:
-        return [name, "no summary.json", "", "", *("" for _ in COLUMNS)]
+        return [name, "no summary.json", "", "", *("" for _ in LISTED)]
     except (OSError, ValueError):
-        return [name, "broken summary.json", "", "", *("" for _ in COLUMNS)]
+        return [name, "broken summary.json", "", "", *("" for _ in LISTED)]
     state = str(summary.get("state"))
     quiet = (time.time() - os.path.getmtime(Path(path) / "summary.json")) / 86400
     if state == "running" and quiet > STALE_DAYS:
@@ -54,18 +48,19 @@ def run_row(path: str, root: str) -> list[str]:
     if summary.get("guided") is False and state != "running":
         method += " (unguided)"
     metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
-    cells = [_cell(metrics.get(key), unit) for key, unit in COLUMNS.values()]
+    cells = [_cell(metrics.get(f"test/{score.key}"), score) for score in LISTED]
     return [name, state, method, "-" if (seed := summary.get("seed", "")) is None else str(seed), *cells]
 
 
-def _cell(value: Any, unit: int) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{unit * value:.{1 if unit == 100 else 3}f}" if is_number else ""
+def _cell(value: Any, score: Score) -> str:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    return f"{100 * value:.1f}" if score.unit == "share" else f"{value:.3f}"
 
 
 def runs_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows as text, without scores that no run has; names too long for 80 columns lose their beginning."""
-    header = ["run", "state", "method", "seed", *COLUMNS]
+    header = ["run", "state", "method", "seed", *(score.listed for score in LISTED)]
     kept = [column for column in range(len(header)) if column < 4 or any(row[column] for row in rows)]
     rows = [[printable(row[column]) for column in kept] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

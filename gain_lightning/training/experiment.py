@@ -25,6 +25,7 @@ from gain_lightning.methods.zero_maps import ZeroMaps
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.runs.folder import find_checkpoint, lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
+from gain_lightning.scores import score_of
 from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.threads import choose_threads
@@ -326,7 +327,7 @@ def _check_trainer_settings(trainer: Any) -> None:
 def print_scores(
     results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
 ) -> None:
-    """Print scores, one a line, shares in percent, errors as they are; none where nothing could be judged (no mask).
+    """Print scores, one a line, shares in percent, others as they are; none where nothing could be judged (no mask).
 
     ``center`` is the map that looks at the centre of every image, what the middle alone gives.
 
@@ -341,10 +342,10 @@ def print_scores(
         if math.isnan(scores[key]):
             shown = f"{'none':>8}"
         else:
-            is_share = "threshold" not in key and not name.endswith("mae")
+            is_share = score_of(key).unit == "share"
             shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
-        chosen = "  (threshold chosen on these images)" if name == "seed_miou_best" else ""
-        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{chosen}")
+        remark = f"  ({said})" if (said := score_of(key).remark) else ""
+        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{remark}")
     if judged is not None:
         print(
             f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"

@@ -7,7 +7,7 @@ import numpy as np
 
 from gain_lightning.runs.read import Run
 from gain_lightning.runs.tables import ImageTable, PixelTable, read_images, read_pixels
-from gain_lightning.scores import METRICS, is_error, is_score
+from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison import bootstrap
 from gain_lightning.studies.comparison.comparable import (
     check_comparable,
@@ -28,10 +28,13 @@ from gain_lightning.studies.comparison.groups import (
     sort_key,
 )
 from gain_lightning.studies.comparison.intervals import difference_interval
+from gain_lightning.studies.comparison.tables import short_name, show
 from gain_lightning.support.messages import printable
 
 _MANY_ZERO = 0.2  # share of zero maps that a note speaks of
-_TOLERANCE = 0.005  # between a run's score and what its per_image.csv gives; of an error, as a share of it
+_TOLERANCE = (
+    0.005  # between a run's score and what its per_image.csv gives; of what is no share, as a share of it
+)
 
 
 def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> Comparison:
@@ -107,9 +110,9 @@ def _below_centre(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         centre = {key: group.metrics.get(key.replace("test/", "center/", 1)) for key in metric_order([group])}
         lost = [
-            f"{METRICS.get(key, key)} ({100 * group.metrics[key].mean:.1f}, the centre {100 * stat.mean:.1f})"
+            f"{short_name(key)} ({_mean(key, group.metrics[key])}, the centre {_mean(key, stat)})"
             for key, stat in centre.items()
-            if stat is not None and is_score(key) and group.metrics[key].mean <= stat.mean
+            if stat is not None and _is_no_better(key, group.metrics[key].mean, stat.mean)
         ]
         if lost:
             notes.append(
@@ -119,11 +122,20 @@ def _below_centre(groups: Sequence[Group]) -> list[str]:
     return notes
 
 
+def _mean(metric: str, stat: Stat) -> str:
+    return show(metric, stat._replace(std=None))
+
+
+def _is_no_better(metric: str, mean: float, other: float) -> bool:
+    better = score_of(metric).better
+    return better != "neither" and (mean >= other if better == "lower" else mean <= other)
+
+
 def _zero_maps(groups: Sequence[Group]) -> list[str]:
     """A note for every method many of whose maps show nothing: what its seed mIoU then is of."""
     shares = [(group, group.metrics.get("test/zero_maps")) for group in groups]
     return [
-        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its seed mIoU is then "
+        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its {short_name('seed_miou')} is then "
         "of the background alone, which is nearly right where objects are small."
         for group, share in shares
         if share is not None and share.mean > _MANY_ZERO
@@ -199,7 +211,7 @@ def _group_differences(
     a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
 ) -> Iterator[Difference]:
     for metric in metric_order([a, b]):
-        if not (is_score(metric) or is_error(metric)):
+        if score_of(metric).better == "neither":
             continue
         if metric not in a.metrics or metric not in b.metrics:
             continue
@@ -222,4 +234,4 @@ def _group_differences(
 
 def _agrees(metric: str, said: float, found: float) -> bool:
     """Whether a run's score is what its ``per_image.csv`` gives."""
-    return abs(found - said) <= _TOLERANCE * (abs(said) if is_error(metric) else 1)
+    return abs(found - said) <= _TOLERANCE * (1 if score_of(metric).unit == "share" else abs(said))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import Run, as_text
-from gain_lightning.scores import METRICS
+from gain_lightning.scores import in_order
 from gain_lightning.support.messages import printable
 
 METHODS = {  # in the order of every table
@@ -168,5 +168,4 @@ def metric_order(groups: Sequence[Group]) -> list[str]:
     found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
     if not any(group.metrics["test/zero_maps"].mean for group in groups if "test/zero_maps" in group.metrics):
         found.pop("test/zero_maps", None)
-    further = [key for key in found if key not in METRICS]
-    return [key for key in METRICS if key in found] + sorted(further, key="test/biased_accuracy".__eq__)
+    return in_order(found)

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.scores import METRICS, is_error, is_score
+from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison.groups import Comparison, Stat, method_name
 
 
@@ -18,7 +18,7 @@ def short_name(metric: str) -> str:
         >>> short_name("test/mean_ap"), short_name("test/boat_without_water")
         ('mAP', 'boat without water')
     """
-    return METRICS.get(metric, metric.partition("/")[2].replace("_", " "))
+    return score_of(metric).name
 
 
 def _plain_name(name: str) -> str:
@@ -36,24 +36,28 @@ def points(delta: float) -> str:
     return change("", delta).replace("-", "\N{MINUS SIGN}")
 
 
-def _decimals(value: float) -> int:
-    """Of an error, whose unit is the labels': three digits that count."""
-    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
+def _digits(metric: str, value: float) -> tuple[int, int]:
+    """What a metric is multiplied by to be shown, and its decimals; an amount shows three digits that count."""
+    unit = score_of(metric).unit
+    if unit == "share":
+        return 100, 1
+    return 1, max(0, 2 - math.floor(math.log10(abs(value)))) if unit == "amount" and value else 2
 
 
 def change(metric: str, delta: float) -> str:
-    """A difference of a metric, in letters that every terminal has: of scores in points, of an error in its unit.
+    """A difference of a metric, in letters that every terminal has: of shares in points, of others in their unit.
 
     Example:
         >>> change("test/energy", -0.0314), change("test/mae", 0.0314)
         ('-3.1', '+0.0314')
     """
-    text = f"{delta:+.{_decimals(delta)}f}" if is_error(metric) else f"{100 * delta:+.1f}"
+    scale, digits = _digits(metric, delta)
+    text = f"{scale * delta:+.{digits}f}"
     return text if text.strip("+-0.") else text[1:]
 
 
 def show(metric: str, stat: Stat | None) -> str:
-    """Mean and spread: scores in percent, an error, threshold or loss as it is.
+    """Mean and spread: shares in percent, an error, threshold or loss as it is.
 
     Example:
         >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
@@ -63,16 +67,15 @@ def show(metric: str, stat: Stat | None) -> str:
     """
     if stat is None:
         return "-"
-    is_percent = is_score(metric) or metric.endswith("/zero_maps")
-    scale, digits = (100, 1) if is_percent else (1, _decimals(stat.mean) if is_error(metric) else 2)
+    scale, digits = _digits(metric, stat.mean)
     spread = "" if stat.std is None else f" ± {scale * stat.std:.{digits}f}"
     return f"{scale * stat.mean:.{digits}f}{spread}"
 
 
 def text_table(comparison: Comparison) -> str:
     """The comparison as text, at most 80 columns wide."""
-    has_error = any(is_error(metric) for metric in comparison.metrics)
-    unit = "; MAE in the labels' unit" if has_error else ""
+    has_amount = any(score_of(metric).unit == "amount" for metric in comparison.metrics)
+    unit = f"; {short_name('mae')} in the labels' unit" if has_amount else ""
     lines = [f"Percent on {comparison.scored_set}, mean ± standard deviation over runs{unit}"]
     for start in range(0, len(comparison.groups), 4):
         groups = comparison.groups[start : start + 4]

@@ -6,15 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.runs.tables import read_classes
+from gain_lightning.scores import SCORES
 from gain_lightning.studies.comparison.groups import Group
-
-# Columns of per_class.csv, the first that all runs have, and what they say.
-_SHOWN = {
-    "iou_crf": "IoU of the segmentation with CRF",
-    "iou": "IoU of the segmentation",
-    "seed_iou": "IoU of the maps cut at 20 % of their maximum",
-    "ap": "average precision",
-}
 
 
 class ClassScores(NamedTuple):
@@ -31,7 +24,8 @@ def class_scores(groups: Sequence[Group]) -> ClassScores | None:
         RunError: If a ``per_class.csv`` is malformed.
     """
     tables = [[read_classes(run.path) for run in group.runs] for group in groups]
-    column = next((key for key in _SHOWN if all(key in table for runs in tables for table in runs)), None)
+    shown = {score.column or score.key: score.by_class for score in reversed(SCORES) if score.by_class}
+    column = next((key for key in shown if all(key in table for runs in tables for table in runs)), None)
     if column is None:
         return None
     names = dict.fromkeys(name for runs in tables for table in runs for name in table[column])
@@ -42,7 +36,7 @@ def class_scores(groups: Sequence[Group]) -> ClassScores | None:
         best = max(mean for mean in means if mean is not None)
         is_best = [len(groups) > 1 and best > 0 and text == f"{100 * best:.1f}" for text in texts]
         rows.append((name, list(zip(texts, is_best, strict=True))))
-    return ClassScores(_SHOWN[column], rows)
+    return ClassScores(shown[column], rows)
 
 
 def _mean(values: list[float]) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from gain_lightning.drawing.charts import curves_figure, plane_figure
 from gain_lightning.runs.read import Run
 from gain_lightning.runs.tables import read_curves
-from gain_lightning.scores import is_error, is_score
+from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison.groups import Comparison, Group
 from gain_lightning.studies.comparison.tables import method_name, short_name
 
@@ -65,7 +65,7 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
     curves = [[read_curves(run.path) for run in group.runs] for group in groups]
     found = dict.fromkeys(column for runs in curves for run in runs for column in run)
     columns = [
-        column for column in found if column.startswith("val/") and (is_score(column) or is_error(column))
+        column for column in found if column.startswith("val/") and score_of(column).better != "neither"
     ]
     columns += [
         column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")
@@ -74,8 +74,8 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
     axis, x_label = (0, "epoch") if any(len(np.unique(epoch)) > 1 for epoch in epochs) else (1, "step")
     figures = []
     for column in dict.fromkeys(columns):
-        is_percent = is_score(column)
-        title = f"{short_name(column.replace('val/', 'test/'))} (validation{', %' if is_percent else ''})"
+        is_percent = score_of(column).unit == "share" and column.startswith("val/")
+        title = f"{short_name(column)} (validation{', %' if is_percent else ''})"
         title = title if column.startswith("val/") else f"{_LOSSES.get(column, column)} (training)"
         lines = {
             method_name(group.name): _line(runs, column, axis, 100 if is_percent else 1)

@@ -14,7 +14,7 @@ from gain_lightning.drawing.encoding import data_uri
 from gain_lightning.drawing.maps import colour_bar
 from gain_lightning.runs.read import Run
 from gain_lightning.runs.tables import ImageTable, read_images
-from gain_lightning.scores import is_error, is_score
+from gain_lightning.scores import SCORES, score_of
 from gain_lightning.studies.comparison.bootstrap import Judging, main_set_first
 from gain_lightning.studies.comparison.compare import judging_of
 from gain_lightning.studies.comparison.groups import Comparison, Difference, Group, method_name
@@ -25,33 +25,8 @@ from gain_lightning.studies.report.figures import Drawing, curve_figures, study_
 from gain_lightning.studies.report.segmentations import cue_rows, segmentation_rows
 from gain_lightning.support.messages import printable
 
-_MEANINGS = {  # of the columns
-    "test/mean_ap": "Classification: mean over classes of average precision.",
-    "test/mae": "Regression: mean absolute error, in the labels' unit.",
-    "test/seed_miou": "Maps cut at 20 % of their maximum: mean IoU over background and classes.",
-    "test/seed_miou_best": "The same at the run's best threshold: chosen on the very images it is scored on.",
-    "test/seed_threshold_best": "That threshold, as a fraction of a map's maximum: chosen on the very images it is "
-    "scored on.",
-    "test/energy": "Share of a map's sum that lies on its object, mean over (image, class) pairs.",
-    "test/pointing": "How often a map's maximum lies on its object, mean over classes.",
-    "test/zero_maps": "Percent of maps that are zero everywhere; of them seed mIoU has the background alone.",
-    "test/miou": "Segmentations: mean IoU over background and the classes that masks show.",
-    "test/miou_crf": "The same after a dense CRF at the images' own size.",
-    "test/accuracy": "How often an image's decision is right.",
-    "test/biased_accuracy": "Mean accuracy over the further test sets, which break the training set's bias.",
-}
-_FURTHER_SET = "How often an image's decision is right on the test set of this name."
-# What the reading says of a metric that clearly rises or falls.
-_WORDS = {
-    "test/energy": ("puts more of its attention on the objects", "puts less of its attention on the objects"),
-    "test/seed_miou": ("outlines the objects better by its maps", "outlines the objects worse by its maps"),
-    "test/mean_ap": ("classifies better", "classifies worse"),
-    "test/mae": ("errs more", "errs less"),
-    "test/accuracy": ("decides right more often", "decides right less often"),
-    "test/biased_accuracy": ("is right more often", "is right less often"),
-    "test/miou": ("segments better", "segments worse"),
-    "test/miou_crf": ("segments better with the CRF", "segments worse with the CRF"),
-}
+# The reading begins with what maps show, which training guides.
+_READING_ORDER = ("pairs", "set", "images")
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
@@ -89,9 +64,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         reading=reading(comparison),
         comparison=comparison,
         judged=_judged(next(iter(tables.values()), None), judging_of(first.runs[0]), comparison.scored_set),
-        columns=[(metric, _meaning(metric)) for metric in comparison.metrics],
-        is_score=is_score,
-        is_error=is_error,
+        columns=[(metric, score_of(metric)) for metric in comparison.metrics],
         results=_results(comparison),
         center=_center(comparison),
         classes=class_scores(comparison.groups),
@@ -130,24 +103,25 @@ def _judged(table: ImageTable | None, judging: Judging, scored_set: str) -> str:
     )
 
 
-def _meaning(metric: str) -> str:
-    is_further_set = metric.startswith("test/") and is_score(metric)  # an error's name says it
-    return _MEANINGS.get(metric, _FURTHER_SET if is_further_set else "")
-
-
 def reading(comparison: Comparison) -> list[str]:
     """The result in words, a sentence a method: against the first, which differences are clear.
 
     Of one seed each, a sentence is about the two networks and says so; only intervals over seeds speak of methods.
     """
     first, *others = comparison.groups
+    told = [
+        f"test/{score.key}"
+        for over in _READING_ORDER
+        for score in SCORES
+        if score.over == over and score.rises
+    ]
     if not others:
         return [f"Only {method_name(first.name)} is here, so there is nothing to compare it with."]
     sentences = []
     for group in others:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
-        parts = [_clause(row) for metric in _WORDS for row in rows if row.metric == metric]
-        losses = [row for row in rows if row.metric not in _WORDS and _is_clear_loss(row)]
+        parts = [_clause(row) for metric in told for row in rows if row.metric == metric]
+        losses = [row for row in rows if row.metric not in told and _is_clear_loss(row)]
         if losses:
             parts.append(f"is clearly worse in {_join([_with_amount(row) for row in losses])}")
         found = (
@@ -169,7 +143,9 @@ def _clause(row: Difference) -> str:
         return f"changes {short_name(row.metric)} by {_amount(row)}, without an interval"
     if not row.is_clear:
         return f"shows no clear change in {_with_amount(row)}"
-    return f"{_WORDS[row.metric][row.delta < 0]} ({short_name(row.metric)} {_amount(row)}{_on_these(row)})"
+    score = score_of(row.metric)
+    words = score.falls if row.delta < 0 else score.rises
+    return f"{words} ({score.name} {_amount(row)}{_on_these(row)})"
 
 
 def _with_amount(row: Difference) -> str:
@@ -182,12 +158,12 @@ def _on_these(row: Difference) -> str:
 
 
 def _amount(row: Difference) -> str:
-    return _change(row.delta, row.metric) + ("" if is_error(row.metric) else " points")
+    return _change(row.delta, row.metric) + (" points" if score_of(row.metric).unit == "share" else "")
 
 
 def _is_clear_loss(row: Difference) -> bool:
     """Whether the second method is clearly worse."""
-    return row.is_clear and (row.delta > 0) == is_error(row.metric)
+    return row.is_clear and (row.delta > 0) == (score_of(row.metric).better == "lower")
 
 
 def _change(delta: float, metric: str) -> str:
@@ -213,8 +189,9 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
     best = {}
     for metric in comparison.metrics:
         means = [group.metrics[metric].mean for group in comparison.groups if metric in group.metrics]
-        if len(means) > 1 and (is_score(metric) or is_error(metric)):
-            best[metric] = min(means) if is_error(metric) else max(means)
+        better = score_of(metric).better
+        if len(means) > 1 and better != "neither":
+            best[metric] = min(means) if better == "lower" else max(means)
     rows = []
     for group in comparison.groups:
         stats = [(metric, group.metrics.get(metric)) for metric in comparison.metrics]

@@ -13,14 +13,11 @@ import numpy as np
 
 from gain_lightning.datasets.check import Problem
 from gain_lightning.datasets.listing import stays_inside
+from gain_lightning.scores import is_reserved
 from gain_lightning.support.files import read_text
 from gain_lightning.support.names import as_seen, composed, look_of
 from gain_lightning.support.walk import is_left_behind
 
-RESERVED = (  # scores of the first test set, which the name of another may not hide
-    *("mean_ap", "seed_miou", "seed_miou_best", "seed_threshold_best", "energy", "pointing", "zero_maps"),
-    *("accuracy", "biased_accuracy", "mae"),
-)
 _LABEL_COLUMNS = ("filename", "classes")
 _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
 
@@ -56,16 +53,6 @@ class BoxRow(NamedTuple):
     row: int
     class_idx: int
     corners: tuple[float, ...]
-
-
-def is_reserved(split: str) -> bool:
-    """Whether a test set of this name would hide a score, or be taken for an error.
-
-    Example:
-        >>> is_reserved("mean_ap"), is_reserved("night_mae"), is_reserved("night")
-        (True, True, False)
-    """
-    return split in RESERVED or split.endswith("_mae")
 
 
 def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[Problem]) -> list[Row]:
