@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gain_lightning.datasets.overview import draw_samples, notes, read_data, summary_text
+from gain_lightning.datasets.overview import draw_samples, read_data, summary_text
 
 DESCRIPTION = """\
   check DIR              count classes, splits, masks and boxes; list every problem; exit status 1 if there is one
@@ -36,10 +36,11 @@ def data_main(argv: list[str]) -> int:
     show.add_argument("--count", type=int, default=24, help="pictures (default 24)")
     show.add_argument("--seed", type=int, default=0, help="which pictures")
     args = parser.parse_args(argv)
-    listings, problems, found = read_data(args.dir)
+    contents = read_data(args.dir)
+    listings, problems = contents.listings, contents.problems
     if args.verb == "check":
         print(summary_text(args.dir, listings))
-        for note in [*notes(args.dir, listings), *found]:
+        for note in contents.notes:
             print(f"note: {note}")
         for problem in problems:
             print(problem)

@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.image_set import ImageSet, training_sets
-from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.readers.folder import draw_val, read_folder
+from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.support.names import written_as
@@ -50,10 +47,10 @@ class FolderDataModule(TwoStreamDataModule):
         self.root = Path(root)
         self.image_size = image_size
         self.augmentation = augmentation
-        self.contents = read_folder(self.root)
-        stop_at(self.contents.problems, self.root)
-        self.splits = draw_val(self.contents.splits, val_fraction)
-        self.class_names = self.contents.listing.class_names
+        contents = reader_of(self.root, FOLDER_MODULE).read(self.root)
+        stop_at(contents.problems, self.root)
+        self.contents = contents.with_val(val_fraction)
+        self.class_names = next(iter(contents.listings.values())).class_names
         if accuracy_class is not None:
             accuracy_class = written_as(accuracy_class, self.class_names)
         if accuracy_class is not None and accuracy_class not in self.class_names:
@@ -61,23 +58,18 @@ class FolderDataModule(TwoStreamDataModule):
             raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {names}")
         self.accuracy_class = accuracy_class
 
-    def _listing(self, split: str) -> Listing:
-        rows = np.flatnonzero(self.splits == split)
-        if not len(rows):
-            names = ", ".join(sorted(set(self.splits.tolist())))
-            raise ValueError(f"{self.root / 'labels.csv'}: no picture of split {split!r}, only of {names}")
-        return self.contents.listing.take(rows)
-
     def image_set(self, split: str | None = None) -> ImageSet:
         """Pictures of a split (None: train) with their labels, without masks."""
-        return ImageSet(self._listing(split or "train"), image_size=self.image_size, supervision="none")
+        return ImageSet(self.contents.of(split or "train"), image_size=self.image_size, supervision="none")
 
     def setup(self, stage: str) -> None:
         """Open the sets that ``stage`` needs."""
         if stage == "fit":
-            self.train_set, self.masked_set = training_sets(self, self._listing("train"), self.augmentation)
-        self.val_set = ImageSet(self._listing("val"), image_size=self.image_size)
-        names = set(self.splits.tolist())
-        self.test_sets = {} if "test" in names else {"val": self.val_set}
-        for name in sorted(names - {"train", "val"}, key=lambda name: (name != "test", name)):
-            self.test_sets[name] = ImageSet(self._listing(name), image_size=self.image_size)
+            self.train_set, self.masked_set = training_sets(
+                self, self.contents.of("train"), self.augmentation
+            )
+        self.val_set = ImageSet(self.contents.of("val"), image_size=self.image_size)
+        self.test_sets = {} if "test" in self.contents.listings else {"val": self.val_set}
+        for name, listing in self.contents.listings.items():
+            if name not in ("train", "val"):
+                self.test_sets[name] = ImageSet(listing, image_size=self.image_size)

@@ -5,40 +5,36 @@ from pathlib import Path
 
 import numpy as np
 
-from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.readers.folder import draw_val, read_folder
-from gain_lightning.datasets.readers.voc import check_voc, find_root
+from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 
 
-def read_data(root: Path) -> tuple[dict[str, Listing], list[Problem], list[str]]:
-    """The listing of every split of a folder or of VOC, all that is wrong, and what of a folder may not be meant.
+def read_data(root: Path) -> Contents:
+    """Read a folder of any layout as a training with the default settings would.
 
     Args:
-        root: Of either layout.
+        root: The folder.
+
+    Returns:
+        The pictures of every split, all that is wrong, and all that may not be meant.
 
     Raises:
-        FileNotFoundError: If it is neither.
+        FileNotFoundError: If no reader finds pictures there.
+        ValueError: If a table lacks a column.
     """
-    try:
-        voc_root = find_root(str(root))
-    except FileNotFoundError:
-        contents = read_folder(root)
-        splits = draw_val(contents.splits, 0.2)
-        problems = list(contents.problems)
-        names = sorted(
-            set(splits.tolist()), key=lambda name: ({"train": 0, "val": 1, "test": 2}.get(name, 3), name)
-        )
-        if (names and "train" in names) or "val" in names:
-            problems += [
-                Problem(root / "labels.csv", 0, f"no picture of split {name!r}, only of {', '.join(names)}")
-                for name in ("train", "val")
-                if name not in names
-            ]
-        listings = {name: contents.listing.take(np.flatnonzero(splits == name)) for name in names}
-        return listings, problems, contents.notes
-    return *check_voc(voc_root), []
+    reader = reader_of(root)
+    contents = reader.read(root)
+    if reader.module != FOLDER_MODULE:
+        notes = label_notes(contents.listings) + mark_notes(contents.listings)
+        return contents._replace(notes=notes + contents.notes)
+    contents = contents.with_val(0.2)
+    listings = contents.listings
+    absent = [name for name in ("train", "val") if name not in listings]
+    missing = [contents.missing(name) for name in absent if len(absent) == 1]
+    notes = label_notes(listings) + split_notes(listings) + mark_notes(listings)
+    return contents._replace(problems=contents.problems + missing, notes=notes + contents.notes)
 
 
 def summary_text(root: Path, listings: dict[str, Listing]) -> str:
@@ -84,41 +80,52 @@ def _are_amounts(listings: dict[str, Listing]) -> bool:
     return any((listing.labels > 1).any() or (listing.labels % 1 > 0).any() for listing in listings.values())
 
 
-def notes(root: Path, listings: dict[str, Listing]) -> list[str]:
-    """What labels, splits, masks and boxes say of a training; no problem, but it may not be meant."""
-    found: list[str] = []
+def label_notes(listings: dict[str, Listing]) -> list[str]:
+    """What labels say of a training; no problem, but it may not be meant."""
     if not sum(map(len, listings.values())):
-        return found
-    first = next(iter(listings.values()))
-    names = list(first.class_names)
+        return []
+    notes = []
     if _are_amounts(listings):
-        found.append("labels are amounts: train with --model.task regression")
+        notes.append("labels are amounts: train with --model.task regression")
     elif (np.concatenate([listing.labels.sum(1) for listing in listings.values()]) == 1).all():
-        found.append("one label each: train with --model.task single_label")
+        notes.append("one label each: train with --model.task single_label")
+    names = list(next(iter(listings.values())).class_names)
     if "train" in listings:
         counts = listings["train"].labels.sum(0)
-        found += [f"class {names[idx]!r} has no training picture" for idx in np.flatnonzero(counts == 0)]
+        notes += [f"class {names[idx]!r} has no training picture" for idx in np.flatnonzero(counts == 0)]
     for idx, name in enumerate(names):
         near = difflib.get_close_matches(name.lower(), [other.lower() for other in names[:idx]], cutoff=0.66)
         if near and (name.lower() in near or sorted(near[0]) == sorted(name.lower())):
             other = next(other for other in names if other.lower() == near[0])
-            found.append(f"classes {other!r} and {name!r} are two: is one a slip?")
+            notes.append(f"classes {other!r} and {name!r} are two: is one a slip?")
+    return notes
+
+
+def split_notes(listings: dict[str, Listing]) -> list[str]:
+    """What the names of splits say of a training, where they mean what a folder of pictures means by them."""
+    if not sum(map(len, listings.values())):
+        return []
+    notes = []
     further = [name for name in listings if name not in ("train", "val", "test")]
-    is_folder = not further or (root / "labels.csv").is_file()  # VOC's lists have names of their own
-    if further and is_folder:
+    if further:
         score = "error" if _are_amounts(listings) else "accuracy"
-        found.append(f"further test sets, scored by their {score} alone: {', '.join(map(repr, further))}")
-    if is_folder and not {"train", "val"} & set(listings):
-        found.append("neither split 'train' nor 'val': of use as one of --data.test_folders alone")
-    elif is_folder and "test" not in listings:
-        found.append("no test split: test scores will be those of val")
+        notes.append(f"further test sets, scored by their {score} alone: {', '.join(map(repr, further))}")
+    if not {"train", "val"} & set(listings):
+        notes.append("neither split 'train' nor 'val': of use as one of --data.test_folders alone")
+    elif "test" not in listings:
+        notes.append("no test split: test scores will be those of val")
+    return notes
+
+
+def mark_notes(listings: dict[str, Listing]) -> list[str]:
+    """What masks and boxes say of a training."""
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
     num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())
     if num_masks and num_boxes:
-        found.append("a run is supervised by masks or by boxes: --data.supervision mask, or box")
-    elif num_boxes:
-        found.append("boxes alone: train with --data.supervision box; map scores need masks and will be none")
-    return found
+        return ["a run is supervised by masks or by boxes: --data.supervision mask, or box"]
+    if num_boxes:
+        return ["boxes alone: train with --data.supervision box; map scores need masks and will be none"]
+    return []
 
 
 def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
 from gain_lightning.support.files import read_text
 
@@ -102,15 +103,32 @@ def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) ->
         )
 
 
+def recognises(root: Path) -> bool:
+    """Whether ``root`` is the folder ``VOC2012``, or one of the usual places that hold it."""
+    return _places(root) != []
+
+
+def read(root: Path) -> Contents:
+    """Read every list of the folder ``VOC2012`` at or below ``root``; see :func:`check_voc`."""
+    root = find_root(str(root))
+    return Contents(*check_voc(root), [], root / "ImageSets" / "Segmentation")
+
+
+def _places(root: Path) -> list[Path]:
+    """The folders with ``JPEGImages`` among the usual places."""
+    usual = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+    return [folder for folder in usual if (folder / "JPEGImages").is_dir()]
+
+
 def find_root(root: str) -> Path:
-    """The folder ``VOC2012`` at or below ``root``.
+    """Find the folder ``VOC2012`` at or below ``root``.
 
     Raises:
         FileNotFoundError: If none of the usual places has one.
     """
-    for folder in (Path(root), Path(root) / "VOC2012", Path(root) / "VOCdevkit" / "VOC2012"):
-        if (folder / "JPEGImages").is_dir():
-            return folder
+    places = _places(Path(root))
+    if places:
+        return places[0]
     raise FileNotFoundError(
         f"data.root {root!r}: no VOC 2012 here, expected a folder with JPEGImages/, Annotations/ and ImageSets/ "
         "(or VOCdevkit/VOC2012 with them)"

@@ -27,6 +27,7 @@ import numpy as np
 
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers.folder.box_order import box_notes, check_order
@@ -62,6 +63,17 @@ class FolderContents(NamedTuple):
     splits: np.ndarray
     problems: list[Problem]
     notes: list[str]
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder is laid out as this module says: the pictures lie in ``images/``."""
+    return (root / "images").is_dir()
+
+
+def read(root: Path) -> Contents:
+    """Read a folder, split by split; see :func:`read_folder`."""
+    found = read_folder(root)
+    return Contents(by_split(found.listing, found.splits), found.problems, found.notes, root / "labels.csv")
 
 
 def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderContents:
@@ -177,18 +189,3 @@ def _with_lines(
             problem = Problem(entry.file, entry.line, f"{problem.file} is missing{but}")
         problems.append(problem)
     return problems
-
-
-def draw_val(splits: np.ndarray, fraction: float) -> np.ndarray:
-    """Splits where there were none: ``val`` for a share of the pictures, the same for every run.
-
-    Example:
-        >>> draw_val(np.array(["", "", "", ""]), 0.25).tolist()
-        ['train', 'train', 'val', 'train']
-    """
-    if (splits != "").any() or not len(splits):
-        return splits
-    count = min(max(round(fraction * len(splits)), 1), len(splits) - 1)
-    drawn = np.full(len(splits), "train")
-    drawn[np.random.default_rng(0).permutation(len(splits))[:count]] = "val"
-    return drawn

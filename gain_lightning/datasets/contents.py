@@ -1,0 +1,74 @@
+"""What a reader finds in a folder: the pictures of each split, and what is wrong with them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.listing import Listing
+
+_FIRST = ("train", "val", "test")
+
+
+class Contents(NamedTuple):
+    """What a folder holds, whatever its layout.
+
+    Attributes:
+        listings: The pictures of each split by its name, ``train``, ``val`` and ``test`` first; ``""`` has the
+            pictures that the layout gives no split.
+        problems: What is wrong; each problem would stop a training.
+        notes: What is no problem, but may not be meant.
+        splits_from: The file or folder that says which split a picture belongs to.
+    """
+
+    listings: dict[str, Listing]
+    problems: list[Problem]
+    notes: list[str]
+    splits_from: Path
+
+    def of(self, split: str) -> Listing:
+        """The pictures of a split.
+
+        Raises:
+            ValueError: If it has none.
+        """
+        if split not in self.listings:
+            raise ValueError(str(self.missing(split)))
+        return self.listings[split]
+
+    def missing(self, split: str) -> Problem:
+        """What is wrong where a split has no picture."""
+        others = ", ".join(sorted(self.listings))
+        return Problem(self.splits_from, 0, f"no picture of split {split!r}, only of {others}")
+
+    def with_val(self, fraction: float) -> "Contents":
+        """Draw ``val``, the same pictures for every run, unless the layout names splits.
+
+        Args:
+            fraction: The share of the pictures that becomes ``val``; the others become ``train``.
+        """
+        if set(self.listings) != {""}:
+            return self
+        listing = self.listings[""]
+        return self._replace(listings=by_split(listing, draw_val(len(listing), fraction)))
+
+
+def by_split(listing: Listing, splits: np.ndarray) -> dict[str, Listing]:
+    """Take a listing apart by the split of each picture, ``(n,)`` str."""
+    order = {name: place for place, name in enumerate(_FIRST)}
+    names = sorted(set(splits.tolist()), key=lambda name: (order.get(name, len(order)), name))
+    return {name: listing.take(np.flatnonzero(splits == name)) for name in names}
+
+
+def draw_val(size: int, fraction: float) -> np.ndarray:
+    """Draw which of ``size`` pictures are ``val``; the others are ``train``.
+
+    Example:
+        >>> draw_val(4, 0.25).tolist()
+        ['train', 'train', 'val', 'train']
+    """
+    count = min(max(round(fraction * size), 1), size - 1)
+    splits = np.full(size, "train")
+    splits[np.random.default_rng(0).permutation(size)[:count]] = "val"
+    return splits
