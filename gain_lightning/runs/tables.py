@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.runs.errors import RunError
+from gain_lightning.scores import pair_scores
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.messages import printable
 from gain_lightning.support.sharing import in_turn
@@ -60,24 +61,29 @@ def class_table(
     return ["class", *scores], [list(row) for row in zip(class_names, *shown, strict=True)]
 
 
-COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing")  # read of per_image.csv
+COLUMNS = ("set", "id", "class", "present", "score")  # that every per_image.csv of a classifier has
 
 
 class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
 
-    ``energy`` and ``pointing`` are nan where a class is absent or without mask, ``amount`` where the task is no
-    regression. ``logit`` is None of a regression, and of runs that were made before the file had it.
+    ``of_pairs`` has every score of :func:`gain_lightning.scores.pair_scores` by its key, nan where a class is absent or
+    without mask, and everywhere where the run was made before there was the score. ``amount`` is nan where the task is
+    no regression. ``logit`` is None of a regression, and of runs that were made before the file had it.
     """
 
     ids: list[str]
     class_names: list[str]
     present: np.ndarray
     score: np.ndarray
-    energy: np.ndarray
-    pointing: np.ndarray
     amount: np.ndarray
+    of_pairs: dict[str, np.ndarray]
     logit: np.ndarray | None = None
+
+    @property
+    def judged(self) -> np.ndarray:
+        """The (image, class) pairs whose map has a score, ``(N, C)`` bool."""
+        return np.any([~np.isnan(values) for values in self.of_pairs.values()], axis=0)
 
     @property
     def rank(self) -> np.ndarray:
@@ -118,7 +124,8 @@ def read_images(path: str) -> dict[str, ImageTable]:
     if missing:
         raise RunError(f"{name}: has no column {missing[0]!r}, expected {', '.join(COLUMNS)}")
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
-    columns = (*COLUMNS, "amount", "logit")
+    keys = [score.key for score in pair_scores()]
+    columns = (*COLUMNS, "amount", "logit", *keys)
     pick = itemgetter(*(header.index(column) if column in header else -1 for column in columns))
     for number, cells in rows:
         set_name, image_id, class_name, *rest = pick([*cells, ""])
@@ -142,10 +149,10 @@ def read_images(path: str) -> dict[str, ImageTable]:
                 f"expected {len(ids)} images x {len(class_names)} classes"
             )
         values = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
-        present, *scores, logit = np.moveaxis(values, 2, 0)
-        tables[set_name] = ImageTable(
-            ids, class_names, present == 1, *scores, None if np.isnan(logit).any() else logit
-        )
+        present, score, amount, logit, *others = np.moveaxis(values, 2, 0)
+        of_pairs = dict(zip(keys, others, strict=True))
+        logits = None if np.isnan(logit).any() else logit
+        tables[set_name] = ImageTable(ids, class_names, present == 1, score, amount, of_pairs, logits)
     return tables
 
 

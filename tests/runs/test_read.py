@@ -120,8 +120,8 @@ def test_read_images_puts_rows_in_their_place(tmp_path):
     assert (table.ids, table.class_names) == (["a", "b"], ["boat", "car"])
     assert table.present.tolist() == [[False, True], [True, False]]
     assert table.score.tolist() == [[0.1, 0.8], [0.9, 0.2]]
-    np.testing.assert_array_equal(table.energy, [[np.nan, np.nan], [0.5, np.nan]])
-    np.testing.assert_array_equal(table.pointing, [[np.nan, np.nan], [1.0, np.nan]])
+    np.testing.assert_array_equal(table.of_pairs["energy"], [[np.nan, np.nan], [0.5, np.nan]])
+    np.testing.assert_array_equal(table.of_pairs["pointing"], [[np.nan, np.nan], [1.0, np.nan]])
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("logit", 0.75), ("none", 5 / 12)])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.runs.tables import ImageTable, PixelTable
+from gain_lightning.scores import pair_scores
 
 RESAMPLES = 2000
 _AT_ONCE = 4_000_000  # counts in memory: how often each image was drawn, in some resamples
@@ -75,7 +76,7 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
 
 
 def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
-    """Mean AP or error, energy and pointing of the main test set.
+    """The scores over images and pairs of the main test set.
 
     Args:
         table: Of N images and C classes.
@@ -83,22 +84,29 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
         judging: Names the classes that count.
 
     Returns:
-        Of the classes that count: ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known;
-        ``test/energy``, over judged pairs; ``test/pointing``, over classes of each class's mean; each ``(R,)``,
-        nan where nothing can be judged.
+        Of the classes that count: ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known; and
+        every score of :func:`gain_lightning.scores.pair_scores`, such as ``test/energy``, over judged pairs or over
+        classes of each class's mean; each ``(R,)``, nan where nothing can be judged.
     """
     classes = judging.columns(table.class_names)
     precisions = [average_precision(table.rank[:, i], table.present[:, i], weight) for i in classes]
-    energies, pointings = table.energy[:, classes], table.pointing[:, classes]
-    energy, pointing = np.nan_to_num(energies), np.nan_to_num(pointings)
-    num_energy, num_pointing = ~np.isnan(energies), ~np.isnan(pointings)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
-            "test/energy": (weight @ energy.sum(1)) / (weight @ num_energy.sum(1)),
-            "test/pointing": _nanmean((weight @ pointing) / (weight @ num_pointing)),
             "test/mae": weight @ absolute_error(table, judging) / weight.sum(1),
+            **{
+                f"test/{score.key}": _pair_mean(table.of_pairs[score.key][:, classes], weight, score.mean)
+                for score in pair_scores()
+            },
         }
+
+
+def _pair_mean(values: np.ndarray, weight: np.ndarray, mean: str) -> np.ndarray:
+    """Mean of values ``(N, C)`` that are there, every ``pair`` the same, or every ``class``; ``(R,)``."""
+    total, count = np.nan_to_num(values), ~np.isnan(values)
+    if mean == "pair":
+        return (weight @ total.sum(1)) / (weight @ count.sum(1))
+    return _nanmean((weight @ total) / (weight @ count))
 
 
 def absolute_error(table: ImageTable, judging: Judging) -> np.ndarray:

@@ -139,5 +139,6 @@ def _energies(table: ImageTable | None) -> dict[Pair, float]:
     """Share of each judged pair's map on its object."""
     if table is None:
         return {}
-    judged = np.argwhere(~np.isnan(table.energy)).tolist()
-    return {(table.ids[n], table.class_names[c]): float(table.energy[n, c]) for n, c in judged}
+    energy = table.of_pairs["energy"]
+    judged = np.argwhere(~np.isnan(energy)).tolist()
+    return {(table.ids[n], table.class_names[c]): float(energy[n, c]) for n, c in judged}

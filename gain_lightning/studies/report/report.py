@@ -94,7 +94,7 @@ def _judged(table: ImageTable | None, judging: Judging, scored_set: str) -> str:
     """Over how many pairs the map scores run."""
     judged = np.zeros((0, 0), bool)
     if table is not None:
-        judged = ~np.isnan(table.energy[:, judging.columns(table.class_names)])
+        judged = table.judged[:, judging.columns(table.class_names)]
     if not judged.any():
         return ""
     return (

@@ -24,7 +24,8 @@ def make_table(num_images: int, num_classes: int = 2, seed: int = 0) -> ImageTab
     pointing = np.where(present, rng.random(shape) < 0.6, np.nan)
     names = [f"class_{i}" for i in range(num_classes)]
     amount = np.where(present, 1 + rng.random(shape), 0)
-    return ImageTable([f"{i:05}" for i in range(num_images)], names, present, score, energy, pointing, amount)
+    of_pairs = {"energy": energy, "pointing": pointing}
+    return ImageTable([f"{i:05}" for i in range(num_images)], names, present, score, amount, of_pairs)
 
 
 def repeat(table: ImageTable, weight: np.ndarray) -> ImageTable:
@@ -33,7 +34,8 @@ def repeat(table: ImageTable, weight: np.ndarray) -> ImageTable:
     return ImageTable(
         [table.ids[n] for n in taken],
         table.class_names,
-        *(array if array is None else array[taken] for array in table[2:]),
+        *(array[taken] for array in (table.present, table.score, table.amount)),
+        {key: values[taken] for key, values in table.of_pairs.items()},
     )
 
 
@@ -89,11 +91,11 @@ def test_image_scores_equal_loops_on_resampled_images():
             slow_average_precision(drawn.score[:, c].tolist(), drawn.present[:, c].tolist()) for c in (0, 2)
         ]
         assert got["test/mean_ap"][r] == pytest.approx(np.mean(precisions))
-        assert got["test/energy"][r] == pytest.approx(np.nanmean(drawn.energy[:, [0, 2]]))
+        assert got["test/energy"][r] == pytest.approx(np.nanmean(drawn.of_pairs["energy"][:, [0, 2]]))
         errors = [abs(drawn.score[:, c] - drawn.amount[:, c]).mean() for c in (0, 2)]
         assert got["test/mae"][r] == pytest.approx(np.mean(errors))
         assert got["test/pointing"][r] == pytest.approx(
-            np.mean([np.nanmean(drawn.pointing[:, c]) for c in (0, 2)])
+            np.mean([np.nanmean(drawn.of_pairs["pointing"][:, c]) for c in (0, 2)])
         )
 
 
@@ -107,7 +109,7 @@ def test_image_scores_pass_over_a_class_that_a_resample_lacks():
     assert got["test/mean_ap"][0] == slow_average_precision(
         drawn.score[:, 1].tolist(), drawn.present[:, 1].tolist()
     )
-    assert got["test/pointing"][0] == pytest.approx(np.nanmean(drawn.pointing[:, 1]))
+    assert got["test/pointing"][0] == pytest.approx(np.nanmean(drawn.of_pairs["pointing"][:, 1]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,9 @@ def test_image_scores_pass_over_a_class_that_a_resample_lacks():
 def test_is_correct_follows_the_decision_rule(judging, expected):
     present = np.array([[False, True], [True, False]])
     score = np.array([[0.6, 0.7], [0.9, 0.8]])
-    table = ImageTable(["a", "b"], ["class_0", "class_1"], present, score, score, score, score)
+    table = ImageTable(
+        ["a", "b"], ["class_0", "class_1"], present, score, score, {"energy": score, "pointing": score}
+    )
 
     assert is_correct(table, judging).tolist() == expected
 
@@ -161,7 +165,7 @@ def test_resampled_scores_start_with_the_score_itself():
         31,
     )
     assert scores["test/accuracy"][0] == is_correct(table, Judging()).mean()
-    assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.energy))
+    assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.of_pairs["energy"]))
     assert scores["test/further"][0] == is_correct(make_table(20, seed=5), Judging()).mean()
 
 

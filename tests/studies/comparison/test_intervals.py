@@ -129,11 +129,10 @@ def draw_study(
             score = 1 / (1 + np.exp(-np.where(present, margin, -margin)))
             energy = np.where(present, score, np.nan)
             pointing = np.where(present, score > 0.7, np.nan)
+            of_pairs = {"energy": energy, "pointing": pointing}
             ids = [f"{n:03}" for n in range(num_images)]
             seeds.append(
-                ImageTable(
-                    ids, ["boat", "car", "cow"], present, score, energy, pointing, np.full(shape, np.nan)
-                )
+                ImageTable(ids, ["boat", "car", "cow"], present, score, np.full(shape, np.nan), of_pairs)
             )
         tables.append(seeds)
     return tables
