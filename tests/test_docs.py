@@ -1,5 +1,6 @@
 """What the documents say is there."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -8,7 +9,14 @@ import pytest
 from gain_lightning.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").glob("*.md")])
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(ROOT / "data").glob("*.md")]
+    + [path for folder in ("docs", "experiments") for path in (ROOT / folder).rglob("*.md")]
+    if "_build" not in path.parts
+)
+WIDEST_LINE = 120
+LARGEST_PAGE = 200_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -16,6 +24,38 @@ def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_a_page_fit_a_window(page):
+    """A line may be longer where breaking it would change it: in a table, in code, or because of an address."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for line in re.sub(r"https?://\S+", "", prose).splitlines():
+        assert line.lstrip().startswith("|") or len(line) <= WIDEST_LINE, f"{page.name}: {len(line)} columns: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_modules_that_a_page_names_exist(page):
+    text = page.read_text() if page.name != "CHANGELOG.md" else ""
+    for path in re.findall(r"`((?:tests|gain_lightning|benchmarks|docs|data)/[\w/]+\.\w+)`", text):
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+    for name in re.findall(r"\b(gain_lightning(?:\.[A-Za-z_]\w*)+)", text):
+        assert is_importable(name), f"{page.name} names {name}"
+
+
+def is_importable(name: str) -> bool:
+    """Whether a dotted name is a module or something in one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_no_file_of_the_documents_but_a_picture_is_large():
+    for path in (ROOT / "docs").rglob("*"):
+        if path.is_file() and not {"pictures", "_build"} & set(path.parts):
+            assert path.stat().st_size < LARGEST_PAGE, f"{path.name} has {path.stat().st_size} bytes"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
