@@ -31,7 +31,9 @@ def test_lines_of_a_page_fit_a_window(page):
     """A line may be longer where breaking it would change it: in a table, in code, or because of an address."""
     prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for line in re.sub(r"https?://\S+", "", prose).splitlines():
-        assert line.lstrip().startswith("|") or len(line) <= WIDEST_LINE, f"{page.name}: {len(line)} columns: {line}"
+        assert line.lstrip().startswith("|") or len(line) <= WIDEST_LINE, (
+            f"{page.name}: {len(line)} columns: {line}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
