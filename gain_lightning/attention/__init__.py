@@ -18,8 +18,8 @@ from gain_lightning.attention.maps import (
 from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sample_labels
 
 __all__ = [
-    "Cells",
     "EPS",
+    "Cells",
     "Pairs",
     "erase",
     "even_cells",

@@ -14,6 +14,14 @@ from gain_lightning.runs.folder import refuse_second_run
 from gain_lightning.support.messages import unknown_name
 
 PACKAGE = Path(__file__).parent.parent
+
+
+def _source(path: str) -> tuple[str, str, str]:
+    """Package, file and name of the class that an import path names."""
+    package, *folders, name = path.split(".")
+    return package, "/".join(folders) + ".py", name
+
+
 _WHERE = {  # whose arguments the keys below a group are: files of the package or of Lightning, and a class in each
     "model": (
         ("gain_lightning", "methods/gain.py", "GAIN"),
@@ -34,6 +42,7 @@ _TOP = (
     "print_config",
     "seed_everything",
     "run_dir",
+    "method",
     "test_after_fit",
     "threads",
     "ckpt_path",

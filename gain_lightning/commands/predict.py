@@ -67,9 +67,24 @@ def predict_main(argv: list[str]) -> int:
     for kind in group_unread(pictures.unread):
         print(f"not read: {kind}, the first {kind.first}")
 
-    from gain_lightning.methods.map_writer import predict  # after all that can be refused: it imports torch
+    # After all that can be refused, for these import torch.
+    from gain_lightning.methods.predict import predict
+    from gain_lightning.support.threads import choose_threads
 
-    predict(args, pictures.paths)
+    print(choose_threads(args.threads))
+    options = {
+        name: getattr(args, name)
+        for name in ("classes", "threshold", "no_crf", "crf_workers", "voc_submission")
+    }
+    predict(
+        args.ckpt_path,
+        args.images,
+        args.out,
+        pictures.paths,
+        options,
+        batch_size=args.batch_size,
+        accelerator=args.accelerator,
+    )
     return 0
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gain_lightning.drawing.palette import voc_palette
+from gain_lightning.support.files import written_whole
+
 
 def save_png(path: Path, image: np.ndarray) -> None:
     """Write an RGB picture ``(H, W, 3)`` uint8."""
@@ -38,3 +41,11 @@ def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray
     )
     method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(picture).resize(size, method))
+
+
+def save_indexed(path: Path, mask: np.ndarray) -> None:
+    """Write class indices as a PNG with VOC's palette; a kill leaves no half of it."""
+    picture = Image.fromarray(mask).convert("P")
+    picture.putpalette(voc_palette().tobytes())
+    with written_whole(path) as part:
+        picture.save(part, format="PNG")

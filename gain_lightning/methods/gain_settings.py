@@ -68,3 +68,26 @@ def check_settings(hparams: Any) -> None:
         raise ValueError(
             f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
         )
+
+
+def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float:
+    """Share of the weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1.
+
+    Example:
+        >>> [guidance_at(epoch, warmup_epochs=2, ramp_epochs=2) for epoch in (1.5, 2, 3, 5)]
+        [0.0, 0.0, 0.5, 1.0]
+    """
+    past = epoch - warmup_epochs
+    if past < 0:
+        return 0.0
+    return min(past / ramp_epochs, 1.0) if ramp_epochs else 1.0
+
+
+def method_of_weights(am_weight: float, ext_weight: float) -> str:
+    """What the two weights make of :class:`gain_lightning.GAIN`.
+
+    Example:
+        >>> method_of_weights(0, 0), method_of_weights(1, 0), method_of_weights(1, 10)
+        ('gradcam', 'gain', 'gain_ext')
+    """
+    return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"

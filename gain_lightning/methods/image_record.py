@@ -66,7 +66,7 @@ class ImageRecord(pl.Callback):
         name = list(trainer.datamodule.test_sets)[dataloader_idx]
         hparams = pl_module.hparams
         rows = per_image_rows(
-            name, batch, outputs, hparams.class_names, with_amounts=hparams.task == "regression"
+            name, batch, outputs, hparams.class_names, with_amounts=pl_module.task.has_amounts
         )
         if self.is_empty:
             self.table.write([rows[0].keys()])

@@ -1,13 +1,17 @@
 """A checkpoint becomes the model that wrote it."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.base import Method
+from gain_lightning.methods.classifier import Classifier
+from gain_lightning.methods.table import METHODS, import_object
 from gain_lightning.runs.checkpoints import check_whole, read_checkpoint, unfit_checkpoint
-from gain_lightning.segmentation.sec import SEC
 
 
-def load_model(ckpt_path: Path) -> GAIN | SEC:
+def load_model(ckpt_path: Path) -> Method:
     """The model of a checkpoint, its settings included.
 
     Args:
@@ -22,21 +26,42 @@ def load_model(ckpt_path: Path) -> GAIN | SEC:
     checkpoint = read_checkpoint(ckpt_path)
     check_whole(checkpoint, ckpt_path)
     try:
-        hparams = {**checkpoint["hyper_parameters"], "weights": "none"}
-        model = SEC(**hparams) if "crf_shrink" in hparams else GAIN(**hparams)
+        settings = {**checkpoint["hyper_parameters"], "weights": "none"}
+        model = method_class(checkpoint)(**settings)
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:
         raise unfit_checkpoint(ckpt_path, error) from error
     return model
 
 
-def load_classifier(ckpt_path: Path) -> GAIN:
+def load_classifier(ckpt_path: Path) -> Classifier:
     """As :func:`load_model`, of a classifier alone.
 
     Raises:
-        ValueError: If the checkpoint is of a segmentation network, which has no attention maps.
+        ValueError: If the checkpoint is of another network, which has no attention maps.
     """
     model = load_model(ckpt_path)
-    if not isinstance(model, GAIN):
-        raise ValueError(f"{ckpt_path} is of a segmentation network (SEC), expected a classifier's")
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{ckpt_path} is of {model.kind} ({model.name}), expected a classifier's")
     return model
+
+
+def method_class(checkpoint: Mapping[str, Any]) -> type[Method]:
+    """The method that a checkpoint names; checkpoints of before it was named are of the one that takes their settings.
+
+    Args:
+        checkpoint: With its ``hyper_parameters``.
+
+    Raises:
+        ValueError: If no method is called so, or none takes these settings.
+    """
+    name = checkpoint.get("method")
+    if name is not None and name not in METHODS:
+        raise ValueError(f"its method is {name!r}, expected one of {', '.join(METHODS)}")
+    if name is not None:
+        return import_object(METHODS[name].path)
+    for row in METHODS.values():
+        method = import_object(row.path)
+        if checkpoint["hyper_parameters"].keys() <= inspect.signature(method).parameters.keys():
+            return method
+    raise ValueError(f"no method of {', '.join(METHODS)} takes its settings")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gain_lightning.attention import EPS, Pairs, label_pairs, scale_maps
 from gain_lightning.constants import VOID
-from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.metrics.displacement import displacements
@@ -62,7 +62,7 @@ def check_run(run: Path, seed: int, num_draws: int) -> str:
     return _table(str(run), result)
 
 
-def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dict[str, Any]:
+def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) -> dict[str, Any]:
     """Deletion, insertion, random weights and displacement on kept test images.
 
     Args:
@@ -144,14 +144,14 @@ def check_maps(model: GAIN, maps: Maps, seed: int, *, num_draws: int = 3) -> dic
     }
 
 
-def _attend(model: GAIN, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
+def _attend(model: Classifier, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
     """Maps before scaling, ``(P, 1, h, w)``."""
     parts = zip(image.split(_BATCH), label.split(_BATCH), strict=True)
     return torch.cat([model.attend(*part)[1] for part in parts]), label_pairs(label)
 
 
 def _areas(
-    model: GAIN,
+    model: Classifier,
     image: Tensor,
     maps: Tensor,
     pairs: Pairs,

@@ -1,119 +1,25 @@
-"""What a checkpoint says of pictures, and where a classifier looks: the work of ``gain predict``."""
+"""Where a classifier looks in pictures: their maps, and a table of its scores, as ``gain predict`` writes them."""
 
-import argparse
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
-from gain_lightning.datasets.images import load_picture, read_image
-from gain_lightning.datasets.readers.voc import CLASSES
+from gain_lightning.datasets.images import read_image
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.maps import overlay
-from gain_lightning.methods.gain import GAIN
-from gain_lightning.methods.load import load_model
-from gain_lightning.segmentation.writer import SegmentationWriter
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.names import as_file, composed, first_pair, written_as
-from gain_lightning.support.threads import choose_threads, free_cores
 
-# Options that only one kind of checkpoint takes, with their defaults.
-_OF_CLASSIFIER = {"classes": None, "threshold": 0.5}
-_OF_SEGMENTATION = {"no_crf": False, "crf_workers": None, "voc_submission": False}
-
-
-def predict(args: argparse.Namespace, paths: list[Path]) -> None:
-    """Write what a checkpoint says of pictures.
-
-    Args:
-        args: The options of ``gain predict`` (``commands/predict.py``).
-        paths: The pictures.
-
-    Raises:
-        ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
-    """
-    print(choose_threads(args.threads))
-    model = load_model(args.ckpt_path)
-    names = list(model.hparams.class_names)
-    pictures = Pictures(paths, model.hparams.image_size)
-    writer: MapWriter | SegmentationWriter
-    if isinstance(model, GAIN):
-        _settle(args, _OF_CLASSIFIER, _OF_SEGMENTATION, "a classifier")
-        if math.isnan(args.threshold):
-            raise ValueError("--threshold is nan, expected a number")
-        if args.classes:
-            args.classes = [written_as(name, names) for name in args.classes]
-        unknown = [name for name in args.classes or [] if name not in names]
-        if unknown:
-            raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(names)}")
-        _refuse_collisions([path.relative_to(args.images) for path in pictures.paths], args.classes or names)
-        writer = MapWriter(args.images, args.out, args.classes, args.threshold)
-    else:
-        _settle(args, _OF_SEGMENTATION, _OF_CLASSIFIER, "a segmentation network")
-        if args.voc_submission and tuple(names) != CLASSES:
-            raise ValueError(f"--voc_submission: the checkpoint's classes are {names}, expected VOC's 20")
-        num_workers = free_cores() if args.crf_workers is None else args.crf_workers
-        writer = SegmentationWriter(
-            args.images,
-            args.out,
-            crf_workers=None if args.no_crf else num_workers,
-            voc_submission=args.voc_submission,
-        )
-    trainer = pl.Trainer(
-        accelerator=args.accelerator,
-        devices=1,
-        logger=False,
-        callbacks=[writer],
-        inference_mode=False,
-        enable_model_summary=False,
-    )
-    trainer.predict(model, DataLoader(pictures, args.batch_size), return_predictions=False)
-    print(f"{len(pictures) - len(writer.errors)} pictures, {writer.made()}: {args.out}")
-    if writer.errors:
-        listed = "\n  ".join(writer.errors)
-        raise ValueError(f"{len(writer.errors)} of {len(pictures)} pictures were left out:\n  {listed}")
-
-
-def _settle(args: argparse.Namespace, own: dict[str, Any], others: dict[str, Any], kind: str) -> None:
-    """Fill in defaults; refuse options that this kind of checkpoint does not take."""
-    for name in others:
-        if getattr(args, name) is not None:
-            raise ValueError(f"--{name}: --ckpt_path {args.ckpt_path} is of {kind}, which does not take it")
-    for name, default in own.items():
-        if getattr(args, name) is None:
-            setattr(args, name, default)
-
-
-class Pictures(Dataset):
-    """Pictures as a network takes them.
-
-    Args:
-        paths: Of the pictures.
-        image_size: Side that the network was trained at, pixels.
-    """
-
-    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
-        self.paths = list(paths)
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        path, error = self.paths[index], ""
-        try:
-            picture = load_picture(path, self.image_size)
-        except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
-            picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
-        return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}
+if TYPE_CHECKING:
+    from gain_lightning.methods.classifier import Classifier
 
 
 def _in_file_name(class_name: str) -> str:
@@ -174,29 +80,62 @@ class MapWriter(pl.Callback):
         self.table: WholeTable | None = None
         self.errors: list[str] = []
 
-    def made(self) -> str:
-        """What was written, in words."""
+    @classmethod
+    def for_pictures(
+        cls,
+        images: Path,
+        out: Path,
+        pictures: list[Path],
+        class_names: Sequence[str],
+        *,
+        classes: list[str] | None,
+        threshold: float,
+    ) -> "MapWriter":
+        """Check the options of ``gain predict`` and the names of the files that would be written.
+
+        Args:
+            images: Folder that the pictures' names are relative to.
+            out: Folder for the maps.
+            pictures: Paths of the pictures.
+            class_names: Of the network.
+            classes: ``--classes``.
+            threshold: ``--threshold``.
+
+        Raises:
+            ValueError: If an option is unfit, or two maps would have one name.
+        """
+        if math.isnan(threshold):
+            raise ValueError("--threshold is nan, expected a number")
+        chosen = [written_as(name, list(class_names)) for name in classes] if classes else classes
+        unknown = [name for name in chosen or [] if name not in class_names]
+        if unknown:
+            raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(class_names)}")
+        _refuse_collisions([path.relative_to(images) for path in pictures], list(chosen or class_names))
+        return cls(images, out, chosen, threshold)
+
+    def summary(self) -> str:
+        """Say what was written."""
         return f"{self.num_maps} maps" + (
             f", {self.num_zero} of them zero everywhere" if self.num_zero else ""
         )
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: GAIN) -> None:
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: "Classifier") -> None:
         """Begin the table."""
         self.table = WholeTable(self.out / "predictions.csv")
-        with_amounts = pl_module.hparams.task == "regression"
+        with_amounts = pl_module.task.has_amounts
         score = ("amount",) if with_amounts else ("probability", "logit")
         self.table.write([["picture", "class", *score[:1], "mapped", "map_max", *score[1:]]])
 
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: GAIN,
+        pl_module: "Classifier",
         outputs: dict,
         batch: dict,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scores, with_amounts = outputs["score"], pl_module.hparams.task == "regression"
+        scores, with_amounts = outputs["score"], pl_module.task.has_amounts
         maps, pairs = self._map(pl_module, batch["image"], scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
         for n, path in enumerate(batch["id"]):
@@ -217,7 +156,7 @@ class MapWriter(pl.Callback):
                     self.num_zero += bool(maximum[p] <= EPS)
                     self._write_map(relative, name, picture, maps[p : p + 1], cells)
 
-    def _map(self, model: GAIN, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
+    def _map(self, model: "Classifier", image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
         if self.classes:
             wanted = torch.zeros_like(scores)
@@ -229,7 +168,7 @@ class MapWriter(pl.Callback):
         _, maps, pairs = model.attend(image, wanted)
         return maps, pairs
 
-    def _cells(self, model: GAIN, image: Tensor, picture: np.ndarray) -> Cells:
+    def _cells(self, model: "Classifier", image: Tensor, picture: np.ndarray) -> Cells:
         """Where the map's cells lie in the picture itself, which the network saw at another size."""
         size = tuple(image.shape[2:])
         return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))

@@ -8,12 +8,12 @@ from gain_lightning.metrics.maps import center_gaussian, energy_in_mask, pointin
 from gain_lightning.metrics.sets import THRESHOLDS, ExactMetric, MeanAE, MeanAP, PairMean, SeedIoU
 
 __all__ = [
+    "THRESHOLDS",
     "ExactMetric",
     "MeanAE",
     "MeanAP",
     "PairMean",
     "SeedIoU",
-    "THRESHOLDS",
     "center_gaussian",
     "energy_in_mask",
     "pointing_hit",

@@ -20,7 +20,7 @@ from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import load_picture, read_image, read_mask
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.drawing.palette import voc_palette
+from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.runs.checkpoints import newest_checkpoint
@@ -37,7 +37,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     summed_maps,
 )
-from gain_lightning.support.files import read_json, remove_parts, write_json, written_whole
+from gain_lightning.support.files import read_json, remove_parts, write_json
 from gain_lightning.support.home import expand_home
 from gain_lightning.support.names import first_pair
 from gain_lightning.support.yaml_files import read_config
@@ -296,14 +296,6 @@ def _write(
     save_indexed(args.out / "masks" / f"{name}.png", mask)
     cues = make_cues(small, classes.tolist(), empty, threshold=threshold)
     save_indexed(args.out / "cues" / f"{name}.png", cues)
-
-
-def save_indexed(path: Path, mask: np.ndarray) -> None:
-    """Write class indices as a PNG with VOC's palette; a kill leaves no half of it."""
-    picture = Image.fromarray(mask).convert("P")
-    picture.putpalette(voc_palette().tobytes())
-    with written_whole(path) as part:
-        picture.save(part, format="PNG")
 
 
 def _finish(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gain_lightning.constants import VOID
 
+TEST_FLOOR = 1e-5  # of a probability before the CRF at full size, as in SEC
 PROBABILITY_FLOOR = 1e-4  # no log of a smaller one
 DECAY_PRESENT = 0.996  # of global weighted rank pooling: 1 is the mean, 0 the maximum
 DECAY_BACKGROUND = 0.999

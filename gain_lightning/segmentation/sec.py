@@ -1,34 +1,41 @@
 """SEC: a segmentation network trained on localisation cues (Kolesnikov & Lampert, ECCV 2016)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning.attention import even_cells, place_maps
-from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.constants import VOID
-from gain_lightning.methods.gain import share_of_step
-from gain_lightning.methods.layer_sync import check_layer_sync
+from gain_lightning.datasets.readers.voc import CLASSES
+from gain_lightning.methods.base import Method, share_of_step
 from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 from gain_lightning.segmentation.crf.pool import CrfPool
 from gain_lightning.segmentation.largefov import build_largefov
-from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
+from gain_lightning.segmentation.losses import (
+    TEST_FLOOR,
+    constrain_loss,
+    expansion_loss,
+    log_probabilities,
+    seeding_loss,
+)
+from gain_lightning.segmentation.record import SegmentationRecord
+from gain_lightning.segmentation.writer import SegmentationWriter
 from gain_lightning.support.names import written_as
 from gain_lightning.support.sharing import in_turn
+from gain_lightning.support.threads import free_cores
 
-TEST_FLOOR = 1e-5  # of a probability before the CRF at full size, as in SEC
 
-
-class SEC(pl.LightningModule):
+class SEC(Method):
     """DeepLab-LargeFOV trained by ``L = L_seed + L_expand + L_constrain`` on image labels and cues alone.
 
     Args:
@@ -58,6 +65,14 @@ class SEC(pl.LightningModule):
         ValueError: If an argument is out of range or names what does not exist.
     """
 
+    name = "SEC"
+    kind = "a segmentation network"
+    predict_options: ClassVar[Mapping[str, Any]] = {
+        "no_crf": False,
+        "crf_workers": None,
+        "voc_submission": False,
+    }
+
     def __init__(
         self,
         class_names: list[str],
@@ -79,11 +94,9 @@ class SEC(pl.LightningModule):
         lr_interval: str = "step",
         new_layer_lr_scale: float = 10.0,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         _check(self.hparams)
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
         num_classes = len(class_names)
         self.backbone = build_largefov(
             backbone, num_classes, weights=weights, output_stride=output_stride, image_size=image_size
@@ -98,18 +111,34 @@ class SEC(pl.LightningModule):
         """``sec_``, and the method of the run that the cues come from where that is known."""
         return f"sec_{self.trainer.datamodule.cue_method}"
 
-    def setup(self, stage: str) -> None:
-        """Refuse a Trainer that would change the network."""
-        if stage == "fit":
-            check_layer_sync(self.trainer, self.backbone)
+    def new_layers(self) -> nn.Module:
+        """The last layer of a pretrained ``vgg16``, whose head is pretrained too; else the whole head."""
+        head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
+        return self.backbone.classifier if head_is_pretrained else self.backbone.head
 
-    def train(self, mode: bool = True) -> "SEC":
-        """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
-        super().train(mode)
-        if self.hparams.freeze_batch_norm:
-            for layer in batch_norm_layers(self.backbone):
-                layer.eval()
-        return self
+    def recorders(self, run_dir: Path) -> list[pl.Callback]:
+        """Scores of every class and image, and pictures of the first segmentations."""
+        return [SegmentationRecord(run_dir)]
+
+    def map_writer(
+        self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
+    ) -> SegmentationWriter:
+        """Write the segmentation of each picture."""
+        if options["voc_submission"] and tuple(self.hparams.class_names) != CLASSES:
+            raise ValueError(
+                f"--voc_submission: the checkpoint's classes are {list(self.hparams.class_names)}, expected VOC's 20"
+            )
+        workers = free_cores() if options["crf_workers"] is None else options["crf_workers"]
+        return SegmentationWriter(
+            images,
+            out,
+            crf_workers=None if options["no_crf"] else workers,
+            voc_submission=options["voc_submission"],
+        )
+
+    def check_resumed(self, checkpoint: Mapping[str, Any], data: pl.LightningDataModule) -> None:
+        """Refuse to go on with other cues."""
+        data.refuse_other_cues(checkpoint)
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores ``(N, 1 + C, h, w)`` of normalised images ``(N, 3, H, W)``, the background first."""
@@ -154,19 +183,6 @@ class SEC(pl.LightningModule):
             terms["loss_constrain"] = constrain_loss(log_probs, smooth)
             loss = loss + hparams.constrain_weight * terms["loss_constrain"]
         return {"loss": loss, **terms}
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer with two parameter groups: the pretrained layers and the new ones."""
-        head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
-        new = list((self.backbone.classifier if head_is_pretrained else self.backbone.head).parameters())
-        known = {id(parameter) for parameter in new}
-        old = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        optimizer = self.optimizer([{"params": old}, {"params": new}])
-        optimizer.param_groups[1]["lr"] *= self.hparams.new_layer_lr_scale
-        if self.lr_scheduler is None:
-            return optimizer
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.hparams.lr_interval}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # Validation and test ----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.resize import resize_image
-from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.classifier import Classifier
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
 from gain_lightning.segmentation.crf.dense import dense_crf
 from gain_lightning.segmentation.crf.kernels import Kernels
@@ -23,7 +23,7 @@ CRF_FLOOR = 1e-5  # of a probability before the CRF
 
 
 def attention_maps(
-    model: GAIN, image: Tensor, label: Tensor, *, scales: Sequence[float] = (1.0,), flip: bool = False
+    model: Classifier, image: Tensor, label: Tensor, *, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> tuple[Tensor, Pairs]:
     """:func:`summed_maps` of pictures that are resized here, as made ones without a file are.
 
@@ -42,7 +42,7 @@ def attention_maps(
 
 
 def summed_maps(
-    model: GAIN, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, int], flip: bool = False
+    model: Classifier, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, int], flip: bool = False
 ) -> tuple[Tensor, Pairs]:
     """Attention maps of images seen at several sizes, and as in a mirror: their sum, each then divided by its maximum.
 
@@ -78,7 +78,7 @@ def resize_pictures(image: Tensor, scale: float) -> Tensor:
     return resize_image(image, (height, width))
 
 
-def gradient_saliency(model: GAIN, image: Tensor, label: Tensor) -> Tensor:
+def gradient_saliency(model: Classifier, image: Tensor, label: Tensor) -> Tensor:
     """How much each pixel moves the scores of an image's classes (Simonyan et al., 2014), as SEC finds background.
 
     Args:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.datasets.images import read_image
+from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.segmentation.crf.pool import CrfPool
-from gain_lightning.segmentation.export_seeds import save_indexed
-from gain_lightning.segmentation.losses import log_probabilities
-from gain_lightning.segmentation.sec import TEST_FLOOR
+from gain_lightning.segmentation.losses import TEST_FLOOR, log_probabilities
 from gain_lightning.support.files import remove_parts, written_whole
 
 # Competition 6: segmentation with other training data than VOC's own, as ImageNet's.
@@ -42,8 +41,8 @@ class SegmentationWriter(pl.Callback):
         self.written: list[Path] = []
         self.errors: list[str] = []
 
-    def made(self) -> str:
-        """What was written, in words."""
+    def summary(self) -> str:
+        """Say what was written."""
         packed = f", packed in {self.out / 'results.tgz'}" if self.voc_submission and not self.errors else ""
         return f"{len(self.written)} segmentations{packed}"
 

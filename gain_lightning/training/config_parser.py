@@ -11,34 +11,44 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from jsonargparse import get_loader, set_loader
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
-from gain_lightning.segmentation.cue_data import CueDataModule
+from gain_lightning.methods.table import METHODS, method_for
 from gain_lightning.support.messages import unknown_name
 from gain_lightning.support.yaml_files import read_config, refuse_key_twice
 
 
-def trains_on_cues(argv: list[str]) -> bool:
-    """Whether the last of the configs and options that name the data names ``CueDataModule``: then SEC is trained.
+def method_of(argv: list[str]) -> str:
+    """Name of the method that a command line is about; it decides which keys ``model`` has.
+
+    That is what ``method`` names, in the last config or option that does; else the method that the last named data
+    module is made for.
 
     Raises:
-        ValueError: If a config is unfit, see :func:`read_config`.
+        ValueError: If a config is unfit, see :func:`read_config`, or there is no such method.
 
     Example:
-        >>> trains_on_cues(["fit", "--data=CueDataModule"]), trains_on_cues(["fit", "--data", "ShapesDataModule"])
-        (True, False)
+        >>> method_of(["fit", "--data=CueDataModule"]), method_of(["fit", "--data", "ShapesDataModule"])
+        ('SEC', 'GAIN')
     """
-    named = ""
+    method, data = None, ""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         key, separator, value = word.partition("=")
         value = value if separator else following
         if key in ("--config", "-c") and Path(value).expanduser().is_file():
-            data = read_config(Path(value).expanduser()).get("data")
-            named = str(data.get("class_path", named)) if isinstance(data, dict) else named
+            config = read_config(Path(value).expanduser())
+            method = config.get("method", method)
+            named = config.get("data")
+            data = str(named.get("class_path", data)) if isinstance(named, dict) else data
+        elif key == "--method":
+            method = None if value == "null" else value
         elif key in ("--data", "--data.class_path"):
-            named = value
-    return named.rpartition(".")[2] == "CueDataModule"
+            data = value
+    if method is not None and method not in METHODS:
+        raise ValueError(unknown_name(str(method), list(METHODS), "method"))
+    return method or method_for(data)
 
 
 _UNKNOWN = re.compile(
@@ -109,8 +119,9 @@ class ConfigParser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         unknown = _UNKNOWN.search(message)
         name = next((group for group in unknown.groups() if group), "") if unknown else ""
-        if name and not unknown["name"] and _INSIDE.findall(message)[-1:] == [CueDataModule.__name__]:
-            near = _of_cues(name)
+        inside = _wrapping_module(_INSIDE.findall(message)[-1:])
+        if name and not unknown["name"] and inside is not None:
+            near = _nearest_inside(inside, name)
             message = (
                 f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"
             )
@@ -129,12 +140,19 @@ class ConfigParser(LightningArgumentParser):
         return next(iter(action._name_parser_map.values())) if action else self
 
 
-def _of_cues(name: str) -> str | None:
-    """The nearest key of data with cues, whose images are those of another data module."""
+def _wrapping_module(names: list[str]) -> type | None:
+    """The data module of a name whose images are those of another data module, its argument ``images``."""
+    modules = {module.__name__: module for module in LightningDataModule.__subclasses__()}
+    found = [modules[name] for name in names if name in modules]
+    return next((module for module in found if "images" in inspect.signature(module).parameters), None)
+
+
+def _nearest_inside(module: type, name: str) -> str | None:
+    """The nearest key of a data module whose images are those of another one."""
     arguments = _arguments(TwoStreamDataModule.__subclasses__())
     if name in arguments:
         return f"data.images.{name}"
-    known = _arguments([CueDataModule]) | {f"images.{argument}" for argument in arguments}
+    known = _arguments([module]) | {f"images.{argument}" for argument in arguments}
     return next(
         (f"data.{near}" for near in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), None
     )

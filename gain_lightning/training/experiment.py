@@ -15,13 +15,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins import CheckpointIO, LayerSync
 
-from gain_lightning.datasets.streams import TwoStreamDataModule
-from gain_lightning.methods.cost import CostForecast
-from gain_lightning.methods.gain import GAIN, method_name
-from gain_lightning.methods.image_record import ImageRecord
+from gain_lightning.methods.base import Method
 from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
-from gain_lightning.methods.panels import AttentionPanels
-from gain_lightning.methods.zero_maps import ZeroMaps
+from gain_lightning.methods.table import METHODS
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.runs.folder import find_checkpoint, lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
@@ -30,7 +26,7 @@ from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
-from gain_lightning.training.config_parser import ConfigParser, explain, trains_on_cues
+from gain_lightning.training.config_parser import ConfigParser, explain, method_of
 from gain_lightning.training.guards import FiniteGuard
 from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.training.metrics_file import MetricsFile
@@ -61,12 +57,7 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
-    model, data = GAIN, TwoStreamDataModule
-    if trains_on_cues(argv):
-        from gain_lightning.segmentation.cue_data import CueDataModule
-        from gain_lightning.segmentation.sec import SEC
-
-        model, data = SEC, CueDataModule
+    model, data = METHODS[method_of(argv)].load()
     ExperimentCLI(
         argv[0],
         model,
@@ -108,6 +99,12 @@ class ExperimentCLI(LightningCLI):
             help="Folder of this run; null makes runs/<name of the config>-<time>.",
         )
         parser.add_argument(
+            "--method",
+            type=str | None,
+            default=None,
+            help=f"One of {', '.join(METHODS)}; null takes the one that the data module is made for.",
+        )
+        parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
         )
         parser.add_argument(
@@ -144,7 +141,7 @@ class ExperimentCLI(LightningCLI):
                 refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger) and self.subcommand == "fit":
-                _prepare_logger(logger, self.run_dir, wandb_labels(config))
+                _prepare_logger(logger, self.run_dir, wandb_labels(config, self.model_class))
 
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
@@ -171,8 +168,8 @@ class ExperimentCLI(LightningCLI):
             path, resumed = Path(ckpt_path), self.subcommand == "fit"
             checkpoint = read_checkpoint(path)
             check_fits(checkpoint, self.model, path, resumed=resumed)
-            if resumed and not isinstance(self.model, GAIN):
-                self.datamodule.refuse_other_cues(checkpoint)
+            if resumed:
+                self.model.check_resumed(checkpoint, self.datamodule)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the verb; other processes stay out of the run's folder until it ends, however it does."""
@@ -194,7 +191,7 @@ class ExperimentCLI(LightningCLI):
         self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
         kwargs["callbacks"] = [
             *callbacks,
-            *_records(self.model, self.run_dir),
+            *self.model.recorders(self.run_dir),
             self.record,
             ExactResume(self.run_dir),
             *_pruning_callbacks(self.record),
@@ -265,18 +262,18 @@ class ExperimentCLI(LightningCLI):
         ):
             self.test(self.model, datamodule=self.datamodule)
 
-    def validate(self, model: GAIN, **kwargs: Any) -> None:
+    def validate(self, model: Method, **kwargs: Any) -> None:
         """Score the validation set and print the scores."""
         scores = self.trainer.validate(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores, getattr(model, "judged", {}).get("val"))
+            print_scores(scores, model.judged.get("val"))
 
-    def test(self, model: GAIN, **kwargs: Any) -> None:
+    def test(self, model: Method, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
         scores = self.trainer.test(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
             first = next(iter(self.datamodule.test_sets))
-            print_scores(scores, getattr(model, "judged", {}).get("test"), test_set=first)
+            print_scores(scores, model.judged.get("test"), test_set=first)
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             print(f"run folder: {hide_home(str(self.run_dir))}")
 
@@ -295,7 +292,7 @@ class _SaveConfig(SaveConfigCallback):
         config["ckpt_path"] = None  # to run it again, not to resume this one
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger):
-                _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config))
+                _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config, type(pl_module)))
         text = self.parser.dump(hide_home(config), skip_unset=False)
         write_atomically(path, text)
         for logger in trainer.loggers:
@@ -352,15 +349,6 @@ def print_scores(
         )
 
 
-def _records(model: pl.LightningModule, run_dir: Path) -> list[pl.Callback]:
-    """What is written and drawn of a model's own."""
-    if isinstance(model, GAIN):
-        return [ImageRecord(run_dir), CostForecast(), ZeroMaps(), AttentionPanels(run_dir)]
-    from gain_lightning.segmentation.record import SegmentationRecord
-
-    return [SegmentationRecord(run_dir)]
-
-
 def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
     if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
         return []
@@ -379,13 +367,12 @@ def _is_wandb(logger: Any) -> bool:
     return str(logger.get("class_path", "")).endswith("WandbLogger")
 
 
-def wandb_labels(config: Any) -> dict[str, Any]:
+def wandb_labels(config: Any, method_class: type[Method]) -> dict[str, Any]:
     """What a dashboard sorts runs by: the experiment or sweep as group, the method as job type and tag."""
     files = [Path(str(path)) for path in config.get("config") or []]
     trial = os.environ.get("GAIN_TRIAL_DIR")
     sweep = Path(trial).parent.parent.name if trial else None
-    weights = [config["model"].get(key) for key in ("am_weight", "ext_weight")]
-    method = "sec" if None in weights else method_name(*weights)
+    method = method_class.label(config["model"])
     group = sweep or (files[-1].resolve().parent.name if files else None)
     return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
 

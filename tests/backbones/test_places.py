@@ -9,7 +9,7 @@ from torch import nn
 
 from gain_lightning.attention import Cells, pool_to_cells
 from gain_lightning.cli import main
-from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain import GAIN, Step
 from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.sec import SEC
 from gain_lightning.segmentation.seeds import attention_maps
@@ -77,7 +77,8 @@ def test_masks_fit_the_maps_of_what_they_mask(model, resolution):
         mask = (((y - top) ** 2 + (x - left) ** 2) < 14**2).to(torch.uint8)[None]
         zero = torch.zeros(1, dtype=torch.long)
         masked = {**batch, "mask": mask, "mask_image": zero, "mask_class": zero, "pairs": pairs}
-        return float(model._supervision_loss(maps, masked))
+        step = Step(image, None, None, batch["label"], pairs.none(), masked, 1.0)
+        return float(model.supervision_term(step, maps)["loss_ext"])
 
     there = loss(48, 48)
     assert all(there < loss(48 + down, 48 + across) for down, across in [(4, 0), (-4, 0), (0, 4), (0, -4)])

@@ -31,7 +31,7 @@ from gain_lightning.constants import VOID
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes.boat import CLASSES, draw_picture
 from gain_lightning.losses import attention_mining_loss
-from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain import GAIN, Step
 
 SIDE = 32
 CELLS = (0, 0, 8, 8)  # of the tiny CNN: three convolutions of stride 2, each cell centred on its first pixel
@@ -1160,7 +1160,10 @@ def test_a_few_classes_an_image_estimate_the_mining_loss_without_bias(generator)
     weak = {"image": image, "id": ["x"]}
     whole = module.losses({**weak, "label": torch.ones(1, 3)}, None, 1.0)["loss_am"]
     parts = [
-        module._mining_loss(image, maps_of_one(module, image, row), label_pairs(row[None]))
+        module.mining_term(
+            Step(image, None, None, row[None], label_pairs(row[None]), None, 1.0),
+            maps_of_one(module, image, row),
+        )["loss_am"]
         for row in torch.eye(3)
     ]
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
@@ -1193,9 +1196,9 @@ def test_mining_every_few_batches_counts_them_over_epochs(tmp_path):
     module, seen = make_shapes_gain(am_weight=0.5, am_every=3), []
     true_losses = module.losses
 
-    def record(weak, masked, guidance, *, mine):
-        seen.append(mine)
-        return true_losses(weak, masked, guidance, mine=mine)
+    def record(weak, masked, guidance, *, run_mining):
+        seen.append(run_mining)
+        return true_losses(weak, masked, guidance, run_mining=run_mining)
 
     module.losses = record
     make_trainer(tmp_path, max_epochs=6, num_sanity_val_steps=0, limit_val_batches=0).fit(
@@ -1209,9 +1212,9 @@ def test_mining_every_second_batch_doubles_its_weight(tmp_path):
     seen = []
     true_losses = module.losses
 
-    def record(weak, masked, guidance, *, mine):
-        terms = true_losses(weak, masked, guidance, mine=mine)
-        seen.append((mine, {key: term.detach() for key, term in terms.items()}))
+    def record(weak, masked, guidance, *, run_mining):
+        terms = true_losses(weak, masked, guidance, run_mining=run_mining)
+        seen.append((run_mining, {key: term.detach() for key, term in terms.items()}))
         return terms
 
     module.losses = record

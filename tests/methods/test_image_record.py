@@ -67,7 +67,8 @@ def _test(num_classes):
     )  # fmt: skip
     names = [f"class {index}" for index in range(num_classes)]
     module = SimpleNamespace(
-        hparams=SimpleNamespace(class_names=names, task="multi_label"),
+        hparams=SimpleNamespace(class_names=names),
+        task=SimpleNamespace(has_amounts=False),
         backbone=SimpleNamespace(denormalize=lambda image: image.to(torch.uint8)),
         class_scores={"ap": [0.5] * num_classes},
     )

@@ -12,7 +12,7 @@ from gain_lightning.cli import main
 from gain_lightning.datasets.pictures import find_pictures
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.load import load_model
-from gain_lightning.methods.map_writer import Pictures
+from gain_lightning.methods.predict import Pictures
 
 CLASSES = ["red thing", "green/thing", "blue"]
 

@@ -25,7 +25,7 @@ from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 from gain_lightning.segmentation.sec import SEC, pixel_counts
 from gain_lightning.studies.comparison.bootstrap import resampled_miou
-from gain_lightning.training.config_parser import trains_on_cues
+from gain_lightning.training.config_parser import method_of
 
 # The module -----------------------------------------------------------------------------------------------
 
@@ -258,10 +258,10 @@ def test_cues_of_another_class_list_are_refused(tmp_path):
 def test_what_is_trained_follows_from_the_data(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("data: {class_path: gain_lightning.segmentation.cue_data.CueDataModule}")
-    assert trains_on_cues(["fit", "--config", str(path)])
-    assert trains_on_cues(["fit", f"--config={path}", "--model.lr", "3"])
-    assert not trains_on_cues(["fit", "--config", str(path), "--data", "ShapesDataModule"])
-    assert not trains_on_cues(["fit", "--config", str(tmp_path / "none.yaml")])
+    assert method_of(["fit", "--config", str(path)]) == "SEC"
+    assert method_of(["fit", f"--config={path}", "--model.lr", "3"]) == "SEC"
+    assert method_of(["fit", "--config", str(path), "--data", "ShapesDataModule"]) == "GAIN"
+    assert method_of(["fit", "--config", str(tmp_path / "none.yaml")]) == "GAIN"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""What every method shares: its optimizer, its frozen BatchNorm, and what it names for those who run it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gain_lightning.backbones.batch_norm import batch_norm_layers
+from gain_lightning.methods.layer_sync import check_layer_sync
+
+
+class Method(pl.LightningModule):
+    """A network with its losses, as Lightning trains it; a new one is a subclass and a row in ``methods/table.py``.
+
+    A subclass keeps its arguments by ``save_hyperparameters``, among them ``class_names``, ``image_size``,
+    ``freeze_batch_norm``, ``lr_interval`` and ``new_layer_lr_scale``, and sets ``backbone``.
+
+    Args:
+        optimizer: Called with the parameter groups.
+        lr_scheduler: Called with the optimizer; null keeps the rate.
+
+    Attributes:
+        name: Its key in ``METHODS``; checkpoints carry it.
+        kind: What it is, in the words of an error: "a classifier".
+        predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
+        judged: How many pairs of how many images maps are judged on, by split; empty without maps.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    predict_options: ClassVar[Mapping[str, Any]] = {}
+    backbone: nn.Module
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterable], Optimizer],
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None,
+    ) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.judged: dict[str, dict[str, int]] = {}
+
+    # What a method names ----------------------------------------------------------------------------------
+
+    @property
+    def method(self) -> str:
+        """What a comparison groups runs by, such as ``gain_ext``."""
+        raise NotImplementedError
+
+    @classmethod
+    def label(cls, settings: Mapping[str, Any]) -> str:
+        """What a dashboard sorts runs by, before the method is made.
+
+        Args:
+            settings: The config's ``model``.
+        """
+        return cls.name.lower()
+
+    def new_layers(self) -> nn.Module:
+        """The layers that no weights were loaded into; they learn at ``new_layer_lr_scale`` times the rate."""
+        raise NotImplementedError
+
+    def recorders(self, run_dir: Path) -> list[pl.Callback]:
+        """Callbacks that write and draw this method's own results.
+
+        Args:
+            run_dir: The run folder.
+        """
+        return []
+
+    def map_writer(
+        self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
+    ) -> pl.Callback:
+        """The callback that writes what ``gain predict`` is asked for.
+
+        Args:
+            images: Folder that the pictures' names are relative to.
+            out: Folder for the results.
+            pictures: Paths of the pictures.
+            options: Values of :attr:`predict_options`.
+
+        Returns:
+            A callback with ``errors``, a list of texts, and ``summary()``, what was written in words.
+        """
+        raise ValueError(f"gain predict has nothing to write of {self.kind}")
+
+    def check_resumed(self, checkpoint: Mapping[str, Any], data: pl.LightningDataModule) -> None:
+        """Refuse to go on from a checkpoint of other data.
+
+        Args:
+            checkpoint: What the training left.
+            data: The data module that it is to go on with.
+        """
+
+    # What Lightning calls ---------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Refuse a Trainer that would change the network."""
+        if stage == "fit":
+            check_layer_sync(self.trainer, self.backbone)
+
+    def train(self, mode: bool = True) -> "Method":
+        """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
+        super().train(mode)
+        if self.hparams.freeze_batch_norm:
+            for layer in batch_norm_layers(self.backbone):
+                layer.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer with two parameter groups: the pretrained layers and the new ones."""
+        new = list(self.new_layers().parameters())
+        known = {id(parameter) for parameter in new}
+        old = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        optimizer = self.optimizer([{"params": old}, {"params": new}])
+        optimizer.param_groups[1]["lr"] *= self.hparams.new_layer_lr_scale
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.hparams.lr_interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the method, so that the checkpoint finds it again."""
+        checkpoint["method"] = self.name
+
+
+def share_of_step(trainer: pl.Trainer, batch_idx: int) -> float:
+    """What to multiply a batch's loss by, so that a step is the mean over its batches.
+
+    Lightning divides every loss by ``accumulate_grad_batches``. The last step of an epoch may have fewer.
+
+    Args:
+        trainer: Knows how many batches a step and an epoch have.
+        batch_idx: Of the batch in its epoch.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> trainer = SimpleNamespace(accumulate_grad_batches=4, num_training_batches=6)
+        >>> [share_of_step(trainer, batch_idx) for batch_idx in range(6)]
+        [1.0, 1.0, 1.0, 1.0, 2.0, 2.0]
+    """
+    most = trainer.accumulate_grad_batches
+    left = trainer.num_training_batches - batch_idx // most * most
+    return most / min(most, left)

@@ -1,0 +1,251 @@
+"""A classifier whose maps are looked at and scored: what GAIN and every rival of it have in common."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from gain_lightning.attention import Pairs, grad_cam, label_pairs, margins, pair_masks, place_maps
+from gain_lightning.backbones import build_backbone, checkpointed
+from gain_lightning.methods.base import Method
+from gain_lightning.methods.cost import CostForecast
+from gain_lightning.methods.gain_preflight import INFERENCE_MODE
+from gain_lightning.methods.image_record import ImageRecord
+from gain_lightning.methods.map_writer import MapWriter
+from gain_lightning.methods.panels import AttentionPanels
+from gain_lightning.methods.scoring import MapScores, SetScores
+from gain_lightning.methods.tasks import TASKS
+from gain_lightning.methods.zero_maps import ZeroMaps
+from gain_lightning.metrics import center_gaussian
+from gain_lightning.support.names import written_as
+
+
+class Classifier(Method):
+    """A network ``features | head`` with a task, scored with its Grad-CAM maps; a subclass adds the training step.
+
+    A subclass keeps its arguments by ``save_hyperparameters`` and then calls :meth:`build`.
+
+    Attributes:
+        backbone: See :class:`gain_lightning.Backbone`.
+        task: What labels say, see :mod:`gain_lightning.methods.tasks`.
+        scored: Indices of the classes that mean scores run over.
+        zero_maps: How many maps of the last step were zero everywhere, and how many there were.
+        class_scores: Columns of ``per_class.csv`` after a test.
+    """
+
+    kind = "a classifier"
+    predict_options: ClassVar[Mapping[str, Any]] = {"classes": None, "threshold": 0.5}
+
+    def build(self) -> None:
+        """Make the network, the task and the metrics of the settings."""
+        hparams = self.hparams
+        class_names = hparams.class_names
+        self.backbone = build_backbone(
+            hparams.backbone,
+            len(class_names),
+            weights=hparams.weights,
+            output_stride=hparams.output_stride,
+            class_names=class_names,
+            memory_format=hparams.memory_format,
+        )
+        # The number of images becomes a symbol when it changes; their size never changes.
+        if hparams.compile_features:
+            self.backbone.features.compile()
+        score_names = class_names if hparams.score_classes is None else hparams.score_classes
+        self.scored = [class_names.index(written_as(name, class_names)) for name in score_names]
+        self.task = TASKS[hparams.task](self)
+        self.val_metrics = self._new_scores()
+        self.test_metrics = self._new_scores()
+        # Of a map that looks at the centre of every test image.
+        self.center_metrics = MapScores(len(class_names), self.scored)
+        # The mean decision, or error, of every test set.
+        self.decisions = nn.ModuleList()
+        self.zero_maps: tuple[Tensor | int, int] = (0, 0)
+        # The latest value of every term of the loss in this epoch.
+        self.logged: dict[str, Tensor | float] = {}
+        # Lightning keeps the modes that it finds.
+        self.train()
+
+    def _new_scores(self) -> SetScores:
+        return SetScores(len(self.hparams.class_names), self.scored, is_regression=self.task.has_amounts)
+
+    def new_layers(self) -> nn.Module:
+        """The last layer."""
+        return self.backbone.classifier
+
+    def recorders(self, run_dir: Path) -> list[pl.Callback]:
+        """Scores and maps of every image, a forecast of the cost, the share of zero maps, pictures of attention."""
+        return [ImageRecord(run_dir), CostForecast(), ZeroMaps(), AttentionPanels(run_dir)]
+
+    def map_writer(
+        self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
+    ) -> MapWriter:
+        """Write the maps of each picture, and a table of its scores."""
+        return MapWriter.for_pictures(images, out, pictures, self.hparams.class_names, **options)
+
+    # The network and its maps -----------------------------------------------------------------------------
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
+        return self.backbone(image)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise the pictures on the device, with the statistics of the backbone's weights."""
+        if "image" not in batch:  # the streams of a training batch
+            return {
+                name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()
+            }
+        return {**batch, "image": self.backbone.normalize(batch["image"])}
+
+    def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
+        """Classify images and map the attention of given classes, without building a graph of ``features``.
+
+        Args:
+            image: Normalised images, shape ``(N, 3, H, W)``.
+            label: 1 for every class to map, shape ``(N, C)``.
+
+        Returns:
+            Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs.
+
+        Raises:
+            RuntimeError: Under ``torch.inference_mode``, where Grad-CAM has no gradient.
+        """
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(INFERENCE_MODE)
+        with torch.no_grad():
+            features = self.backbone.features(image)
+        with torch.enable_grad():
+            features.requires_grad_()
+            logits = self.backbone.head(features)
+            pairs = label_pairs(label)
+            maps = grad_cam(features, self.map_score(logits), pairs)
+        return logits.detach(), maps.detach(), pairs
+
+    def features_of(self, image: Tensor, *, recompute_in: Callable[[nn.Module], Any]) -> Tensor:
+        """``backbone.features``; ``recompute_in`` sets BatchNorm where checkpointing computes them once more."""
+        if not self.hparams.checkpoint_features:
+            return self.backbone.features(image)
+        return checkpointed(self.backbone.features, image, again=lambda: recompute_in(self.backbone))
+
+    def map_score(self, logits: Tensor) -> Tensor:
+        """What maps are of, Eq. 1: the logits, or their margins, ``(N, C)``."""
+        return margins(logits) if self.hparams.map_score == "margin" else logits
+
+    def place(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Maps ``(P, 1, h, w)`` of images of ``size`` = (H, W), each cell where it was computed, ``(P, 1, H, W)``."""
+        return place_maps(maps, size, self.backbone.cells(size))
+
+    def multi_hot(self, label: Tensor) -> Tensor:
+        """Labels as ``(N, C)`` 0/1; class indices ``(N,)`` are spread out."""
+        if label.ndim == 2:
+            return label
+        return nn.functional.one_hot(label, len(self.hparams.class_names)).float()
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
+        return self.task.scores(logits)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Logit of each probability of :meth:`scores`, ``(N, C)``: it differs where those round to 0 or 1.
+
+        In ``regression`` the network's logits.
+        """
+        return self.task.log_odds(logits)
+
+    # The terms of the loss --------------------------------------------------------------------------------
+
+    def log_terms(self, terms: Mapping[str, Tensor]) -> None:
+        """Log terms of the loss, and again those that this step did not compute, as they last were in this epoch."""
+        self.logged.update({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log_dict(self.logged, prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Forget the terms: the next epoch logs its own alone."""
+        self.logged = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is logged of terms that not every step computes."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["logged"] = {name: float(term) for name, term in self.logged.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on logging them."""
+        self.logged = dict(checkpoint.get("logged", {}))
+
+    # Validation, test and prediction ----------------------------------------------------------------------
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Score a batch of the validation set."""
+        return self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
+        outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
+        if dataloader_idx == 0:
+            maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
+            maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
+            self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"])
+        label = self.multi_hot(batch["label"])
+        judged = self.task.judge(outputs["score"], label, self.trainer.datamodule.accuracy_class)
+        self.decisions[dataloader_idx].update(judged)
+        return outputs
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Scores and logits ``(N, C)`` of a batch of pictures."""
+        logits = self(batch["image"])
+        return {"score": self.scores(logits), "logit": self.log_odds(logits)}
+
+    def _score(self, batch: dict[str, Any], metrics: SetScores | None) -> dict[str, Any]:
+        """Score and logit (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs."""
+        label = self.multi_hot(batch["label"])
+        logits, maps, pairs = self.attend(batch["image"], label)
+        score, logit = self.scores(logits), self.log_odds(logits)
+        maps, mask = self.place(maps, batch["image"].shape[2:]), masks_of_pairs(batch, pairs)
+        if metrics is not None:
+            metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs)
+        return {"score": score, "logit": logit, "maps": maps, "mask": mask, "pairs": pairs}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self._log_scores("val", self.val_metrics)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin one mean for every test set."""
+        metrics = [torchmetrics.MeanMetric() for _ in self.trainer.datamodule.test_sets]
+        self.decisions = nn.ModuleList(metrics).to(self.device)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self.class_scores = self._log_scores("test", self.test_metrics)
+        self._log_scores("center", self.center_metrics)
+        data = self.trainer.datamodule
+        judged = [metric.compute() for metric in self.decisions]
+        self.log_dict(self.task.set_scores(judged, list(data.test_sets)[1:], data.accuracy_class))
+
+    def _log_scores(self, split: str, metrics: MapScores) -> dict[str, list[float]]:
+        """Log the scores of a set; returns those of every class."""
+        result = metrics.compute()
+        metrics.reset()
+        self.judged[split] = result.judged
+        self.log_dict({f"{split}/{name}": value for name, value in result.scores.items()})
+        return result.of_class
+
+
+def masks_of_pairs(batch: Mapping[str, Any], pairs: Pairs) -> Tensor:
+    """The mask of every pair of a batch, ``(P, H, W)``.
+
+    Raises:
+        ValueError: If the batch lacks what :func:`gain_lightning.datasets.sample.collate` makes.
+    """
+    missing = [key for key in ("mask", "mask_image", "mask_class") if key not in batch]
+    if missing:
+        raise ValueError(
+            f"a batch has no {missing[0]!r}, expected one mask a marked class: mask (M, H, W) of 0, 1 and 255, "
+            "mask_image and mask_class, as gain_lightning.datasets.sample.collate makes them; split_index_mask of "
+            "datasets.class_masks makes them of one mask of class indices"
+        )
+    return pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)

@@ -1,0 +1,91 @@
+"""What is looked at before GAIN's first step: the Trainer, the labels, the masks, and whether guidance ever begins."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+
+if TYPE_CHECKING:
+    from gain_lightning.methods.gain import GAIN
+
+INFERENCE_MODE = (
+    "attention maps need gradients, but the Trainer runs in inference mode: expected "
+    "Trainer(inference_mode=False), the default of the command gain"
+)
+
+
+def check_before(model: "GAIN", stage: str) -> None:
+    """Refuse what would fail, or mean something else, once steps are taken.
+
+    Args:
+        model: With its trainer and its data module.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Raises:
+        RuntimeError: In inference mode.
+        ValueError: If the Trainer, the labels or the masks do not fit the settings.
+    """
+    if stage != "predict" and model.trainer.validate_loop.inference_mode:
+        raise RuntimeError(INFERENCE_MODE)
+    if stage == "fit":
+        check_trainer(model)
+    data = model.trainer.datamodule
+    model.task.check_labels(image_sets(data))
+    labels = getattr(getattr(data, "train_set", None), "labels", None)
+    if stage == "fit" and labels is not None:
+        model.task.begin(torch.as_tensor(labels), getattr(data, "augmentation", None))
+    if stage == "fit" and model.hparams.ext_weight > 0 and getattr(data, "masked_set", None) is None:
+        raise ValueError(
+            f"model.ext_weight is {model.hparams.ext_weight}, but no training image carries a mask: expected "
+            "masks and data.mask_budget > 0, or boxes and data.supervision box, or model.ext_weight 0"
+        )
+
+
+def check_trainer(model: "GAIN") -> None:
+    """Refuse a Trainer that no maps can be taken through."""
+    strategy = type(model.trainer.strategy).__name__
+    if any(name in strategy for name in ("FSDP", "DeepSpeed", "ModelParallel")):
+        raise ValueError(
+            f"trainer.strategy is {strategy}, which shards weights: maps differentiate the head's a second time, "
+            "expected ddp"
+        )
+    is_guided = model.hparams.am_weight or model.hparams.ext_weight
+    if str(model.trainer.precision).startswith("16") and model.hparams.second_order and is_guided:
+        raise ValueError(
+            f"trainer.precision is {model.trainer.precision}: gradients of gradients leave float16's range, "
+            "expected bf16-mixed, 32-true, or model.second_order false"
+        )
+
+
+def image_sets(data: Any) -> dict[str, Any]:
+    """The sets of a data module in use, by what they are for."""
+    test_sets = getattr(data, "test_sets", None) or {}
+    return {
+        "training": getattr(data, "train_set", None),
+        "validation": getattr(data, "val_set", None),
+        **{f"test set {name}": images for name, images in test_sets.items()},
+    }
+
+
+def warn_of_no_guidance(model: "GAIN") -> None:
+    """Warn of a training that ends before guidance, or S_am, has a turn."""
+    hparams, trainer = model.hparams, model.trainer
+    per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
+    ends = [per_epoch * epochs] if epochs is not None and epochs >= 0 else []
+    ends += [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps >= 0 else []
+    total = min(ends, default=math.inf)  # batches
+    if not math.isfinite(total) or not math.isfinite(per_epoch):
+        return
+    if (hparams.am_weight or hparams.ext_weight) and not model.guidance((total - 1) / per_epoch):
+        rank_zero_warn(
+            f"guidance never begins: model.warmup_epochs is {hparams.warmup_epochs} and the training has {total} "
+            f"batches, {per_epoch} an epoch; expected a longer training or a shorter warm-up"
+        )
+    elif hparams.am_weight:
+        last_turn = total // hparams.am_every * hparams.am_every
+        if not model.guidance((last_turn - 1) / per_epoch):
+            rank_zero_warn(
+                f"S_am will never run: its turn comes every {hparams.am_every} batches (model.am_every), and the "
+                f"training has {total}, of which model.warmup_epochs takes {hparams.warmup_epochs * per_epoch:g}"
+            )

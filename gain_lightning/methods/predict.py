@@ -1,0 +1,88 @@
+"""What a checkpoint says of pictures: the work of ``gain predict``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from gain_lightning.datasets.images import load_picture
+from gain_lightning.methods.load import load_model
+
+
+def predict(
+    ckpt_path: Path,
+    images: Path,
+    out: Path,
+    pictures: Sequence[Path],
+    options: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+    accelerator: str = "auto",
+) -> None:
+    """Write what a checkpoint says of pictures.
+
+    Args:
+        ckpt_path: Of a run.
+        images: Folder that the pictures' names are relative to.
+        out: Folder for the results.
+        pictures: Paths of the pictures.
+        options: Those that only some methods take; None stands for the method's default.
+        batch_size: Pictures that pass the network at once.
+        accelerator: As of Lightning's Trainer.
+
+    Raises:
+        ValueError: If the checkpoint is unfit, or does not take an option; or, once all others are done, if pictures
+            are unreadable.
+    """
+    model = load_model(ckpt_path)
+    foreign = [
+        name for name, value in options.items() if value is not None and name not in model.predict_options
+    ]
+    if foreign:
+        raise ValueError(
+            f"--{foreign[0]}: --ckpt_path {ckpt_path} is of {model.kind}, which does not take it"
+        )
+    given = {name: value for name, value in options.items() if value is not None}
+    found = Pictures(pictures, model.hparams.image_size)
+    writer = model.map_writer(images, out, found.paths, {**model.predict_options, **given})
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        callbacks=[writer],
+        inference_mode=False,
+        enable_model_summary=False,
+    )
+    trainer.predict(model, DataLoader(found, batch_size), return_predictions=False)
+    print(f"{len(found) - len(writer.errors)} pictures, {writer.summary()}: {out}")
+    if writer.errors:
+        listed = "\n  ".join(writer.errors)
+        raise ValueError(f"{len(writer.errors)} of {len(found)} pictures were left out:\n  {listed}")
+
+
+class Pictures(Dataset):
+    """Pictures as a network takes them.
+
+    Args:
+        paths: Of the pictures.
+        image_size: Side that the network was trained at, pixels.
+    """
+
+    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
+        self.paths = list(paths)
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path, error = self.paths[index], ""
+        try:
+            picture = load_picture(path, self.image_size)
+        except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
+            picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
+        return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}

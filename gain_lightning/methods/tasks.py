@@ -1,0 +1,217 @@
+"""What labels say: which classes an image shows, the one class that it is of, or how much of each it shows."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from gain_lightning.attention import margins
+from gain_lightning.backbones.weights import saved_amount_unit
+from gain_lightning.losses import classification_loss
+
+if TYPE_CHECKING:
+    from gain_lightning.methods.gain import GAIN
+
+
+class MultiLabel:
+    """An image shows any number of classes; each is decided on its own.
+
+    Args:
+        model: The classifier whose task it is.
+    """
+
+    name: ClassVar[str] = "multi_label"
+    has_amounts: ClassVar[bool] = False
+    expected: ClassVar[str] = "0 or 1, or model.task regression"
+
+    def __init__(self, model: "GAIN") -> None:
+        self.model = model
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
+        return classification_loss(logits, label, task=self.name, reduction=self.model.hparams.cl_reduction)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probability of every class, ``(N, C)``."""
+        return logits.float().sigmoid()
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Logit of every probability, ``(N, C)``: it differs where probabilities round to 0 or 1."""
+        return logits.float()
+
+    def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
+        """Whether each image's decision is right, ``(N,)``: on the accuracy class, else on all scored ones."""
+        decision = (score > 0.5).float()
+        if accuracy_class is None:
+            return (decision == label)[:, self.model.scored].all(1).float()
+        class_idx = self.model.hparams.class_names.index(accuracy_class)
+        return (decision[:, class_idx] == label[:, class_idx]).float()
+
+    def set_scores(
+        self, judged: list[Tensor], names: list[str], accuracy_class: str | None
+    ) -> dict[str, Tensor]:
+        """Scores of the test sets, from the mean of :meth:`judge` over each.
+
+        Args:
+            judged: One mean a test set; the first set is the main one.
+            names: Of the further sets.
+            accuracy_class: Of the data module.
+        """
+        first, *others = judged
+        scores = {}
+        # Of many labels at once the accuracy says little.
+        if others or accuracy_class or self.name == "single_label":
+            scores["test/accuracy"] = first
+        scores |= {f"test/{name}": value for name, value in zip(names, others, strict=True)}
+        return scores | ({"test/biased_accuracy": torch.stack(others).mean()} if others else {})
+
+    def fits(self, labels: np.ndarray) -> np.ndarray:
+        """Which labels this task can read, ``(n, C)`` bool; nan fits none."""
+        return (labels == 0) | (labels == 1)
+
+    def check_labels(self, sets: dict[str, Any]) -> None:
+        """Refuse labels of any set in use that this task cannot read.
+
+        Args:
+            sets: Data sets with ``labels`` ``(n, C)`` and ``ids``, by what they are for.
+
+        Raises:
+            ValueError: If a label does not fit.
+        """
+        for name, images in sets.items():
+            labels = np.asarray(getattr(images, "labels", None) if images is not None else ())
+            if labels.ndim != 2:
+                continue
+            fits = self.fits(labels)
+            if not fits.all():
+                row, class_idx = np.argwhere(~fits)[0]
+                raise ValueError(
+                    f"{name}: image {images.ids[row]} has {labels[row, class_idx]:g} for "
+                    f"{self.model.hparams.class_names[class_idx]}, expected {self.expected}"
+                )
+
+    def check_batch(self, label: Tensor, batch: Mapping[str, Any]) -> None:
+        """Refuse a batch that changed after its set was looked at.
+
+        Args:
+            label: Shape ``(N, C)``.
+            batch: Names its images, ``id``.
+        """
+
+    def begin(self, labels: Tensor, augmentation: Any) -> None:
+        """Look at the training labels ``(n, C)`` before the first step."""
+        if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
+            rank_zero_warn(
+                "every training image has exactly one label: model.task single_label trains them as exclusive"
+            )
+
+
+class SingleLabel(MultiLabel):
+    """An image is of exactly one class; a softmax decides between them."""
+
+    name = "single_label"
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probability of every class, ``(N, C)``; they sum to 1."""
+        return logits.float().softmax(1)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Logit of every probability, ``(N, C)``: each logit's margin over the others."""
+        return margins(logits.float())
+
+    def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
+        """Whether each image's likeliest class is its own, ``(N,)``."""
+        return (score.argmax(1) == label.argmax(1)).float()
+
+    def check_labels(self, sets: dict[str, Any]) -> None:
+        """Refuse labels that are not 0 or 1, and images that have no label or several."""
+        super().check_labels(sets)
+        for name, images in sets.items():
+            labels = getattr(images, "labels", None)
+            wrong = [] if labels is None or labels.ndim == 1 else (labels.sum(1) != 1).nonzero()[0]
+            if len(wrong):
+                raise ValueError(
+                    f"model.task is single_label, but {len(wrong)} images of {name} do not have exactly one label, "
+                    f"the first {images.ids[wrong[0]]}"
+                )
+
+    def check_batch(self, label: Tensor, batch: Mapping[str, Any]) -> None:
+        """Refuse an image without exactly one label."""
+        if (label.sum(1) != 1).any():
+            wrong = batch["id"][int((label.sum(1) != 1).nonzero()[0])]
+            raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
+
+    def begin(self, labels: Tensor, augmentation: Any) -> None:
+        """Nothing is left to look at."""
+
+
+class Regression(MultiLabel):
+    """An image shows an amount of each class from 0 on: a count or a size.
+
+    Logits are amounts in the unit ``model.amount_unit`` ``(C,)``, the mean amount of each class where it is present, so
+    that networks of all amounts begin alike. Checkpoints keep the unit.
+    """
+
+    name = "regression"
+    has_amounts = True
+    expected = "amounts from 0 on"
+
+    def __init__(self, model: "GAIN") -> None:
+        super().__init__(model)
+        class_names = model.hparams.class_names
+        unit = saved_amount_unit(model.hparams.weights, class_names)
+        model.register_buffer("amount_unit", torch.ones(len(class_names)) if unit is None else unit)
+        self.starts_from_amounts = unit is not None
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """L_cl of logits ``(N, C)`` and amounts ``(N, C)``."""
+        return super().loss(logits, label / self.model.amount_unit)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Amount of every class in the labels' unit, ``(N, C)``."""
+        return logits.float() * self.model.amount_unit
+
+    def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
+        """Each image's absolute error, mean over the scored classes, ``(N,)``."""
+        return (score - label).abs()[:, self.model.scored].mean(1)
+
+    def set_scores(
+        self, judged: list[Tensor], names: list[str], accuracy_class: str | None
+    ) -> dict[str, Tensor]:
+        """Mean absolute error of the further test sets; that of the first is ``test/mae`` already."""
+        return {f"test/{name}_mae": value for name, value in zip(names, judged[1:], strict=True)}
+
+    def fits(self, labels: np.ndarray) -> np.ndarray:
+        """Amounts from 0 on, ``(n, C)`` bool."""
+        return labels >= 0
+
+    def begin(self, labels: Tensor, augmentation: Any) -> None:
+        """Set the unit of the amounts; a network that starts from amounts goes on saying the same.
+
+        Args:
+            labels: Amounts of the training images, ``(n, C)``.
+            augmentation: Of the data module, or None.
+
+        Raises:
+            ValueError: If the augmentation cuts parts of an image away, and amounts with them.
+        """
+        if augmentation is not None and augmentation.scale[1] > 1:
+            raise ValueError(
+                f"data.augmentation.scale is {list(augmentation.scale)}, which cuts parts away, and amounts with "
+                "them: expected at most 1 with model.task regression (and 1, 1 where amounts are sizes)"
+            )
+        model = self.model
+        labels = labels.float()
+        count = (labels > 0).sum(0)
+        unit = torch.where(count > 0, labels.sum(0) / count.clamp_min(1), 1).to(model.amount_unit)
+        if self.starts_from_amounts:
+            with torch.no_grad():
+                for parameter in model.backbone.classifier.parameters():
+                    parameter.mul_((model.amount_unit / unit).view(-1, *[1] * (parameter.ndim - 1)))
+        model.amount_unit.copy_(unit)
+
+
+TASKS = {task.name: task for task in (MultiLabel, SingleLabel, Regression)}
