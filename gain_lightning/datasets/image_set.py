@@ -3,9 +3,10 @@
 import numpy as np
 from torch.utils.data import Dataset
 
+from gain_lightning.constants import VOID
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks
-from gain_lightning.datasets.images import load_picture
+from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
@@ -60,11 +61,30 @@ class ImageSet(Dataset):
 
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, visit = draw if isinstance(draw, Draw) else (draw, 0)
-        image = load_picture(self.listing.image_path(index), self.image_size)
+        image = self.picture(index, self.image_size)
         label, masks = self.labels[index], self._masks(index)
         if self.train_transform:
             image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
         return make_sample(image, label, masks, str(self.ids[index]))
+
+    def picture(self, row: int, side: int | None = None) -> np.ndarray:
+        """A picture at the size of its file, or as a network of ``side`` x ``side`` pixels sees it.
+
+        Returns:
+            ``(H, W, 3)`` uint8.
+        """
+        path = self.listing.image_path(row)
+        return read_image(path) if side is None else load_picture(path, side)
+
+    def truth(self, row: int) -> np.ndarray:
+        """A picture's mask at the size of its file, whatever ``supervision`` shows of it to a training.
+
+        Returns:
+            0 background, 1..C class, 255 unknown, ``(H, W)`` uint8; unknown throughout where nobody drew a mask.
+        """
+        size = tuple(int(side) for side in self.listing.size[row])
+        mask = self.listing.mask(row, size)
+        return np.full(size, VOID, np.uint8) if mask is None else mask
 
     def _masks(self, index: int) -> ClassMasks | None:
         if self.supervision == "none":

@@ -1,23 +1,25 @@
-"""What a data set yields."""
+"""What a data set yields, and what a batch holds."""
 
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gain_lightning.attention.pairs import Pairs
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 
 class Sample(TypedDict):
-    """One image; :func:`collate` stacks samples to a batch with a leading axis N.
+    """One image, its label, and the masks of the classes that somebody marked on it.
 
     Attributes:
-        image: RGB picture, ``(3, H, W)`` uint8. The module normalises it on the device.
+        image: The RGB picture, ``(3, H, W)`` uint8; the method normalises it on the device.
         label: 1 where the class is present, else 0; or its amount, for a regression; ``(C,)`` float32.
-        mask: One for every class that somebody marked: 1 the class, 0 not the class, 255 unknown, ``(M, H, W)`` uint8.
-        mask_class: Class of each mask, ``(M,)`` int64.
-        id: Name of the image, unique in its data set.
+        mask: 1 the class, 0 not the class, 255 unknown, for each of M marked classes, ``(M, H, W)`` uint8.
+        mask_class: The class of each mask, ``(M,)`` int64.
+        id: The name of the image, unique in its data set.
     """
 
     image: Tensor
@@ -25,6 +27,59 @@ class Sample(TypedDict):
     mask: Tensor
     mask_class: Tensor
     id: str
+
+
+class _Collated(TypedDict):
+    image: Tensor
+    label: Tensor
+    mask: Tensor
+    mask_image: Tensor
+    mask_class: Tensor
+    id: list[str]
+
+
+class Batch(_Collated, total=False):
+    """N samples, stacked by :func:`collate`. All their masks stand in one tensor, for images have different numbers.
+
+    Attributes:
+        image: ``(N, 3, H, W)`` uint8.
+        label: ``(N, C)`` float32.
+        mask: The M masks of all images, 1 the class, 0 not the class, 255 unknown, ``(M, H, W)`` uint8.
+        mask_image: Index of the image that each mask belongs to, ``(M,)`` int64.
+        mask_class: The class of each mask, ``(M,)`` int64.
+        id: The names of the images.
+        pairs: The (image, class) pairs of the labels, once a method has listed them.
+    """
+
+    pairs: Pairs
+
+
+class PictureSet(Protocol):
+    """A data set of pictures, wherever they come from.
+
+    Attributes:
+        ids: The names of the n pictures, ``(n,)``.
+        labels: Their labels, ``(n, C)``.
+        class_names: The names of the C classes.
+        sizes: Height and width of each picture as it is stored, ``(n, 2)``.
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    sizes: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, draw: int | tuple[int, int], /) -> Sample: ...
+
+    def picture(self, row: int, side: int | None = None) -> np.ndarray:
+        """A picture as it is stored, or as a network of ``side`` x ``side`` pixels sees it, ``(H, W, 3)`` uint8."""
+        ...
+
+    def truth(self, row: int) -> np.ndarray:
+        """A picture's mask of class indices as it is stored, ``(H, W)`` uint8; void where nothing is known."""
+        ...
 
 
 def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, sample_id: str) -> Sample:
@@ -47,16 +102,6 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
         mask_class=torch.from_numpy(masks.class_idx),
         id=sample_id,
     )
-
-
-class Batch(Sample):
-    """N samples: ``image`` ``(N, 3, H, W)``, ``label`` ``(N, C)``, ``id`` a list, and all masks ``(M, H, W)``.
-
-    Attributes:
-        mask_image: Index of the image that each mask is of, ``(M,)`` int64.
-    """
-
-    mask_image: Tensor
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.images import read_image
-from gain_lightning.datasets.sample import collate
-from gain_lightning.datasets.shapes import Shapes
+from gain_lightning.datasets.sample import Batch, PictureSet, Sample, collate
 from gain_lightning.datasets.streams import (
+    Draw,
     Loader,
     StreamLoader,
     StreamSampler,
@@ -160,18 +159,48 @@ class CueDataModule(pl.LightningDataModule):
         return Loader(dataset, batch_size=None, sampler=share_out(name, dataset, self.trainer), **options)
 
 
+class CueSample(Sample):
+    """An image with its cues: 0 background, c + 1 class c, 255 no cue, ``(h, w)`` uint8."""
+
+    cues: Tensor
+
+
+class CueBatch(Batch):
+    """N images with their cues, ``(N, h, w)`` int64."""
+
+    cues: Tensor
+
+
+class FullSizeBatch(TypedDict):
+    """One image at the network's size, and beside it as it is stored.
+
+    Attributes:
+        image: ``(1, 3, H, W)`` uint8, at the network's size.
+        label: ``(1, C)`` float32.
+        picture: The stored picture, ``(H, W, 3)`` uint8.
+        mask: Its mask of class indices, ``(H, W)`` uint8.
+        id: The name of the image.
+    """
+
+    image: Tensor
+    label: Tensor
+    picture: Tensor
+    mask: Tensor
+    id: list[str]
+
+
 class WithCues(Dataset):
-    """Samples of a data set, each with its cues in place of a mask.
+    """Samples of a data set, each with its cues.
 
     Args:
-        images: Gives samples, and has ``ids`` and ``labels``.
+        images: The data set.
         cues: By image name, see :func:`gain_lightning.segmentation.cue_files.file_name`.
 
     Raises:
         ValueError: If an image has no cues, or cues of a class that its label lacks.
     """
 
-    def __init__(self, images: Dataset, cues: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, images: PictureSet, cues: Mapping[str, np.ndarray]) -> None:
         names = [file_name(str(image_id)) for image_id in images.ids]
         missing = [name for name in names if name not in cues]
         if missing:
@@ -196,12 +225,12 @@ class WithCues(Dataset):
     def __len__(self) -> int:
         return len(self.cues)
 
-    def __getitem__(self, draw: Any) -> dict[str, Any]:
-        index = getattr(draw, "index", draw)
+    def __getitem__(self, draw: int | Draw) -> CueSample:
+        index = draw.index if isinstance(draw, Draw) else draw
         return {**self.images[draw], "cues": torch.from_numpy(self.cues[index])}
 
 
-def collate_cues(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def collate_cues(samples: list[CueSample]) -> CueBatch:
     """Stack samples with cues."""
     return {**collate(samples), "cues": torch.stack([sample["cues"] for sample in samples]).long()}
 
@@ -210,11 +239,10 @@ class FullSize(Dataset):
     """One image a batch, with its picture and mask at the size of their files.
 
     Args:
-        images: An :class:`~gain_lightning.datasets.image_set.ImageSet` with masks, or
-            :class:`~gain_lightning.datasets.shapes.Shapes`, whose pictures have one size.
+        images: The data set.
     """
 
-    def __init__(self, images: Dataset) -> None:
+    def __init__(self, images: PictureSet) -> None:
         self.images = images
         self.ids = images.ids
         self.labels = images.labels
@@ -222,26 +250,12 @@ class FullSize(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> FullSizeBatch:
         sample = self.images[index]
-        if isinstance(self.images, Shapes):
-            drawn = self.images.pictures[index]
-            picture, mask = torch.from_numpy(drawn.image), torch.from_numpy(drawn.mask)
-        else:
-            listing = self.images.listing
-            picture = torch.from_numpy(read_image(listing.image_path(index)))
-            mask = _whole_mask(listing.mask(index, tuple(listing.size[index])), picture)
         return {
             "image": sample["image"][None],
             "label": sample["label"][None],
-            "picture": picture.contiguous(),
-            "mask": mask,
+            "picture": torch.from_numpy(np.ascontiguousarray(self.images.picture(index))),
+            "mask": torch.from_numpy(np.ascontiguousarray(self.images.truth(index))),
             "id": [sample["id"]],
         }
-
-
-def _whole_mask(mask: np.ndarray | None, picture: Tensor) -> Tensor:
-    """A mask as a tensor; all void where there is none."""
-    if mask is None:
-        return torch.full(picture.shape[:2], VOID, dtype=torch.uint8)
-    return torch.from_numpy(np.ascontiguousarray(mask))

@@ -16,10 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from gain_lightning.attention import resize_maps, scale_maps
-from gain_lightning.constants import VOID
-from gain_lightning.datasets.images import load_picture, read_image, read_mask
+from gain_lightning.datasets.images import read_mask
 from gain_lightning.datasets.resize import resize_image
-from gain_lightning.datasets.shapes import Shapes
+from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.methods.load import load_classifier
@@ -94,23 +93,17 @@ def export_seeds(args: argparse.Namespace) -> None:
     _finish(args, names, images.labels, provenance)
 
 
-def _draw(out: Path, name: str, images: Dataset, row: int) -> None:
+def _draw(out: Path, name: str, images: PictureSet, row: int) -> None:
     """Image, truth where it is known, cues and pseudo-mask side by side."""
     mask = read_mask(out / "masks" / f"{name}.png")
-    if isinstance(images, Shapes):
-        picture, truth = images[row]["image"].permute(1, 2, 0).numpy(), None
-    else:
-        picture = read_image(images.listing.image_path(row))
-        truth = images.listing.mask(row, mask.shape)
-    truth = np.full(mask.shape, VOID, np.uint8) if truth is None else truth
     cues = cv2.resize(
         read_mask(out / "cues" / f"{name}.png"), mask.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
-    masks = {TRUTH: truth, "cues": cues, "pseudo-mask": mask}
-    save_strip(out / "pictures" / f"{name}.png", picture, masks)
+    masks = {TRUTH: images.truth(row), "cues": cues, "pseudo-mask": mask}
+    save_strip(out / "pictures" / f"{name}.png", images.picture(row), masks)
 
 
-def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float = 1.0) -> Dataset:
+def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float = 1.0) -> PictureSet:
     """Pictures of a run's data with their labels, without masks and as they are.
 
     Args:
@@ -118,9 +111,6 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
         root: Where the data lie now; None keeps the run's ``data.root``.
         split: Which list; None takes the run's training images.
         enlarge: Read pictures of files at so many times the run's ``image_size``.
-
-    Returns:
-        A data set with ``ids``, ``labels``, ``sizes`` and ``class_names``.
 
     Raises:
         FileNotFoundError: If the run has no config.
@@ -143,14 +133,14 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
 class AtScales(Dataset):
     """Pictures of a run's data with their labels, and as they are seen at other sizes.
 
-    A picture of a file is read at each size anew, as a network of that size reads it (:func:`load_picture`).
+    A picture of a file is read at each size anew, as a network of that size reads it.
 
     Args:
         images: Of :func:`run_images`.
         scales: Sizes to see them at, times the run's.
     """
 
-    def __init__(self, images: Dataset, scales: list[float]) -> None:
+    def __init__(self, images: PictureSet, scales: list[float]) -> None:
         self.images, self.scales = images, scales
 
     def __len__(self) -> int:
@@ -162,15 +152,15 @@ class AtScales(Dataset):
         return {"image": sample["image"], "label": sample["label"], "seen": seen}
 
     def _see(self, row: int, image: Tensor, scale: float) -> Tensor:
-        height, width = (max(round(scale * side), 1) for side in image.shape[1:])
         if scale == 1:
             return image
-        if isinstance(self.images, Shapes):
-            return resize_image(image[None], (height, width))[0]
-        return torch.from_numpy(load_picture(self.images.listing.image_path(row), height)).permute(2, 0, 1)
+        side = max(round(scale * image.shape[1]), 1)
+        return torch.from_numpy(self.images.picture(row, side)).permute(2, 0, 1)
 
 
-def _begin(args: argparse.Namespace, checkpoint: Path, images: Dataset, names: list[str]) -> dict[str, Any]:
+def _begin(
+    args: argparse.Namespace, checkpoint: Path, images: PictureSet, names: list[str]
+) -> dict[str, Any]:
     """What the seeds come from; refuses a folder of other things, or whose seeds come from elsewhere."""
     options = {
         key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")

@@ -19,10 +19,15 @@ from gain_lightning.cli import main
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.resize import resize_image
+from gain_lightning.datasets.shapes import Shapes
+from gain_lightning.datasets.shapes.boat import draw_picture
 from gain_lightning.datasets.voc12 import VOC12DataModule
+from gain_lightning.drawing.encoding import save_indexed
+from gain_lightning.drawing.strips import read_strip
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.cue_files import read_cues, read_maps, write_cues
+from gain_lightning.segmentation.export_seeds import _draw
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     attention_maps,
@@ -283,6 +288,19 @@ def test_every_image_has_its_files(run, made):
         values, y, x = sec[f"{row}_cues"]
         again[y, x] = values
         np.testing.assert_array_equal(again, cues[name])
+
+
+def test_pictures_show_the_truth_of_made_pictures_too(tmp_path):
+    empty = np.full((96, 96), VOID, np.uint8)
+    for kind in ("masks", "cues"):
+        save_indexed(tmp_path / kind / "a.png", empty)
+    images = Shapes("boat", "test", range(2), supervision="none")
+    _draw(tmp_path, "a", images, 1)
+    strip = read_strip(tmp_path / "pictures" / "a.png")
+    drawn = draw_picture(1, "test")
+    assert np.array_equal(strip["image"], drawn.image)
+    is_black = (strip["ground truth"] == 0).all(2)  # the colour of the background
+    assert np.array_equal(is_black, drawn.mask == 0)
 
 
 def test_numpy_1_and_python_2_find_what_the_pickles_name(made):

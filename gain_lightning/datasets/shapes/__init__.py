@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
+from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.sample import Sample, make_sample
 from gain_lightning.datasets.shapes import boat, camera, count
 from gain_lightning.datasets.shapes.kept import draw_pictures
@@ -77,6 +78,15 @@ class Shapes(Dataset):
         index = draw.index if isinstance(draw, Draw) else draw
         picture = self.pictures[index]
         return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
+
+    def picture(self, row: int, side: int | None = None) -> np.ndarray:
+        """A picture as it was drawn, or at ``side`` x ``side`` pixels, ``(H, W, 3)`` uint8."""
+        image = self.pictures[row].image
+        return image if side is None else resize_image(image, (side, side))
+
+    def truth(self, row: int) -> np.ndarray:
+        """A picture's mask, whatever ``supervision`` shows of it: 0 background, 1..C class, ``(H, W)`` uint8."""
+        return self.pictures[row].mask
 
     def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
         if self.supervision == "none":

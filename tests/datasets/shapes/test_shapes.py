@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from gain_lightning.datasets.shapes import Shapes, ShapesDataModule
 from gain_lightning.datasets.shapes.boat import CLASSES, SPLITS, _texture, draw_picture
@@ -157,3 +158,20 @@ def test_shapes_yields_ids_of_its_indices():
         "test_00007",
         "test_00002",
     ]
+
+
+@pytest.mark.parametrize("supervision", ["mask", "box", "none"])
+def test_picture_and_truth_are_as_drawn_whatever_a_training_sees(supervision):
+    drawn = [draw_picture(index, "test", seed=3) for index in range(4)]
+    images = Shapes("boat", "test", range(4), seed=3, supervision=supervision)
+    for row, one in enumerate(drawn):
+        assert np.array_equal(images.picture(row), one.image)
+        assert np.array_equal(images.truth(row), one.mask)
+
+
+@pytest.mark.parametrize("side", [48, 144])
+def test_picture_of_another_size_is_pillows(side):
+    images = Shapes("boat", "test", range(2))
+    for row in range(2):
+        pillows = Image.fromarray(images.picture(row)).resize((side, side), Image.Resampling.BILINEAR)
+        assert np.abs(images.picture(row, side).astype(int) - np.asarray(pillows)).max() <= 1
