@@ -1,21 +1,21 @@
 """A finished run, read from the files of its folder."""
 
 import glob
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.settings import CONFIG, read_settings
+from gain_lightning.runs.summary import SUMMARY, read_summary
 from gain_lightning.support.home import hide_home
 from gain_lightning.support.messages import printable
 from gain_lightning.support.walk import is_left_behind
 
-_NO_RUN = {  # a file that tells a folder of another verb, and what it is
+# A file by which the folder of another verb is known, and what that folder does.
+_OTHER_VERBS = {
     "provenance.json": "holds the seeds of a segmentation",
     "predictions.csv": "holds the predictions of a run",
 }
@@ -76,7 +76,7 @@ def _trials(path: str) -> list[str]:
     if not os.path.isfile(os.path.join(path, "sweep.yaml")):
         return []
     trials = sorted(glob.glob(os.path.join(glob.escape(path), "trials", "*")))
-    return [trial for trial in trials if os.path.isfile(os.path.join(trial, "summary.json"))]
+    return [trial for trial in trials if os.path.isfile(os.path.join(trial, SUMMARY))]
 
 
 def reason_to_pass_over(path: str) -> str:
@@ -86,29 +86,21 @@ def reason_to_pass_over(path: str) -> str:
     ``runs/*`` names it too.
     """
     name = os.path.basename(os.path.abspath(path))
-    if is_left_behind(name) and not name.startswith(
-        "."
-    ):  # a glob of the shell names no hidden folder, a person may
+    # a glob of the shell names no hidden folder, a person may
+    if is_left_behind(name) and not name.startswith("."):
         return "was left behind by a program, and is no run"
-    summary = _summary(path)
+    try:
+        summary = read_summary(Path(path))
+    except RunError:
+        summary = {}
     if summary.get("state") == "pruned":
         return "its sweep ended it early"
-    if os.path.exists(os.path.join(path, "config.yaml")):
+    if Path(path, CONFIG).exists():
         return ""
     if {"groups", "differences"} <= summary.keys():
         return "holds the report of a comparison, and is no run"
-    return next(
-        (f"{what}, and is no run" for name, what in _NO_RUN.items() if Path(path, name).is_file()), ""
-    )
-
-
-def _summary(path: str) -> dict[str, Any]:
-    """``summary.json``; nothing if it cannot be read, as :func:`read_run` says."""
-    try:
-        content = json.loads(Path(path, "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    found = (f"{what}, and is no run" for name, what in _OTHER_VERBS.items() if Path(path, name).is_file())
+    return next(found, "")
 
 
 def read_run(path: str) -> Run:
@@ -127,10 +119,11 @@ def read_run(path: str) -> Run:
     if not os.path.isdir(path):
         reason = "is a file, expected the folder of a run" if os.path.exists(path) else "no such folder"
         raise RunError(f"{path}: {reason}")
-    is_run = os.path.exists(os.path.join(path, "summary.json"))
-    if not is_run and glob.glob(os.path.join(glob.escape(path), "*/summary.json")):
-        raise RunError(f"{path}: is no run, but holds some: '{os.path.join(path, '*')}' names them")
-    summary = _read_mapping(path, "summary.json", json.loads)
+    summary = read_summary(Path(path))
+    if not Path(path, SUMMARY).exists():
+        if glob.glob(os.path.join(glob.escape(path), "*", SUMMARY)):
+            raise RunError(f"{path}: is no run, but holds some: '{os.path.join(path, '*')}' names them")
+        raise RunError(f"{path}: has no {SUMMARY}, expected the folder of a run")
     state = summary.get("state")
     if state != "finished":
         raise RunError(f"{path}: its state is {state!r}, expected 'finished'")
@@ -139,10 +132,9 @@ def read_run(path: str) -> Run:
             f"{path}: is called {summary.get('method')} but was never guided, for its training ended within the "
             "warm-up; expected a run of more epochs than model.warmup_epochs"
         )
-    metrics = summary.get("metrics")
     finite = {
         printable(key): float(value)
-        for key, value in (metrics if isinstance(metrics, dict) else {}).items()
+        for key, value in summary.get("metrics", {}).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
     }
     if not any(key.startswith("test/") for key in finite):
@@ -152,7 +144,7 @@ def read_run(path: str) -> Run:
         raise RunError(
             f"{path}: method is {method!r} in its summary.json, expected gradcam, gain or gain_ext"
         )
-    config = _read_mapping(path, "config.yaml", lambda text: flatten(hide_home(yaml.safe_load(text))))
+    config = _read_config(path)
     is_seed = isinstance(seed, int) and not isinstance(seed, bool)
     return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
 
@@ -174,23 +166,21 @@ def flatten(config: dict[Any, Any]) -> dict[str, Any]:
     return flat
 
 
-def _read_mapping(path: str, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _read_config(path: str) -> dict[str, Any]:
+    """The settings of a run with dotted keys, paths below the home folder as ``~``."""
     try:
-        content = parse((Path(path) / name).read_text(encoding="utf-8"))
+        return flatten(hide_home(read_settings(Path(path))))
     except FileNotFoundError as error:
-        raise RunError(f"{path}: has no {name}, expected the folder of a run") from error
-    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise RunError(str(error)) from error
+    except (OSError, ValueError, RecursionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RunError(f"{path}: its {name} is unreadable ({reason})") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: its {name} holds no keys and values")
-    return content
+        raise RunError(f"{path}: its {CONFIG} is unreadable ({reason})") from error
 
 
 def as_text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
     value, folder = run.config.get(key), run.config.get("run_dir")
-    # W&B writes 1.0 as 1; but of these 1 is one, and 1.0 all
+    # W&B writes 1.0 as 1, which is the same but for these: there 1 is one, and 1.0 is all
     is_share = key.rpartition(".")[2].startswith(("mask_budget", "limit_", "val_check_interval"))
     text = str(int(value) if isinstance(value, float) and value.is_integer() and not is_share else value)
     return text.replace(folder, "RUN_DIR") if isinstance(folder, str) and os.path.dirname(folder) else text

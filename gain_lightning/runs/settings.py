@@ -1,24 +1,46 @@
-"""The settings that may differ when a run is resumed or tested."""
+"""``config.yaml`` of a run, and which of its settings may differ when the run is resumed or tested."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gain_lightning.support.files import write_atomically
 from gain_lightning.support.yaml_files import read_config
 
-# What a training may get when it goes on: where files lie now, and how fast they and features come.
-_FREE = {
+CONFIG = "config.yaml"
+
+# These may differ when a run is resumed: paths, worker counts and speed options. None changes a result.
+_MAY_DIFFER = {
     *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
     *("data.num_workers", "data.images.num_workers"),
     *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
     "model.memory_format",
 }
-# What no score of a test depends on; and of the model what one does.
-_TRAINING_DATA = {
+# Settings of the data that the scores of a test do not depend on.
+_OF_TRAINING = {
     *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
     *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
 }
-_SCORED = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
+# Settings of the model that they do depend on.
+_OF_SCORES = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
+
+
+def write_settings(run_dir: Path, text: str) -> None:
+    """Write ``config.yaml`` of a run, as its command's parser has dumped it."""
+    write_atomically(run_dir / CONFIG, text)
+
+
+def read_settings(run_dir: Path) -> dict[str, Any]:
+    """Read ``config.yaml`` of a run.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it cannot be read, see :func:`gain_lightning.support.yaml_files.read_config`.
+    """
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{run_dir}: has no {CONFIG}, expected the folder of a run")
+    return read_config(path)
 
 
 def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -> None:
@@ -32,15 +54,14 @@ def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -
     Raises:
         ValueError: If one does.
     """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
+    if not (run_dir / CONFIG).is_file():
         return
-    before = read_config(path)
+    before = read_settings(run_dir)
     for key, old, new in _differences(before.get("data"), config.get("data"), "data"):
-        if key not in _FREE and (verb == "fit" or key not in _TRAINING_DATA):
+        if key not in _MAY_DIFFER and (verb == "fit" or key not in _OF_TRAINING):
             _refuse(run_dir, verb, key, old, new)
     for key, old, new in _differences(before.get("model"), config.get("model"), "model"):
-        if key not in _FREE and (verb == "fit" or key.split(".")[1] in _SCORED):
+        if key not in _MAY_DIFFER and (verb == "fit" or key.split(".")[1] in _OF_SCORES):
             _refuse(run_dir, verb, key, old, new)
     seeds = before.get("seed_everything"), config.get("seed_everything")
     if verb == "fit" and not _equal(*seeds):
@@ -56,19 +77,24 @@ def _refuse(run_dir: Path, verb: str, key: str, old: Any, new: Any) -> None:
 
 
 def _differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that differ: of one class argument by argument, those that an older version did not know aside."""
+    """Yield the settings that differ, with their old and new value.
+
+    Those of a class are compared argument by argument; an argument that an older version did not know is passed over.
+    """
     same_class = isinstance(before, Mapping) and isinstance(now, Mapping)
     if same_class and ("class_path" in before or "class_path" in now):
         if before.get("class_path") != now.get("class_path"):
             yield f"{key}.class_path", before.get("class_path"), now.get("class_path")
             return
         before, now = before.get("init_args") or {}, now.get("init_args") or {}
-    elif key != "model" or not same_class:  # a plain mapping, such as a budget by class, is one setting
-        is_list = isinstance(before, str) and isinstance(now, str) and key.endswith("mask_budget")
-        is_other_kind = key.endswith("mask_budget") and _kinds(before) != _kinds(now)  # 1 mask, or 1.0 of all
-        if (
-            not _equal(before, now) or is_other_kind
-        ) and not is_list:  # the path of a mask list may be another
+    elif key != "model" or not same_class:
+        # a plain mapping, such as a budget by class, is one setting
+        is_budget = key.endswith("mask_budget")
+        # the path of a mask list may be another
+        is_list = is_budget and isinstance(before, str) and isinstance(now, str)
+        # 1 is one mask, 1.0 are all
+        is_other_kind = is_budget and _kinds(before) != _kinds(now)
+        if (not _equal(before, now) or is_other_kind) and not is_list:
             yield key, before, now
         return
     for name in now:
@@ -86,5 +112,5 @@ def _kinds(value: Any) -> Any:
 
 
 def _equal(before: Any, now: Any) -> bool:
-    """As written: 0 is not false."""
+    """Whether both are written the same: 0 is not false."""
     return before == now and isinstance(before, bool) == isinstance(now, bool)

@@ -24,6 +24,7 @@ from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.provenance import git_commit
+from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import read_summary
 from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
 from gain_lightning.segmentation.seeds import (
@@ -39,7 +40,6 @@ from gain_lightning.segmentation.seeds import (
 from gain_lightning.support.files import read_json, remove_parts, write_json
 from gain_lightning.support.home import expand_home
 from gain_lightning.support.names import first_pair
-from gain_lightning.support.yaml_files import read_config
 
 
 def export_seeds(args: argparse.Namespace) -> None:
@@ -115,12 +115,9 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
     Raises:
         FileNotFoundError: If the run has no config.
     """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{run}: has no config.yaml, expected the folder of a run")
-    config = expand_home(read_config(path).get("data"))
+    config = expand_home(read_settings(run).get("data"))
     if not isinstance(config, dict) or not isinstance(config.get("init_args"), dict):
-        raise ValueError(f"{path}: names no data, expected the config.yaml of a run")
+        raise ValueError(f"{run / CONFIG}: names no data, expected the {CONFIG} of a run")
     module, _, name = config["class_path"].rpartition(".")
     settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
     settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from gain_lightning.constants import REQUEUE
 from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.summary import read_summary
 from gain_lightning.support.files import read_json, write_json
 from gain_lightning.support.yaml_files import read_config
 
@@ -92,8 +93,8 @@ class Chain:
     @property
     def scores(self) -> dict[str, float | None]:
         """By :data:`COLUMNS`, of a finished chain; None of what it has not."""
-        first = read_json(self.folder / "classifier" / "summary.json").get("metrics", {})
-        last = read_json(self.folder / "sec" / "summary.json")["metrics"]
+        first = read_summary(self.folder / "classifier").get("metrics", {})
+        last = read_summary(self.folder / "sec")["metrics"]
         cue = read_json(self.folder / "seeds.json")["mean"]
         values = (
             first.get("test/mean_ap"),
@@ -202,7 +203,7 @@ def _run(command: list[str], log: IO[str]) -> int:
 
 
 def _is_tested(run_dir: Path) -> bool:
-    summary = read_json(run_dir / "summary.json")
+    summary = read_summary(run_dir)
     tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
     return summary.get("state") == "finished" and tested
 

@@ -1,12 +1,14 @@
 """Every run below a folder, whatever its state, as a table."""
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.settings import CONFIG
+from gain_lightning.runs.summary import SUMMARY, read_summary
 from gain_lightning.scores import SCORES, Score
 from gain_lightning.support.messages import printable
 from gain_lightning.support.walk import is_left_behind
@@ -21,8 +23,8 @@ def run_folders(root: str) -> Iterator[str]:
         inner[:] = sorted(
             name for name in inner if name != "wandb_runs" and not is_left_behind(name)
         )  # what gain compare fetched from W&B
-        is_run = "summary.json" in files and "report.html" not in files
-        if is_run or ("config.yaml" in files and "checkpoints" in inner):
+        is_run = SUMMARY in files and "report.html" not in files
+        if is_run or (CONFIG in files and "checkpoints" in inner):
             inner.clear()
             yield folder
 
@@ -30,16 +32,15 @@ def run_folders(root: str) -> Iterator[str]:
 def run_row(path: str, root: str) -> list[str]:
     """One run as cells of text."""
     name = os.path.relpath(path, root) if path != root else os.path.basename(os.path.abspath(path))
+    file = Path(path) / SUMMARY
+    if not file.exists():
+        return [name, f"no {SUMMARY}", "", "", *("" for _ in LISTED)]
     try:
-        summary = json.loads((Path(path) / "summary.json").read_text(encoding="utf-8"))
-        if not isinstance(summary, dict):
-            raise ValueError("holds no keys")
-    except FileNotFoundError:
-        return [name, "no summary.json", "", "", *("" for _ in LISTED)]
-    except (OSError, ValueError):
-        return [name, "broken summary.json", "", "", *("" for _ in LISTED)]
+        summary = read_summary(Path(path))
+    except RunError:
+        return [name, f"broken {SUMMARY}", "", "", *("" for _ in LISTED)]
     state = str(summary.get("state"))
-    quiet = (time.time() - os.path.getmtime(Path(path) / "summary.json")) / 86400
+    quiet = (time.time() - os.path.getmtime(file)) / 86400
     if state == "running" and quiet > STALE_DAYS:
         state = f"running? {quiet:.0f} d"
     method = str(summary.get("method", ""))
@@ -47,7 +48,7 @@ def run_row(path: str, root: str) -> list[str]:
         method += f" {summary['num_masked']}"
     if summary.get("guided") is False and state != "running":
         method += " (unguided)"
-    metrics = summary.get("metrics") if isinstance(summary.get("metrics"), dict) else {}
+    metrics = summary.get("metrics", {})
     cells = [_cell(metrics.get(f"test/{score.key}"), score) for score in LISTED]
     return [name, state, method, "-" if (seed := summary.get("seed", "")) is None else str(seed), *cells]
 

@@ -20,9 +20,8 @@ from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
 from gain_lightning.methods.table import METHODS
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, read_checkpoint
 from gain_lightning.runs.folder import find_checkpoint, lock, refuse_second_run
-from gain_lightning.runs.settings import refuse_other_settings
+from gain_lightning.runs.settings import CONFIG, refuse_other_settings, write_settings
 from gain_lightning.scores import score_of
-from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
@@ -285,16 +284,18 @@ class _SaveConfig(SaveConfigCallback):
         super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        path = Path(self.config.run_dir, "config.yaml")
-        if stage == "validate" or (stage != "fit" and path.is_file()):  # a test leaves the training's
+        run_dir = Path(self.config.run_dir)
+        if stage == "validate" or (
+            stage != "fit" and (run_dir / CONFIG).is_file()
+        ):  # a test leaves the training's
             return
         config = self.config.clone()
         config["ckpt_path"] = None  # to run it again, not to resume this one
         for logger in _as_list(config["trainer"].get("logger")):
             if _is_wandb(logger):
-                _forget_run_dir(logger, Path(self.config.run_dir), wandb_labels(config, type(pl_module)))
+                _forget_run_dir(logger, run_dir, wandb_labels(config, type(pl_module)))
         text = self.parser.dump(hide_home(config), skip_unset=False)
-        write_atomically(path, text)
+        write_settings(run_dir, text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)

@@ -1,6 +1,5 @@
 """``summary.json`` of a run: its state, its scores and what it was made with."""
 
-import json
 import math
 import os
 import platform
@@ -18,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.provenance import git_commit
-from gain_lightning.runs.summary import read_summary
+from gain_lightning.runs.summary import clear_error, read_summary, write_error, write_summary
 from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import without_home
 from gain_lightning.training.metrics_file import MetricsFile
@@ -48,7 +47,7 @@ class RunRecord(pl.Callback):
     def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
         self.summary.update(changes)
         if trainer.is_global_zero and not trainer.fast_dev_run:
-            write_atomically(self.run_dir / "summary.json", json.dumps(self.summary, indent=1) + "\n")
+            write_summary(self.run_dir, self.summary)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Say that the run is running, before its first step."""
@@ -61,7 +60,7 @@ class RunRecord(pl.Callback):
         self.test_alone = stage == "test" and (not self.summary or "test_alone" in self.summary)
         if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
-            (self.run_dir / "error.txt").unlink(missing_ok=True)
+            clear_error(self.run_dir)
             self.summary = {"test_alone": True} if self.test_alone else {}
             facts = {
                 "method": pl_module.method,
@@ -165,7 +164,7 @@ class RunRecord(pl.Callback):
             rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'}{from_last}")
         if trainer.is_global_zero and not trainer.fast_dev_run:
             text = without_home("".join(traceback.format_exception(exception)))
-            write_atomically(self.run_dir / "error.txt", text)
+            write_error(self.run_dir, text)
 
 
 def device_name(trainer: pl.Trainer) -> str:

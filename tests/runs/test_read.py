@@ -31,7 +31,7 @@ def test_read_run_says_what_its_files_say(make_run):
         ({"state": None}, "state is None"),
         ({"metrics": {"val/mean_ap": 0.5}}, "no test metrics"),
         ({"metrics": {"test/mean_ap": None}}, "no test metrics"),
-        ({"metrics": [1]}, "no test metrics"),
+        ({"metrics": [1]}, r"summary\.json: not a run's summary, its metrics are a list"),
         ({"method": ["gain"]}, "method is"),
     ],
 )

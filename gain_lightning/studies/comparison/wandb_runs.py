@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.settings import write_settings
+from gain_lightning.runs.summary import write_summary
 from gain_lightning.studies.comparison.groups import Comparison
 from gain_lightning.support.files import csv_text, write_atomically
 from gain_lightning.support.wandb_session import log_in, prepare_wandb
@@ -62,10 +64,10 @@ def fetch_run(name: str, folder: Path) -> str:
     }
     out = folder / run_id
     config = {key: value for key, value in run["config"].items() if not key.startswith("_")}
-    write_atomically(out / "config.yaml", yaml.safe_dump(config))
+    write_settings(out, yaml.safe_dump(config))
     write_atomically(out / "metrics.csv", _metrics_table(run["history"]))
     summary = {**facts, "state": run["state"], "metrics": metrics, "wandb": name}
-    write_atomically(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_summary(out, summary)
     return str(out)
 
 

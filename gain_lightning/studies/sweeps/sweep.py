@@ -23,10 +23,12 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from gain_lightning.constants import REQUEUE
+from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.summary import SUMMARY, read_summary
 from gain_lightning.studies.sweeps.file import SweepFile, read_sweep_file
 from gain_lightning.studies.sweeps.parameter import SweepError
-from gain_lightning.support.files import read_json, write_atomically
+from gain_lightning.support.files import write_atomically
 from gain_lightning.support.locks import take_lock
 from gain_lightning.support.optuna_storage import is_database, open_storage, without_password
 
@@ -181,7 +183,7 @@ class Sweep:
         values = {parameter.key: parameter.suggest(trial) for parameter in self.file.parameters}
         kills = 0
         while True:
-            summary = _read_summary(folder)
+            summary = _outcome(folder)
             if summary.get("state") in ("finished", "pruned"):  # perhaps already, under a driver that died
                 self._tell(trial, summary)
                 return
@@ -200,11 +202,11 @@ class Sweep:
                 trial.set_user_attr("error", reason)
                 self.study.tell(trial, state=TrialState.FAIL)
                 return
-            elif _read_summary(folder).get("state") not in ("finished", "pruned"):
-                trial.set_user_attr("error", "left no summary.json that says finished")
+            elif _outcome(folder).get("state") not in ("finished", "pruned"):
+                trial.set_user_attr("error", f"left no {SUMMARY} that says finished")
                 self.study.tell(trial, state=TrialState.FAIL)
                 if self.file.metric:
-                    self._give_up(f"trial {trial.number} left no finished {folder / 'summary.json'}")
+                    self._give_up(f"trial {trial.number} left no finished {folder / SUMMARY}")
                 return
 
     def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
@@ -277,7 +279,7 @@ class Sweep:
         if summary.get("state") == "pruned":
             self.study.tell(trial, state=TrialState.PRUNED)
             return
-        metrics = summary.get("metrics") or {}
+        metrics = summary.get("metrics", {})
         value = metrics.get(self.file.metric) if self.file.metric else 0.0
         if isinstance(value, int | float) and math.isfinite(value):
             self.study.tell(trial, float(value))
@@ -328,10 +330,11 @@ def _token(folder: Path) -> str:
     raise SweepError(f"{path}: empty, as whoever began it was stopped there: expected it deleted")
 
 
-def _read_summary(folder: Path) -> dict[str, Any]:
+def _outcome(folder: Path) -> dict[str, Any]:
+    """What a trial's summary says; a broken one says nothing, and the trial is run."""
     try:
-        return read_json(folder / "summary.json")
-    except (OSError, ValueError):
+        return read_summary(folder)
+    except RunError:
         return {}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from gain_lightning.runs.settings import read_settings
 from gain_lightning.studies.sweeps.file import SweepFile
 from gain_lightning.support.files import csv_text, write_atomically
-from gain_lightning.support.yaml_files import read_config
 
 NUM_SHOWN = 5  # best trials in the table
 _STATES = {
@@ -99,7 +99,7 @@ def run_progress(run_dir: Path) -> str:
 
 @functools.cache
 def _max_epochs(run_dir: Path) -> int:
-    return int(read_config(run_dir / "config.yaml")["trainer"]["max_epochs"])
+    return int(read_settings(run_dir)["trainer"]["max_epochs"])
 
 
 def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> None:
