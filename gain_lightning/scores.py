@@ -27,7 +27,7 @@ class Score:
             speaks of it only where it is clearly worse.
         listed: Its column in ``gain runs``, if it has one.
         column: Its column in ``per_class.csv``, where that is not its key.
-        by_class: What the report says of that column; without words it does not show it.
+        by_class: What the report says of that column, where it shows it: the last of these that all runs have.
         remark: What stands beside it where a test prints it.
     """
 
@@ -47,7 +47,7 @@ class Score:
     remark: str = ""
 
 
-SCORES = (  # in the order of every table
+SCORES = [  # in the order of every table
     Score(
         "mean_ap",
         "mAP",
@@ -153,7 +153,7 @@ SCORES = (  # in the order of every table
         column="iou_crf",
         by_class="IoU of the segmentation with CRF",
     ),
-)
+]
 
 
 # What a metric is that has no row above; its name is its key in words.
