@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from fake_runs import slow_average_precision
@@ -140,9 +138,8 @@ def test_decisions_are_judged_as_a_run_judges_them(scored):
 
     table = make_table(60, num_classes=3)
     module = GAIN(class_names=table.class_names, image_size=32, score_classes=scored)
-    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(accuracy_class=None))
 
-    judged = module._judged(torch.tensor(table.score), torch.tensor(table.present).float())
+    judged = module.task.judge(torch.tensor(table.score), torch.tensor(table.present).float(), None)
 
     assert judged.bool().tolist() == is_correct(table, Judging(scored)).tolist()
 
