@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.constants import VOID
-from gain_lightning.datasets.class_masks import NO, YES, ClassMasks, stack_masks
+from gain_lightning.constants import NO, VOID, YES
+from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 
 class Boxes(NamedTuple):

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gain_lightning.constants import VOID
-from gain_lightning.datasets.class_masks import YES
+from gain_lightning.constants import VOID, YES
 from gain_lightning.datasets.images import check_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.drawing.palette import voc_palette

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.constants import VOID
+from gain_lightning.constants import NO, VOID, YES
 from gain_lightning.datasets.resize import resize_mask
-
-NO, YES = 0, 1
+from gain_lightning.support.masks import index_to_class_mask
 
 
 class ClassMasks(NamedTuple):
@@ -72,10 +71,11 @@ def split_index_mask(mask: np.ndarray, label: np.ndarray) -> ClassMasks:
     is_void = mask == VOID
     shows_none = not ((mask != 0) & ~is_void).any() and is_void.any() and not is_void.all()
     masks = {}
-    for class_idx in np.flatnonzero(label[: VOID - 1] > 0).tolist():  # 255 is void
-        is_class = mask == class_idx + 1
-        if is_class.any() or shows_none:
-            masks[class_idx] = np.where(is_void, VOID, is_class).astype(np.uint8)
+    # the 255th class has no index, for 255 is void
+    for class_idx in np.flatnonzero(label[: VOID - 1] > 0).tolist():
+        own = index_to_class_mask(mask, class_idx)
+        if (own == YES).any() or shows_none:
+            masks[class_idx] = own
     return stack_masks(masks, mask.shape)
 
 

@@ -5,11 +5,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from gain_lightning.constants import VOID
+from gain_lightning.constants import NO, VOID, YES
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.class_masks import (
-    NO,
-    YES,
     ClassMasks,
     join_to_index_mask,
     split_index_mask,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from gain_lightning.constants import VOID
-from gain_lightning.datasets.class_masks import YES, ClassMasks, stack_masks
+from gain_lightning.constants import VOID, YES
+from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 if TYPE_CHECKING:
     import albumentations

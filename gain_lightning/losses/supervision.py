@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gain_lightning.attention import EPS, Cells, Pairs, pool_to_cells
-from gain_lightning.constants import VOID
+from gain_lightning.constants import VOID, YES
 from gain_lightning.losses.reduction import mean_per_image
 
 SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
@@ -74,7 +74,7 @@ def attention_supervision_loss(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
     mask = mask.unsqueeze(1)  # (P, 1, H, W)
-    target, valid = (mask == 1).to(maps.dtype), (mask != VOID).to(maps.dtype)
+    target, valid = (mask == YES).to(maps.dtype), (mask != VOID).to(maps.dtype)
     supervised = valid.flatten(1).any(1)  # (P,)
     if loss == "energy":
         valid = torch.where(target.flatten(1).any(1).view(-1, 1, 1, 1), valid, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gain_lightning.attention import EPS, Pairs, label_pairs, scale_maps
-from gain_lightning.constants import VOID
+from gain_lightning.constants import VOID, YES
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.metrics import center_gaussian
@@ -99,7 +99,7 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
 
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
     pair_mask = torch.from_numpy(maps.pair_mask[scored])
-    mask = pair_mask == 1
+    mask = pair_mask == YES
     placed = model.place(scale_maps(attention), size)
     kinds = {
         "attention": placed,

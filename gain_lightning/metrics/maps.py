@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gain_lightning.constants import VOID
+from gain_lightning.constants import VOID, YES
 
 
 def with_mask(mask: Tensor) -> Tensor:
@@ -12,7 +12,7 @@ def with_mask(mask: Tensor) -> Tensor:
     Args:
         mask: Of every pair, see :func:`gain_lightning.attention.pair_masks`, shape ``(P, H, W)``.
     """
-    return (mask == 1).flatten(1).any(1)
+    return (mask == YES).flatten(1).any(1)
 
 
 def energy_in_mask(maps: Tensor, mask: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def energy_in_mask(maps: Tensor, mask: Tensor) -> Tensor:
         tensor([0.7500])
     """
     maps = maps.squeeze(1) * (mask != VOID)
-    inside = (maps * (mask == 1)).flatten(1).sum(1)
+    inside = (maps * (mask == YES)).flatten(1).sum(1)
     total = maps.flatten(1).sum(1)
     return torch.where(total > 0, inside / total, torch.zeros_like(total))
 
@@ -54,7 +54,7 @@ def pointing_hit(maps: Tensor, mask: Tensor) -> Tensor:
     mask = mask.flatten(1)
     maps = maps.flatten(1).masked_fill(mask == VOID, 0)
     value, place = maps.max(1) if len(maps) else (maps.sum(1), mask.sum(1))
-    hit = mask.gather(1, place.unsqueeze(1)).squeeze(1) == 1
+    hit = mask.gather(1, place.unsqueeze(1)).squeeze(1) == YES
     return (hit & (value > 0)).float()
 
 
@@ -74,7 +74,7 @@ def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
         tensor([0.3333])
     """
     seed = (maps.squeeze(1) > threshold) & (mask != VOID)
-    truth = mask == 1
+    truth = mask == YES
     union = (seed | truth).flatten(1).sum(1)
     return (seed & truth).flatten(1).sum(1) / union.clamp_min(1)
 

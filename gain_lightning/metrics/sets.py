@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning.attention import Pairs
+from gain_lightning.constants import NO, YES
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # of the seed sweep; 0.2 is the paper's
 
@@ -79,7 +80,7 @@ class SeedIoU(ExactMetric):
         num_exceeded = torch.bucketize(best, self.thresholds)  # value > threshold
         won = ((maps == best[image]) & (maps > 0)).double()
         won = won / over_images(won).clamp_min(1)[image]  # share of each pixel
-        yes, no = (mask == 1).double(), (mask == 0).double()
+        yes, no = (mask == YES).double(), (mask == NO).double()
         hit = won * yes
         excused = over_images(hit)[image] * yes - hit
         self._count(pairs.label.view(-1, 1, 1) + 1, num_exceeded[image], yes, hit, won * no, excused)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gain_lightning.constants import VOID
 from gain_lightning.runs.errors import RunError
 from gain_lightning.support.files import written_whole
+from gain_lightning.support.masks import index_to_class_mask
 
 NUM_KEPT_MAPS = 32  # test images whose maps are kept; a report shows those that change most
 
@@ -102,5 +102,4 @@ def read_maps(path: str) -> Maps | None:
 def _pair_masks(fields: dict[str, np.ndarray]) -> np.ndarray:
     """Each pair's mask, of runs that kept one mask of class indices for all classes of an image."""
     mask = fields["mask"][fields["pair_image"]]
-    is_class = mask == fields["pair_class"][:, None, None] + 1
-    return np.where(mask == VOID, VOID, is_class).astype(np.uint8)
+    return index_to_class_mask(mask, fields["pair_class"][:, None, None])

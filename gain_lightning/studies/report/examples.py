@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.constants import VOID
+from gain_lightning.constants import YES
 from gain_lightning.drawing.encoding import data_uri, shrink
 from gain_lightning.drawing.maps import colour_mask, grey, overlay
 from gain_lightning.runs.maps import Maps, read_maps
@@ -13,6 +13,7 @@ from gain_lightning.runs.read import Run
 from gain_lightning.runs.tables import ImageTable
 from gain_lightning.studies.comparison.groups import Group
 from gain_lightning.studies.comparison.tables import method_name, points
+from gain_lightning.support.masks import class_to_index_mask
 
 NUM_ROWS = 12
 _SIDE = 224  # longest side of a picture, pixels
@@ -83,7 +84,7 @@ def example_rows(
                 f"Image {image_id}",
                 data_uri(shrink(image, _SIDE), lossy=True),
             ),
-            _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]] + 1, class_name),
+            _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]], class_name),
         ]
         tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
         change = ""
@@ -105,12 +106,11 @@ def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> lis
     return turns + [pair for pair in pairs if pair not in changes]
 
 
-def _truth(mask: np.ndarray, index: int, class_name: str) -> Tile:
-    """The mask of one class, 1 where it is, in the colour of its index."""
-    if not (mask == 1).any():
+def _truth(mask: np.ndarray, class_idx: int, class_name: str) -> Tile:
+    """The mask of one class, 1 where it is, in the colour of the class."""
+    if not (mask == YES).any():
         return Tile("ground truth", f"No mask of {class_name}", "")
-    shown = np.where(mask == VOID, VOID, np.where(mask == 1, index, 0))
-    picture = shrink(colour_mask(shown), _SIDE, smooth=False)
+    picture = shrink(colour_mask(class_to_index_mask(mask, class_idx)), _SIDE, smooth=False)
     return Tile("ground truth", f"Mask of {class_name}", data_uri(picture))
 
 
