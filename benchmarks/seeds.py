@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from gain_lightning.commands.seeds import seeds_main
+from gain_lightning.commands.seeds import main as seeds_main
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.voc12 import VOC12DataModule

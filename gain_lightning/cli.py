@@ -1,48 +1,81 @@
-"""The one command ``gain``. Only the verb that runs imports what it needs."""
+"""The command ``gain``: the table of its verbs, and the one way in which each of them begins, fails and ends.
+
+A verb is a row of :data:`VERBS` and a module of :mod:`gain_lightning.commands` with ``main(argv)``, which returns the
+exit status. Only the module of the verb that runs is imported.
+"""
 
 import difflib
+import importlib
 import os
 import sys
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from gain_lightning.constants import REQUEUE
 from gain_lightning.support.console import forgiving_output
+from gain_lightning.support.messages import print_error
 
-HELP = """\
-usage: gain VERB [options]        (gain VERB --help lists a verb's options)
 
-  fit       train one run:       gain fit --config experiments/shapes/gain_ext.yaml
-            resume it:           gain fit --config RUN/config.yaml --ckpt_path last
-  validate  score the val set:   gain validate --config RUN/config.yaml --ckpt_path last
-  test      score the test sets: gain test --config RUN/config.yaml --ckpt_path last
-  predict   maps of pictures:    gain predict --images DIR --ckpt_path FILE --out DIR
-  check-maps  are they honest?   gain check-maps RUN
-  seeds     of a segmentation:   gain seeds RUN --out DIR
-            judge any cues:      gain seeds score DIR --masks DIR
-  reproduce the paper's section 4: gain reproduce section4 --root VOCdevkit
-  runs      list them:           gain runs runs/
-  compare   report on runs:      gain compare RUN... --out DIR
-  sweep     many runs:           gain sweep FILE --workers 2
-            join from elsewhere: gain sweep worker SWEEP
-  data      look at a data set:  gain data check DIR
-            draw some of it:     gain data show DIR --out grid.png
+class Verb(NamedTuple):
+    """A row of the table of verbs.
 
+    Attributes:
+        name: One word or two, as they follow ``gain`` on the command line.
+        module: The module of ``gain_lightning.commands`` that runs it.
+        help: What it does.
+        example: How it is called.
+        continues: Whether the same command goes on where Ctrl-C stopped it.
+    """
+
+    name: str
+    module: str
+    help: str
+    example: str
+    continues: bool = False
+
+
+VERBS = (
+    Verb("fit", "fit", "train one run", "gain fit --config experiments/shapes/gain_ext.yaml"),
+    Verb("validate", "validate", "score the validation set", "gain validate --config RUN/config.yaml"),
+    Verb("test", "test", "score the test sets", "gain test --config RUN/config.yaml"),
+    Verb(
+        "predict",
+        "predict",
+        "map a folder of pictures",
+        "gain predict --images DIR --ckpt_path FILE --out DIR",
+    ),
+    Verb("check-maps", "check_maps", "do maps speak of the network?", "gain check-maps RUN"),
+    Verb("seeds", "seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
+    Verb("seeds score", "score_seeds", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
+    Verb(
+        "reproduce",
+        "reproduce",
+        "the paper's section 4",
+        "gain reproduce section4 --root VOCdevkit",
+        continues=True,
+    ),
+    Verb("runs", "runs", "list runs", "gain runs runs/"),
+    Verb("compare", "compare", "report on runs side by side", "gain compare RUN... --out DIR"),
+    Verb("sweep", "sweep", "many runs from one file", "gain sweep FILE --workers 2"),
+    Verb("sweep worker", "sweep_worker", "join a sweep from elsewhere", "gain sweep worker SWEEP"),
+    Verb("data check", "data_check", "count pictures, list problems", "gain data check DIR"),
+    Verb("data show", "data_show", "draw samples of a data set", "gain data show DIR --out grid.png"),
+)
+INTERRUPTED = 130
+EXIT_CODES = {
+    0: "done",
+    1: "failed: a file is missing or broken, runs do not fit together, a check found a problem",
+    2: "refused by the parser: an unknown verb, option or config key, or a value of the wrong kind",
+    REQUEUE: "told to stop by SIGTERM, and saved: the same command goes on (`fit` with `--ckpt_path last`)",
+    INTERRUPTED: "stopped by Ctrl-C",
+}
+_NOTES = """\
+gain VERB --help lists a verb's options.
 Any key of a config is an option too: --model.sigma 0.4 --trainer.max_epochs 20
+A run that was stopped goes on: gain fit --config RUN/config.yaml --ckpt_path last
 GAIN_DEBUG=1 shows the whole traceback of an error.
 """
-VERBS = (
-    "fit",
-    "validate",
-    "test",
-    "predict",
-    "check-maps",
-    "seeds",
-    "reproduce",
-    "runs",
-    "compare",
-    "sweep",
-    "data",
-)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,8 +85,10 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after ``gain``; None takes the command line.
 
     Returns:
-        Exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C (trainings
-            and tests by Lightning, with 1).
+        The exit status, a key of :data:`EXIT_CODES`.
+
+    Raises:
+        SystemExit: With the exit status, if the parser refuses the words, or a training was told to stop.
     """
     with forgiving_output():
         return _main(sys.argv[1:] if argv is None else argv)
@@ -61,34 +96,82 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+        print(help_text(VERBS), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
         from gain_lightning import __version__
 
         print(f"gain_lightning {__version__}")
         return 0
-    if argv[0] not in VERBS:
-        near = difflib.get_close_matches(argv[0], VERBS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
-        print(f"gain: error: unknown verb {argv[0]!r}; {hint}", file=sys.stderr)
-        return 2
+    verb = find_verb(argv)
+    if verb is None:
+        return _refuse(argv)
     try:
-        return _run(argv)
+        return _run(verb, argv[len(verb.name.split()) :])
     except KeyboardInterrupt:
-        is_kept = argv[0] in ("seeds", "reproduce") and argv[1:2] != ["score"]
-        goes_on = "; the same command goes on where it was" if is_kept else ""
-        print(f"gain {argv[0]}: stopped{goes_on}", file=sys.stderr)
-        return 130
+        return _interrupted(verb)
+    except SystemExit as stop:
+        # Lightning catches Ctrl-C itself and exits with 1.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _interrupted(verb)
+        raise
     except Exception as error:
         if os.environ.get("GAIN_DEBUG"):
             raise
-        print(f"gain {argv[0]}: error: {_rank()}{_said(error)}", file=sys.stderr)
+        print_error(verb.name, _rank_prefix() + message_of(error))
         return 1
 
 
-def _said(error: Exception) -> str:
-    """An error in words; that of a loader's worker without the worker's traceback, that of a path with what it is."""
+def help_text(verbs: Sequence[Verb]) -> str:
+    """The rows of verbs as ``gain --help`` prints them."""
+    name, words = (
+        max(map(len, column)) for column in zip(*((verb.name, verb.help) for verb in verbs), strict=True)
+    )
+    rows = [f"  {verb.name:{name}}  {verb.help:{words}}  {verb.example}" for verb in verbs]
+    return "\n".join(["usage: gain VERB [options]", "", *rows, "", _NOTES])
+
+
+def find_verb(argv: list[str]) -> Verb | None:
+    """The row whose name a command line begins with, the longest if there are two; None if there is none.
+
+    Example:
+        >>> find_verb(["seeds", "score", "DIR"]).module, find_verb(["seeds", "RUN"]).module, find_verb(["data"])
+        ('score_seeds', 'seeds', None)
+    """
+    by_name = {verb.name: verb for verb in VERBS}
+    return by_name.get(" ".join(argv[:2])) or by_name.get(argv[0])
+
+
+def _refuse(argv: list[str]) -> int:
+    """Answer words that name no verb: with the help of a group such as ``data``, or with what may be meant."""
+    group = [verb for verb in VERBS if verb.name.split()[0] == argv[0]]
+    if group and argv[1:2] in (["-h"], ["--help"], ["help"]):
+        print(help_text(group), end="")
+        return 0
+    name = " ".join(argv[:2]) if group else argv[0]
+    known = [verb.name for verb in group or VERBS]
+    near = [] if name == argv[0] and group else difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    print_error("", f"unknown verb {name!r}; {hint}")
+    return 2
+
+
+def _run(verb: Verb, words: list[str]) -> int:
+    """Import the verb's module and run it with the words that follow its name."""
+    return importlib.import_module(f"gain_lightning.commands.{verb.module}").main(words)
+
+
+def _interrupted(verb: Verb) -> int:
+    more = "; the same command goes on where it was" if verb.continues else ""
+    print(f"gain {verb.name}: stopped{more}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def message_of(error: Exception) -> str:
+    """An error in words for the person who typed the command.
+
+    The error of a loader's worker loses the worker's traceback. The error of a path says what lies there.
+    """
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
         path = Path(os.fsdecode(error.filename))
         blocking = next((part for part in (path, *path.parents) if part.is_file()), None)
@@ -106,64 +189,8 @@ def _said(error: Exception) -> str:
     return words or name
 
 
-def _rank() -> str:
-    """Whose error it is, where there are several processes."""
+def _rank_prefix() -> str:
+    """The number of this process where several train together, else nothing."""
     torch = sys.modules.get("torch")
     several = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
     return f"rank {torch.distributed.get_rank()}: " if several else ""
-
-
-def _prepare_torch() -> None:
-    """Before it is imported; and hide warnings that a user of this command cannot act on, each for its reason."""
-    from gain_lightning.support.threads import let_waiting_threads_sleep
-
-    let_waiting_threads_sleep()
-    for message in (
-        ".*does not have many workers.*",  # shapes live in memory
-        ".*LightningCLI's args parameter.*",  # main() has them from there
-        ".*overridden `on_.*_batch_transfer`.*",  # on purpose: see GAIN
-        ".*LeafSpec.*deprecated.*",  # between torch and Lightning
-        ".*No positive samples found in target.*",  # classes that no image shows are left out
-        ".*number of training batches .* smaller than the logging interval.*",  # RunRecord sees to it
-        ".*recommended to use .*sync_dist=True.*",  # torchmetrics has gathered the ranks' scores
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _run(argv: list[str]) -> int:
-    if argv[0] == "compare":
-        from gain_lightning.commands.compare import compare_main
-
-        return compare_main(argv[1:])
-    if argv[0] == "runs":
-        from gain_lightning.commands.runs import runs_main
-
-        return runs_main(argv[1:])
-    if argv[0] == "sweep":
-        from gain_lightning.commands.sweep import sweep_main
-
-        return sweep_main(argv[1:])
-    if argv[0] == "reproduce":
-        from gain_lightning.commands.reproduce import reproduce_main
-
-        return reproduce_main(argv[1:])
-    if argv[0] == "data":
-        from gain_lightning.commands.data import data_main
-
-        return data_main(argv[1:])
-    _prepare_torch()
-    if argv[0] == "predict":
-        from gain_lightning.commands.predict import predict_main
-
-        return predict_main(argv[1:])
-    if argv[0] == "check-maps":
-        from gain_lightning.commands.check_maps import check_maps_main
-
-        return check_maps_main(argv[1:])
-    if argv[0] == "seeds":
-        from gain_lightning.commands.seeds import seeds_main
-
-        return seeds_main(argv[1:])
-    from gain_lightning.commands.fit import fit_main
-
-    return fit_main(argv)

@@ -18,7 +18,7 @@ from fake_voc import make_voc
 from PIL import Image
 from torch._utils import ExceptionWrapper
 
-from gain_lightning.cli import _said, main
+from gain_lightning.cli import main, message_of
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.readers.folder import read_folder
 
@@ -304,7 +304,7 @@ def test_error_of_a_worker_is_said_without_its_traceback(raised, said):
         wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
     with pytest.raises(Exception) as error:  # noqa: PT011
         wrapped.reraise()
-    assert _said(error.value) == said
+    assert message_of(error.value) == said
 
 
 CONFIGS = {

@@ -1,4 +1,7 @@
+import argparse
+import importlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +25,7 @@ def test_help_lists_every_verb_in_under_a_second():
     result = gain("--help")
     assert time.perf_counter() - started < 1
     assert result.returncode == 0
-    assert all(f"\n  {verb} " in result.stdout for verb in VERBS)
+    assert all(f"\n  {verb.name} " in result.stdout for verb in VERBS)
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
@@ -53,13 +56,25 @@ def test_error_is_one_line_without_traceback(capsys, tmp_path):
     [("compare", False), ("seeds RUN", True), ("seeds score", False), ("reproduce", True)],
 )
 def test_ctrl_c_is_one_line_without_traceback(capsys, monkeypatch, words, goes_on):
-    def stop(argv):
+    def stop(verb, argv):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run", stop)
     assert main(words.split()) == 130
     more = "; the same command goes on where it was" if goes_on else ""
-    assert capsys.readouterr().err == f"gain {words.split()[0]}: stopped{more}\n"
+    assert capsys.readouterr().err == f"gain {words.removesuffix(' RUN')}: stopped{more}\n"
+
+
+def test_ctrl_c_that_lightning_catches_ends_like_any_other(capsys, monkeypatch):
+    def stop(verb, argv):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    monkeypatch.setattr(cli, "_run", stop)
+    assert main(["fit"]) == 130
+    assert capsys.readouterr().err == "gain fit: stopped\n"
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
@@ -68,15 +83,109 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
         main(["predict", "--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)])
 
 
+def test_codes_in_a_name_do_not_reach_the_terminal(capsys, tmp_path):
+    assert main(["runs", str(tmp_path / "a\x1b[2Jb")]) == 1
+    assert capsys.readouterr().err == f"gain runs: error: {tmp_path / 'a?[2Jb'}: no such folder\n"
+
+
 def test_exit_status_reaches_the_shell(tmp_path):
     arguments = ["--images", str(tmp_path), "--ckpt_path", "no.ckpt", "--out", str(tmp_path)]
     assert gain("predict", *arguments).returncode == 1
     assert gain("trian").returncode == 2
 
 
+def test_a_group_of_verbs_answers_for_them(capsys):
+    assert main(["data", "--help"]) == 0
+    assert "gain data check DIR" in capsys.readouterr().out
+    assert main(["data"]) == 2
+    assert "expected one of data check, data show" in capsys.readouterr().err
+    assert main(["data", "chek"]) == 2
+    assert "did you mean 'data check'?" in capsys.readouterr().err
+
+
+NAMES = [verb.name for verb in VERBS]
+TRAININGS = ("fit", "validate", "test")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_refuses_an_option_that_it_does_not_know(name, capsys):
+    for option in ("--no_such_option", "--no_such_option=3"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*name.split(), option])
+        error = capsys.readouterr().err
+        assert error.startswith(f"gain {name}: error: unknown ")
+        assert "no_such_option" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_refuses_an_option_that_is_cut_short(name, capsys):
+    """Every option but those whose beginning is an option too."""
+    options = ["--seed_everything", "--run_dir"] if name in TRAININGS else options_of(name)
+    for option in options:
+        if option[:-1] not in ("-", *options):
+            with pytest.raises(SystemExit, match="2"):
+                main([*name.split(), option[:-1], "1"])
+            assert f"did you mean '{option.removeprefix('--')}'?" in capsys.readouterr().err.replace(
+                "'--", "'"
+            )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRAININGS])
+def test_options_are_words_joined_by_underscores(name):
+    assert [option for option in options_of(name) if not re.fullmatch("--[a-z]+(_[a-z]+)*", option)] == []
+
+
+def options_of(name: str) -> list[str]:
+    """The long options that a verb's help shows."""
+    (verb,) = [verb for verb in VERBS if verb.name == name]
+    parser = importlib.import_module(f"gain_lightning.commands.{verb.module}").parser()
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return [option for action in shown for option in action.option_strings if option.startswith("--")]
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new"),
+    [("compare a", "--skip-broken", "skip_broken"), ("predict", "--voc-submission", "voc_submission")],
+)
+def test_spellings_of_older_versions_are_still_taken(words, old, new, capsys):
+    verb, *others = words.split()
+    parser = importlib.import_module(f"gain_lightning.commands.{verb}").parser()
+    others += ["--images=a", "--ckpt_path=b", "--out=c"] if verb == "predict" else []
+    assert getattr(parser.parse_args([*others, old]), new) is True
+    assert old not in parser.format_help()
+
+
+def test_help_of_every_verb_is_there_at_once_and_without_torch():
+    """All helps one after the other, but those of trainings: less than a second of a processor, without the start."""
+    code = (
+        "import sys, time; sys.modules['torch'] = None\n"
+        "from gain_lightning.cli import VERBS, main\n"
+        "started = time.process_time()\n"
+        "for verb in VERBS:\n"
+        f"    if verb.name in {TRAININGS}: continue\n"
+        "    try: main([*verb.name.split(), '--help'])\n"
+        "    except SystemExit as stop: assert stop.code == 0, verb\n"
+        "assert time.process_time() - started < 1, time.process_time() - started\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name in NAMES:
+        assert (f"usage: gain {name} " in result.stdout) == (name not in TRAININGS)
+    assert max(map(len, result.stdout.splitlines())) <= 120
+
+
+def test_help_of_a_training_is_that_of_its_verb(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["validate", "--help"])
+    assert capsys.readouterr().out.startswith("usage: gain [options] validate ")
+
+
 WITHOUT_TORCH = {  # words, and a part of what is said
     "help": (["--help"], "usage: gain VERB"),
     "an option of the model": (["fit", "--model.sigmaa=3"], "did you mean 'model.sigma'?"),
+    "seeds score": (["seeds", "score", "none"], "missing: --masks"),
+    "sweep worker": (["sweep", "worker", "none"], "none: holds no journal.log"),
     "an option of the trainer": (["fit", "--trainer.max_epoch", "3"], "did you mean 'trainer.max_epochs'?"),
     "an option without its group": (["fit", "--mask_budget=3"], "did you mean 'data.mask_budget'?"),
     "a config": (["fit", "--config=none.yaml"], "--config none.yaml: no such file"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gain_lightning.cli import VERBS
+from gain_lightning.cli import EXIT_CODES, VERBS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -64,9 +64,17 @@ def test_no_file_of_the_documents_but_a_picture_is_large():
 def test_commands_name_verbs_and_files_that_exist(page):
     text = page.read_text().replace("$method", "gain_ext")
     for verb in re.findall(r"^ *gain ([\w-]+)", text, flags=re.MULTILINE):
-        assert verb in VERBS
-    for config in re.findall(r"--config (experiments/\S+)", text):
+        assert verb in {known.name.split()[0] for known in VERBS}
+    for config in re.findall(r"--config (experiments/[^\s`]+)", text):
         assert (ROOT / config).is_file()
+
+
+def test_the_page_of_the_command_has_the_tables_of_the_code():
+    text = (ROOT / "docs" / "command.md").read_text()
+    verbs = [f"| `{verb.name}` | {verb.help} | `{verb.example}` |" for verb in VERBS]
+    codes = [f"| {status} | {meaning} |" for status, meaning in EXIT_CODES.items()]
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows == ["| verb | what it does | for example |", *verbs, "| status | meaning |", *codes]
 
 
 def test_python_of_the_readme_runs():

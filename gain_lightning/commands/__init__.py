@@ -1,1 +1,1 @@
-"""A file a verb: its options, and what it refuses before torch is imported."""
+"""The verbs of ``gain``, a module each: its options and what it prints. :mod:`gain_lightning.cli` has their table."""

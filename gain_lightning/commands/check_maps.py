@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads, verb_parser
-from gain_lightning.runs.errors import RunError
-from gain_lightning.runs.folder import checkpoint_files
-from gain_lightning.runs.maps import read_maps
+from gain_lightning.commands.common import VerbParser, add_threads, at_least, prepare_torch
+from gain_lightning.runs.folder import require_checkpoints
+from gain_lightning.runs.maps import require_maps
 from gain_lightning.support.threads import choose_threads
 
 DESCRIPTION = """\
@@ -21,11 +20,25 @@ what holds for one of them alone is no property of the map.
 """
 
 
-def check_maps_main(argv: list[str]) -> int:
+def parser() -> VerbParser:
+    """The options of ``gain check-maps``."""
+    options = VerbParser("check-maps", DESCRIPTION)
+    options.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    options.add_argument(
+        "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"
+    )
+    options.add_argument(
+        "--draws", type=at_least(1), default=3, help="draws of the noise (default: %(default)s)"
+    )
+    add_threads(options)
+    return options
+
+
+def main(argv: list[str]) -> int:
     """Run ``gain check-maps``.
 
     Args:
-        argv: The words after ``check-maps``.
+        argv: The words after the verb.
 
     Returns:
         Exit status 0.
@@ -34,28 +47,16 @@ def check_maps_main(argv: list[str]) -> int:
         FileNotFoundError: If there is no such folder, or it has no checkpoint.
         RunError: If a run has no maps.
     """
-    parser = verb_parser("check-maps", DESCRIPTION)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="draws random weights, orders and noise (default: %(default)s)"
-    )
-    parser.add_argument("--draws", type=int, default=3, help="of noise (default: %(default)s)")
-    add_threads(parser)
-    args = parser.parse_args(argv)
-    if args.draws < 1:
-        raise ValueError(f"--draws is {args.draws}, expected at least 1")
+    args = parser().parse_args(argv)
     for run in args.runs:
-        if not Path(run).is_dir():
-            raise FileNotFoundError(f"{run}: no such folder")
-        maps = read_maps(run)
-        if maps is None or not len(maps.pair_image):
-            raise RunError(f"{run}: has no maps.npz with maps, expected the folder of a tested run")
-        if not checkpoint_files(Path(run) / "checkpoints"):
-            raise FileNotFoundError(f"{run}: has no checkpoint in checkpoints/, expected the folder of a run")
+        require_maps(run)
+        require_checkpoints(run)
 
-    from gain_lightning.methods.map_checks import check_run  # after all that can be refused: it imports torch
+    # It imports torch, so it comes after all that can be refused without it.
+    prepare_torch()
+    from gain_lightning.methods.map_checks import check_run
 
     print(choose_threads(args.threads))
     for run in args.runs:
-        print(check_run(Path(run), args.seed, args.draws))
+        print(check_run(run, args.seed, args.draws))
     return 0

@@ -1,4 +1,4 @@
-"""``gain fit | validate | test``: what can be refused of their options before torch is imported."""
+"""``gain fit``: train one run; and what ``fit``, ``validate`` and ``test`` refuse before torch is imported."""
 
 import ast
 import difflib
@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
+from gain_lightning.commands.common import prepare_torch
 from gain_lightning.runs.folder import refuse_second_run
-from gain_lightning.support.messages import unknown_name
+from gain_lightning.support.messages import print_error, unknown_name
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -49,11 +51,17 @@ _TOP = (
 )
 
 
-def fit_main(argv: list[str]) -> int:
+def main(argv: list[str]) -> int:
+    """Run ``gain fit``; see :func:`run_verb`."""
+    return run_verb("fit", argv)
+
+
+def run_verb(verb: str, argv: list[str]) -> int:
     """Run ``gain fit``, ``validate`` or ``test``.
 
     Args:
-        argv: The verb and its options.
+        verb: Which of them.
+        argv: The words after it.
 
     Returns:
         Exit status 0.
@@ -63,29 +71,30 @@ def fit_main(argv: list[str]) -> int:
         FileNotFoundError: If a checkpoint is missing.
         FileExistsError: If a training would begin in a folder that holds a run.
     """
-    refuse_early(argv)
+    words = [verb, *argv]
+    refuse_early(words)
 
-    from gain_lightning.training.experiment import (
-        run_experiment,  # after all that can be refused: it imports torch
-    )
+    # It imports torch, so it comes after all that can be refused without it.
+    prepare_torch()
+    from gain_lightning.training.experiment import run_experiment
 
-    run_experiment(argv)
+    run_experiment(words)
     return 0
 
 
 def refuse_early(argv: list[str]) -> None:
-    """Refuse unknown options, files that are missing and a folder in use; what is refused later takes seconds.
+    """Refuse unknown options, missing files and a folder in use at once: the parser would need seconds for it.
 
     Args:
         argv: The verb and its options.
     """
     options = dict(_options(argv))
     for key in options:
-        _refuse_unknown(key)
+        _refuse_unknown(argv[0], key)
     configs = [value for key, value in _options(argv) if key in ("config", "c")]
     for config in configs:
         if _is_name(config) and not os.path.exists(os.path.expanduser(config)):
-            stop(f"--config {config}: no such file{_nearest_file(Path(config))}")
+            stop(argv[0], f"--config {config}: no such file{_nearest_file(Path(config))}")
     ckpt_path = options.get("ckpt_path")
     if ckpt_path and ckpt_path not in ("last", "null") and not Path(ckpt_path).expanduser().is_file():
         path = Path(ckpt_path).expanduser()
@@ -96,14 +105,14 @@ def refuse_early(argv: list[str]) -> None:
         refuse_second_run(Path(options["run_dir"]).expanduser())
 
 
-def stop(message: str) -> None:
-    """Say what of the options is not understood, and end."""
-    print(f"gain: error: {message}", file=sys.stderr)
+def stop(verb: str, message: str) -> NoReturn:
+    """Say which of the words of a verb is not understood, and exit with status 2."""
+    print_error(verb, message)
     sys.exit(2)
 
 
 def _is_name(config: str) -> bool:
-    """Whether the value of ``--config`` names a file; else it is a config itself, as jsonargparse has it."""
+    """Whether the value of ``--config`` names a file; jsonargparse takes any other for the text of a config."""
     try:
         return isinstance(yaml.safe_load(config), str)
     except yaml.YAMLError:
@@ -111,7 +120,7 @@ def _is_name(config: str) -> bool:
 
 
 def _text(config: str) -> str:
-    """What a config says; nothing where it cannot be read, which the parser tells."""
+    """The text of a config; nothing if it cannot be read, of which the parser speaks later."""
     if not _is_name(config):
         return config
     try:
@@ -121,7 +130,7 @@ def _text(config: str) -> str:
 
 
 def _options(argv: list[str]) -> Iterator[tuple[str, str]]:
-    """Keys and values of a command line; nothing for a value that is missing."""
+    """The keys and values of a command line; a missing value is an empty text."""
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         if word.startswith("--"):
             key, separator, value = word.lstrip("-").partition("=")
@@ -130,18 +139,23 @@ def _options(argv: list[str]) -> Iterator[tuple[str, str]]:
             yield "c", word[2:].removeprefix("=") or following
 
 
-def _refuse_unknown(key: str) -> None:
-    """Of the keys of data, which may be of a user's own class, and of those two levels down, the parser knows more."""
+def _refuse_unknown(verb: str, key: str) -> None:
+    """Refuse a key that no class can have.
+
+    Keys of data may belong to a user's own class, and deeper keys to any class: the parser judges those.
+    """
     group, _, rest = key.partition(".")
     name = rest.partition(".")[0]
     if group in ("model", "trainer") and name and name != "help":
         known = keys_of(group)
         if known and name not in known:
-            stop(unknown_name(f"{group}.{name}", [f"{group}.{other}" for other in known]))
+            stop(verb, unknown_name(f"{group}.{name}", [f"{group}.{other}" for other in known]))
     elif group not in _WHERE and group not in (*_TOP, "c", "optimizer", "lr_scheduler"):
         known = [*_TOP, *_WHERE, *(f"{of}.{name}" for of in _WHERE for name in keys_of(of))]
         bare = {other.partition(".")[2]: other for other in known}
-        stop(f"unknown key {key!r}; did you mean {bare[key]!r}?" if key in bare else unknown_name(key, known))
+        if key in bare:
+            stop(verb, f"unknown key {key!r}; did you mean {bare[key]!r}?")
+        stop(verb, unknown_name(key, known))
 
 
 def keys_of(group: str) -> list[str]:
@@ -165,7 +179,7 @@ def keys_of(group: str) -> list[str]:
 
 
 def _nearest_file(path: Path) -> str:
-    """Which config may be meant."""
+    """The end of an error that says which config of that folder may be meant."""
     others = sorted(file.name for file in path.expanduser().parent.glob("*.y*ml"))
     near = difflib.get_close_matches(path.name, others, n=1)
     if near:

@@ -1,9 +1,11 @@
 """``gain predict``: what a checkpoint says of a folder of pictures, and where a classifier looks."""
 
+import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads, verb_parser
-from gain_lightning.datasets.pictures import find_pictures
+from gain_lightning.commands.common import VerbParser, add_threads, at_least, prepare_torch
+from gain_lightning.datasets.pictures import find_pictures, refuse_used
+from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.walk import group_unread
 
 DESCRIPTION = """\
@@ -17,11 +19,48 @@ Of a segmentation network (SEC): OUT/a/b.png, the class of every pixel in VOC's 
 """
 
 
-def predict_main(argv: list[str]) -> int:
+def parser() -> VerbParser:
+    """The options of ``gain predict``; those of one kind of network are None unless given."""
+    options = VerbParser("predict", DESCRIPTION)
+    options.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
+    options.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
+    options.add_argument("--out", required=True, type=Path, help="folder for the maps")
+    options.add_argument("--list", type=Path, help="file of names, one a line: these pictures alone")
+    options.add_argument(
+        "--batch_size", type=at_least(1), default=8, help="pictures at a time (default: %(default)s)"
+    )
+    options.add_argument(
+        "--accelerator", default="auto", help="as of Lightning's Trainer (default: %(default)s)"
+    )
+    add_threads(options)
+    group = options.add_argument_group("options of a classifier")
+    group.add_argument(
+        "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
+    )
+    group.add_argument(
+        "--threshold", type=float, help="probability (or amount) from which a class is found (default: 0.5)"
+    )
+    group = options.add_argument_group("options of a segmentation network")
+    group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
+    group.add_argument("--crf_workers", type=at_least(0), help="processes (default: one a free core)")
+    group.add_argument(
+        "--voc_submission",
+        action="store_true",
+        default=None,
+        help="pack OUT/results.tgz as VOC 2012's server takes it (comp6)",
+    )
+    # The spelling of older versions.
+    group.add_argument(
+        "--voc-submission", dest="voc_submission", action="store_true", default=None, help=argparse.SUPPRESS
+    )
+    return options
+
+
+def main(argv: list[str]) -> int:
     """Run ``gain predict``.
 
     Args:
-        argv: The words after ``predict``.
+        argv: The words after the verb.
 
     Returns:
         Exit status 0.
@@ -31,45 +70,17 @@ def predict_main(argv: list[str]) -> int:
         FileExistsError: If ``--out`` holds what an earlier call wrote.
         ValueError: If the checkpoint is unfit, or, once all others are mapped, if pictures are unreadable.
     """
-    parser = verb_parser("predict", DESCRIPTION)
-    parser.add_argument("--images", required=True, type=Path, help="folder of pictures; its folders too")
-    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a run")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the maps")
-    parser.add_argument("--list", type=Path, help="file of names, one a line: these pictures alone")
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer")
-    add_threads(parser)
-    group = parser.add_argument_group("of a classifier")
-    group.add_argument(
-        "--classes", nargs="+", help="classes to map (default: those found, else the likeliest)"
-    )
-    group.add_argument(
-        "--threshold", type=float, help="probability (or amount) from which a class is found (default: 0.5)"
-    )
-    group = parser.add_argument_group("of a segmentation network")
-    group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
-    group.add_argument("--crf_workers", type=int, help="processes (default: one a free core)")
-    group.add_argument(
-        "--voc_submission",
-        "--voc-submission",
-        action="store_true",
-        default=None,
-        help="pack OUT/results.tgz as VOC 2012's server takes it (comp6)",
-    )
-    args = parser.parse_args(argv)
-
+    args = parser().parse_args(argv)
     if not args.ckpt_path.is_file():
         raise FileNotFoundError(f"--ckpt_path {args.ckpt_path}: no such file")
-    if args.crf_workers is not None and args.crf_workers < 0:
-        raise ValueError(f"--crf_workers is {args.crf_workers}, expected at least 0")
     pictures = find_pictures(args.images, args.out, args.list)
     refuse_used(args.out)
     for kind in group_unread(pictures.unread):
         print(f"not read: {kind}, the first {kind.first}")
 
-    # After all that can be refused, for these import torch.
+    # It imports torch, so it comes after all that can be refused without it.
+    prepare_torch()
     from gain_lightning.methods.predict import predict
-    from gain_lightning.support.threads import choose_threads
 
     print(choose_threads(args.threads))
     options = {
@@ -86,11 +97,3 @@ def predict_main(argv: list[str]) -> int:
         accelerator=args.accelerator,
     )
     return 0
-
-
-def refuse_used(out: Path) -> None:
-    """Refuse a folder that holds the maps of an earlier call: those of this one would stand beside them."""
-    if (out / "predictions.csv").exists():
-        raise FileExistsError(
-            f"--out {out}: holds predictions.csv of an earlier call, expected a new folder: the maps would mix"
-        )

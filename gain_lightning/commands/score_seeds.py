@@ -1,9 +1,8 @@
 """``gain seeds score``: how good localisation cues, activation maps or pseudo-masks are."""
 
-import argparse
 from pathlib import Path
 
-from gain_lightning.segmentation.score_seeds import class_names, score_seeds, table
+from gain_lightning.commands.common import VerbParser, prepare_torch
 from gain_lightning.support.files import write_json
 
 DESCRIPTION = """\
@@ -15,11 +14,28 @@ Masks are sampled at the centres of the cues' cells; maps and pseudo-masks are j
 """
 
 
-def score_seeds_main(argv: list[str]) -> int:
+def parser() -> VerbParser:
+    """The options of ``gain seeds score``."""
+    options = VerbParser("seeds score", DESCRIPTION)
+    options.add_argument("cues", type=Path, metavar="CUES", help="what is scored")
+    options.add_argument(
+        "--masks", type=Path, required=True, help="folder of masks, NAME.png of class indices"
+    )
+    options.add_argument(
+        "--class_names", help="file with a class a line, or voc (default: those of gain seeds, else numbers)"
+    )
+    options.add_argument(
+        "--mean_over", nargs="+", help="classes that the mean runs over (default: all that occur)"
+    )
+    options.add_argument("--json", type=Path, help="write the scores to this file too")
+    return options
+
+
+def main(argv: list[str]) -> int:
     """Run ``gain seeds score``.
 
     Args:
-        argv: The words after ``score``.
+        argv: The words after the verb.
 
     Returns:
         Exit status 0.
@@ -28,24 +44,12 @@ def score_seeds_main(argv: list[str]) -> int:
         FileNotFoundError: If there are no cues or no masks.
         ValueError: If cues and masks do not fit each other; it names the image.
     """
-    parser = argparse.ArgumentParser(
-        "gain seeds score",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("cues", type=Path, metavar="CUES")
-    parser.add_argument(
-        "--masks", type=Path, required=True, help="folder of masks, NAME.png of class indices"
-    )
-    parser.add_argument(
-        "--class_names", help="file with a class a line, or voc (default: those of gain seeds, else numbers)"
-    )
-    parser.add_argument(
-        "--mean_over", nargs="+", help="classes that the mean runs over (default: all that occur)"
-    )
-    parser.add_argument("--json", type=Path, help="write the scores to this file too")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
+
+    # It imports torch, so it comes after all that the parser refuses.
+    prepare_torch()
+    from gain_lightning.segmentation.score_seeds import class_names, score_seeds, table
+
     names = class_names(args.class_names, args.cues)
     result = score_seeds(args.cues, args.masks, names, args.mean_over)
     print(table(result))

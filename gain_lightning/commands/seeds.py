@@ -1,10 +1,9 @@
 """``gain seeds``: localisation cues, maps and pseudo-masks of a run's images, from its attention."""
 
-import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import add_threads, verb_parser
-from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.commands.common import VerbParser, add_threads, at_least, factor, prepare_torch, share
+from gain_lightning.runs.folder import require_checkpoints
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
 from gain_lightning.support.threads import choose_threads
 
@@ -18,14 +17,59 @@ Map every image of a run's training set and turn the maps into seeds of a segmen
   provenance.json            where all this comes from
 The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
 """
+# By kind of background, the value that stands where none is given.
 _BACKGROUND_VALUES = {"attention": 0.05, "gradient": BACKGROUND_SHARE, "saliency": 0.06}
 
 
-def seeds_main(argv: list[str]) -> int:
-    """Run ``gain seeds`` or ``gain seeds score``.
+def parser() -> VerbParser:
+    """The options of ``gain seeds``."""
+    options = VerbParser("seeds", DESCRIPTION)
+    options.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    options.add_argument("--out", type=Path, required=True, help="folder for the seeds")
+    options.add_argument("--data", help="where the data lie (default: as in the run)")
+    options.add_argument("--split", help="which images (default: the run's training images)")
+    options.add_argument(
+        "--scales",
+        type=factor,
+        nargs="+",
+        default=[1.0],
+        help="sizes to look at, times the run's (default: 1)",
+    )
+    options.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
+    options.add_argument(
+        "--threshold", type=share, default=THRESHOLD, help="share of a map's maximum (default: %(default)s)"
+    )
+    options.add_argument(
+        "--background",
+        choices=_BACKGROUND_VALUES,
+        default="attention",
+        help="where no class is attended to; or the least gradient of the scores, as SEC; or low in saliency maps",
+    )
+    options.add_argument(
+        "--background_value",
+        type=share,
+        help="attention below this share of the maximum (0.05), this share of the pixels (0.1), "
+        "saliency below this share of 255 (0.06)",
+    )
+    options.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
+    options.add_argument(
+        "--crf",
+        action="store_true",
+        help="a dense CRF at 41 x 41, as SEC trains with, makes regions of the maps before both thresholds",
+    )
+    options.add_argument(
+        "--batch_size", type=at_least(1), default=16, help="images at a time (default: %(default)s)"
+    )
+    options.add_argument("--device", help="default: cuda where there is one, else cpu")
+    add_threads(options)
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run ``gain seeds``.
 
     Args:
-        argv: The words after ``seeds``.
+        argv: The words after the verb.
 
     Returns:
         Exit status 0.
@@ -33,72 +77,18 @@ def seeds_main(argv: list[str]) -> int:
     Raises:
         FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
     """
-    if argv[:1] == ["score"]:
-        from gain_lightning.commands.score_seeds import score_seeds_main
+    options = parser()
+    args = options.parse_args(argv)
+    if (args.background == "saliency") != (args.saliency is not None):
+        options.error("--background saliency and --saliency DIR belong together: expected both or none")
+    if args.background_value is None:
+        args.background_value = _BACKGROUND_VALUES[args.background]
+    require_checkpoints(args.run)
 
-        return score_seeds_main(argv[1:])
-    parser = verb_parser("seeds", DESCRIPTION)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the seeds")
-    parser.add_argument("--data", help="where the data lie (default: as in the run)")
-    parser.add_argument("--split", help="which images (default: the run's training images)")
-    parser.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        help="sizes to look at, times the run's (default: 1)",
-    )
-    parser.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
-    parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="share of a map's maximum (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--background",
-        choices=_BACKGROUND_VALUES,
-        default="attention",
-        help="where no class is attended to; or the least gradient of the scores, as SEC; or low in saliency maps",
-    )
-    parser.add_argument(
-        "--background_value",
-        type=float,
-        help="attention below this share of the maximum (0.05), this share of the pixels (0.1), "
-        "saliency below this share of 255 (0.06)",
-    )
-    parser.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
-    parser.add_argument(
-        "--crf",
-        action="store_true",
-        help="a dense CRF at 41 x 41, as SEC trains with, makes regions of the maps before both thresholds",
-    )
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--device", help="default: cuda where there is one, else cpu")
-    add_threads(parser)
-    args = parser.parse_args(argv)
-    _check(args)
-
-    from gain_lightning.segmentation.export_seeds import (
-        export_seeds,  # after all that can be refused: it imports torch
-    )
+    # It imports torch, so it comes after all that can be refused without it.
+    prepare_torch()
+    from gain_lightning.segmentation.export_seeds import export_seeds
 
     print(choose_threads(args.threads))
     export_seeds(args)
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    if (args.background == "saliency") != (args.saliency is not None):
-        raise ValueError("--background saliency and --saliency DIR belong together: expected both or none")
-    if args.background_value is None:
-        args.background_value = _BACKGROUND_VALUES[args.background]
-    for name in ("threshold", "background_value"):
-        if not 0 <= getattr(args, name) <= 1:
-            raise ValueError(f"--{name} is {getattr(args, name)}, expected a share between 0 and 1")
-    if not all(0 < scale < float("inf") for scale in args.scales):
-        raise ValueError(f"--scales are {args.scales}, expected positive factors")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch_size is {args.batch_size}, expected at least 1")
-    if not checkpoint_files(args.run / "checkpoints"):
-        raise FileNotFoundError(
-            f"{args.run}: has no checkpoint in checkpoints/, expected the folder of a run"
-        )

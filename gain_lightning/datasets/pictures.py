@@ -64,6 +64,18 @@ def find_pictures(folder: Path, out: Path | None = None, listed: Path | None = N
     return FoundPictures(paths, unread)
 
 
+def refuse_used(out: Path) -> None:
+    """Refuse a folder that holds the maps of an earlier call: those of this one would stand beside them.
+
+    Raises:
+        FileExistsError: If it does.
+    """
+    if (out / "predictions.csv").exists():
+        raise FileExistsError(
+            f"--out {out}: holds predictions.csv of an earlier call, expected a new folder: the maps would mix"
+        )
+
+
 def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
     if not listing.is_file():
         raise FileNotFoundError(f"--list {listing}: no such file")

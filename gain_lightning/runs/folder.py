@@ -34,6 +34,16 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.ckpt"))
 
 
+def require_checkpoints(run_dir: Path) -> None:
+    """Refuse a folder without any checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not checkpoint_files(run_dir / "checkpoints"):
+        raise FileNotFoundError(f"{run_dir}: has no checkpoint in checkpoints/, expected the folder of a run")
+
+
 def refuse_second_run(run_dir: Path) -> None:
     """Refuse to begin a training over another; one that never got through an epoch is begun again.
 

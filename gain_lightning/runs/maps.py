@@ -99,6 +99,21 @@ def read_maps(path: str) -> Maps | None:
         raise RunError(f"{name}: unreadable ({error})") from error
 
 
+def require_maps(run_dir: Path) -> Maps:
+    """The maps of a tested run.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        RunError: If the run kept no map, or its maps are unreadable.
+    """
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"{run_dir}: no such folder")
+    maps = read_maps(str(run_dir))
+    if maps is None or not len(maps.pair_image):
+        raise RunError(f"{run_dir}: has no maps.npz with maps, expected the folder of a tested run")
+    return maps
+
+
 def _pair_masks(fields: dict[str, np.ndarray]) -> np.ndarray:
     """Each pair's mask, of runs that kept one mask of class indices for all classes of an image."""
     mask = fields["mask"][fields["pair_image"]]

@@ -1,4 +1,8 @@
-"""Section 4 of the paper: from image labels to its segmentation tables, one stage after another."""
+"""Section 4 of the paper: from image labels to its segmentation tables, one stage after another.
+
+A stage is a command of ``gain`` in a process of its own. A folder notes of what its stages are made, so that results of
+other configs, images or cues never mix with them.
+"""
 
 import hashlib
 import json
@@ -8,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,14 +20,15 @@ from types import FrameType
 from typing import IO, Any
 
 from gain_lightning.constants import REQUEUE
+from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.summary import read_summary
-from gain_lightning.support.files import read_json, write_json
+from gain_lightning.support.files import csv_text, read_json, write_atomically, write_json
 from gain_lightning.support.yaml_files import read_config
 
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
 SUBSET = ("gradcam", "gain", "gain_ext_63", "gain_ext_313")
-# Table 1, val, with CRF; of GAIN_ext also Table 3. SEC is trained on the cues of a classifier without guidance.
+# Table 1 (val, with CRF), and Table 3 for GAIN_ext. "gradcam" is the paper's SEC, whose cues come of no guidance.
 PAPER = {
     "gradcam": 50.7,
     "gain": 55.3,
@@ -39,17 +44,17 @@ COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU 
 
 
 @dataclass
-class Chain:
-    """The stages of one method with one seed.
+class Section4Run:
+    """The stages of one method with one seed: classifier, seeds, their score, SEC.
 
     Args:
         method: ``gradcam``, ``gain``, ``gain_ext_N``, or ``sec`` for published cues.
-        seed: Of the runs.
-        folder: For all that it writes.
+        seed: The seed of the trainings.
+        folder: Everything is written there.
         root: The folder ``VOC2012``.
-        configs: Folder of the configs.
-        is_subset: Whether these are the small ones.
-        cues: File of published cues.
+        configs: The folder of the configs.
+        is_subset: Whether these are the small configs for a CPU.
+        cues: The file of published cues, if there is one.
     """
 
     method: str
@@ -61,7 +66,12 @@ class Chain:
     cues: Path | None
 
     def run(self) -> None:
-        """Do what is not done yet."""
+        """Do the stages that are not done yet.
+
+        Raises:
+            ValueError: If the folder holds what was made of other configs, images or cues.
+            RuntimeError: If a stage fails; it names the log.
+        """
         classifier, seeds, sec = (self.folder / name for name in ("classifier", "seeds", "sec"))
         published = self.method == "sec"
         for what, digest in self._origin().items():
@@ -79,20 +89,21 @@ class Chain:
             masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
             self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
         words = [*self._sec_words(), f"--data.cues={cues}"]
-        if self.is_subset and not published:  # a few epochs are too short to start from ImageNet, as SEC does
+        if self.is_subset and not published:
+            # A few epochs are too short to start from ImageNet, as SEC does.
             words.append(f"--model.weights={classifier / 'checkpoints' / 'last.ckpt'}")
         self._fit(sec, words)
 
     @property
     def is_finished(self) -> bool:
-        """Whether all is done, with the configs and images of now."""
+        """Whether every stage is done, with the configs and images that there are now."""
         made_of = read_json(self.folder / "made_of.json")
         is_of_now = all(made_of.get(what) == digest for what, digest in self._origin().items())
         return is_of_now and (self.folder / "seeds.json").is_file() and _is_tested(self.folder / "sec")
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """By :data:`COLUMNS`, of a finished chain; None of what it has not."""
+        """The scores of a finished run by :data:`COLUMNS`; None for those that it lacks."""
         first = read_summary(self.folder / "classifier").get("metrics", {})
         last = read_summary(self.folder / "sec")["metrics"]
         cue = read_json(self.folder / "seeds.json")["mean"]
@@ -107,7 +118,7 @@ class Chain:
         return dict(zip(COLUMNS, values, strict=True))
 
     def _origin(self) -> dict[str, str]:
-        """Hashes of what the first stage is made of."""
+        """Hashes of what the first stage is made of, by name."""
         lists = [self.root / "ImageSets" / "Segmentation" / f"{name}.txt" for name in ("train_aug", "val")]
         return {
             "images": _digest(*(path.read_bytes() for path in lists)),
@@ -115,7 +126,7 @@ class Chain:
         }
 
     def _keep(self, what: str, digest: str) -> None:
-        """Note what the stages that follow are made of; refuse a folder in which they come of something else."""
+        """Note what the following stages are made of, and refuse a folder where they were made of something else."""
         path = self.folder / "made_of.json"
         made_of = read_json(path)
         if made_of.setdefault(what, digest) != digest:
@@ -126,7 +137,7 @@ class Chain:
         write_json(path, made_of)
 
     def _configs(self) -> list[Path]:
-        """Of the classifier, unless cues are published, and of SEC."""
+        """The config of the classifier, unless cues are published, and that of SEC."""
         name, _, budget = self.method.rpartition("_")
         classifier = self.configs / f"{name if budget.isdigit() else self.method}.yaml"
         sec = self.configs / ("sec.yaml" if self.is_subset else "sec_cues.yaml")
@@ -143,7 +154,7 @@ class Chain:
         return ["--config", str(self._configs()[-1]), f"--data.images.root={self.root}"]
 
     def _mean_over(self) -> list[str]:
-        """The classes of which the config of SEC takes the mean."""
+        """The option for the classes that the config of SEC takes the mean over."""
         names = read_config(self._configs()[-1])["model"].get("score_classes")
         return ["--mean_over", *names] if names else []
 
@@ -155,7 +166,7 @@ class Chain:
         self._do("fit", *words, *options, "--trainer.enable_progress_bar=false", *resume)
 
     def _do(self, *words: str) -> None:
-        """A command of ``gain`` in a process of its own, its output in the log."""
+        """Run a command of ``gain`` in a process of its own, with its output in the log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log, start = self.folder / "log.txt", time.monotonic()
         print(f"gain {' '.join(words)} >> {log}", flush=True)
@@ -170,35 +181,39 @@ class Chain:
 
 
 def _run(command: list[str], log: IO[str]) -> int:
-    """Exit status of a command; a stop of this process asks it to save, and waits for it, before it takes effect.
+    """Run a command. Told to stop, this process asks the command to save and waits for it before it stops itself.
+
+    Returns:
+        The command's exit status.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C.
         SystemExit: With status 75 after SIGTERM or SIGHUP.
     """
-    process, told = None, []
+    process, received = None, []
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        told.append(signum)
-        if process is not None and len(told) == 1:
+        received.append(signum)
+        if process is not None and len(received) == 1:
             process.terminate()
 
-    heard = [signum for signum in _STOPS if signal.getsignal(signum) != signal.SIG_IGN]
-    earlier = {signum: signal.signal(signum, stop) for signum in heard}
+    caught = [signum for signum in _STOPS if signal.getsignal(signum) != signal.SIG_IGN]
+    earlier = {signum: signal.signal(signum, stop) for signum in caught}
     try:
         environment = {key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"}
-        # in a session of its own, as a terminal's Ctrl-C would reach it and it would not save
+        # The command has a session of its own: a terminal's Ctrl-C would reach it at once, and it would not save.
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        if told:  # while it was started
+        if received:
+            # The signal came while the command was started.
             process.terminate()
         status = process.wait()
     finally:
         for signum, handler in earlier.items():
             signal.signal(signum, handler)
-    if told:
-        raise KeyboardInterrupt if told[0] == signal.SIGINT else SystemExit(REQUEUE)
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(REQUEUE)
     return status
 
 
@@ -209,41 +224,106 @@ def _is_tested(run_dir: Path) -> bool:
 
 
 def _digest(*contents: bytes) -> str:
-    """SHA-256 of several contents, in order."""
+    """The SHA-256 of several contents in their order."""
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
-def section4_rows(out: Path, like: Chain) -> dict[str, list[dict[str, float | None]]]:
-    """Scores of all that is finished below ``out``, of other commands too, by method."""
-    chains = [
+def _content(config: Path) -> bytes:
+    """The settings of a config, in a form that its layout and comments do not change."""
+    return json.dumps(read_config(config), sort_keys=True, default=str).encode()
+
+
+def plan_runs(
+    out: Path,
+    *,
+    root: str,
+    experiments: Path,
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    is_subset: bool = False,
+    cues: Path | None = None,
+) -> list[Section4Run]:
+    """The runs of section 4 in their order, each checked for what can be known before it begins.
+
+    Args:
+        out: Every run has a folder there.
+        root: Where VOC 2012 lies.
+        experiments: The folder of the configs.
+        methods: ``gradcam``, ``gain`` and ``gain_ext_N``.
+        seeds: Every method is trained with each of them.
+        is_subset: Whether to take the small configs for a CPU.
+        cues: A file of published cues, or its folder; SEC is trained on them too.
+
+    Returns:
+        The runs, seed by seed; none has begun.
+
+    Raises:
+        FileNotFoundError: If the data, the configs or the cues are not there.
+    """
+    voc_root = find_root(root)
+    configs = experiments / "voc12" / "lite0_subset" if is_subset else experiments / "voc12"
+    if not configs.is_dir():
+        raise FileNotFoundError(
+            f"{configs}: no such folder, expected the configs of a checkout: start there, or --experiments"
+        )
+    if cues is not None and cues.is_dir():
+        cues = cues / "cues.npz"
+    if cues is not None and not cues.is_file():
+        raise FileNotFoundError(f"--cues {cues}: no such file")
+    names = dict.fromkeys([] if cues is None else ["sec"]) | dict.fromkeys(methods)
+    return [
+        Section4Run(name, seed, out / f"{name}-{seed}", voc_root, configs, is_subset, cues)
+        for seed in dict.fromkeys(seeds)
+        for name in names
+    ]
+
+
+def finished_scores(out: Path, like: Section4Run) -> dict[str, list[dict[str, float | None]]]:
+    """Scores of every finished run below ``out``, by method; other commands may have made them.
+
+    Args:
+        out: The folder of the runs.
+        like: One of them, with the data and the configs that all must have been made of.
+    """
+    runs = [
         replace(like, method=match[1], seed=int(match[2]), folder=folder)
         for folder in out.iterdir()
         if (match := re.fullmatch(rf"(sec|{METHOD_OF_CONFIG})-(\d+)", folder.name))
     ]
     rows: dict[str, list[dict[str, float | None]]] = {}
-    for chain in sorted(chains, key=lambda chain: (*_place(chain.method), chain.seed)):
-        if chain.is_finished:
-            rows.setdefault(chain.method, []).append(chain.scores)
+    for run in sorted(runs, key=lambda run: (*_sort_key(run.method), run.seed)):
+        if run.is_finished:
+            rows.setdefault(run.method, []).append(run.scores)
     return rows
 
 
-def _place(method: str) -> tuple[int, int]:
-    """Order of the table's rows: published cues, then Grad-CAM, GAIN, and GAIN_ext by its masks."""
+def _sort_key(method: str) -> tuple[int, int]:
+    """The place of a method in the table: published cues, Grad-CAM, GAIN, then GAIN_ext by its number of masks."""
     budget = method.rpartition("_")[2]
     return (3, int(budget)) if budget.isdigit() else (("sec", "gradcam", "gain").index(method), 0)
 
 
-def _content(config: Path) -> bytes:
-    """What a config says, whatever it looks like."""
-    return json.dumps(read_config(config), sort_keys=True, default=str).encode()
+def write_tables(out: Path, like: Section4Run) -> str:
+    """Write ``table.txt`` and ``table.csv`` of all finished runs, see :func:`finished_scores`.
+
+    Returns:
+        The table as text.
+    """
+    text, cells = tables(finished_scores(out, like), like.is_subset)
+    write_atomically(out / "table.txt", text + "\n")
+    write_atomically(out / "table.csv", csv_text(cells[0], cells[1:]))
+    return text
 
 
 def tables(rows: Mapping[str, list[dict[str, float | None]]], is_subset: bool) -> tuple[str, list[list[Any]]]:
-    """Scores as text of at most 80 columns and as the rows of a CSV, header first.
+    """Scores as text and as cells.
 
     Args:
-        rows: By method, every run's scores.
-        is_subset: Whether the paper's numbers stand for other data.
+        rows: The scores of every run, by method.
+        is_subset: Whether the data are a subset, for which the paper has no numbers.
+
+    Returns:
+        Text of at most 80 columns, and the rows of a CSV, its header first.
     """
     paper = [] if is_subset else ["paper"]
     heads = (

@@ -3,7 +3,6 @@
 import difflib
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
@@ -16,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.table import METHODS, method_for
-from gain_lightning.support.messages import unknown_name
+from gain_lightning.support.messages import print_error, unknown_name
 from gain_lightning.support.yaml_files import read_config, refuse_key_twice
 
 
@@ -103,7 +102,7 @@ class ConfigParser(LightningArgumentParser):
     """Keeps whole numbers whole, and says in a line what is wrong with a key, with the nearest valid name if any."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, **{"prog": "gain", **kwargs}, allow_abbrev=False)
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         """As jsonargparse's, which gives its groups of arguments this method too."""
@@ -131,13 +130,21 @@ class ConfigParser(LightningArgumentParser):
         elif unknown:
             known = sorted(_known_names(parser if parser is not self else self._fit_parser()))
             message = unknown_name(name, known, "class" if unknown["name"] else "key")
-        print(f"gain: error: {explain(message)}", file=sys.stderr)
+        print_error(self._verb(), explain(message))
         self.exit(2)
+
+    def _verb(self) -> str:
+        """The verb whose options these are."""
+        return next(iter(self._verb_parsers()), self.prog.split()[-1])
 
     def _fit_parser(self) -> LightningArgumentParser:
         """Any verb's parser: they share their keys."""
-        action = next((action for action in self._actions if hasattr(action, "_name_parser_map")), None)
-        return next(iter(action._name_parser_map.values())) if action else self
+        return next(iter(self._verb_parsers().values()), self)
+
+    def _verb_parsers(self) -> dict[str, LightningArgumentParser]:
+        """By verb, the parsers below this one: a single one below that of ``gain``, none below that of a verb."""
+        maps = (action._name_parser_map for action in self._actions if hasattr(action, "_name_parser_map"))
+        return next(maps, {})
 
 
 def _wrapping_module(names: list[str]) -> type | None:

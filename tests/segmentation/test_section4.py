@@ -20,7 +20,7 @@ from fake_voc import make_voc
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
-from gain_lightning.segmentation.section4 import Chain, _run, tables
+from gain_lightning.segmentation.section4 import Section4Run, _run, tables
 
 TRAINER = {"max_epochs": 1, "accelerator": "cpu"}
 
@@ -239,7 +239,7 @@ def stages(monkeypatch):
             (folder / "cues.npz").write_bytes((self.folder / "classifier/checkpoints/last.ckpt").read_bytes())
             (folder / "provenance.json").write_text(json.dumps({"state": "finished"}))
 
-    monkeypatch.setattr(Chain, "_do", do)
+    monkeypatch.setattr(Section4Run, "_do", do)
     return run
 
 
@@ -326,8 +326,6 @@ def test_a_stage_that_fails_is_named(tmp_path, configs, capfd):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--methods", "gain_ext"], "--methods gain_ext: expected gradcam, gain or gain_ext_N"),
-        (["--seeds", "0", "-1"], "--seeds -1: expected numbers from 0 on"),
         (["--cues", "none.npz"], "--cues none.npz: no such file"),
         (["--experiments", "nowhere"], "nowhere/voc12/lite0_subset: no such folder"),
         (["--root", "nowhere"], "no VOC 2012 here"),
@@ -339,6 +337,19 @@ def test_what_is_missing_is_named_before_anything_runs(tmp_path, configs, capfd,
     captured = capfd.readouterr()
     assert message in captured.err
     assert begun(captured.out) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "gain_ext"], "--methods is 'gain_ext', expected gradcam, gain or gain_ext_N"),
+        (["--seeds", "0", "-1"], "--seeds is -1, expected at least 0"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit, match="2"):
+        reproduce(tmp_path, *options)
+    assert f"gain reproduce: error: {message}" in capsys.readouterr().err
 
 
 def test_table_by_hand():

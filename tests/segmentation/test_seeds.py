@@ -434,19 +434,33 @@ def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--batch_size", "0"], "--batch_size is 0, expected at least 1"),
-        (["--background", "saliency"], "belong together"),
-        (["--threshold", "1.5"], "--threshold is 1.5, expected a share"),
-        (["--scales", "0"], r"--scales are \[0.0\]"),
         (["--split", "test"], "split is 'test'"),
         (["--data", "nowhere"], "no VOC 2012 here"),
     ],
 )
-def test_bad_options_are_named(run, tmp_path, capsys, options, message):
+def test_data_that_are_not_there_are_named(run, tmp_path, capsys, options, message):
     import re
 
     assert seeds(run, tmp_path / "o", *options) == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch_size", "0"], "--batch_size is 0, expected at least 1"),
+        (["--background", "saliency"], "belong together"),
+        (["--threshold", "1.5"], "--threshold is 1.5, expected a share"),
+        (["--background_value", "nan"], "--background_value is nan, expected a share"),
+        (["--scales", "1", "0"], "--scales is 0.0, expected a positive factor"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit, match="2"):
+        seeds(tmp_path / "run", tmp_path / "o", *options)
+    error = capsys.readouterr().err
+    assert error.startswith("gain seeds: error: ")
+    assert message in error
 
 
 def test_background_by_gradient_and_by_saliency_maps(run, tmp_path, capsys):

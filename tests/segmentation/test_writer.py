@@ -129,7 +129,6 @@ def test_a_submission_is_not_packed_with_a_picture_missing(tmp_path, pictures, c
     ("options", "message"),
     [
         (["--voc_submission"], "the checkpoint's classes are ['a', 'b'], expected VOC's 20"),
-        (["--crf_workers=-1"], "--crf_workers is -1, expected at least 0"),
         (["--classes", "a"], "is of a segmentation network, which does not take it"),
         (["--threshold", "0.5"], "--threshold: --ckpt_path"),
         (["--list=none.txt"], "--list none.txt: no such file"),
@@ -140,6 +139,12 @@ def test_unfit_options_are_named(tmp_path, pictures, capsys, options, message):
     assert predict(tmp_path, pictures, *options) == 1
     assert message in capsys.readouterr().err
     assert not list((tmp_path).glob("out/**/*.png"))
+
+
+def test_a_value_that_cannot_be_is_refused(tmp_path, pictures, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict(tmp_path, pictures, "--crf_workers=-1")
+    assert capsys.readouterr().err == "gain predict: error: --crf_workers is -1, expected at least 0\n"
 
 
 def test_a_listed_picture_that_is_not_there_is_named(tmp_path, pictures, capsys):

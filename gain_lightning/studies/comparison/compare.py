@@ -37,7 +37,9 @@ _TOLERANCE = (
 )
 
 
-def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = None, left_out: Sequence[str] = ()
+) -> Comparison:
     """Group runs by method, and take the differences between the groups.
 
     Runs of two groups are paired by seed, and the differences of the pairs have 95 % intervals, see
@@ -49,6 +51,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
         runs: Finished runs.
         allow: Keys that may differ although they decide what is measured.
         by: Key of the config to group by, in place of the method; it may differ.
+        left_out: Runs that are not among ``runs``, and why; the notes begin with them.
 
     Returns:
         The comparison.
@@ -56,7 +59,7 @@ def compare(runs: Sequence[Run], allow: Sequence[str] = (), by: str | None = Non
     Raises:
         RunError: If the runs are not comparable.
     """
-    notes = check_comparable(runs, allow, by)
+    notes = [f"Left out: {reason}." for reason in left_out] + check_comparable(runs, allow, by)
     runs = by_budget(runs) if by is None else by_key(runs, by)
     names = (
         sorted({*METHODS, *(run.method for run in runs)}, key=sort_key) if by is None else methods_of(runs)

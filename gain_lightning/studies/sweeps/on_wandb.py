@@ -19,7 +19,7 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
         num_agents: Processes of ``wandb agent``.
 
     Returns:
-        Exit status of the first agent that failed, else 0.
+        Exit status: 1 if an agent failed, else 0.
 
     Raises:
         SweepError: Without a file, a key or a network.
@@ -45,4 +45,4 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
         raise SweepError(f"W&B did not take the sweep: {reason}") from error
     path = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)
     agents = [subprocess.Popen([sys.executable, "-m", "wandb", "agent", path]) for _ in range(num_agents)]
-    return next((status for agent in agents if (status := agent.wait())), 0)
+    return int(any([agent.wait() for agent in agents]))

@@ -12,7 +12,6 @@ import pytest
 from fake_runs import SETS, image_rows, slow_metrics, write_csv
 
 from gain_lightning.cli import main
-from gain_lightning.commands.compare import compare_main
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import find_runs, read_run
 from gain_lightning.studies.comparison.compare import _agrees, compare
@@ -253,7 +252,7 @@ def test_scores_of_val_are_said_to_be_of_val(make_run, tmp_path, capsys, seeds):
             ]
             write_csv(Path(path, "per_image.csv"), rows)
 
-    assert compare_main([str(tmp_path / "runs" / "*"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(tmp_path / "out")]) == 0
 
     text = capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -305,11 +304,11 @@ def test_a_run_that_never_guided_is_refused_by_name(make_run, tmp_path, capsys):
     good, never = make_run("a", "gradcam"), make_run("b", "gain_ext", summary={"guided": False})
     base = make_run("c", "gradcam", seed=1, summary={"guided": True})
 
-    assert compare_main([good, never, base, "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", good, never, base, "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert f"{never}: is called gain_ext but was never guided" in error
     assert good not in error
-    assert compare_main([good, never, base, "--out", str(tmp_path / "out"), "--skip-broken"]) == 0
+    assert main(["compare", good, never, base, "--out", str(tmp_path / "out"), "--skip-broken"]) == 0
     assert "never guided" in capsys.readouterr().out.replace("\n", " ")
 
 
@@ -319,7 +318,7 @@ def test_a_run_that_never_guided_is_refused_by_name(make_run, tmp_path, capsys):
 def test_command_writes_three_files_and_a_table(make_study, tmp_path, capsys):
     paths, out = make_study(seeds=(0, 1)), tmp_path / "out"
 
-    assert compare_main([str(tmp_path / "runs" / "*"), "--out", str(out)]) == 0
+    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out)]) == 0
 
     assert sorted(path.name for path in out.iterdir()) == [
         *("figures", "report.html", "summary.json", "table.csv", "table.tex")
@@ -358,9 +357,9 @@ def test_command_gives_the_same_files_twice_and_passes_over_its_own_folder(make_
     out = tmp_path / "runs" / "compare"
     argv = [str(tmp_path / "runs" / "*"), "--out", str(out)]
 
-    assert compare_main(argv) == 0
+    assert main(["compare", *argv]) == 0
     first = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert compare_main(argv) == 0
+    assert main(["compare", *argv]) == 0
 
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
 
@@ -369,28 +368,28 @@ def test_command_passes_over_folders_of_other_verbs(make_run, tmp_path, capsys):
     """``gain compare runs/*`` stops neither at an earlier report nor at seeds or predictions."""
     runs = tmp_path / "runs"
     path = make_run("a", maps=False)
-    assert compare_main([path, "--out", str(runs / "report")]) == 0
+    assert main(["compare", path, "--out", str(runs / "report")]) == 0
     for folder, file in (("seeds", "provenance.json"), ("maps", "predictions.csv")):
         (runs / folder).mkdir()
         (runs / folder / file).write_text("{}")
     shutil.copytree(path, runs / "__MACOSX")
     capsys.readouterr()
 
-    assert compare_main([*map(str, sorted(runs.iterdir())), "--out", str(tmp_path / "out")]) == 0
+    assert main(["compare", *map(str, sorted(runs.iterdir())), "--out", str(tmp_path / "out")]) == 0
 
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"Left out: {runs / 'report'}: holds the report of a comparison, and is no run." in text
     assert f"Left out: {runs / 'seeds'}: holds the seeds of a segmentation, and is no run." in text
     assert f"Left out: {runs / 'maps'}: holds the predictions of a run, and is no run." in text
     assert f"Left out: {runs / '__MACOSX'}: was left behind by a program, and is no run." in text
-    assert compare_main([str(runs / "report"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", str(runs / "report"), "--out", str(tmp_path / "out")]) == 1
     assert f"no run to compare\n  {runs / 'report'}: holds" in capsys.readouterr().err
 
 
 def test_command_says_that_a_file_is_no_folder(make_run, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("")
 
-    assert compare_main([make_run("a"), str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", make_run("a"), str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 1
     assert f"{tmp_path / 'notes.txt'}: is a file, expected the folder of a run" in capsys.readouterr().err
 
 
@@ -431,7 +430,7 @@ def test_command_names_every_unusable_run(make_run, tmp_path, capsys):
     Path(bare, "summary.json").unlink()
     missing = str(tmp_path / "missing")
 
-    assert compare_main([good, running, bare, missing, "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", good, running, bare, missing, "--out", str(tmp_path / "out")]) == 1
 
     error = capsys.readouterr().err
     assert f"{running}: its state is 'running'" in error
@@ -471,14 +470,14 @@ def test_groups_by_a_key_say_what_else_differs_and_have_short_names(make_run):
 def test_folder_of_runs_is_told_from_a_run(make_run, tmp_path, capsys):
     make_run("a")
 
-    assert compare_main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 1
     assert f"is no run, but holds some: '{tmp_path / 'runs' / '*'}' names them" in capsys.readouterr().err
 
 
 def test_command_leaves_out_pruned_trials_and_says_so(make_run, tmp_path):
     good, pruned = make_run("good"), make_run("pruned", summary={"state": "pruned"})
 
-    assert compare_main([good, pruned, "--out", str(tmp_path / "out")]) == 0
+    assert main(["compare", good, pruned, "--out", str(tmp_path / "out")]) == 0
 
     text = (tmp_path / "out" / "report.html").read_text()
     assert f"Left out: {pruned}: its sweep ended it early." in text
@@ -496,14 +495,14 @@ def test_runs_that_repeat_each_other_without_a_common_score_compare(make_run):
 def test_command_refuses_incomparable_runs(make_run, tmp_path, capsys):
     paths = [make_run("a", "gradcam"), make_run("b", "gain", config={"model.backbone": "resnet50"})]
 
-    assert compare_main([*paths, "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", *paths, "--out", str(tmp_path / "out")]) == 1
     assert "resnet50" in capsys.readouterr().err
-    assert compare_main([*paths, "--out", str(tmp_path / "out"), "--allow", "model.backbone"]) == 0
+    assert main(["compare", *paths, "--out", str(tmp_path / "out"), "--allow", "model.backbone"]) == 0
     assert "Allowed to differ: model.backbone" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_command_refuses_an_empty_glob(tmp_path, capsys):
-    assert compare_main([str(tmp_path / "none*")]) == 2
+    assert main(["compare", str(tmp_path / "none*")]) == 1
     assert "matches no folder" in capsys.readouterr().err
 
 
@@ -511,7 +510,7 @@ def test_command_never_writes_into_a_run(make_run, capsys):
     path = make_run("a")
     before = Path(path, "summary.json").read_text()
 
-    assert compare_main([path, "--out", path]) == 2
+    assert main(["compare", path, "--out", path]) == 1
     assert "is the folder of a run" in capsys.readouterr().err
     assert Path(path, "summary.json").read_text() == before
 
@@ -519,8 +518,8 @@ def test_command_never_writes_into_a_run(make_run, capsys):
 def test_command_says_when_it_cannot_write(make_run, tmp_path, capsys):
     (tmp_path / "file").write_text("")
 
-    assert compare_main([make_run("a"), "--out", str(tmp_path / "file")]) == 2
-    assert "gain compare: " in capsys.readouterr().err
+    assert main(["compare", make_run("a"), "--out", str(tmp_path / "file")]) == 1
+    assert "gain compare: error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["per_image.csv", "metrics.csv", "maps.npz"])
@@ -528,15 +527,15 @@ def test_command_names_a_foreign_file(make_study, tmp_path, capsys, name):
     paths = make_study(seeds=(0,))
     Path(paths[0], name).write_bytes(b"\x00\xffnot what it should be,\n1,2,3\n")
 
-    assert compare_main([*paths, "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", *paths, "--out", str(tmp_path / "out")]) == 1
     assert name in capsys.readouterr().err
 
 
 def test_comparison_imports_no_torch(make_run, tmp_path):
     path = make_run("a")
     program = (
-        "import sys; from gain_lightning.commands.compare import compare_main; "
-        f"assert compare_main([{path!r}, '--out', {str(tmp_path / 'out')!r}]) == 0; "
+        "import sys; from gain_lightning.cli import main; "
+        f"assert main(['compare', {path!r}, '--out', {str(tmp_path / 'out')!r}]) == 0; "
         "assert 'torch' not in sys.modules"
     )
 
@@ -663,8 +662,8 @@ def test_skip_broken_leaves_runs_out_by_name(make_study, make_run, tmp_path, cap
     (tmp_path / "runs" / "empty").mkdir()
     out = tmp_path / "report"
     make_study()
-    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out)]) == 2
-    assert "--skip-broken leaves them out" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out)]) == 1
+    assert "--skip_broken leaves them out" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "runs" / "*"), "--out", str(out), "--skip-broken"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "Left out:" in printed
@@ -677,7 +676,7 @@ def test_skip_broken_leaves_runs_out_by_name(make_study, make_run, tmp_path, cap
 
 def test_skip_broken_with_nothing_left_is_an_error(make_run, tmp_path, capsys):
     path = make_run("broken", summary={"state": "failed"})
-    assert main(["compare", path, "--out", str(tmp_path / "o"), "--skip-broken"]) == 2
+    assert main(["compare", path, "--out", str(tmp_path / "o"), "--skip-broken"]) == 1
     assert "none is left" in capsys.readouterr().err
 
 

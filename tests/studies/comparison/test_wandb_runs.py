@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gain_lightning.commands.compare import compare_main
+from gain_lightning.cli import main
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import read_run
 from gain_lightning.runs.tables import read_curves
@@ -123,7 +123,7 @@ def test_without_a_key_the_server_is_not_asked(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert compare_main(["us/gain/abc", "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", "us/gain/abc", "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "us/gain/abc: no such folder, and not to be had from W&B: it has no key" in error
 
@@ -147,7 +147,7 @@ def test_offline_run_compares_with_a_run_folder(offline_run, make_run, tmp_path,
     config["model"]["am_weight"] = 1
     imported = offline_run("theirs", config={**config, "run": CONFIG["run"]})
 
-    status = compare_main([folder, str(imported), "--out", str(tmp_path / "out")])
+    status = main(["compare", folder, str(imported), "--out", str(tmp_path / "out")])
 
     assert status == 0, capsys.readouterr().err
     groups = json.loads((tmp_path / "out" / "summary.json").read_text())["groups"]
@@ -159,7 +159,7 @@ def test_a_run_that_is_named_twice_counts_once(offline_run, tmp_path):
     folder = offline_run("r1")
     (file,) = folder.glob("*.wandb")
 
-    assert compare_main([str(folder), str(file), "--out", str(tmp_path / "out")]) == 0
+    assert main(["compare", str(folder), str(file), "--out", str(tmp_path / "out")]) == 0
 
     (group,) = json.loads((tmp_path / "out" / "summary.json").read_text())["groups"]
     assert len(group["runs"]) == 1
@@ -176,7 +176,7 @@ def test_comparison_is_logged_offline_beside_its_files(make_study, tmp_path, mon
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     out = tmp_path / "out"
     try:
-        assert compare_main([*make_study(), "--out", str(out), "--wandb", "boats"]) == 0
+        assert main(["compare", *make_study(), "--out", str(out), "--wandb", "boats"]) == 0
     finally:
         os.environ.pop("WANDB_MODE")
         os.environ.pop("WANDB_DATA_DIR")

@@ -186,8 +186,9 @@ def test_a_command_that_does_not_exist_is_an_error(sweep_file, tmp_path, capsys)
 def test_worker_needs_a_sweep(tmp_path, capsys):
     assert main(["sweep", "worker", str(tmp_path)]) == 1
     assert "holds no journal.log" in capsys.readouterr().err
-    assert main(["sweep", "worker", "sqlite:///x.db"]) == 1
-    assert "--name is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", "worker", "sqlite:///x.db"])
+    assert "gain sweep worker: error: --name is missing" in capsys.readouterr().err
 
 
 def start(path, out, *options):
@@ -632,6 +633,27 @@ def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, t
     assert main(["sweep", str(path), "--engine", "wandb", "--workers", "2"]) == 0
     assert created == [(yaml.safe_load(path.read_text()), "us", "gain")]
     assert [command[-4:] for command in started] == [["-m", "wandb", "agent", "us/gain/abc"]] * 2
+
+
+def test_wandb_waits_for_all_agents_and_fails_if_one_does(sweep_file, monkeypatch):
+    import wandb
+
+    statuses, waited = iter([0, 3, 0]), []
+    monkeypatch.setattr(on_wandb, "log_in", lambda: None)
+    monkeypatch.setattr(wandb, "sweep", lambda tree, entity, project: "abc")
+
+    class Agent:
+        def __init__(self, command):
+            self.status = next(statuses)
+
+        def wait(self):
+            waited.append(self.status)
+            return self.status
+
+    monkeypatch.setattr(on_wandb.subprocess, "Popen", Agent)
+    path = sweep_file({"x": {"values": [1, 2]}})
+    assert main(["sweep", str(path), "--engine", "wandb", "--workers", "3"]) == 1
+    assert waited == [0, 3, 0]
 
 
 def test_wandb_without_a_key_is_an_error_and_no_prompt(sweep_file, monkeypatch, tmp_path, capsys):

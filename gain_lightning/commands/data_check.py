@@ -1,0 +1,41 @@
+"""``gain data check``: count what a data set holds, and list every problem."""
+
+from pathlib import Path
+
+from gain_lightning.commands.common import VerbParser
+from gain_lightning.datasets.overview import read_data, summary_text
+
+DESCRIPTION = """\
+Count classes, splits, masks and boxes, and list every problem; the exit status is 1 if there is one.
+DIR is a folder of your own pictures (images/, labels.csv, ...: data/README.md) or PASCAL VOC 2012.
+"""
+
+
+def parser() -> VerbParser:
+    """The options of ``gain data check``."""
+    options = VerbParser("data check", DESCRIPTION)
+    options.add_argument("dir", type=Path, metavar="DIR", help="folder of the data set")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run ``gain data check``.
+
+    Args:
+        argv: The words after the verb.
+
+    Returns:
+        Exit status: 1 if there is a problem.
+
+    Raises:
+        FileNotFoundError, ValueError: If there is no data set, or a table lacks a column.
+    """
+    args = parser().parse_args(argv)
+    contents = read_data(args.dir)
+    print(summary_text(args.dir, contents.listings))
+    for note in contents.notes:
+        print(f"note: {note}")
+    for problem in contents.problems:
+        print(problem)
+    print(f"{len(contents.problems)} problem{'' if len(contents.problems) == 1 else 's'}")
+    return 1 if contents.problems else 0
