@@ -1,20 +1,21 @@
 """What a test leaves of every image: its scores, those of its classes, and the maps of the first ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from gain_lightning.attention import Pairs, scale_maps
+from gain_lightning.attention import scale_maps
 from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask
 from gain_lightning.methods.scoring import SEED_THRESHOLD, pair_values
 from gain_lightning.metrics import seed_iou, with_mask
-from gain_lightning.runs.maps import NUM_KEPT_MAPS, save_maps
-from gain_lightning.runs.tables import class_table, join_parts
-from gain_lightning.support.files import WholeTable, csv_text, remove_parts, write_atomically
+from gain_lightning.runs.classes import class_table, write_classes
+from gain_lightning.runs.images import PER_IMAGE, ImageFile, ImageRows, join_parts, parts_of
+from gain_lightning.runs.maps import NUM_KEPT_MAPS, Maps, write_maps
+from gain_lightning.support.files import remove_parts
 
 
 class ImageRecord(pl.Callback):
@@ -29,16 +30,9 @@ class ImageRecord(pl.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.table: WholeTable | None = None  # the rows of this process
-        self.is_empty = True
-        self.kept: list[dict[str, np.ndarray]] = []
-
-    def _paths(self, trainer: pl.Trainer) -> list[Path]:
-        """Where each process's rows lie."""
-        path = self.run_dir / "per_image.csv"
-        if trainer.world_size == 1:
-            return [path]
-        return [path.with_name(f"{path.name}.rank{rank}.part") for rank in range(trainer.world_size)]
+        # the rows of this process
+        self.table: ImageFile | None = None
+        self.kept: list[Maps] = []
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the table, and remove what a killed test has left of its own. A run for trial writes none."""
@@ -46,9 +40,8 @@ class ImageRecord(pl.Callback):
             return
         if trainer.is_global_zero:
             remove_parts(self.run_dir)
-        trainer.strategy.barrier("per_image.csv")
-        self.table = WholeTable(self._paths(trainer)[trainer.global_rank])
-        self.is_empty = True
+        trainer.strategy.barrier(PER_IMAGE)
+        self.table = ImageFile(parts_of(self.run_dir, trainer.world_size)[trainer.global_rank])
         self.kept = []
 
     def on_test_batch_end(
@@ -64,16 +57,12 @@ class ImageRecord(pl.Callback):
         if self.table is None:
             return
         name = list(trainer.datamodule.test_sets)[dataloader_idx]
-        hparams = pl_module.hparams
-        rows = per_image_rows(
-            name, batch, outputs, hparams.class_names, with_amounts=pl_module.task.has_amounts
-        )
-        if self.is_empty:
-            self.table.write([rows[0].keys()])
-            self.is_empty = False
-        self.table.write(row.values() for row in rows)
-        if dataloader_idx == 0 and sum(len(kept["ids"]) for kept in self.kept) < NUM_KEPT_MAPS:
-            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
+        class_names = pl_module.hparams.class_names
+        rows = image_rows(name, batch, outputs, with_amounts=pl_module.task.has_amounts)
+        self.table.add(rows, class_names)
+        if dataloader_idx == 0 and sum(len(kept.ids) for kept in self.kept) < NUM_KEPT_MAPS:
+            image = pl_module.backbone.denormalize(batch["image"])
+            self.kept.append(keep_maps(batch, outputs, image, class_names))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Join the rows and write the rest."""
@@ -81,16 +70,16 @@ class ImageRecord(pl.Callback):
             return
         self.table.finish()
         self.table = None
-        trainer.strategy.barrier("per_image.csv")
+        trainer.strategy.barrier(PER_IMAGE)
         if trainer.is_global_zero:
             if trainer.world_size > 1:
-                join_parts(self._paths(trainer), self.run_dir / "per_image.csv")
+                join_parts(parts_of(self.run_dir, trainer.world_size), self.run_dir / PER_IMAGE)
             columns, rows = class_table(pl_module.hparams.class_names, pl_module.class_scores)
-            write_atomically(self.run_dir / "per_class.csv", csv_text(columns, rows))
+            write_classes(self.run_dir, columns, rows)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_table("test/per_class", columns, rows)
-            save_maps(self.run_dir / "maps.npz", self.kept, pl_module.hparams.class_names)
+            write_maps(self.run_dir, self.kept)
         self.kept = []
 
     def on_exception(
@@ -102,61 +91,37 @@ class ImageRecord(pl.Callback):
             self.table = None
 
 
-def per_image_rows(
-    name: str, batch: dict, outputs: dict, class_names: list[str], *, with_amounts: bool = False
-) -> list[dict[str, Any]]:
-    """One row a (image, class): the score, and where the image's mask shows the class, the map's scores.
-
-    Scores are written with all digits of float32. Beside a probability stands its logit, which ranks images where
-    probabilities round to 0 or 1; beside an amount that of the label.
-    """
+def image_rows(name: str, batch: dict, outputs: dict, *, with_amounts: bool = False) -> ImageRows:
+    """What a batch of the test set ``name`` adds to ``per_image.csv``."""
     maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
-    judged = with_mask(mask)
-    values = {
-        **pair_values(maps, mask),
-        "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD),
-    }
-    of_pair = {
-        (int(pairs.image[p]), int(pairs.label[p])): {
-            key: round(float(value[p]), 6) for key, value in values.items()
-        }
-        for p in judged.nonzero().flatten().tolist()
-    }
-    present = {(int(image), int(label)) for image, label in zip(pairs.image, pairs.label, strict=True)}
-    empty = dict.fromkeys(values, "")
-    score = outputs["score"].cpu().numpy()
-    beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
-    column, other = beside[0], beside[1].cpu().numpy()
-    return [
-        {
-            "set": name,
-            "id": image_id,
-            "class": class_name,
-            "present": int((n, c) in present),
-            "score": f"{score[n, c]:.9g}",
-            column: f"{other[n, c]:.9g}",
-            **of_pair.get((n, c), empty),
-        }
-        for n, image_id in enumerate(batch["id"])
-        for c, class_name in enumerate(class_names)
-    ]
+    column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
+    values = {**pair_values(maps, mask), "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD)}
+    return ImageRows(
+        name,
+        batch["id"],
+        score=outputs["score"].cpu().numpy(),
+        beside=(column, beside.cpu().numpy()),
+        pair_image=pairs.image.cpu().numpy(),
+        pair_class=pairs.label.cpu().numpy(),
+        judged=with_mask(mask).cpu().numpy(),
+        pair_scores={key: value.cpu().numpy() for key, value in values.items()},
+    )
 
 
-def keep_maps(batch: dict, outputs: dict, image: Tensor) -> dict[str, Any]:
-    """Images, masks, scaled maps and their maxima before scaling, of a batch, as arrays."""
-    pairs: Pairs = outputs["pairs"]
-    return {
-        "ids": list(batch["id"]),
-        "image": image.permute(0, 2, 3, 1).cpu().numpy(),
-        "mask": np.stack([index_mask(batch, n) for n in range(len(batch["id"]))]),
-        "pair_image": pairs.image.cpu().numpy(),
-        "pair_class": pairs.label.cpu().numpy(),
-        "pair_mask": outputs["mask"].cpu().numpy().astype(np.uint8),
-        "map": scale_maps(outputs["maps"]).squeeze(1).cpu().numpy().astype(np.float16),
-        "map_max": outputs["maps"].flatten(1).amax(1).cpu().numpy()
-        if len(pairs.image)
-        else np.zeros(0, np.float32),
-    }
+def keep_maps(batch: dict, outputs: dict, image: Tensor, class_names: Sequence[str]) -> Maps:
+    """A batch's images, masks, scaled maps and their maxima before scaling, as arrays."""
+    pairs, maps = outputs["pairs"], outputs["maps"]
+    return Maps(
+        ids=np.array(batch["id"]),
+        image=image.permute(0, 2, 3, 1).cpu().numpy(),
+        mask=np.stack([index_mask(batch, n) for n in range(len(batch["id"]))]),
+        pair_image=pairs.image.cpu().numpy(),
+        pair_class=pairs.label.cpu().numpy(),
+        pair_mask=outputs["mask"].cpu().numpy().astype(np.uint8),
+        map=scale_maps(maps).squeeze(1).cpu().numpy().astype(np.float16),
+        class_names=np.array(class_names),
+        map_max=maps.flatten(1).amax(1).cpu().numpy() if len(maps) else np.zeros(0, np.float32),
+    )
 
 
 def index_mask(batch: dict, n: int) -> np.ndarray:

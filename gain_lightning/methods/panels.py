@@ -11,6 +11,7 @@ from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.grids import panel_grid
 from gain_lightning.drawing.maps import overlay
 from gain_lightning.methods.image_record import keep_maps
+from gain_lightning.runs.maps import Maps
 
 
 class AttentionPanels(pl.Callback):
@@ -24,7 +25,7 @@ class AttentionPanels(pl.Callback):
     def __init__(self, run_dir: Path, num_images: int = 6) -> None:
         self.run_dir = run_dir
         self.num_images = num_images
-        self.kept: list[dict[str, Any]] = []
+        self.kept: list[Maps] = []
 
     def on_validation_batch_end(
         self,
@@ -36,15 +37,16 @@ class AttentionPanels(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images of the set."""
-        if trainer.is_global_zero and sum(len(kept["ids"]) for kept in self.kept) < self.num_images:
-            self.kept.append(keep_maps(batch, outputs, pl_module.backbone.denormalize(batch["image"])))
+        if trainer.is_global_zero and sum(len(kept.ids) for kept in self.kept) < self.num_images:
+            image = pl_module.backbone.denormalize(batch["image"])
+            self.kept.append(keep_maps(batch, outputs, image, pl_module.hparams.class_names))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw them."""
         kept, self.kept = self.kept, []
         if not kept or trainer.state.fn != "fit" or trainer.fast_dev_run:
             return
-        rows = panel_rows(kept, pl_module.hparams.class_names)
+        rows = panel_rows(kept)
         rows = [row for row in rows if row["image_idx"] < self.num_images]
         if not rows:  # images without a label have no map
             return
@@ -62,24 +64,22 @@ class AttentionPanels(pl.Callback):
                 log_to_wandb(logger, rows, pl_module.hparams.class_names, trainer.global_step)
 
 
-def panel_rows(kept: list[dict[str, Any]], class_names: list[str]) -> list[dict[str, Any]]:
+def panel_rows(kept: list[Maps]) -> list[dict[str, Any]]:
     """One row a pair: its image, mask, scaled map (H, W) and caption."""
     rows, first = [], 0
     for batch in kept:
-        for image_idx, class_idx, raw in zip(
-            batch["pair_image"], batch["pair_class"], batch["map"], strict=True
-        ):
+        for image_idx, class_idx, raw in zip(batch.pair_image, batch.pair_class, batch.map, strict=True):
             raw = raw.astype(np.float32)
             rows.append(
                 {
                     "image_idx": first + image_idx,
-                    "image": batch["image"][image_idx],
-                    "mask": batch["mask"][image_idx],
+                    "image": batch.image[image_idx],
+                    "mask": batch.mask[image_idx],
                     "map": raw / max(float(raw.max()), 1e-8),
-                    "caption": f"{batch['ids'][image_idx]}: {class_names[class_idx]}",
+                    "caption": f"{batch.ids[image_idx]}: {batch.class_names[class_idx]}",
                 }
             )
-        first += len(batch["ids"])
+        first += len(batch.ids)
     return rows
 
 

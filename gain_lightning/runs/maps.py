@@ -1,10 +1,10 @@
 """``maps.npz`` of a run: the first test images with their masks and attention maps."""
 
-import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,35 +12,9 @@ from gain_lightning.runs.errors import RunError
 from gain_lightning.support.files import written_whole
 from gain_lightning.support.masks import index_to_class_mask
 
-NUM_KEPT_MAPS = 32  # test images whose maps are kept; a report shows those that change most
-
-
-def save_maps(path: Path, kept: list[dict[str, Any]], class_names: list[str]) -> None:
-    """Write the first ``NUM_KEPT_MAPS`` of the kept images to one ``.npz``, without half a file ever."""
-    offsets = np.cumsum([0, *(len(batch["ids"]) for batch in kept)])
-    pair_image = np.concatenate(
-        [batch["pair_image"] + offset for batch, offset in zip(kept, offsets, strict=False)]
-    )
-    first = pair_image < NUM_KEPT_MAPS
-    arrays = {
-        key: np.concatenate([batch[key] for batch in kept])
-        for key in ("image", "mask", "pair_class", "pair_mask", "map", "map_max")
-    }
-    # an opened file, for NumPy adds .npz to a path that ends otherwise
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez_compressed(
-            file,
-            ids=np.array([image_id for batch in kept for image_id in batch["ids"]][:NUM_KEPT_MAPS]),
-            image=arrays["image"][:NUM_KEPT_MAPS],
-            mask=arrays["mask"][:NUM_KEPT_MAPS],
-            pair_image=pair_image[first],
-            pair_class=arrays["pair_class"][first],
-            pair_mask=arrays["pair_mask"][first],
-            map=arrays["map"][first],
-            map_max=arrays["map_max"][first],
-            class_names=np.array(class_names),
-        )
-
+MAPS = "maps.npz"
+# A report shows those of them that change most.
+NUM_KEPT_MAPS = 32
 
 # What NumPy and zipfile raise on a foreign or broken .npz.
 _UNREADABLE = (
@@ -50,7 +24,7 @@ _UNREADABLE = (
 
 
 class Maps(NamedTuple):
-    """``maps.npz``: the fixed test images and the raw attention maps of their P (image, class) pairs."""
+    """Test images and the attention maps of their P (image, class) pairs, as ``maps.npz`` has them."""
 
     ids: np.ndarray  # (N,) str
     image: np.ndarray  # (N, H, W, 3) uint8
@@ -58,21 +32,39 @@ class Maps(NamedTuple):
     pair_image: np.ndarray  # (P,) index of the image
     pair_class: np.ndarray  # (P,) index of the class
     pair_mask: np.ndarray  # (P, H, W) uint8: 1 the class, 0 not the class, 255 unknown
-    map: np.ndarray  # (P, H, W)
+    map: np.ndarray  # (P, H, W), scaled
     class_names: np.ndarray  # (C,) str
+    map_max: np.ndarray | None = None  # (P,) maximum before scaling; None of runs made before it was kept
 
 
-def read_maps(path: str) -> Maps | None:
+def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
+    """Write ``maps.npz``: the first :data:`NUM_KEPT_MAPS` images of some batches, with all their pairs."""
+    offsets = np.cumsum([0, *(len(batch.ids) for batch in batches)])[:-1]
+    pair_image = np.concatenate(
+        [batch.pair_image + offset for batch, offset in zip(batches, offsets, strict=True)]
+    )
+    is_kept = pair_image < NUM_KEPT_MAPS
+    arrays = {"pair_image": pair_image[is_kept], "class_names": batches[0].class_names}
+    for field in ("ids", "image", "mask"):
+        arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[:NUM_KEPT_MAPS]
+    for field in ("pair_class", "pair_mask", "map", "map_max"):
+        arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[is_kept]
+    # an opened file, for NumPy adds .npz to a path that ends otherwise
+    with written_whole(run_dir / MAPS) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_maps(path: str | Path) -> Maps | None:
     """Read ``maps.npz``; None if the run kept no maps.
 
     Raises:
         RunError: If its arrays are unreadable or do not fit together.
     """
-    name = os.path.join(path, "maps.npz")
-    if not os.path.exists(name):
+    name = Path(path, MAPS)
+    if not name.exists():
         return None
     try:
-        with open(name, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with name.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             fields = {field: arrays[field] for field in Maps._fields if field in arrays}
         num_images, height, width, _ = fields["image"].shape
         pair_image, pair_class = fields["pair_image"], fields["pair_class"]

@@ -1,13 +1,12 @@
 """``metrics.csv`` of a run while it trains, continued by a run that is resumed."""
 
-import csv
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from gain_lightning.support.files import csv_text, write_atomically
+from gain_lightning.runs.curves import curve_columns, drop_curves, set_columns
 
 
 class MetricsFile(CSVLogger):
@@ -30,38 +29,19 @@ class MetricsFile(CSVLogger):
 
     def drop_from(self, step: int) -> None:
         """Forget rows of ``step`` and later: a run that resumes there logs them again."""
-        path = Path(self.experiment.metrics_file_path)
-        if not path.is_file():
-            return
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            if "step" not in (reader.fieldnames or ["step"]):
-                raise ValueError(f"{path}: no column 'step'; got {','.join(reader.fieldnames)}")
-            rows = [
-                row for row in reader if None not in row.values() and int(row["step"]) < step
-            ]  # whole lines
-        keys = self.experiment.metrics_keys
-        write_atomically(path, csv_text(keys, ([row[key] for key in keys] for row in rows)))
+        drop_curves(Path(self.log_dir), step)
 
     def begin_anew(self) -> None:
         """Forget all rows, of a run that never got through an epoch."""
         self._experiment = None
-        Path(self.log_dir, ExperimentWriter.NAME_METRICS_FILE).unlink(missing_ok=True)
+        drop_curves(Path(self.log_dir))
 
 
 class _ContinuedWriter(ExperimentWriter):
     """Lightning's writer deletes what it finds; this one goes on, and a kill leaves its rows."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        path = Path(self.metrics_file_path)
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        write_atomically(
-            path, csv_text(fieldnames, ([row.get(key, "") for key in fieldnames] for row in rows))
-        )
+        set_columns(Path(self.log_dir), fieldnames)
 
     def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
+        self.metrics_keys = curve_columns(Path(self.log_dir))

@@ -1,16 +1,13 @@
 import csv
-import itertools
 import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.methods.image_record import ImageRecord, keep_maps, per_image_rows
-from gain_lightning.runs.maps import NUM_KEPT_MAPS, save_maps
-from gain_lightning.runs.tables import join_parts
+from gain_lightning.methods.image_record import ImageRecord, image_rows, keep_maps
+from gain_lightning.runs.maps import NUM_KEPT_MAPS, write_maps
 
 
 def _batch():
@@ -28,9 +25,9 @@ def _batch():
     return {"id": ["x", "y"], "label": label, **masks}, outputs
 
 
-def test_per_image_rows_by_hand():
+def test_image_rows_by_hand():
     batch, outputs = _batch()
-    first, second, third, fourth = per_image_rows("test", batch, outputs, ["cat", "dog"])
+    first, second, third, fourth = image_rows("test", batch, outputs).rows(["cat", "dog"])
     # cat: energy 4 of 4 + 4, void left out; maximum on the cat; seeds above 0.2 * 9 hit one of its two pixels of 3
     assert first == {"set": "test", "id": "x", "class": "cat", "present": 1, "score": "0.899999976",
                      "logit": "2.19722462", "energy": 0.5, "pointing": 1.0, "iou": round(1 / 3, 6)}  # fmt: skip
@@ -38,15 +35,15 @@ def test_per_image_rows_by_hand():
     assert second["energy"] == ""  # a dog by its label, but none is drawn
     assert [row["present"] for row in (third, fourth)] == [0, 0]
     assert (fourth["score"], fourth["logit"]) == ("1", "25.0000019")  # all digits of float32
-    amounts = per_image_rows("test", batch, outputs, ["cat", "dog"], with_amounts=True)
+    amounts = image_rows("test", batch, outputs, with_amounts=True).rows(["cat", "dog"])
     assert [row["amount"] for row in amounts] == ["1", "1", "0", "0"]
     assert "logit" not in amounts[0]
 
 
 def test_kept_maps_are_renumbered_over_batches(tmp_path):
     batch, outputs = _batch()
-    kept = [keep_maps(batch, outputs, torch.zeros(2, 3, 2, 2, dtype=torch.uint8)) for _ in range(20)]
-    save_maps(tmp_path / "maps.npz", kept, ["cat", "dog"])
+    image = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+    write_maps(tmp_path, [keep_maps(batch, outputs, image, ["cat", "dog"]) for _ in range(20)])
     with np.load(tmp_path / "maps.npz") as maps:
         assert len(maps["ids"]) == NUM_KEPT_MAPS
         # what is not the cat is no background, for nobody drew the dog; nor does an image without a mask have any
@@ -149,33 +146,3 @@ def test_a_trial_of_a_few_batches_leaves_the_table(tmp_path):
     _write(record, test, [0])
     record.on_test_end(*test[:2])
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("processes", [2, 3, 5])
-def test_parts_are_joined_in_the_order_of_one_process(tmp_path, processes):
-    """Sets of other lengths, names with commas and line breaks, and sets whose names begin alike."""
-    lengths = {"test": 11, "test, 2": 5, "a": 6}
-    rows = [
-        [name, f"{name}\n{index}", class_name, str(index)]
-        for name, length in lengths.items()
-        for index, class_name in itertools.product(range(length), ["cat", "dog"])
-    ]
-    parts = [tmp_path / f"per_image.csv.rank{rank}.part" for rank in range(processes)]
-    header = ["set", "id", "class", "score"]
-    for rank, part in enumerate(parts):
-        with part.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[3]) % processes == rank)])
-    join_parts(parts, tmp_path / "per_image.csv")
-    with (tmp_path / "per_image.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [header, *rows]
-    assert [path.name for path in tmp_path.iterdir()] == ["per_image.csv"]
-
-
-def test_a_part_that_is_missing_is_named(tmp_path):
-    (tmp_path / "rank0").write_text("set,id\n")
-    (tmp_path / "per_image.csv").write_text("old")
-    with pytest.raises(
-        FileNotFoundError, match="rank1: no such file, expected a run folder that all processes share"
-    ):
-        join_parts([tmp_path / "rank0", tmp_path / "rank1"], tmp_path / "per_image.csv")
-    assert (tmp_path / "per_image.csv").read_text() == "old"

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from gain_lightning.cli import main
 from gain_lightning.constants import VOID
 from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
-from gain_lightning.runs.tables import read_pixels
+from gain_lightning.runs.pixels import read_pixels
 from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
 from gain_lightning.segmentation.cue_files import read_cues

@@ -138,11 +138,11 @@ def _kept():
     pairs = label_pairs(label)
     mask = pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)
     outputs = {"maps": maps, "pairs": pairs, "mask": mask}
-    return keep_maps(batch, outputs, torch.full((2, 3, 4, 4), 90, dtype=torch.uint8))
+    return keep_maps(batch, outputs, torch.full((2, 3, 4, 4), 90, dtype=torch.uint8), ["cat", "dog"])
 
 
 def test_panel_rows_belong_to_their_image_and_are_scaled_one_by_one():
-    rows = panel_rows([_kept(), _kept()], ["cat", "dog"])
+    rows = panel_rows([_kept(), _kept()])
     assert [row["caption"] for row in rows] == ["a: dog", "b: cat", "b: dog"] * 2
     assert [row["image_idx"] for row in rows] == [0, 1, 1, 2, 3, 3]
     assert [row["map"].max() for row in rows] == [1, 1, 0] * 2
@@ -159,7 +159,7 @@ def test_wandb_gets_pictures_with_the_step_as_a_field(tmp_path, monkeypatch):
 
     run = wandb.init(dir=tmp_path, mode="offline")
     try:
-        log_to_wandb(Logger, panel_rows([_kept()], ["cat", "dog"]), ["cat", "dog"], step=70)
+        log_to_wandb(Logger, panel_rows([_kept()]), ["cat", "dog"], step=70)
     finally:
         run.finish()
     assert logged[0]["trainer/global_step"] == 70

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.runs.tables import ImageTable, PixelTable
+from gain_lightning.runs.images import ImageTable
+from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.scores import pair_scores
 
 RESAMPLES = 2000

@@ -5,8 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
+from gain_lightning.runs.images import ImageTable, read_images
+from gain_lightning.runs.pixels import PixelTable, read_pixels
 from gain_lightning.runs.read import Run
-from gain_lightning.runs.tables import ImageTable, PixelTable, read_images, read_pixels
 from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison import bootstrap
 from gain_lightning.studies.comparison.comparable import (

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from gain_lightning.runs.curves import write_curves
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.settings import write_settings
 from gain_lightning.runs.summary import write_summary
 from gain_lightning.studies.comparison.groups import Comparison
-from gain_lightning.support.files import csv_text, write_atomically
 from gain_lightning.support.wandb_session import log_in, prepare_wandb
 
 _ON_SERVER = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+")
@@ -65,7 +65,8 @@ def fetch_run(name: str, folder: Path) -> str:
     out = folder / run_id
     config = {key: value for key, value in run["config"].items() if not key.startswith("_")}
     write_settings(out, yaml.safe_dump(config))
-    write_atomically(out / "metrics.csv", _metrics_table(run["history"]))
+    rows = _curve_rows(run["history"])
+    write_curves(out, list(dict.fromkeys(key for row in rows for key in row)), rows)
     summary = {**facts, "state": run["state"], "metrics": metrics, "wandb": name}
     write_summary(out, summary)
     return str(out)
@@ -100,8 +101,8 @@ def log_comparison(comparison: Comparison, folder: Path, project: str) -> str:
         return run.url or f"offline, in {Path(run.dir).parent}"
 
 
-def _metrics_table(history: Iterable[dict[str, Any]]) -> str:
-    """Scalars of the history as a ``metrics.csv``; W&B's step is the trainer's."""
+def _curve_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The scalars of the history as rows of ``metrics.csv``; W&B's step is the trainer's."""
     rows = []
     for item in history:
         scalars = {
@@ -111,8 +112,7 @@ def _metrics_table(history: Iterable[dict[str, Any]]) -> str:
         }
         if scalars:
             rows.append({"epoch": item.get("epoch"), "step": item.get("trainer/global_step"), **scalars})
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return csv_text(columns, ([row.get(column) for column in columns] for row in rows))
+    return rows
 
 
 def _read_offline(path: Path) -> tuple[str, dict[str, Any]]:

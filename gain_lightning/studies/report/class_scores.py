@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gain_lightning.runs.tables import read_classes
+from gain_lightning.runs.classes import read_classes
 from gain_lightning.scores import SCORES
 from gain_lightning.studies.comparison.groups import Group
 

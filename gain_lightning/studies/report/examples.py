@@ -8,9 +8,9 @@ import numpy as np
 from gain_lightning.constants import YES
 from gain_lightning.drawing.encoding import data_uri, shrink
 from gain_lightning.drawing.maps import colour_mask, grey, overlay
+from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.maps import Maps, read_maps
 from gain_lightning.runs.read import Run
-from gain_lightning.runs.tables import ImageTable
 from gain_lightning.studies.comparison.groups import Group
 from gain_lightning.studies.comparison.tables import method_name, points
 from gain_lightning.support.masks import class_to_index_mask

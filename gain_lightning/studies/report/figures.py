@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.drawing.charts import curves_figure, plane_figure
+from gain_lightning.runs.curves import read_curves
 from gain_lightning.runs.read import Run
-from gain_lightning.runs.tables import read_curves
 from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison.groups import Comparison, Group
 from gain_lightning.studies.comparison.tables import method_name, short_name

@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from gain_lightning.drawing.encoding import data_uri
 from gain_lightning.drawing.maps import colour_bar
+from gain_lightning.runs.images import ImageTable, read_images
 from gain_lightning.runs.read import Run
-from gain_lightning.runs.tables import ImageTable, read_images
 from gain_lightning.scores import SCORES, score_of
 from gain_lightning.studies.comparison.bootstrap import Judging, main_set_first
 from gain_lightning.studies.comparison.compare import judging_of

@@ -1,6 +1,5 @@
 """What a terminal shows of a sweep, and its ``trials.csv``."""
 
-import csv
 import functools
 import statistics
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from gain_lightning.runs.curves import last_epoch
 from gain_lightning.runs.settings import read_settings
 from gain_lightning.studies.sweeps.file import SweepFile
 from gain_lightning.support.files import csv_text, write_atomically
@@ -86,11 +86,9 @@ def run_progress(run_dir: Path) -> str:
         run_dir: Of a run that goes on.
     """
     try:
-        with (run_dir / "metrics.csv").open(newline="") as file:
-            epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["epoch"]]
-        total = _max_epochs(run_dir)
-        done = max(epochs)
-    except (OSError, ValueError, KeyError, TypeError):  # a file that is not there yet, or only in part
+        total, done = _max_epochs(run_dir), last_epoch(run_dir)
+    # a file that is not there yet, or only in part
+    except (OSError, ValueError, KeyError, TypeError):
         return "starts"
     if done == total:
         return "is tested"

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from fake_runs import slow_average_precision
 
-from gain_lightning.runs.tables import ImageTable, PixelTable
+from gain_lightning.runs.images import ImageTable
+from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.studies.comparison.bootstrap import (
     Judging,
     average_precision,

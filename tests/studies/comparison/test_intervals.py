@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_1samp
 
+from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.read import Run
-from gain_lightning.runs.tables import ImageTable
 from gain_lightning.studies.comparison.bootstrap import Judging, resampled_scores
 from gain_lightning.studies.comparison.compare import _group_differences
 from gain_lightning.studies.comparison.groups import Difference, Group, Stat

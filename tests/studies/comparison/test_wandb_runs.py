@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from gain_lightning.cli import main
+from gain_lightning.runs.curves import read_curves
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import read_run
-from gain_lightning.runs.tables import read_curves
 from gain_lightning.studies.comparison import wandb_runs
 from gain_lightning.studies.comparison.wandb_runs import fetch_run, is_wandb_run
 
