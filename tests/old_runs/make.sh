@@ -43,7 +43,7 @@ for name, picture in (("square", square), ("runs", runs), ("shapes", shapes)):
 END
 gain predict --images images --ckpt_path gain_ext/checkpoints/last.ckpt --out predicted/gain_ext
 gain predict --images images --ckpt_path sec/checkpoints/last.ckpt --out predicted/sec --no_crf
-# What is not kept: pictures that are large, the same weights twice, maps of cues, and words that name folders outside.
+# What is not kept: pictures that are large, the same weights twice, maps of cues, and logs of trials.
 rm -rf */panels sweep/trials/*/panels sweep/trials/*/log.txt */checkpoints/epoch_*
 rm -r cues/maps cues/masks cues/cues cues/pictures cues/localization_cues.pickle cues/input_list.txt
 rm predicted/gain_ext/*.npy predicted/gain_ext/*_*.png
