@@ -148,7 +148,6 @@ def test_an_old_segmentation_compares():
     assert group["metrics"]["test/miou"]["mean"] == summary("sec")["metrics"]["test/miou"]
 
 
-@pytest.mark.xfail(reason="pictures/ of the working folder is taken for that of a run's cues")
 def test_a_folder_with_pictures_beside_old_runs_is_not_of_their_cues():
     Path("images").rename("pictures")
     assert main(["compare", "gain_ext", "--out", "report"]) == 0

@@ -46,19 +46,22 @@ def cue_rows(groups: Sequence[Group]) -> list[Row]:
         RunError: If a picture is unreadable.
     """
 
-    def pictures(run: Run) -> Path:
-        cues = Path(str(run.config.get("data.cues"))).expanduser()  # a file, or its folder
+    def pictures(run: Run) -> Path | None:
+        if not run.segments:
+            return None
+        # The key names a file, or its folder.
+        cues = Path(str(run.config["data.cues"])).expanduser()
         return (cues if cues.is_dir() else cues.parent) / "pictures"
 
     return _rows(groups, pictures, slice(2, None))
 
 
-def _rows(groups: Sequence[Group], folder: Callable[[Run], Path], parts: slice) -> list[Row]:
+def _rows(groups: Sequence[Group], folder: Callable[[Run], Path | None], parts: slice) -> list[Row]:
     """Rows of strips: image, truth, and of every method's pictures those of ``parts``."""
     folders = {
-        method_name(group.name): folder(run)
+        method_name(group.name): at
         for group, run in zip(groups, first_runs(groups), strict=True)
-        if folder(run).is_dir()
+        if (at := folder(run)) is not None and at.is_dir()
     }
     if not folders:
         return []
