@@ -3,10 +3,10 @@
 import importlib
 import os
 
+from gain_lightning.constants import VERSION as __version__
+
 # albumentations asks a server for its newest version at import; training never waits for a network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-__version__ = "0.1.0"
 
 # Public names, imported at first use: `gain --help` must not wait for torch.
 _HOMES = {
@@ -24,7 +24,7 @@ _HOMES = {
     "metrics": "",
 }
 
-__all__ = [*_HOMES]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -99,9 +99,9 @@ def _main(argv: list[str]) -> int:
         print(help_text(VERBS), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
-        from gain_lightning import __version__
+        from gain_lightning.constants import VERSION
 
-        print(f"gain_lightning {__version__}")
+        print(f"gain_lightning {VERSION}")
         return 0
     verb = find_verb(argv)
     if verb is None:

@@ -1,4 +1,24 @@
-"""L_e, Eq. 7 of Li et al., CVPR 2018: maps against masks; and the rivals of Eq. 7."""
+"""L_e, Eq. 7 of Li et al., CVPR 2018: maps against masks; and the rivals of Eq. 7.
+
+================= ========================== ==================================================================
+``loss``          of a map A and its mask H  source
+================= ========================== ==================================================================
+``l2``            mean (A - H)^2             Eq. 7 of the paper
+``l1``            mean abs(A - H)            Gao et al., *RES*, KDD 2022; Rao et al., ICCV 2023
+``energy``        1 - sum(A H) / sum(A)      Rao et al., *Studying How to Efficiently and Effectively Guide
+                                             Models with Explanations*, ICCV 2023
+``rrr``           mean (1 - H) A^2           Ross et al., *Right for the Right Reasons*, IJCAI 2017, who punish
+                                             input gradients; of maps, as Rao et al. adapt it
+``cross_entropy`` -sum(H log A) / sum(H)     the per-pixel cross-entropy of Rao et al.
+================= ========================== ==================================================================
+
+``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark,
+``cross_entropy`` only the object bright, so that it learns nothing of a mask that only says where a class is not.
+Of such a mask ``energy`` takes the unknown pixels for the object: no others can be.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -7,10 +27,52 @@ from gain_lightning.attention import EPS, Cells, Pairs, pool_to_cells
 from gain_lightning.constants import VOID, YES
 from gain_lightning.losses.reduction import mean_per_image
 
-SUPERVISION_LOSSES = ("l2", "l1", "energy", "rrr", "cross_entropy")
-DARKEST = (
-    1e-4  # a map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite
-)
+# A map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite.
+DARKEST = 1e-4
+
+
+class MapLoss(NamedTuple):
+    """How a loss compares maps with masks.
+
+    Attributes:
+        compare: Of maps, target and share of known pixels, each ``(P, 1, h, w)``: the error of every pixel, in the same
+            shape, whose mean or sum over the known ones is the loss; or the loss of every map, ``(P,)``.
+        unknown_is_object: Where a mask says only where its class is not, its unknown pixels count as the class.
+    """
+
+    compare: Callable[[Tensor, Tensor, Tensor], Tensor]
+    unknown_is_object: bool = False
+
+
+def _l2(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return (maps - target).square()
+
+
+def _l1(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return (maps - target).abs()
+
+
+def _rrr(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return (1 - target) * maps.square()
+
+
+def _energy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return 1 - _total(maps * target, known) / _total(maps, known).clamp_min(EPS)
+
+
+def _cross_entropy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return -_total(target * maps.clamp_min(DARKEST).log(), known) / _total(target, known).clamp_min(EPS)
+
+
+# Eq. 7 and its rivals; a new one is a function above and a row here.
+MAP_LOSSES = {
+    "l2": MapLoss(_l2),
+    "l1": MapLoss(_l1),
+    "energy": MapLoss(_energy, unknown_is_object=True),
+    "rrr": MapLoss(_rrr),
+    "cross_entropy": MapLoss(_cross_entropy),
+}
+SUPERVISION_LOSSES = tuple(MAP_LOSSES)
 
 
 def attention_supervision_loss(
@@ -30,21 +92,7 @@ def attention_supervision_loss(
 
     Maps of cells are compared at their own size, with the mask averaged over each cell.
 
-    ================= ========================== ==================================================================
-    ``loss``          of a map A and its mask H  source
-    ================= ========================== ==================================================================
-    ``l2``            mean (A - H)^2             Eq. 7 of the paper
-    ``l1``            mean abs(A - H)            Gao et al., *RES*, KDD 2022; Rao et al., ICCV 2023
-    ``energy``        1 - sum(A H) / sum(A)      Rao et al., *Studying How to Efficiently and Effectively Guide
-                                                 Models with Explanations*, ICCV 2023
-    ``rrr``           mean (1 - H) A^2           Ross et al., *Right for the Right Reasons*, IJCAI 2017, who punish
-                                                 input gradients; of maps, as Rao et al. adapt it
-    ``cross_entropy`` -sum(H log A) / sum(H)     the per-pixel cross-entropy of Rao et al.
-    ================= ========================== ==================================================================
-
-    ``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark,
-    ``cross_entropy`` only the object bright, so that it learns nothing of a mask that only says where a class is not.
-    Of such a mask ``energy`` takes the unknown pixels for the object: no others can be.
+    The module says what each ``loss`` is.
 
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, h, w)``.
@@ -69,42 +117,45 @@ def attention_supervision_loss(
         >>> attention_supervision_loss(maps, mask, label_pairs(torch.ones(1, 1)), loss="energy")
         tensor(0.)
     """
-    if loss not in SUPERVISION_LOSSES:
-        raise ValueError(f"loss is {loss!r}, expected one of {', '.join(SUPERVISION_LOSSES)}")
+    if loss not in MAP_LOSSES:
+        raise ValueError(f"loss is {loss!r}, expected one of {', '.join(MAP_LOSSES)}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
+    compare, unknown_is_object = MAP_LOSSES[loss]
     mask = mask.unsqueeze(1)  # (P, 1, H, W)
-    target, valid = (mask == YES).to(maps.dtype), (mask != VOID).to(maps.dtype)
-    supervised = valid.flatten(1).any(1)  # (P,)
-    if loss == "energy":
-        valid = torch.where(target.flatten(1).any(1).view(-1, 1, 1, 1), valid, 1)
-        target = torch.where(mask == VOID, 1, target)  # counts where valid says so
+    is_known = (mask != VOID).flatten(1).any(1)  # (P,)
+    target, known = _targets(mask, maps.dtype, unknown_is_object=unknown_is_object)
     if maps.shape[2:] != mask.shape[2:]:
-        if cells is None:
-            raise ValueError(
-                f"maps are {tuple(maps.shape)} and masks {tuple(mask.shape)}, expected equal sizes or cells"
-            )
-        valid_share = pool_to_cells(valid, maps.shape[2:], cells)
-        target = pool_to_cells(target * valid, maps.shape[2:], cells) / valid_share.clamp_min(1e-6)
-        valid = valid_share
-    values = _map_losses(loss, maps, target, valid, reduction)
-    return mean_per_image(values, pairs, pairs.num_images, supervised)
+        target, known = _pooled(target, known, maps.shape, cells)
+    values = compare(maps, target, known)
+    if values.ndim > 1:
+        values = _total(values, known)
+        values = values / known.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else values
+    return mean_per_image(values, pairs, pairs.num_images, is_known)
 
 
-def _map_losses(loss: str, maps: Tensor, target: Tensor, valid: Tensor, reduction: str) -> Tensor:
-    """The loss of every map, ``(P,)``; all else ``(P, 1, h, w)``."""
+def _targets(mask: Tensor, dtype: torch.dtype, *, unknown_is_object: bool) -> tuple[Tensor, Tensor]:
+    """What maps should be, and 1 where that is known, both ``(P, 1, H, W)``."""
+    target, known = (mask == YES).to(dtype), (mask != VOID).to(dtype)
+    if unknown_is_object:
+        shows_class = target.flatten(1).any(1).view(-1, 1, 1, 1)
+        known = torch.where(shows_class, known, 1)
+        # This counts only where the line above calls it known.
+        target = torch.where(mask == VOID, 1, target)
+    return target, known
 
-    def total(values: Tensor) -> Tensor:
-        return (valid * values).flatten(1).sum(1)
 
-    if loss == "energy":
-        return 1 - total(maps * target) / total(maps).clamp_min(EPS)
-    if loss == "cross_entropy":
-        return -total(target * maps.clamp_min(DARKEST).log()) / total(target).clamp_min(EPS)
-    errors = {
-        "l2": (maps - target).square(),
-        "l1": (maps - target).abs(),
-        "rrr": (1 - target) * maps.square(),
-    }
-    error = total(errors[loss])
-    return error / valid.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else error
+def _pooled(target: Tensor, known: Tensor, shape: torch.Size, cells: Cells | None) -> tuple[Tensor, Tensor]:
+    """Means of the targets over the known part of each cell of maps of a ``shape``, and that part's share, both ``(P, 1, h, w)``."""
+    if cells is None:
+        raise ValueError(
+            f"maps are {tuple(shape)} and masks {tuple(target.shape)}, expected equal sizes or cells"
+        )
+    size = shape[2:]
+    share = pool_to_cells(known, size, cells)
+    return pool_to_cells(target * known, size, cells) / share.clamp_min(1e-6), share
+
+
+def _total(values: Tensor, known: Tensor) -> Tensor:
+    """Sum over the known pixels of each map, ``(P,)``."""
+    return (known * values).flatten(1).sum(1)

@@ -12,6 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.layer_sync import check_layer_sync
 
+INFERENCE_MODE = (
+    "attention maps need gradients, but the Trainer runs in inference mode: expected "
+    "Trainer(inference_mode=False), the default of the command gain"
+)
+
 
 class Method(pl.LightningModule):
     """A network with its losses, as Lightning trains it; a new one is a subclass and a row in ``methods/table.py``.
@@ -27,6 +32,7 @@ class Method(pl.LightningModule):
         name: Its key in ``METHODS``; checkpoints carry it.
         kind: What it is, in the words of an error: "a classifier".
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
+        scored: Indices of the classes that mean scores run over.
         judged: How many pairs of how many images maps are judged on, by split; empty without maps.
     """
 
@@ -34,6 +40,7 @@ class Method(pl.LightningModule):
     kind: ClassVar[str]
     predict_options: ClassVar[Mapping[str, Any]] = {}
     backbone: nn.Module
+    scored: list[int]
 
     def __init__(
         self,

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from gain_lightning.attention import Pairs, grad_cam, label_pairs, margins, pair_masks, place_maps
 from gain_lightning.backbones import build_backbone, checkpointed
-from gain_lightning.methods.base import Method
+from gain_lightning.methods.base import INFERENCE_MODE, Method
 from gain_lightning.methods.cost import CostForecast
-from gain_lightning.methods.gain_preflight import INFERENCE_MODE
 from gain_lightning.methods.image_record import ImageRecord
 from gain_lightning.methods.map_writer import MapWriter
 from gain_lightning.methods.panels import AttentionPanels

@@ -1,21 +1,17 @@
 """What is looked at before GAIN's first step: the Trainer, the labels, the masks, and whether guidance ever begins."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
-if TYPE_CHECKING:
-    from gain_lightning.methods.gain import GAIN
-
-INFERENCE_MODE = (
-    "attention maps need gradients, but the Trainer runs in inference mode: expected "
-    "Trainer(inference_mode=False), the default of the command gain"
-)
+from gain_lightning.methods.base import INFERENCE_MODE
+from gain_lightning.methods.classifier import Classifier
+from gain_lightning.methods.gain_settings import guidance_at
 
 
-def check_before(model: "GAIN", stage: str) -> None:
+def check_before(model: Classifier, stage: str) -> None:
     """Refuse what would fail, or mean something else, once steps are taken.
 
     Args:
@@ -42,7 +38,7 @@ def check_before(model: "GAIN", stage: str) -> None:
         )
 
 
-def check_trainer(model: "GAIN") -> None:
+def check_trainer(model: Classifier) -> None:
     """Refuse a Trainer that no maps can be taken through."""
     strategy = type(model.trainer.strategy).__name__
     if any(name in strategy for name in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -68,23 +64,28 @@ def image_sets(data: Any) -> dict[str, Any]:
     }
 
 
-def warn_of_no_guidance(model: "GAIN") -> None:
+def warn_of_no_guidance(model: Classifier) -> None:
     """Warn of a training that ends before guidance, or S_am, has a turn."""
     hparams, trainer = model.hparams, model.trainer
+
+    def is_guided(batch: float) -> bool:
+        epoch = batch / trainer.num_training_batches
+        return guidance_at(epoch, hparams.warmup_epochs, hparams.ramp_epochs) > 0
+
     per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
     ends = [per_epoch * epochs] if epochs is not None and epochs >= 0 else []
     ends += [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps >= 0 else []
     total = min(ends, default=math.inf)  # batches
     if not math.isfinite(total) or not math.isfinite(per_epoch):
         return
-    if (hparams.am_weight or hparams.ext_weight) and not model.guidance((total - 1) / per_epoch):
+    if (hparams.am_weight or hparams.ext_weight) and not is_guided(total - 1):
         rank_zero_warn(
             f"guidance never begins: model.warmup_epochs is {hparams.warmup_epochs} and the training has {total} "
             f"batches, {per_epoch} an epoch; expected a longer training or a shorter warm-up"
         )
     elif hparams.am_weight:
         last_turn = total // hparams.am_every * hparams.am_every
-        if not model.guidance((last_turn - 1) / per_epoch):
+        if not is_guided(last_turn - 1):
             rank_zero_warn(
                 f"S_am will never run: its turn comes every {hparams.am_every} batches (model.am_every), and the "
                 f"training has {total}, of which model.warmup_epochs takes {hparams.warmup_epochs * per_epoch:g}"

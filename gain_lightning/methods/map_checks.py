@@ -81,22 +81,10 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
         colour and ``insertion`` into a blur are there once more, as Petsiuk et al. have them and as files of former
         versions do.
     """
-    image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
-    label = torch.zeros(len(image), len(model.hparams.class_names))
-    scored = np.isin(maps.pair_class, model.scored)
-    label[maps.pair_image[scored], maps.pair_class[scored]] = 1
+    image, label, scored = _pairs_to_check(model, maps)
     attention, pairs = _attend(model, image, label)
     mirrored = _attend(model, image.flip(3), label)[0]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        others = {
-            "classifier": with_random_weights(model, part=model.backbone.classifier),
-            "all": with_random_weights(model),
-        }
-    correlation = {
-        name: rank_correlation(attention, _attend(m, image, label)[0]) for name, m in others.items()
-    }
-
+    correlation = _correlation_with_random_weights(model, image, label, attention, seed)
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
     pair_mask = torch.from_numpy(maps.pair_mask[scored])
     mask = pair_mask == YES
@@ -108,21 +96,10 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
         "mask": mask.unsqueeze(1).float(),
     }
     weight = draw_images(pairs, seed)
-    fills = {}
-    for fill in FILLS:
-        areas = {
-            name: _areas(
-                model, image[pairs.image], kind, pairs, generator, fill=fill, num_draws=num_draws, name=name
-            )
-            for name, kind in kinds.items()
-        }
-        areas["mask"][:, ~mask.flatten(1).any(1)] = torch.nan
-        fills[fill] = {
-            score: {
-                name: _summary(area[row], areas["attention"][row], weight) for name, area in areas.items()
-            }
-            for row, score in enumerate(("deletion", "insertion"))
-        }
+    fills = {
+        fill: _of_fill(model, image, kinds, pairs, generator, weight, fill=fill, num_draws=num_draws)
+        for fill in FILLS
+    }
     return {
         "num_images": len(image),
         "num_pairs": len(attention),
@@ -133,7 +110,7 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
         "fills": fills,
         "deletion": {name: entry["mean"] for name, entry in fills["mean"]["deletion"].items()},
         "insertion": {name: entry["mean"] for name, entry in fills["blur"]["insertion"].items()},
-        "rank_correlation": {name: _mean(values) for name, values in correlation.items()},
+        "rank_correlation": correlation,
         **displacements(
             placed.squeeze(1),
             model.place(scale_maps(mirrored), size).squeeze(1).flip(2),
@@ -141,6 +118,55 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
             pair_mask != VOID,
             weight,
         ),
+    }
+
+
+def _pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Normalised images ``(N, 3, H, W)``, labels ``(N, C)`` of the scored classes, and which of the pairs these are."""
+    image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
+    label = torch.zeros(len(image), len(model.hparams.class_names))
+    scored = np.isin(maps.pair_class, model.scored)
+    label[maps.pair_image[scored], maps.pair_class[scored]] = 1
+    return image, label, scored
+
+
+def _correlation_with_random_weights(
+    model: Classifier, image: Tensor, label: Tensor, attention: Tensor, seed: int
+) -> dict[str, float | None]:
+    """Mean rank correlation with the maps of networks whose last layer, or all, is drawn anew."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        others = {
+            "classifier": with_random_weights(model, part=model.backbone.classifier),
+            "all": with_random_weights(model),
+        }
+    found = {name: rank_correlation(attention, _attend(m, image, label)[0]) for name, m in others.items()}
+    return {name: _mean(values) for name, values in found.items()}
+
+
+def _of_fill(
+    model: Classifier,
+    image: Tensor,
+    kinds: dict[str, Tensor],
+    pairs: Pairs,
+    generator: torch.Generator,
+    weight: Tensor,
+    *,
+    fill: str,
+    num_draws: int,
+) -> dict[str, dict[str, Any]]:
+    """Deletion and insertion of every kind of map, where pixels are replaced by one fill."""
+    areas = {
+        name: _areas(
+            model, image[pairs.image], kind, pairs, generator, fill=fill, num_draws=num_draws, name=name
+        )
+        for name, kind in kinds.items()
+    }
+    # Nothing is known of a pair without a mask.
+    areas["mask"][:, ~kinds["mask"].flatten(1).any(1)] = torch.nan
+    return {
+        score: {name: _summary(area[row], areas["attention"][row], weight) for name, area in areas.items()}
+        for row, score in enumerate(("deletion", "insertion"))
     }
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,8 +18,16 @@ from gain_lightning.drawing.maps import overlay
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.names import as_file, composed, first_pair, written_as
 
-if TYPE_CHECKING:
-    from gain_lightning.methods.classifier import Classifier
+
+class Attends(Protocol):
+    """A classifier, as far as the writer of its maps knows it."""
+
+    hparams: Any
+    task: Any
+    backbone: Any
+
+    def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
+        """Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs."""
 
 
 def _in_file_name(class_name: str) -> str:
@@ -119,7 +127,7 @@ class MapWriter(pl.Callback):
             f", {self.num_zero} of them zero everywhere" if self.num_zero else ""
         )
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: "Classifier") -> None:
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: Attends) -> None:
         """Begin the table."""
         self.table = WholeTable(self.out / "predictions.csv")
         with_amounts = pl_module.task.has_amounts
@@ -129,7 +137,7 @@ class MapWriter(pl.Callback):
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: "Classifier",
+        pl_module: Attends,
         outputs: dict,
         batch: dict,
         batch_idx: int,
@@ -156,7 +164,7 @@ class MapWriter(pl.Callback):
                     self.num_zero += bool(maximum[p] <= EPS)
                     self._write_map(relative, name, picture, maps[p : p + 1], cells)
 
-    def _map(self, model: "Classifier", image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
+    def _map(self, model: Attends, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
         if self.classes:
             wanted = torch.zeros_like(scores)
@@ -168,7 +176,7 @@ class MapWriter(pl.Callback):
         _, maps, pairs = model.attend(image, wanted)
         return maps, pairs
 
-    def _cells(self, model: "Classifier", image: Tensor, picture: np.ndarray) -> Cells:
+    def _cells(self, model: Attends, image: Tensor, picture: np.ndarray) -> Cells:
         """Where the map's cells lie in the picture itself, which the network saw at another size."""
         size = tuple(image.shape[2:])
         return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))

@@ -1,7 +1,7 @@
 """What labels say: which classes an image shows, the one class that it is of, or how much of each it shows."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from torch import Tensor
 from gain_lightning.attention import margins
 from gain_lightning.backbones.weights import saved_amount_unit
 from gain_lightning.losses import classification_loss
-
-if TYPE_CHECKING:
-    from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.base import Method
 
 
 class MultiLabel:
@@ -27,7 +25,7 @@ class MultiLabel:
     has_amounts: ClassVar[bool] = False
     expected: ClassVar[str] = "0 or 1, or model.task regression"
 
-    def __init__(self, model: "GAIN") -> None:
+    def __init__(self, model: Method) -> None:
         self.model = model
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
@@ -159,7 +157,7 @@ class Regression(MultiLabel):
     has_amounts = True
     expected = "amounts from 0 on"
 
-    def __init__(self, model: "GAIN") -> None:
+    def __init__(self, model: Method) -> None:
         super().__init__(model)
         class_names = model.hparams.class_names
         unit = saved_amount_unit(model.hparams.weights, class_names)

@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.summary import read_summary
 from gain_lightning.support.files import remove_parts, written_whole
 from gain_lightning.support.home import map_strings
 
@@ -86,6 +87,40 @@ def newest_checkpoint(folder: Path) -> Path:
     if steps.get(last) == -1:
         return last  # to be refused by name
     return max(steps, key=lambda path: (steps[path], path == last), default=last)
+
+
+def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
+    """The file to resume from, or to score.
+
+    A training resumes from its own run alone, and no test's scores take the place of another run's.
+
+    Args:
+        run_dir: The run folder.
+        ckpt_path: As given; ``last`` is the folder's newest.
+        verb: ``fit``, ``validate`` or ``test``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it belongs to another run.
+    """
+    folder = run_dir / "checkpoints"
+    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
+    if path.resolve().is_relative_to(folder.resolve()) or verb == "validate":
+        return path
+    if verb == "fit":
+        raise ValueError(
+            f"--ckpt_path {path} belongs to another run than {run_dir}: expected a checkpoint of this "
+            "run to resume it, or --model.weights to start from another's weights"
+        )
+    summary = read_summary(run_dir)
+    if checkpoint_files(folder) or (summary and not summary.get("test_alone")):
+        raise ValueError(
+            f"--ckpt_path {path} belongs to another run than {run_dir}, whose scores would be replaced: expected "
+            "another --run_dir for its scores"
+        )
+    return path
 
 
 def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
+# The environment variable that tells a trial which study prunes it.
+TRIAL_VARIABLE = "GAIN_SWEEP_TRIAL"
+
 
 def is_database(storage: str) -> bool:
     """Whether it is a URL and not a journal file."""

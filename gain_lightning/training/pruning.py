@@ -10,8 +10,7 @@ import pytorch_lightning as pl
 from optuna.trial import Trial
 from pytorch_lightning.utilities import rank_zero_warn
 
-from gain_lightning.studies.sweeps.sweep import ENVIRONMENT
-from gain_lightning.support.optuna_storage import open_storage
+from gain_lightning.support.optuna_storage import TRIAL_VARIABLE, open_storage
 from gain_lightning.training.run_record import RunRecord
 
 
@@ -67,5 +66,5 @@ class Pruning(pl.Callback):
 
 def pruning_callbacks(record: RunRecord) -> list[Any]:
     """The callback, if this process is a trial of a sweep that prunes."""
-    trial = os.environ.get(ENVIRONMENT, "")
+    trial = os.environ.get(TRIAL_VARIABLE, "")
     return [Pruning(record, trial)] if trial and json.loads(trial)[3] else []

@@ -30,12 +30,11 @@ from gain_lightning.studies.sweeps.file import SweepFile, read_sweep_file
 from gain_lightning.studies.sweeps.parameter import SweepError
 from gain_lightning.support.files import write_atomically
 from gain_lightning.support.locks import take_lock
-from gain_lightning.support.optuna_storage import is_database, open_storage, without_password
+from gain_lightning.support.optuna_storage import TRIAL_VARIABLE, is_database, open_storage, without_password
 
 STUDY = "sweep"
 MOST_KILLS = 3  # a trial that is stopped so often has failed
 STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
-ENVIRONMENT = "GAIN_SWEEP_TRIAL"  # tells a trial which study prunes it
 
 
 class Sweep:
@@ -221,7 +220,9 @@ class Sweep:
             **os.environ,
             **self.share,
             "GAIN_TRIAL_DIR": str(claim.folder),
-            ENVIRONMENT: json.dumps([self.storage_name, self.name, claim.trial._trial_id, self._pruning()]),
+            TRIAL_VARIABLE: json.dumps(
+                [self.storage_name, self.name, claim.trial._trial_id, self._pruning()]
+            ),
         }
         with (claim.folder / "log.txt").open("a") as log:
             try:
