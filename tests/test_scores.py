@@ -18,8 +18,9 @@ from gain_lightning.attention import label_pairs
 from gain_lightning.cli import main
 from gain_lightning.methods.scoring import MapScores, SetScores
 from gain_lightning.metrics import maps as map_metrics
+from gain_lightning.runs.images import ImageTable
+from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.runs.read import read_run
-from gain_lightning.runs.tables import ImageTable, PixelTable
 from gain_lightning.scores import SCORES, Score, in_order, is_reserved, score_of
 from gain_lightning.studies.comparison.bootstrap import Judging, resampled_miou, resampled_scores
 from gain_lightning.studies.comparison.compare import compare
@@ -31,7 +32,7 @@ PACKAGE = ROOT / "gain_lightning"
 # section 4's table has the columns of the paper's
 TABLES_OF_THEIR_OWN = ("scores.py", "section4.py")
 SMALL = [
-    "--data.num_train=48", "--data.num_val=16", "--data.num_test=16", "--data.num_biased=8",
+    "--data.num_train=32", "--data.num_val=8", "--data.num_test=12", "--data.num_biased=4", "--data.num_workers=0",
     "--trainer.max_epochs=1", "--model.warmup_epochs=0", "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false",
 ]  # fmt: skip
