@@ -48,6 +48,11 @@ SPILL = Score(
 )
 
 
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.key)
 def test_every_row_is_complete(score):
     assert score.key.isidentifier()
@@ -92,6 +97,16 @@ def test_what_a_set_is_scored_by_has_a_row_each_in_the_order_of_the_tables(is_re
     set_scores.reset()
     set_scores.update(answer, label, maps, mask, pairs)
     assert set_scores.compute() == whole
+
+
+@pytest.mark.parametrize("name", ["gain_ext", "sec", "sweep/trials/0000"])
+def test_every_metric_of_a_run_has_a_row_or_is_of_a_further_test_set(name):
+    folder = ROOT / "tests" / "old_runs" / name
+    further = {row.get("set") for row in rows(folder / "per_image.csv")}
+    keys = {score.key for score in SCORES}
+    for metric in json.loads((folder / "summary.json").read_text())["metrics"]:
+        split, _, key = metric.partition("/")
+        assert split == "train" or key in keys | further, metric
 
 
 def test_per_image_csv_gives_what_is_over_images_and_pairs_and_no_more():
@@ -153,11 +168,6 @@ def with_spill(monkeypatch):
     SCORES.insert(place, SPILL)
     yield
     SCORES[:] = before
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_new_row_is_all_that_a_new_score_of_maps_needs(with_spill, tmp_path, capsys, monkeypatch):

@@ -44,9 +44,10 @@ def compare(
     """Group runs by method, and take the differences between the groups.
 
     Runs of two groups are paired by seed, and the differences of the pairs have 95 % intervals, see
-    :func:`~gain_lightning.studies.comparison.intervals.difference_interval`: over seeds and images where ``per_image.csv`` holds
-    what the metric needs, over seeds for other metrics (seed mIoU of maps), over images where there is one seed.
-    Without equal seeds on both sides there is no interval: groups of unequal size are most often unfinished.
+    :func:`~gain_lightning.studies.comparison.intervals.difference_interval`: over seeds and images where
+    ``per_image.csv`` holds what the metric needs, over seeds for other metrics (seed mIoU of maps), over images where
+    there is one seed. Without equal seeds on both sides there is no interval: groups of unequal size are most often
+    unfinished.
 
     Args:
         runs: Finished runs.
@@ -138,8 +139,9 @@ def _is_no_better(metric: str, mean: float, other: float) -> bool:
 def _zero_maps(groups: Sequence[Group]) -> list[str]:
     """A note for every method many of whose maps show nothing: what its seed mIoU then is of."""
     shares = [(group, group.metrics.get("test/zero_maps")) for group in groups]
+    seeds = short_name("seed_miou")
     return [
-        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its {short_name('seed_miou')} is then "
+        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its {seeds} is then "
         "of the background alone, which is nearly right where objects are small."
         for group, share in shares
         if share is not None and share.mean > _MANY_ZERO
