@@ -1,4 +1,7 @@
-"""How good localisation cues, activation maps or pseudo-masks are, wherever they come from."""
+"""How good localisation cues, activation maps or pseudo-masks are, wherever they come from.
+
+Everything is counted in pixels by class index, ``(4, 255)``: see :func:`_count`. Scores are made of the counts.
+"""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -19,7 +22,18 @@ VOC_NAMES = "voc"
 
 
 def class_names(given: str | None, cues: Path) -> list[str] | None:
-    """Names of the classes from 1 on; None where nobody says them."""
+    """The names of the classes from 1 on.
+
+    Args:
+        given: A file with a name a line, ``voc``, or None for the names that ``gain seeds`` left with its cues.
+        cues: What is scored.
+
+    Returns:
+        The names; None if there are none.
+
+    Raises:
+        ValueError: If the file names a class twice, or the background.
+    """
     if given == VOC_NAMES:
         from gain_lightning.datasets.readers.voc import CLASSES
 
@@ -35,11 +49,11 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
 
 def _provenance(cues: Path) -> dict[str, Any]:
-    """What ``gain seeds`` says of its folder, of the maps and masks there or of a file; nothing of others' cues."""
+    """The ``provenance.json`` of ``gain seeds``, in the folder or beside its maps, masks or files; empty without."""
     folders = [cues] if cues.is_dir() else []
     if not cues.is_dir() or cues.name in ("maps", "masks"):
         folders.append(cues.parent)
-    return next((said for folder in folders if (said := read_json(folder / "provenance.json"))), {})
+    return next((found for folder in folders if (found := read_json(folder / "provenance.json"))), {})
 
 
 def score_seeds(
@@ -48,40 +62,36 @@ def score_seeds(
     """Score cues, maps or pseudo-masks.
 
     Args:
-        cues: See :data:`DESCRIPTION`.
-        masks: Folder of masks, ``NAME.png``.
-        names: Of classes 1, 2, ...; None calls them by their number.
-        mean_over: Names of the classes that the mean runs over, as far as a mask shows them; None takes all classes.
+        cues: The file or folder, see ``gain seeds score --help``.
+        masks: The folder of masks, ``NAME.png``.
+        names: The names of classes 1, 2, ...; None calls them by their number.
+        mean_over: The names of the classes that the mean runs over, as far as a mask shows them; None takes all.
 
     Returns:
-        ``num_images`` judged, and ``num_without_mask``, which were not; ``classes``, by name ``precision``, ``recall``,
-        ``iou`` and ``coverage`` (the share of the class's pixels that carry any cue), ``background`` first, null where
-        there is nothing to divide by; ``mean`` of the classes in ``mean_over`` (of the precision without those that
-        nothing is called), and those asked for that no mask shows, ``not_shown``; and with maps ``thresholds``, at
-        each the mean IoU (background included), precision and recall of maps cut there. Of maps without cues the
-        classes are judged at ``threshold``, that of the best mean IoU.
+        Numbers and names by these keys:
+
+        - ``num_images`` that were judged, and ``num_without_mask`` that could not be.
+        - ``classes``: by name, ``background`` first, ``precision``, ``recall``, ``iou`` and ``coverage``, the share of
+          the class's pixels that carry any cue. A score with nothing to divide by is None.
+        - ``mean``: the mean of each score over the classes ``mean_over``. A precision that is None does not enter it.
+        - ``not_shown``: the classes of ``mean_over`` that no mask shows.
+        - With maps, ``thresholds``: by threshold, the mean IoU with background, and the means, of maps cut there.
+        - With maps alone, ``threshold``: that of the best mean IoU, at which ``classes`` and ``mean`` are taken.
 
     Raises:
         FileNotFoundError: If there are no cues or no masks.
-        ValueError: If a cue and its mask do not fit, it names the image; if the seeds are not finished; or if maps
+        ValueError: If a cue and its mask do not fit, which names the image; if the seeds are not finished; if maps
             count their classes from 1; or if there are more than 254 names.
     """
-    if not masks.is_dir():
-        raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
-    if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
-        raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
-    check_num_classes("--class_names", len(names or []))
-    counts, sweep, num_images, num_missing = _judge(cues, masks, VOID - 1 if names is None else len(names))
-    totals = sum([counts] if counts is not None else sweep.values())
+    _check(cues, masks, names)
+    counts, by_threshold, num_images, num_missing = _judge(
+        cues, masks, VOID - 1 if names is None else len(names)
+    )
+    totals = sum([counts] if counts is not None else by_threshold.values())
     is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0
-    num_classes = np.flatnonzero(is_shown).max(initial=0) if names is None else len(names)
-    labels = ["background", *(names or [f"class {index}" for index in range(1, num_classes + 1)])]
-    mean_over = mean_over and [written_as(name, labels) for name in mean_over]
-    unknown = [name for name in mean_over or [] if name not in labels]
-    if unknown:
-        raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
-    asked = sorted({labels.index(name) for name in mean_over}) if mean_over else range(1, len(labels))
-    # the same ones at every threshold: what is called a class that no mask shows costs the others
+    labels = ["background", *(names or _numbered(is_shown))]
+    asked = _indices_of(mean_over, labels)
+    # They are the same at every threshold: pixels called a class that no mask shows cost the other classes.
     chosen = [index for index in asked if is_true[index]]
     if not chosen:
         raise ValueError(
@@ -90,28 +100,50 @@ def score_seeds(
     with_background = sorted({0, *chosen} if is_true[0] else chosen)
     result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
     if counts is None:
-        result["threshold"] = max(sweep, key=lambda threshold: _miou(sweep[threshold], with_background))
-        counts = sweep[result["threshold"]]
+        result["threshold"] = max(by_threshold, key=lambda cut: _miou(by_threshold[cut], with_background))
+        counts = by_threshold[result["threshold"]]
     scores = _scores(counts)
-    result |= {
-        "classes": {
-            labels[index]: {key: _plain(values[index]) for key, values in scores.items()}
-            for index in np.flatnonzero(is_shown)
-        },
-        "mean": _mean(scores, chosen),
-        "mean_over": [labels[index] for index in chosen],
-        "not_shown": [labels[index] for index in asked if mean_over and not is_true[index]],
+    result["classes"] = {
+        labels[index]: {key: _rounded(values[index]) for key, values in scores.items()}
+        for index in np.flatnonzero(is_shown)
     }
-    if sweep:
+    result["mean"] = _mean(scores, chosen)
+    result["mean_over"] = [labels[index] for index in chosen]
+    result["not_shown"] = [labels[index] for index in asked if mean_over and not is_true[index]]
+    if by_threshold:
         result["thresholds"] = {
-            str(threshold): {"miou": _miou(count, with_background), **_mean(_scores(count), chosen)}
-            for threshold, count in sweep.items()
+            str(cut): {"miou": _miou(count, with_background), **_mean(_scores(count), chosen)}
+            for cut, count in by_threshold.items()
         }
     return result
 
 
+def _check(cues: Path, masks: Path, names: list[str] | None) -> None:
+    """Refuse masks that are not there, seeds that are not finished and too many names."""
+    if not masks.is_dir():
+        raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
+    if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
+        raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
+    check_num_classes("--class_names", len(names or []))
+
+
+def _numbered(is_shown: np.ndarray) -> list[str]:
+    """Names for classes that have none, up to the highest that a cue or a mask shows."""
+    return [f"class {index}" for index in range(1, np.flatnonzero(is_shown).max(initial=0) + 1)]
+
+
+def _indices_of(names: list[str] | None, labels: list[str]) -> list[int]:
+    """The indices of the classes that the mean is asked for; all but the background if no name is given."""
+    if not names:
+        return list(range(1, len(labels)))
+    names = [written_as(name, labels) for name in names]
+    if unknown := [name for name in names if name not in labels]:
+        raise ValueError(f"--mean_over {unknown[0]}: expected names among {', '.join(labels)}")
+    return sorted({labels.index(name) for name in names})
+
+
 def table(result: dict[str, Any]) -> str:
-    """The scores as text, in percent, at most 80 columns wide."""
+    """The scores of :func:`score_seeds` as text, in percent, at most 80 columns wide."""
 
     def row(name: str, scores: dict[str, float | None]) -> str:
         cells = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
@@ -129,11 +161,11 @@ def table(result: dict[str, Any]) -> str:
     if result["not_shown"]:
         lines += textwrap.wrap(f"not in it, as no mask shows them: {', '.join(result['not_shown'])}", 80)
     if "thresholds" in result:
-        sweep = {float(key): value["miou"] for key, value in result["thresholds"].items()}
-        best = max(sweep, key=lambda threshold: sweep[threshold])
+        mious = {float(key): value["miou"] for key, value in result["thresholds"].items()}
+        best = max(mious, key=mious.__getitem__)
         lines.append(
-            f"maps: mIoU with background {100 * sweep[0.2]:.1f} at threshold 0.2, "
-            f"best {100 * sweep[best]:.1f} at {best:g}"
+            f"maps: mIoU with background {100 * mious[0.2]:.1f} at threshold 0.2, "
+            f"best {100 * mious[best]:.1f} at {best:g}"
         )
     return "\n".join(lines)
 
@@ -141,8 +173,13 @@ def table(result: dict[str, Any]) -> str:
 def _judge(
     cues: Path, masks: Path, num_classes: int
 ) -> tuple[np.ndarray | None, dict[float, np.ndarray], int, int]:
-    """Counts of cues or pseudo-masks, counts of maps at every threshold; images with a mask, and without."""
-    sweep: dict[float, np.ndarray] = {}
+    """Count the pixels of all images.
+
+    Returns:
+        Counts of cues or pseudo-masks, None of maps alone; counts of maps at every threshold, empty without maps; the
+        number of images with a mask, and of those without.
+    """
+    by_threshold: dict[float, np.ndarray] = {}
     counts, num_images, num_missing = None, 0, 0
     root = cues / "maps" if (cues / "maps").is_dir() else cues
     maps = [path for path in files_below(root) if path.suffix == ".npy"] if cues.is_dir() else []
@@ -151,14 +188,14 @@ def _judge(
     elif not maps:
         counts, num_images, num_missing = _count(_mask_pairs(cues, masks, num_classes))
     if maps:
-        sweep, num_mapped, num_unmapped = _sweep(maps, root, masks, num_classes)
+        by_threshold, num_mapped, num_unmapped = _count_maps(maps, root, masks, num_classes)
         if counts is None:
             num_images, num_missing = num_mapped, num_unmapped
-    return counts, sweep, num_images, num_missing
+    return counts, by_threshold, num_images, num_missing
 
 
 def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
-    """Cues and the masks at their cells' centres; of an image without a mask where that should lie."""
+    """Yield cues and the mask at their cells' centres; for an image without a mask, the path where it should lie."""
     for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues, num_classes).items():
         path = masks / f"{name}.png"
         if not path.is_file():
@@ -174,25 +211,25 @@ def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.n
 def _mask_pairs(
     folder: Path, masks: Path, num_classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
-    """Pseudo-masks and masks; of an image without a mask where that should lie."""
+    """Yield pseudo-masks and masks; for an image without a mask, the path where it should lie."""
     paths = [path for path in files_below(folder) if path.suffix == ".png"] if folder.is_dir() else []
     if not paths:
         raise FileNotFoundError(
             f"{folder}: no cues here, expected cues.npz, maps *.npy or pseudo-masks *.png"
         )
     for path in paths:
-        of_mask = masks / path.relative_to(folder)
-        if not of_mask.is_file():
-            yield of_mask
+        mask_path = masks / path.relative_to(folder)
+        if not mask_path.is_file():
+            yield mask_path
             continue
-        found, mask = _indices(path, num_classes), _indices(of_mask, num_classes)
+        found, mask = _indices(path, num_classes), _indices(mask_path, num_classes)
         if found.shape != mask.shape:
             raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
         yield found, mask
 
 
 def _indices(path: Path, num_classes: int) -> np.ndarray:
-    """A mask, ``(H, W)`` uint8, of classes that there are."""
+    """Read a mask, ``(H, W)`` uint8, and refuse a class index that no class has."""
     mask = read_mask(path)
     highest = int(mask[mask != VOID].max(initial=0))
     if highest > num_classes:
@@ -201,7 +238,12 @@ def _indices(path: Path, num_classes: int) -> np.ndarray:
 
 
 def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | Path]) -> tuple[np.ndarray, int, int]:
-    """Pixels right, claimed, true, true under any cue, of every index ``(4, 255)``; images with a mask, and without."""
+    """Count the pixels of pairs of cues and masks.
+
+    Returns:
+        Pixels of every class index: correct, predicted, true, and true where a cue lies, ``(4, 255)``; the number of
+        images with a mask, and of those without.
+    """
     counts, num_images, missing = np.zeros((4, VOID), np.int64), 0, []
     for pair in pairs:
         if isinstance(pair, Path):
@@ -215,34 +257,40 @@ def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | Path]) -> tuple[np.nd
 
 
 def _confusion(cue: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The counts of one image, as :func:`_count` has them."""
     valid = mask != VOID
     cue, mask = cue[valid], mask[valid]
-    claims = (mask[cue == mask], cue[cue != VOID], mask, mask[cue != VOID])
-    return np.stack([np.bincount(claim, minlength=VOID)[:VOID] for claim in claims])
+    pixels = (mask[cue == mask], cue[cue != VOID], mask, mask[cue != VOID])
+    return np.stack([np.bincount(classes, minlength=VOID)[:VOID] for classes in pixels])
 
 
 def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    right, claimed, true, covered = counts
+    """The scores of every class index, ``(255,)`` each; nan where there is nothing to divide by."""
+    correct, predicted, true, covered = counts
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "precision": right / claimed,
-            "recall": right / true,
-            "iou": right / (claimed + true - right),
+            "precision": correct / predicted,
+            "recall": correct / true,
+            "iou": correct / (predicted + true - correct),
             "coverage": covered / true,
         }
 
 
-def _sweep(
+def _count_maps(
     paths: list[Path], root: Path, masks: Path, num_classes: int
 ) -> tuple[dict[float, np.ndarray], int, int]:
-    """Counts at every threshold, of the strongest class above it, else background; images with a mask, and without."""
+    """Count the pixels of maps at every threshold: a pixel is its strongest class if above it, else background.
+
+    Returns:
+        Counts by threshold, as :func:`_count` has them; the number of images with a mask, and of those without.
+    """
     counts = {threshold: np.zeros((4, VOID), np.int64) for threshold in THRESHOLDS}
     num_images, num_from_0, num_from_1 = 0, 0, 0
     for path in paths:
-        of_mask = masks / path.relative_to(root).with_suffix(".png")
-        if not of_mask.is_file():
+        mask_path = masks / path.relative_to(root).with_suffix(".png")
+        if not mask_path.is_file():
             continue
-        mask = _indices(of_mask, num_classes)
+        mask = _indices(mask_path, num_classes)
         keys, maps = read_maps(path)
         if keys.max(initial=0) >= num_classes:
             raise ValueError(
@@ -271,15 +319,18 @@ def _sweep(
 
 
 def _miou(counts: np.ndarray, chosen: list[int]) -> float:
+    """The mean IoU of the chosen class indices."""
     return float(_scores(counts)["iou"][chosen].mean())
 
 
 def _mean(scores: dict[str, np.ndarray], chosen: list[int]) -> dict[str, float | None]:
+    """The mean of each score over the chosen class indices that have it; None if none has."""
     return {
-        key: None if np.isnan(values[chosen]).all() else _plain(np.nanmean(values[chosen]))
+        key: None if np.isnan(values[chosen]).all() else _rounded(np.nanmean(values[chosen]))
         for key, values in scores.items()
     }
 
 
-def _plain(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
+    """A score as it is written to a file: None for nan."""
     return None if np.isnan(value) else round(float(value), 6)

@@ -13,11 +13,14 @@ from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.crf.lattice import lattice_crf
 
 BACKENDS = ("auto", "torch", "pydensecrf2")
-# Of an image's bilateral kernel, held at a time; a larger one is computed anew, so many rows after another, each time.
+# The part of an image's bilateral kernel that is held in memory; a larger kernel is computed anew in every iteration.
 _KERNEL_BYTES = 2**28
-_LOWEST_KERNEL = -60.0  # a logarithm: smaller ones are next to nothing, and denormal numbers are slow
-_LOWEST = -100.0  # of log probabilities, below the likeliest class: more than neighbours outweigh
-_told: set[str] = set()
+# The least logarithm of a kernel: smaller values are next to nothing, and denormal numbers are slow.
+_LOWEST_KERNEL = -60.0
+# The least log probability, relative to the likeliest class: more than neighbours outweigh.
+_LOWEST = -100.0
+# Backends that the user has been warned about.
+_warned: set[str] = set()
 
 
 def dense_crf(
@@ -73,6 +76,15 @@ def dense_crf(
             for n, part in enumerate(parts):
                 marginals[n, chosen[n]] = _mean_field(part, image[n], kernels)
         return marginals
+    for n, part in enumerate(_lattice_marginals(parts, image, kernels, num_workers)):
+        marginals[n, chosen[n]] = part.to(marginals.device)
+    return marginals
+
+
+def _lattice_marginals(
+    parts: list[Tensor], image: Tensor, kernels: Kernels, num_workers: int
+) -> list[Tensor]:
+    """The marginals of every image by the lattice, on the CPU, shared out to processes if there are several."""
     solve = partial(lattice_crf, kernels=kernels)
     arrays = [part.cpu().numpy() for part in parts], [picture.cpu().numpy() for picture in image]
     if num_workers and len(parts) > 1:
@@ -80,9 +92,7 @@ def dense_crf(
             solved = list(pool.map(solve, *arrays))
     else:
         solved = list(map(solve, *arrays))
-    for n, values in enumerate(solved):
-        marginals[n, chosen[n]] = torch.from_numpy(values).to(marginals.device)
-    return marginals
+    return [torch.from_numpy(values) for values in solved]
 
 
 def _check(log_probs: Tensor, image: Tensor, present: Tensor | None, backend: str, num_workers: int) -> None:
@@ -107,19 +117,19 @@ def _check(log_probs: Tensor, image: Tensor, present: Tensor | None, backend: st
 
 
 def bounded(log_probs: Tensor) -> Tensor:
-    """Relative to the likeliest of the classes, which is all that counts, and finite."""
+    """Log probabilities relative to the likeliest class, which is all that counts, and finite."""
     log_probs = log_probs.clamp_min(-1e6)
     return (log_probs - log_probs.amax(0)).clamp_min(_LOWEST)
 
 
 def resolve_backend(backend: str) -> str:
-    """The backend to use; says once that it is the slow one."""
+    """The backend to use; a warning says once that it is the slow one."""
     if backend != "auto":
         return backend
     if find_spec("pydensecrf") is not None:
         return "pydensecrf2"
-    if backend not in _told:
-        _told.add(backend)
+    if backend not in _warned:
+        _warned.add(backend)
         warnings.warn(
             "the dense CRF runs in torch, which on a CPU takes an hour for one picture of 500 x 375: pip install "
             "'gain_lightning[crf]' (uv pip install, where uv made the environment), or leave it out by "
@@ -130,7 +140,7 @@ def resolve_backend(backend: str) -> str:
 
 
 def _mean_field(log_probs: Tensor, image: Tensor, kernels: Kernels) -> Tensor:
-    """Exact mean field of one image: ``(C, H, W)`` and ``(H, W, 3)`` to ``(C, H, W)``."""
+    """Infer one image by exact mean field: ``(C, H, W)`` and ``(H, W, 3)`` give ``(C, H, W)``."""
     gaussian = [
         _normalised(_exponents(side, kernels.gaussian_width / kernels.shrink, log_probs.device).exp())
         for side in image.shape[:2]
@@ -153,6 +163,7 @@ def _exponents(side: int, width: float, device: torch.device) -> Tensor:
 
 
 def _normalised(kernel: Tensor) -> Tensor:
+    """``D^-1/2 K D^-1/2`` of a kernel K."""
     scale = kernel.sum(1).rsqrt()
     return scale[:, None] * kernel * scale
 
@@ -173,22 +184,23 @@ class _Bilateral:
         self.colour_factor = -0.5 / kernels.bilateral_colour**2
         width = kernels.bilateral_width / kernels.shrink
         self.lines = [_exponents(side, width, image.device) for side in (self.height, self.width)]
-        self.step = max(_KERNEL_BYTES // (4 * self.pixels), 1)  # rows at a time
+        # Rows of the kernel that are computed at a time.
+        self.step = max(_KERNEL_BYTES // (4 * self.pixels), 1)
         self.kept = self._rows(0) if self.step >= self.pixels else None
         self.scale = self._product(self.colour.new_ones(1, self.pixels)).rsqrt()
 
     def of(self, values: Tensor) -> Tensor:
-        """``(C, pixels)`` times ``D^-1/2 K D^-1/2``."""
+        """Multiply ``(C, pixels)`` by ``D^-1/2 K D^-1/2``."""
         return self.scale * self._product(self.scale * values)
 
     def _product(self, values: Tensor) -> Tensor:
-        """``(C, pixels)`` times K."""
+        """Multiply ``(C, pixels)`` by K."""
         if self.kept is not None:
             return values @ self.kept
         return torch.cat([values @ self._rows(start).T for start in range(0, self.pixels, self.step)], 1)
 
     def _rows(self, start: int) -> Tensor:
-        """K between some pixels and all."""
+        """The rows of K from pixel ``start`` on, ``self.step`` of them at most."""
         pixel = torch.arange(start, min(start + self.step, self.pixels), device=self.colour.device)
         rows = self.lengths + self.lengths[pixel, None]
         # Whole numbers below 2^24, so square distances without rounding.

@@ -11,14 +11,14 @@ class Kernels:
     where they are and what colour they have.
 
     Args:
-        gaussian_width: Of places alone.
-        gaussian_weight: Its weight.
-        bilateral_width: Of places, beside colours.
-        bilateral_colour: Of colours.
-        bilateral_weight: Its weight.
-        shrink: What the widths in pixels are divided by: the image is that much smaller than it was; 12 in SEC's
-            training, where it is shrunk to 41 x 41.
-        iterations: Of mean field.
+        gaussian_width: Standard deviation of the position kernel, pixels.
+        gaussian_weight: Weight of the position kernel.
+        bilateral_width: Standard deviation of positions in the kernel of position and colour, pixels.
+        bilateral_colour: Standard deviation of colours in that kernel, grey values.
+        bilateral_weight: Weight of that kernel.
+        shrink: The widths in pixels are divided by this, by which the image was made smaller: 12 in SEC's training,
+            where it is shrunk to 41 x 41.
+        iterations: Iterations of mean field.
     """
 
     gaussian_width: float = 3.0

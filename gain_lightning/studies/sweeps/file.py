@@ -1,4 +1,4 @@
-"""A W&B sweep file (https://docs.wandb.ai/guides/sweeps/sweep-config-keys), read for sweeps without a server."""
+"""The reader of W&B sweep files (https://docs.wandb.ai/guides/sweeps/sweep-config-keys), without a server."""
 
 import itertools
 import json
@@ -30,29 +30,31 @@ _TOP = (
     *("name", "description", "project", "entity", "controller"),
 )
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
-MACROS = (  # each a word of its own
+# Macros of a command; each is a word of its own.
+MACROS = (
     *("${env}", "${interpreter}", "${program}", "${args}", "${args_no_equals}", "${args_no_hyphens}"),
     *("${args_no_boolean_flags}", "${args_json}", "${args_json_file}"),
     *("${args_append_hydra}", "${args_override_hydra}"),
 )
-_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]+)\}")  # anywhere in a word
+# An environment variable, which may stand anywhere in a word.
+_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]+)\}")
 
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep.
+    """What a sweep file says.
 
     Attributes:
         text: The file, verbatim.
         method: ``grid``, ``random`` or ``bayes``.
         parameters: What varies, and what is constant.
-        command: Words of the program with macros such as ``${args}``.
-        metric: Name of the number that is looked at; empty if none is.
+        command: The words of the program, with macros such as ``${args}``.
+        metric: The name of the score that trials are judged by; empty if there is none.
         maximize: Whether more of it is better.
-        target: No trial is begun once the metric is as good as this; None for never.
-        run_cap: Trials at most; None for all of a grid.
-        early_terminate: Hyperband's ``eta``, ``min_iter`` and ``max_iter``; empty without it.
-        name: For people.
+        target: No trial begins once the metric is as good as this; None sets no target.
+        run_cap: The largest number of trials; None runs all of a grid.
+        early_terminate: Hyperband's ``eta``, ``min_iter`` and ``max_iter``; empty if no trial is ended early.
+        name: A title for people.
     """
 
     text: str
@@ -67,7 +69,10 @@ class SweepFile:
     name: str = ""
 
     def planned(self) -> list[dict[str, Any]]:
-        """Raw values of every trial, drawn from the file's text; empty ones for a search that chooses as it goes."""
+        """The raw values of every trial by key; a random search draws them with the file's text as seed.
+
+        They are empty for ``bayes``, which chooses them as it goes.
+        """
         varied = [parameter for parameter in self.parameters if len(parameter.values) != 1]
         if self.method == "grid":
             grid = [
@@ -87,8 +92,11 @@ class SweepFile:
         Values are written as Python prints them; for ``gain``, whose options are YAML, as JSON: null, not None.
 
         Args:
-            values: By key.
-            args_json_file: What takes the place of ``${args_json_file}``.
+            values: The trial's values by key.
+            args_json_file: The path that takes the place of ``${args_json_file}``.
+
+        Returns:
+            The words; ``gain`` becomes this Python's own.
 
         Raises:
             SweepError: If an environment variable that the command names is not set.
@@ -98,15 +106,16 @@ class SweepFile:
             >>> read_sweep_file(text, where="sweep.yaml").words({"a": True})
             ['run', '--a', 'True']
         """
-        said = _yaml_word if _is_gain(self.command) else str
-        pairs = [(key, said(value)) for key, value in values.items()]
+        written = _yaml_word if _is_gain(self.command) else str
+        pairs = [(key, written(value)) for key, value in values.items()]
         kinds = {
             "${env}": ["/usr/bin/env"],
             "${interpreter}": [sys.executable],
             "${args}": [f"--{key}={word}" for key, word in pairs],
             "${args_no_equals}": [part for key, word in pairs for part in (f"--{key}", word)],
             "${args_no_hyphens}": [f"{key}={word}" for key, word in pairs],
-            "${args_no_boolean_flags}": [  # a flag is there or not
+            # A flag is there or not.
+            "${args_no_boolean_flags}": [
                 f"--{key}" if values[key] is True else f"--{key}={word}"
                 for key, word in pairs
                 if values[key] is not False
@@ -132,8 +141,8 @@ def read_sweep_file(text: str, *, where: str) -> SweepFile:
     """Read a W&B sweep.
 
     Args:
-        text: YAML.
-        where: Its file, for messages.
+        text: The sweep in YAML.
+        where: The file that it comes from, for messages.
 
     Returns:
         The sweep.
@@ -148,6 +157,7 @@ def read_sweep_file(text: str, *, where: str) -> SweepFile:
 
 
 def _read(text: str) -> SweepFile:
+    """Read a sweep; an error does not name the file yet."""
     try:
         tree = read_mapping(text)
     except ValueError as error:
@@ -196,6 +206,7 @@ def _read(text: str) -> SweepFile:
 
 
 def _command(tree: dict) -> tuple[str, ...]:
+    """The words of the command, with the program in its place; an unknown macro is refused."""
     command = tree.get("command")
     command = DEFAULT_COMMAND if command is None else command
     if not isinstance(command, str | list | tuple):
@@ -229,13 +240,14 @@ def _command(tree: dict) -> tuple[str, ...]:
 
 
 def _variable(macro: re.Match) -> str:
-    """What an environment variable holds; W&B would pass its name where it is not set."""
+    """The value of an environment variable; where it is not set, W&B would pass on the macro itself."""
     if macro[1] not in os.environ:
         raise SweepError(f"command has {macro[0]}, but the environment variable {macro[1]} is not set")
     return os.environ[macro[1]]
 
 
 def _early_terminate(tree: Any, metric: str) -> dict[str, int]:
+    """Hyperband's ``eta``, ``min_iter`` and ``max_iter``; empty if the sweep ends no trial early."""
     if tree is None:
         return {}
     refuse_unknown(tree, ("type", "min_iter", "max_iter", "s", "eta", "strict"), "early_terminate.")

@@ -1,4 +1,4 @@
-"""A sweep on W&B's own server: the file is handed over as it is, and agents run its trials."""
+"""A sweep on W&B's own server: it gets the file as it is, and agents run the trials that it plans."""
 
 import subprocess
 import sys
@@ -16,13 +16,13 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
 
     Args:
         path: The sweep file; W&B's server says what it does not understand.
-        num_agents: Processes of ``wandb agent``.
+        num_agents: The number of processes of ``wandb agent``.
 
     Returns:
         Exit status: 1 if an agent failed, else 0.
 
     Raises:
-        SweepError: Without a file, a key or a network.
+        SweepError: If there is no file, no key or no network.
         ValueError: If the server refuses the key.
     """
     import wandb
@@ -40,7 +40,8 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
         raise SweepError(f"--engine wandb needs the server, and {reason}; --engine local needs none")
     try:
         sweep_id = wandb.sweep(tree, entity=tree.get("entity"), project=tree.get("project"))
-    except Exception as error:  # wandb raises many kinds, some with a long text
+    except Exception as error:
+        # wandb raises errors of many kinds, some with a long text.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SweepError(f"W&B did not take the sweep: {reason}") from error
     path = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)

@@ -1,4 +1,4 @@
-"""The parameters of a sweep file: what their entries mean, and how values are drawn."""
+"""The parameters of a sweep file: the meaning of their entries, and how values are drawn."""
 
 import contextlib
 import difflib
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 _PARAMETER = ("value", "values", "distribution", "probabilities", "min", "max", "mu", "sigma", "q")
-_RANGES = {  # distribution: is it of whole numbers, is it uniform in the logarithm, are its ends exponents
+# By distribution: whether it has whole numbers, is uniform in the logarithm, and takes exponents as its ends.
+_RANGES = {
     "int_uniform": (True, False, False),
     "uniform": (False, False, False),
     "q_uniform": (False, False, False),
@@ -32,20 +33,20 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """What one key of the config may be.
+    """The values that one key of the config may have.
 
-    A search sees a raw value (an index, a number, or a quantile of a normal distribution), a trial gets
-    :meth:`value` of it.
+    A search sees a raw value: an index, a number, or a quantile of a normal distribution. A trial gets what it stands
+    for, see :meth:`value`.
 
     Attributes:
-        key: Dotted, as on the command line.
-        values: To choose from; empty if it is a number.
-        probabilities: Of the values; empty if all are equal.
-        low, high: Ends of the raw value.
+        key: The dotted key, as on the command line.
+        values: The values to choose from; empty for a range of numbers.
+        probabilities: The probabilities of the values; empty if all are equal.
+        low, high: The ends of the raw value.
         is_int: Whether the number is whole.
         is_log: Whether the number's logarithm is drawn.
-        normal: Mean and standard deviation, or None.
-        q: The number is rounded to a multiple of this; 0 leaves it.
+        normal: The mean and standard deviation of a normal distribution; None for others.
+        q: The number is rounded to a multiple of this; 0 does not round it.
     """
 
     key: str
@@ -59,7 +60,7 @@ class Parameter:
     q: float = 0
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """A random raw value."""
+        """Draw a raw value."""
         if self.values:
             return int(rng.choice(len(self.values), p=self.probabilities or None))
         if self.is_int:
@@ -71,10 +72,10 @@ class Parameter:
         return float(rng.uniform(self.low, self.high))
 
     def grid(self) -> list:
-        """Every raw value.
+        """All raw values.
 
         Raises:
-            SweepError: If there is no end to them.
+            SweepError: If they are infinitely many.
         """
         if self.values:
             return list(range(len(self.values)))
@@ -83,7 +84,7 @@ class Parameter:
         raise SweepError(f"parameters.{self.key}: method grid needs values, int_uniform or q_uniform")
 
     def suggest(self, trial: Any) -> Any:
-        """The value that an Optuna trial has, or now gets."""
+        """The value of an Optuna trial, which gets one if it has none."""
         if len(self.values) == 1:
             return self.values[0]
         if self.values:
@@ -95,7 +96,7 @@ class Parameter:
         return self.value(raw)
 
     def value(self, raw: Any) -> Any:
-        """What a raw value stands for."""
+        """The value that a raw value stands for."""
         if self.values:
             return self.values[raw]
         if self.normal:
@@ -104,10 +105,11 @@ class Parameter:
         if not self.q:
             return raw
         value = round(raw / self.q) * self.q
-        return value if isinstance(self.q, int) else float(f"{value:.12g}")  # not 0.6000000000000001
+        # A multiple of 0.2 is 0.6, not 0.6000000000000001.
+        return value if isinstance(self.q, int) else float(f"{value:.12g}")
 
     def as_choice(self) -> "Parameter":
-        """For a grid: what W&B takes of a quantised range, from its lower end on and without its upper end."""
+        """The parameter of a grid: W&B takes the steps of a quantised range without its upper end."""
         if self.values or not self.q or self.is_log or self.normal:
             return self
         steps = math.ceil((self.high - self.low) / self.q - 1e-9)
@@ -119,6 +121,16 @@ class Parameter:
 
 
 def refuse_unknown(tree: Any, known: Iterable[str], prefix: str) -> None:
+    """Refuse a level of a sweep file that holds an unknown key, or no keys at all.
+
+    Args:
+        tree: What stands there.
+        known: The keys that may.
+        prefix: The keys above it, each with a dot after it.
+
+    Raises:
+        SweepError: If so; it names the key and the nearest known one.
+    """
     if not isinstance(tree, dict):
         raise SweepError(f"{prefix.rstrip('.')} is {tree!r}, expected keys and values")
     known = list(known)
@@ -130,6 +142,18 @@ def refuse_unknown(tree: Any, known: Iterable[str], prefix: str) -> None:
 
 
 def read_parameters(tree: Any, prefix: str) -> Iterable[Parameter]:
+    """Read the parameters of a sweep file, nested ones too.
+
+    Args:
+        tree: What stands below ``parameters``.
+        prefix: The keys above it, each with a dot after it.
+
+    Yields:
+        Each parameter, by its dotted key.
+
+    Raises:
+        SweepError: If an entry is unfit.
+    """
     if not isinstance(tree, dict):
         raise SweepError(
             f"parameters{'.' + prefix[:-1] if prefix else ''} is {tree!r}, expected keys and values"
@@ -144,6 +168,7 @@ def read_parameters(tree: Any, prefix: str) -> Iterable[Parameter]:
 
 
 def _parameter(key: str, entry: dict) -> Parameter:
+    """Read one parameter."""
     where = f"parameters.{key}"
     kind = entry.get("distribution") or _kind(entry, where)
     if kind not in (*_CHOICES, *_RANGES, *_NORMALS):
@@ -181,7 +206,8 @@ def _parameter(key: str, entry: dict) -> Parameter:
         raise SweepError(f"{where}: min is {low}, above max {high}")
     if is_int and (low % 1 or high % 1):
         raise SweepError(f"{where}: {kind} needs whole numbers, got {low} and {high}")
-    if kind == "inv_log_uniform":  # log(1/x) lies between them
+    if kind == "inv_log_uniform":
+        # log(1/x) lies between the ends.
         low, high = -high, -low
     if are_exponents:
         if max(abs(low), abs(high)) > 700:
@@ -196,7 +222,7 @@ def _parameter(key: str, entry: dict) -> Parameter:
 
 
 def _kind(entry: dict, where: str) -> str:
-    """The distribution that W&B takes where none is named."""
+    """The distribution that W&B takes if none is named."""
     if "value" in entry:
         return "constant"
     if "values" in entry:
@@ -210,8 +236,20 @@ def _kind(entry: dict, where: str) -> str:
 
 
 def read_number(entry: dict, name: str, where: str, default: float | None = None) -> float:
+    """Read a finite number of a sweep file.
+
+    Args:
+        entry: The keys and values among which it stands.
+        name: Its key.
+        where: The dotted keys above it, for messages.
+        default: Stands for a missing number; None refuses that.
+
+    Raises:
+        SweepError: If it is no finite number.
+    """
     number = entry.get(name, default)
-    if isinstance(number, str):  # YAML reads 1e-4 as text
+    if isinstance(number, str):
+        # YAML reads 1e-4 as text.
         with contextlib.suppress(ValueError):
             number = float(number)
     if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):

@@ -1,8 +1,8 @@
-"""``gain sweep``: run a W&B sweep file on Optuna, without a server, on one machine or several.
+"""A W&B sweep file run on Optuna, without a server, on one machine or several.
 
-The sweep folder holds ``sweep.yaml``, Optuna's journal (or the name of a database holds the study) and one run
-folder a trial. All trials stand in the study from the start; a worker takes one that waits, and a trial whose
-worker died is taken up again. A lock on the trial's folder, which its process inherits, says whether it lives.
+The sweep folder holds ``sweep.yaml``, Optuna's journal (unless a database holds the study) and one run folder a trial.
+All trials stand in the study from the start. A worker takes one that waits, or one whose worker died. Whether a trial
+lives is told by a lock on its folder, which its process inherits.
 """
 
 import contextlib
@@ -33,21 +33,31 @@ from gain_lightning.support.locks import take_lock
 from gain_lightning.support.optuna_storage import TRIAL_VARIABLE, is_database, open_storage, without_password
 
 STUDY = "sweep"
-MOST_KILLS = 3  # a trial that is stopped so often has failed
-STALE = 120  # seconds without a sign of life, of a trial on a machine whose folders are not here
+# A trial that is stopped so often has failed.
+MOST_KILLS = 3
+# Seconds without a sign of life after which a trial on a machine with other folders is dead.
+STALE = 120
 
 
 class Sweep:
     """A sweep under way, as any of its workers sees it.
 
     Args:
-        storage: Optuna's storage; ``file`` or a database URL.
-        folder: For the trials' run folders.
-        name: Of the study, in a database.
+        storage: Where Optuna keeps the study: the path of a journal, or a database URL.
+        folder: The sweep's folder, which has the trials' run folders.
+        name: The study's name in a database.
+        file: The sweep to begin; None joins one that has begun.
 
     Attributes:
         file: What the sweep file says.
         study: Optuna's study.
+        share: Environment variables that give each trial its share of the cores.
+        stop: It is set when no more trials shall begin and those that run shall stop.
+        stop_signal: The signal that stops them.
+        error: Why the sweep cannot go on; None while it can.
+
+    Raises:
+        SweepError: If the storage holds no such sweep, or another one than ``file``.
     """
 
     def __init__(
@@ -68,7 +78,8 @@ class Sweep:
         self.study = optuna.create_study(
             storage=self.storage, study_name=name, directions=directions, load_if_exists=True
         )
-        if file is not None and "sweep" not in self.study.user_attrs:  # new, or its maker is not that far yet
+        if file is not None and "sweep" not in self.study.user_attrs:
+            # The study is new, or the process that made it is not that far yet.
             self.study.set_user_attr("sweep", file.text)
         if "sweep" not in self.study.user_attrs:
             raise SweepError(
@@ -80,23 +91,25 @@ class Sweep:
             raise SweepError(
                 f"{folder} holds another sweep than this file: expected its {folder / 'sweep.yaml'}, or another --out"
             )
-        planned = self.file.planned()
-        self.num_trials = len(planned)
-        there = {_plan(trial) for trial in self.trials()}
-        for plan, raw in enumerate(
-            planned
-        ):  # also after a kill in the middle of this, or beside another process
-            if plan not in there:
-                self.study.enqueue_trial(raw, user_attrs={"plan": plan})
+        self._enqueue_missing()
         self.token = _token(folder)
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
-        self.share: dict[str, str] = {}  # of the cores, in a trial's environment
+        self.share: dict[str, str] = {}
         self.stop = threading.Event()
-        self.stop_signal = signal.SIGINT  # what trials are told then
+        self.stop_signal = signal.SIGINT
         self.error: str | None = None
 
+    def _enqueue_missing(self) -> None:
+        """Enqueue the planned trials that are not in the study: all, or those that a killed process left out."""
+        planned = self.file.planned()
+        self.num_trials = len(planned)
+        enqueued = {_plan(trial) for trial in self.trials()}
+        for plan, raw in enumerate(planned):
+            if plan not in enqueued:
+                self.study.enqueue_trial(raw, user_attrs={"plan": plan})
+
     def trials(self) -> list[FrozenTrial]:
-        """All of them, in the order planned; of those that two processes planned at once, the first."""
+        """All trials in the order planned; where two processes enqueued the same one, the first counts."""
         first: dict[int, FrozenTrial] = {}
         for trial in self.study.get_trials(deepcopy=False):
             first.setdefault(_plan(trial), trial)
@@ -123,16 +136,18 @@ class Sweep:
             elif all(trial.state.is_finished() for trial in self.trials()) or self._is_good_enough():
                 return
             else:
-                self.stop.wait(0.3)  # others are at it; one of them may die
+                # Other workers run what is left; one of them may die.
+                self.stop.wait(0.3)
 
     def _is_good_enough(self) -> bool:
+        """Whether the best value has reached the target."""
         best, target = self.best(), self.file.target
         if best is None or target is None:
             return False
         return best >= target if self.file.maximize else best <= target
 
     def _claim(self) -> "_Claim | None":
-        """A trial that waits, or whose worker is gone; nobody else gets it while its lock is held."""
+        """Take a trial that waits, or whose worker is gone; nobody else gets it while its lock is held."""
         done = self._is_good_enough()
         for trial in self.trials():
             if trial.state.is_finished() or (done and trial.state == TrialState.WAITING):
@@ -158,7 +173,8 @@ class Sweep:
                 is_ours = self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
             else:
                 is_ours = fresh.state == TrialState.RUNNING and not self._lives_elsewhere(fresh)
-            if not is_ours:  # another machine was faster
+            if not is_ours:
+                # Another machine was faster.
                 lock.close()
                 continue
             claimed = Trial(self.study, trial._trial_id)
@@ -169,26 +185,30 @@ class Sweep:
         return None
 
     def _lives_elsewhere(self, trial: FrozenTrial) -> bool:
-        """Of a trial that runs in a folder which is not here: whether its machine has shown life lately."""
+        """Whether a trial runs on a machine with other folders, which has shown life lately."""
         if not is_database(self.storage_name) or trial.user_attrs.get("folder") == self.token:
-            return False  # the lock says
+            # Its folder is here, and the lock tells.
+            return False
         seen = trial.user_attrs.get("alive") or (
             trial.datetime_start.timestamp() if trial.datetime_start else 0
         )
         return time.time() - seen < STALE
 
     def _run(self, claim: "_Claim") -> None:
+        """Run a trial until it has ended, again after a kill, and tell the study how it ended."""
         trial, folder = claim.trial, claim.folder
         values = {parameter.key: parameter.suggest(trial) for parameter in self.file.parameters}
         kills = 0
         while True:
             summary = _outcome(folder)
-            if summary.get("state") in ("finished", "pruned"):  # perhaps already, under a driver that died
+            if summary.get("state") in ("finished", "pruned"):
+                # It may have ended already, under a worker that died before it could tell.
                 self._tell(trial, summary)
                 return
             status = self._run_process(claim, values)
             if self.stop.is_set() and status != 0:
-                return  # stopped with us: to be resumed
+                # It was stopped with the sweep, and is resumed with it.
+                return
             is_stopped = status < 0 or status == REQUEUE
             if is_stopped and kills + 1 < MOST_KILLS:
                 kills += 1
@@ -205,11 +225,11 @@ class Sweep:
                 trial.set_user_attr("error", f"left no {SUMMARY} that says finished")
                 self.study.tell(trial, state=TrialState.FAIL)
                 if self.file.metric:
-                    self._give_up(f"trial {trial.number} left no finished {folder / SUMMARY}")
+                    self.give_up(f"trial {trial.number} left no finished {folder / SUMMARY}")
                 return
 
     def _run_process(self, claim: "_Claim", values: dict[str, Any]) -> int:
-        """The trial's own process; it holds the lock as long as it lives."""
+        """Run the trial's own process, which holds the lock as long as it lives; returns its exit status."""
         args_json_file = claim.folder / "args.json"
         words = self.file.words(values, str(args_json_file))
         if str(args_json_file) in words:
@@ -234,7 +254,7 @@ class Sweep:
                     pass_fds=[claim.lock.fileno()],
                 )
             except OSError as error:
-                self._give_up(f"the command cannot be run: {error}")
+                self.give_up(f"the command cannot be run: {error}")
                 return 1
             with self._heartbeat(claim.trial):
                 while True:
@@ -246,12 +266,13 @@ class Sweep:
                             return process.wait()
 
     def _pruning(self) -> dict[str, Any]:
+        """What a trial has to know to be pruned; empty if the sweep prunes none."""
         rule = self.file.early_terminate
         return {**rule, "metric": self.file.metric, "maximize": self.file.maximize} if rule else {}
 
     @contextlib.contextmanager
     def _heartbeat(self, trial: Trial) -> Any:
-        """Signs of life in a database, for machines that do not see our folders; without them the sweep stops here."""
+        """Write signs of life to a database, for machines with other folders; if it takes none, the sweep gives up."""
         over = threading.Event()
 
         def beat() -> None:
@@ -260,9 +281,10 @@ class Sweep:
                 try:
                     trial.set_user_attr("alive", time.time())
                     last = time.monotonic()
-                except Exception as error:  # a database that is away for a moment comes back
-                    if time.monotonic() - last > STALE / 2:  # before others take the trial for dead
-                        self._give_up(
+                except Exception as error:
+                    # A database that is away for a moment comes back; give up before others take the trial for dead.
+                    if time.monotonic() - last > STALE / 2:
+                        self.give_up(
                             f"{without_password(self.storage_name)}: takes no signs of life ({type(error).__name__}), "
                             "so that other machines would run the same trials; the same command goes on"
                         )
@@ -277,6 +299,7 @@ class Sweep:
             over.set()
 
     def _tell(self, trial: Trial, summary: dict[str, Any]) -> None:
+        """Tell the study the value of a trial that has ended, that it was pruned, or that it has no value."""
         if summary.get("state") == "pruned":
             self.study.tell(trial, state=TrialState.PRUNED)
             return
@@ -292,16 +315,17 @@ class Sweep:
         self.study.tell(trial, state=TrialState.FAIL)
         if not is_there:
             known = ", ".join(sorted(metrics)) or "none at all"
-            self._give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number:04d} has: {known}")
+            self.give_up(f"metric.name is {self.file.metric!r}, but trial {trial.number:04d} has: {known}")
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Stop the sweep; the first reason is the error that it ends with."""
         self.error = self.error or reason
         self.stop.set()
 
 
 @dataclass
 class _Claim:
-    """A trial that is ours while the lock is open."""
+    """A trial that this process alone runs, as long as the lock is open."""
 
     trial: Trial
     folder: Path
@@ -315,16 +339,17 @@ class _Claim:
 
 
 def _plan(trial: FrozenTrial) -> int:
-    """Which of the planned trials this is."""
+    """The number of a trial among the planned ones."""
     return trial.user_attrs.get("plan", trial.number)
 
 
 def _token(folder: Path) -> str:
-    """What tells the trials' folder from those of other machines; the same for all that share it."""
+    """The mark of the trials' folder, by which a machine knows that it shares the folder with another."""
     path = folder / "folder_id"
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(uuid.uuid4().hex)
-    for _ in range(500):  # another process may just be writing it
+    for _ in range(500):
+        # Another process may just be writing it.
         if token := path.read_text(encoding="utf-8"):
             return token
         time.sleep(0.01)
@@ -340,6 +365,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
 
 
 def _last_line(path: Path) -> str:
-    # a progress bar goes back in its line, or to one above
+    """The last line of a log that says something."""
+    # A progress bar goes back to the start of its line, or to a line above: what it writes there is a line as well.
     lines = re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", path.read_text(encoding="utf-8", errors="replace"))
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output")[:300]

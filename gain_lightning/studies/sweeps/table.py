@@ -13,7 +13,8 @@ from gain_lightning.runs.settings import read_settings
 from gain_lightning.studies.sweeps.file import SweepFile
 from gain_lightning.support.files import csv_text, write_atomically
 
-NUM_SHOWN = 5  # best trials in the table
+# Best trials in the table.
+NUM_SHOWN = 5
 _STATES = {
     TrialState.COMPLETE: "done",
     TrialState.PRUNED: "pruned",
@@ -24,7 +25,7 @@ _STATES = {
 
 
 def values_of(file: SweepFile, trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial was given, by key; those it has not chosen yet are left out."""
+    """The values that a trial was given, by key, without those that the search has not chosen yet."""
     return {
         parameter.key: parameter.values[0]
         if len(parameter.values) == 1
@@ -37,14 +38,16 @@ def values_of(file: SweepFile, trial: FrozenTrial) -> dict[str, Any]:
 def sweep_table(
     file: SweepFile, trials: Sequence[FrozenTrial], seconds: float, num_workers: int, folder: Path
 ) -> str:
-    """Progress, time left, how far each running trial is, and the best ones, at most 79 letters wide.
+    """The state of a sweep as text, at most 79 letters wide.
+
+    It shows how many trials are done, the time left, how far each running trial is, and the best ones.
 
     Args:
         file: What the sweep file says.
-        trials: All of them.
-        seconds: Since the command began.
-        num_workers: Trials at a time.
-        folder: Of the sweep, where its trials' run folders are.
+        trials: All trials.
+        seconds: The time since the command began.
+        num_workers: How many trials run at a time.
+        folder: The sweep's folder.
     """
     counts = {name: sum(trial.state == state for trial in trials) for state, name in _STATES.items()}
     shown = [f"{count} {name}" for name, count in counts.items() if count]
@@ -54,7 +57,7 @@ def sweep_table(
     left = counts["waiting"] + counts["running"]
     lines = [f"{len(trials)} trials: {', '.join(shown)}; {_time(seconds)} gone"]
     if durations and left:
-        # those at work are half through
+        # Running trials are taken to be half through.
         rest = statistics.mean(durations) * (counts["waiting"] + counts["running"] / 2) / num_workers
         lines[0] += f", about {_time(rest)} left"
     varied = [parameter.key for parameter in file.parameters if len(parameter.values) != 1]
@@ -80,15 +83,15 @@ def sweep_table(
 
 
 def run_progress(run_dir: Path) -> str:
-    """How far a training is, in epochs; that it starts, as long as its folder does not say.
+    """How far a training is, in epochs; ``starts`` as long as its folder does not tell.
 
     Args:
-        run_dir: Of a run that goes on.
+        run_dir: The folder of a run that goes on.
     """
     try:
         total, done = _max_epochs(run_dir), last_epoch(run_dir)
-    # a file that is not there yet, or only in part
     except (OSError, ValueError, KeyError, TypeError):
+        # A file is not there yet, or only in part.
         return "starts"
     if done == total:
         return "is tested"
@@ -101,7 +104,7 @@ def _max_epochs(run_dir: Path) -> int:
 
 
 def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> None:
-    """Write number, state, value and parameters of every trial as a CSV."""
+    """Write the number, state, value and parameters of every trial as a CSV."""
     keys = [parameter.key for parameter in file.parameters]
     header = ["trial", "state", file.metric or "value", *keys, "error"]
     rows = []
@@ -114,14 +117,16 @@ def write_trials(path: Path, file: SweepFile, trials: Sequence[FrozenTrial]) -> 
 
 
 def _short(value: Any) -> str:
+    """A parameter's value in a few letters; 1.0 stays apart from 1."""
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
         return Path(value).stem
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.1f}" if value.is_integer() and abs(value) < 1000 else f"{value:.4g}"  # 1.0 is not 1
+    return f"{value:.1f}" if value.is_integer() and abs(value) < 1000 else f"{value:.4g}"
 
 
 def _time(seconds: float) -> str:
+    """A duration in words."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

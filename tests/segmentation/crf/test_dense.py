@@ -291,7 +291,7 @@ def test_worker_processes_give_the_same(scene):
 
 def test_the_fallback_says_so_once(scene, monkeypatch):
     monkeypatch.setattr(dense, "find_spec", lambda name: None)
-    monkeypatch.setattr(dense, "_told", set())
+    monkeypatch.setattr(dense, "_warned", set())
     with pytest.warns(UserWarning, match=r"pip install 'gain_lightning\[crf\]'"):
         first = dense_crf(*scene, SMALL, backend="auto")
     with warnings.catch_warnings():
