@@ -1,6 +1,7 @@
 """What the verbs share: their parser, the kinds of values that options take, and how torch is prepared."""
 
 import argparse
+import itertools
 import math
 import re
 import warnings
@@ -40,7 +41,7 @@ class VerbParser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse the words after the verb; an unknown option is refused with the nearest known one."""
         known = {option: action for action in self._actions for option in action.option_strings}
-        for word in args:
+        for word in itertools.takewhile("--".__ne__, args):
             name = word.partition("=")[0]
             if re.fullmatch(r"--\w[\w.-]*", name) and name not in known:
                 shown = [option for option, action in known.items() if action.help is not argparse.SUPPRESS]

@@ -37,6 +37,8 @@ STUDY = "sweep"
 MOST_KILLS = 3
 # Seconds without a sign of life after which a trial on a machine with other folders is dead.
 STALE = 120
+# Exit statuses of a trial that was told to stop, perhaps together with the sweep.
+_TOLD_TO_STOP = (-signal.SIGINT, -signal.SIGTERM, REQUEUE)
 
 
 class Sweep:
@@ -206,6 +208,9 @@ class Sweep:
                 self._tell(trial, summary)
                 return
             status = self._run_process(claim, values)
+            if status in _TOLD_TO_STOP:
+                # A signal to a whole group of processes may reach the trial before this process has heard of it.
+                self.stop.wait(1.0)
             if self.stop.is_set() and status != 0:
                 # It was stopped with the sweep, and is resumed with it.
                 return

@@ -362,6 +362,26 @@ def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypa
     assert not set(threading.enumerate()) - before
 
 
+@pytest.mark.parametrize("status", [-signal.SIGTERM, -signal.SIGINT, REQUEUE])
+def test_a_trial_that_hears_of_a_stop_before_its_sweep_does_is_not_run_again(tmp_path, monkeypatch, status):
+    """As when a terminal or a scheduler tells the whole group of processes."""
+    text = "{method: grid, program: a.py, parameters: {x: {values: [1]}}}"
+    under_way = Sweep(
+        str(tmp_path / "journal.log"), tmp_path / "out", file=read_sweep_file(text, where="sweep.yaml")
+    )
+    runs = []
+
+    def run(claim, values):
+        runs.append(values)
+        threading.Timer(0.2, under_way.stop.set).start()
+        return status
+
+    monkeypatch.setattr(under_way, "_run_process", run)
+    under_way.work()
+    assert runs == [{"x": 1}]
+    assert [trial.state.name for trial in under_way.trials()] == ["RUNNING"]
+
+
 @pytest.mark.parametrize("whole_group", [True, False])
 @pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, REQUEUE), (signal.SIGINT, 130)])
 def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(
