@@ -1,12 +1,13 @@
 """The command ``gain``: the table of its verbs, and the one way in which each of them begins, fails and ends.
 
-A verb is a row of :data:`VERBS` and a module of :mod:`gain_lightning.commands` with ``main(argv)``, which returns the
-exit status. Only the module of the verb that runs is imported.
+A verb is a row of :data:`VERBS` and a module of :mod:`gain_lightning.commands` by the same name, whose ``main(argv)``
+returns the exit status. Only the module of the verb that runs is imported.
 """
 
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,51 +23,43 @@ class Verb(NamedTuple):
 
     Attributes:
         name: One word or two, as they follow ``gain`` on the command line.
-        module: The module of ``gain_lightning.commands`` that runs it.
         help: What it does.
         example: How it is called.
         continues: Whether the same command goes on where Ctrl-C stopped it.
     """
 
     name: str
-    module: str
     help: str
     example: str
     continues: bool = False
 
+    @property
+    def module(self) -> str:
+        """The module of ``gain_lightning.commands`` that runs it."""
+        return re.sub("[ -]", "_", self.name)
+
 
 VERBS = (
-    Verb("fit", "fit", "train one run", "gain fit --config experiments/shapes/gain_ext.yaml"),
-    Verb("validate", "validate", "score the validation set", "gain validate --config RUN/config.yaml"),
-    Verb("test", "test", "score the test sets", "gain test --config RUN/config.yaml"),
-    Verb(
-        "predict",
-        "predict",
-        "map a folder of pictures",
-        "gain predict --images DIR --ckpt_path FILE --out DIR",
-    ),
-    Verb("check-maps", "check_maps", "do maps speak of the network?", "gain check-maps RUN"),
-    Verb("seeds", "seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
-    Verb("seeds score", "score_seeds", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
-    Verb(
-        "reproduce",
-        "reproduce",
-        "the paper's section 4",
-        "gain reproduce section4 --root VOCdevkit",
-        continues=True,
-    ),
-    Verb("runs", "runs", "list runs", "gain runs runs/"),
-    Verb("compare", "compare", "report on runs side by side", "gain compare RUN... --out DIR"),
-    Verb("sweep", "sweep", "many runs from one file", "gain sweep FILE --workers 2"),
-    Verb("sweep worker", "sweep_worker", "join a sweep from elsewhere", "gain sweep worker SWEEP"),
-    Verb("data check", "data_check", "count pictures, list problems", "gain data check DIR"),
-    Verb("data show", "data_show", "draw samples of a data set", "gain data show DIR --out grid.png"),
+    Verb("fit", "train one run", "gain fit --config experiments/shapes/gain_ext.yaml"),
+    Verb("validate", "score the validation set", "gain validate --config RUN/config.yaml"),
+    Verb("test", "score the test sets", "gain test --config RUN/config.yaml"),
+    Verb("predict", "map a folder of pictures", "gain predict --images DIR --ckpt_path FILE --out DIR"),
+    Verb("check-maps", "do maps speak of the network?", "gain check-maps RUN"),
+    Verb("seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
+    Verb("seeds score", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
+    Verb("reproduce", "the paper's section 4", "gain reproduce section4 --root VOCdevkit", continues=True),
+    Verb("runs", "list runs", "gain runs runs/"),
+    Verb("compare", "report on runs side by side", "gain compare RUN... --out DIR"),
+    Verb("sweep", "many runs from one file", "gain sweep FILE --workers 2"),
+    Verb("sweep worker", "join a sweep from elsewhere", "gain sweep worker SWEEP"),
+    Verb("data check", "count pictures, list problems", "gain data check DIR"),
+    Verb("data show", "draw samples of a data set", "gain data show DIR --out grid.png"),
 )
 INTERRUPTED = 130
 EXIT_CODES = {
     0: "done",
     1: "failed: a file is missing or broken, runs do not fit together, a check found a problem",
-    2: "refused by the parser: an unknown verb, option or config key, or a value of the wrong kind",
+    2: "refused by the parser: an unknown verb, option or key, a value of the wrong kind, no such config",
     REQUEUE: "told to stop by SIGTERM, and saved: the same command goes on (`fit` with `--ckpt_path last`)",
     INTERRUPTED: "stopped by Ctrl-C",
 }
@@ -136,7 +129,7 @@ def find_verb(argv: list[str]) -> Verb | None:
 
     Example:
         >>> find_verb(["seeds", "score", "DIR"]).module, find_verb(["seeds", "RUN"]).module, find_verb(["data"])
-        ('score_seeds', 'seeds', None)
+        ('seeds_score', 'seeds', None)
     """
     by_name = {verb.name: verb for verb in VERBS}
     return by_name.get(" ".join(argv[:2])) or by_name.get(argv[0])

@@ -24,7 +24,8 @@ def _source(path: str) -> tuple[str, str, str]:
     return package, "/".join(folders) + ".py", name
 
 
-_WHERE = {  # whose arguments the keys below a group are: files of the package or of Lightning, and a class in each
+# The keys below a group are the arguments of these classes: package, file in it, name of the class.
+_WHERE = {
     "model": (
         ("gain_lightning", "methods/gain.py", "GAIN"),
         ("gain_lightning", "segmentation/sec.py", "SEC"),
@@ -34,7 +35,7 @@ _WHERE = {  # whose arguments the keys below a group are: files of the package o
         ("gain_lightning", "datasets/folder.py", "FolderDataModule"),
         ("gain_lightning", "datasets/shapes/__init__.py", "ShapesDataModule"),
         ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
-        # where the data modules pass their **streams
+        # The data modules pass their **streams on to it.
         ("gain_lightning", "datasets/streams.py", "TwoStreamDataModule"),
     ),
 }

@@ -87,8 +87,9 @@ def main(argv: list[str]) -> int:
 
     # It imports torch, so it comes after all that can be refused without it.
     prepare_torch()
-    from gain_lightning.segmentation.export_seeds import export_seeds
+    from gain_lightning.segmentation.export_seeds import SeedOptions, export_seeds
 
-    print(choose_threads(args.threads))
-    export_seeds(args)
+    threads = vars(args).pop("threads")
+    print(choose_threads(threads))
+    export_seeds(SeedOptions(**vars(args)))
     return 0

@@ -1,9 +1,9 @@
 """Localisation cues, maps and pseudo-masks of a run's images, from its attention: the work of ``gain seeds``."""
 
-import argparse
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,55 +42,90 @@ from gain_lightning.support.home import expand_home
 from gain_lightning.support.names import first_pair
 
 
-def export_seeds(args: argparse.Namespace) -> None:
-    """Map the images and write the seeds.
+@dataclass(frozen=True)
+class SeedOptions:
+    """How seeds are made.
 
-    Args:
-        args: The options of ``gain seeds`` (``commands/seeds.py``), which says what is written.
+    Attributes:
+        run: The folder of the run whose attention they come from.
+        out: The folder for the seeds.
+        background: ``attention``, ``gradient`` or ``saliency``: what tells the background.
+        background_value: The share below which a pixel is background.
+        threshold: The share of a map's maximum above which a pixel is a seed.
+        data: Where the data lie; None takes the run's.
+        split: Which images; None takes the run's training images.
+        scales: The sizes to look at, times the run's.
+        flip: Whether the maps of mirrored images are added.
+        saliency: The folder of saliency maps ``NAME.png``, for that background.
+        crf: Whether a dense CRF makes regions of the maps before both thresholds.
+        batch_size: Images at a time.
+        device: Where the network computes; None takes a GPU if there is one.
     """
-    checkpoint = newest_checkpoint(args.run / "checkpoints")
-    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_classifier(checkpoint).eval().to(args.device)
-    images = run_images(args.run, args.data, args.split)
+
+    run: Path
+    out: Path
+    background: str
+    background_value: float
+    threshold: float
+    data: str | None = None
+    split: str | None = None
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    saliency: Path | None = None
+    crf: bool = False
+    batch_size: int = 16
+    device: str | None = None
+
+
+def export_seeds(options: SeedOptions) -> None:
+    """Map the images of a run and write the seeds; ``gain seeds --help`` says which files.
+
+    Raises:
+        FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
+    """
+    checkpoint = newest_checkpoint(options.run / "checkpoints")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_classifier(checkpoint).eval().to(device)
+    images = run_images(options.run, options.data, options.split)
     if images.class_names != tuple(model.hparams.class_names):
         raise ValueError(
-            f"{args.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
+            f"{options.run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
         )
-    check_num_classes(str(args.run), len(images.class_names))
+    check_num_classes(str(options.run), len(images.class_names))
     names = [file_name(str(image_id)) for image_id in images.ids]
     pair = first_pair(names)
     if pair is not None:
         raise ValueError(f"two images are called {' and '.join(pair)}: their seeds would have the same files")
-    provenance = _begin(args, checkpoint, images, names)
-    rows = [row for row, name in enumerate(names) if not (args.out / "cues" / f"{name}.png").is_file()]
+    provenance = _begin(options, checkpoint, images, names)
+    rows = [row for row, name in enumerate(names) if not (options.out / "cues" / f"{name}.png").is_file()]
     if len(rows) < len(names):
         print(f"{len(names) - len(rows)} of {len(names)} images are done already")
-    loader = DataLoader(Subset(AtScales(images, args.scales), rows), args.batch_size)
+    loader = DataLoader(Subset(AtScales(images, options.scales), rows), options.batch_size)
     done = 0
     for batch in tqdm(loader, "seeds", leave=False, disable=None):
-        image, label = batch["image"].to(args.device), batch["label"].to(args.device)
-        seen = [pictures.to(args.device) for pictures in batch["seen"]]
+        image, label = batch["image"].to(device), batch["label"].to(device)
+        seen = [pictures.to(device) for pictures in batch["seen"]]
         size = max(tuple(pictures.shape[2:]) for pictures in [image, *seen])
-        maps, pairs = summed_maps(model, seen, label, size=size, flip=args.flip)
+        maps, pairs = summed_maps(model, seen, label, size=size, flip=options.flip)
         saliency = [None] * len(image)
-        if args.background == "gradient":
+        if options.background == "gradient":
             saliency = gradient_saliency(model, image, label)
         for n in range(len(image)):
             row = rows[done]
             mine = pairs.image == n
             _write(
-                args,
+                options,
                 names[row],
                 maps[mine],
                 pairs.label[mine].cpu().numpy(),
                 tuple(images.sizes[row]),
-                _background(args, names[row], saliency[n]),
+                _background(options, names[row], saliency[n]),
                 batch["image"][n],
             )
             done += 1
     for row, name in enumerate(names[:NUM_STRIPS]):
-        _draw(args.out, name, images, row)
-    _finish(args, names, images.labels, provenance)
+        _draw(options.out, name, images, row)
+    _finish(options, names, images.labels, provenance)
 
 
 def _draw(out: Path, name: str, images: PictureSet, row: int) -> None:
@@ -155,22 +190,20 @@ class AtScales(Dataset):
         return torch.from_numpy(self.images.picture(row, side)).permute(2, 0, 1)
 
 
-def _begin(
-    args: argparse.Namespace, checkpoint: Path, images: PictureSet, names: list[str]
-) -> dict[str, Any]:
+def _begin(options: SeedOptions, checkpoint: Path, images: PictureSet, names: list[str]) -> dict[str, Any]:
     """What the seeds come from; refuses a folder of other things, or whose seeds come from elsewhere."""
-    options = {
-        key: getattr(args, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
+    chosen = {
+        key: getattr(options, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
     }
-    options |= {"background_value": args.background_value}
-    if args.saliency is not None:
-        options["saliency_sha256"] = _hash_of_saliency(args.saliency, names)
+    chosen |= {"background_value": options.background_value}
+    if options.saliency is not None:
+        chosen["saliency_sha256"] = _hash_of_saliency(options.saliency, names)
     provenance = {
         "state": "running",
-        "run": args.run.resolve().name,
-        "method": _method(args.run),
+        "run": options.run.resolve().name,
+        "method": _method(options.run),
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        **options,
+        **chosen,
         "cue_size": CUE_SIZE,
         "num_images": len(names),
         "class_names": list(images.class_names),
@@ -179,13 +212,13 @@ def _begin(
         ).hexdigest(),
         "git_commit": git_commit(),
     }
-    path = args.out / "provenance.json"
-    if args.out.exists() and not args.out.is_dir():
-        raise NotADirectoryError(f"--out {args.out}: is a file, expected a folder")
-    if any(_is_content(entry) for entry in args.out.glob("*")):
-        _refuse_others(args.out, read_json(path), provenance)
+    path = options.out / "provenance.json"
+    if options.out.exists() and not options.out.is_dir():
+        raise NotADirectoryError(f"--out {options.out}: is a file, expected a folder")
+    if any(_is_content(entry) for entry in options.out.glob("*")):
+        _refuse_others(options.out, read_json(path), provenance)
     # of an export that was killed here
-    for folder in (args.out, *(args.out / name for name in ("maps", "masks", "cues"))):
+    for folder in (options.out, *(options.out / name for name in ("maps", "masks", "cues"))):
         remove_parts(folder)
     write_json(path, provenance)
     return provenance
@@ -232,16 +265,16 @@ def _method(run: Path) -> str | None:
 
 
 def _background(
-    args: argparse.Namespace, name: str, saliency: Tensor | None
+    options: SeedOptions, name: str, saliency: Tensor | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """What finds the background of an image's maps (n, h, w), at their size."""
-    if args.background == "attention":
-        return lambda maps: low_attention(maps, args.background_value)
-    if args.background == "gradient":
+    if options.background == "attention":
+        return lambda maps: low_attention(maps, options.background_value)
+    if options.background == "gradient":
         values = saliency.cpu().numpy()
-        return lambda maps: least_salient(_resized(values, maps.shape[1:]), args.background_value)
-    values = np.array(Image.open(args.saliency / f"{name}.png").convert("L"), np.float32) / 255
-    return lambda maps: _resized(values, maps.shape[1:]) < args.background_value
+        return lambda maps: least_salient(_resized(values, maps.shape[1:]), options.background_value)
+    values = np.array(Image.open(options.saliency / f"{name}.png").convert("L"), np.float32) / 255
+    return lambda maps: _resized(values, maps.shape[1:]) < options.background_value
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -254,7 +287,7 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _write(
-    args: argparse.Namespace,
+    options: SeedOptions,
     name: str,
     maps: Tensor,
     classes: np.ndarray,
@@ -269,36 +302,34 @@ def _write(
 
     high_res, small = at(*size), at(CUE_SIZE, CUE_SIZE)
     content = {"keys": classes, "cam": at(-(-size[0] // 4), -(-size[1] // 4)), "high_res": high_res}
-    write_maps(args.out / "maps" / f"{name}.npy", content)
-    threshold, empty, empty_high_res = args.threshold, background(small), background(high_res)
-    if args.crf:
+    write_maps(options.out / "maps" / f"{name}.npy", content)
+    threshold, empty, empty_high_res = options.threshold, background(small), background(high_res)
+    if options.crf:
         picture = resize_image(image[None], (CUE_SIZE, CUE_SIZE))[0].permute(1, 2, 0).numpy()
-        sure, perhaps = crf_regions(small, picture, [threshold, args.background_value])
-        if args.background == "attention":
+        sure, perhaps = crf_regions(small, picture, [threshold, options.background_value])
+        if options.background == "attention":
             empty = ~perhaps.any(0) & small.any((1, 2)).all()  # nowhere, if a map is 0 throughout
             empty_high_res = _resized(empty, size) > 0.5
         small, threshold = sure, 0.5
         high_res = np.array([_resized(region, size) for region in sure]).reshape(len(sure), *size)
     mask = pseudo_mask(high_res, classes, empty_high_res, threshold=threshold)
-    save_indexed(args.out / "masks" / f"{name}.png", mask)
+    save_indexed(options.out / "masks" / f"{name}.png", mask)
     cues = make_cues(small, classes.tolist(), empty, threshold=threshold)
-    save_indexed(args.out / "cues" / f"{name}.png", cues)
+    save_indexed(options.out / "cues" / f"{name}.png", cues)
 
 
-def _finish(
-    args: argparse.Namespace, names: list[str], labels: np.ndarray, provenance: dict[str, Any]
-) -> None:
+def _finish(options: SeedOptions, names: list[str], labels: np.ndarray, provenance: dict[str, Any]) -> None:
     """All cues in one file, and which labels have no cue."""
-    cues = {name: read_mask(args.out / "cues" / f"{name}.png") for name in names}
-    write_cues(args.out, cues, labels)
+    cues = {name: read_mask(options.out / "cues" / f"{name}.png") for name in names}
+    write_cues(options.out, cues, labels)
     without = []
     for (name, cue), label in zip(cues.items(), labels, strict=True):
         missing = [provenance["class_names"][c] for c in np.flatnonzero(label) if not (cue == c + 1).any()]
         if missing:
             without.append([name, *missing])
     provenance |= {"state": "finished", "without_cue": without}
-    write_json(args.out / "provenance.json", provenance)
-    print(f"{len(names)} images: {args.out}")
+    write_json(options.out / "provenance.json", provenance)
+    print(f"{len(names)} images: {options.out}")
     if without:
         listed = "; ".join(f"{name} ({', '.join(missing)})" for name, *missing in without[:3])
         print(
