@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from gain_lightning.datasets.check import check_masks, stop_at
+from gain_lightning.datasets.check import stop_at
+from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.voc import CLASSES, find_root, missing_masks, read_voc

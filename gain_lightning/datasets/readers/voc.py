@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
-from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.check import Problem, check_images
+from gain_lightning.datasets.check_boxes import check_boxes
+from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
 from gain_lightning.support.files import read_text
@@ -154,55 +156,73 @@ def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Pr
     lines, problems = _read_list(path)
     if not lines and not problems:
         raise ValueError(f"{path}: names no image")
-    ids = np.array(list(lines), dtype=str)
+    listing, unfit = check_images(_list_images(root, list(lines), mask_folder))
+    if split == "test":
+        return listing, problems + unfit
+    listing, wrong = _read_annotations(listing, {name: f"{path.name}:{line}" for name, line in lines.items()})
+    unfit += check_boxes(
+        listing, lambda box: (_annotation(listing, listing.box_row[box]), 0), margin=1, first=1
+    )
+    return listing, problems + wrong + unfit
+
+
+def _list_images(root: Path, ids: list[str], mask_folder: str) -> Listing:
+    """List images by their names, without labels, and which of them have a mask."""
     drawn = {entry.stem for entry in (root / mask_folder).glob("*.png")}
-    is_drawn = np.array([image_id in drawn for image_id in lines], bool)
-    listing = Listing(
+    return Listing(
         root=root,
         class_names=CLASSES,
-        ids=ids,
+        ids=np.array(ids, dtype=str),
         labels=np.zeros((len(ids), len(CLASSES)), np.uint8),
         image_pattern="JPEGImages/{id}.jpg",
         mask_pattern=mask_folder + "/{id}.png",
         has_mask=np.zeros((len(ids), len(CLASSES)), bool),
-        is_drawn=is_drawn,
+        is_drawn=np.array([image_id in drawn for image_id in ids], bool),
         **empty_boxes(),
         size=np.zeros((len(ids), 2), np.int32),
     )
-    listing, unfit = check_images(listing)
-    if split == "test":
-        return listing, problems + unfit
-    box_row, box_class, box_corners = [], [], []
-    for row, image_id in enumerate(ids):
-        annotation = root / "Annotations" / f"{image_id}.xml"
+
+
+def _annotation(listing: Listing, row: int) -> Path:
+    return listing.root / "Annotations" / f"{listing.ids[row]}.xml"
+
+
+def _read_annotations(listing: Listing, named_in: dict[str, str]) -> tuple[Listing, list[Problem]]:
+    """Read the labels and boxes of every image.
+
+    Args:
+        listing: The images with their sizes, without labels.
+        named_in: The list and line that name each image.
+
+    Returns:
+        The listing with labels and boxes, and what is wrong with the annotations.
+    """
+    labels = np.zeros_like(listing.labels)
+    problems: list[Problem] = []
+    box_row: list[int] = []
+    box_class, box_corners = [np.zeros(0, np.int64)], [np.zeros((0, 4))]
+    for row, image_id in enumerate(listing.ids.tolist()):
+        path = _annotation(listing, row)
         height, width = listing.size[row].tolist()
         try:
-            label, boxes = read_annotation(annotation, (height, width) if height else None)
+            labels[row], boxes = read_annotation(path, (height, width) if height else None)
         except FileNotFoundError:
-            problems.append(
-                Problem(annotation, 0, f"missing ({path.name}:{lines[image_id]} lists its image)")
-            )
+            problems.append(Problem(path, 0, f"missing ({named_in[image_id]} lists its image)"))
         except ValueError as error:
-            problems.append(Problem(annotation, 0, str(error).removeprefix(f"{annotation}: ")))
+            problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: ")))
         else:
-            listing.labels[row] = label
             box_row += [row] * len(boxes.class_idx)
             box_class.append(boxes.class_idx)
             box_corners.append(boxes.corners)
     listing = replace(
         listing,
-        has_mask=is_drawn[:, None] & (listing.labels > 0),
+        labels=labels,
+        has_mask=listing.is_drawn[:, None] & (labels > 0),
         box_row=np.array(box_row, np.int64),
-        box_class=np.concatenate([np.zeros(0, np.int64), *box_class]),
-        box_corners=np.concatenate([np.zeros((0, 4)), *box_corners]),
+        box_class=np.concatenate(box_class),
+        box_corners=np.concatenate(box_corners),
     )
-    unfit += check_boxes(
-        listing,
-        lambda box: (root / "Annotations" / f"{ids[listing.box_row[box]]}.xml", 0),
-        margin=1,
-        first=1,
-    )
-    return listing, problems + unfit
+    return listing, problems
 
 
 def _list_path(root: Path, split: str) -> Path:

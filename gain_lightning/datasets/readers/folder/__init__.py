@@ -26,7 +26,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.check import Problem, check_boxes, check_images, check_masks
+from gain_lightning.datasets.check import Problem, check_images
+from gain_lightning.datasets.check_boxes import check_boxes
+from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
 from gain_lightning.datasets.listing import Listing
@@ -94,42 +96,80 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
     notes: list[str] = []
     check_layout(root, problems, notes)
     files = PictureFiles.below(root / "images")
+    rows = _read_rows(root, files, problems, notes)
+    names = tuple(_class_names(root, rows, problems) if class_names is None else class_names)
+    problems += check_class_names(names, _class_table(root))
+    if rows and not names:
+        problems.append(Problem(rows[0].file, 0, "names no class: every picture is a negative"))
+    if len(names) >= VOID and ((root / "masks").is_dir() or (root / "boxes.csv").is_file()):
+        raise ValueError(f"{root}: {len(names)} classes, but with masks or boxes at most {VOID - 1}")
+    listing, box_lines = _list_pictures(root, rows, names, files, problems, notes)
+    listing, unfit = check_images(listing)
+    problems += _with_lines(unfit, listing, rows, files)
+    listing, unfit = check_masks(listing, agree=True)
+    problems += unfit
+
+    def place(box: int) -> tuple[Path, int]:
+        return root / "boxes.csv", box_lines[box]
+
+    problems += check_order(listing, place) + check_boxes(listing, place)
+    notes += box_notes(listing)
+    splits = np.array([entry.split for entry in rows], dtype=str)
+    return FolderContents(_without_empty_boxes(listing), splits, problems, notes)
+
+
+def _read_rows(root: Path, files: PictureFiles, problems: list[Problem], notes: list[str]) -> list[Row]:
+    """The pictures with their labels, out of ``labels.csv`` or out of folders of classes."""
     has_table = (root / "labels.csv").is_file()
     report_foreign(root, files, problems, notes)
     report_unread(files.unread, f"pictures are {', '.join(PICTURE_SUFFIXES)}", not has_table, problems, notes)
-    if has_table:
-        rows = read_labels(root / "labels.csv", files.name_on_disk, problems)
-        unlisted = sorted(set(files.pictures) - {entry.filename for entry in rows})
-        if unlisted:
-            first = root / "images" / unlisted[0]
-            notes.append(f"not in labels.csv and not used: {len(unlisted)} of images/, the first {first}")
-    else:
-        rows = read_class_folders(root / "images", files.pictures, problems, notes)
-    if class_names is None:
-        found = {name for row in rows for name in row.classes}
-        class_names = read_classes(root / "classes.txt", problems) or sorted(found)
-        if not has_table and len(found) == 1 and not problems:
-            what = (
-                "is the only class, so every picture has the same label: expected a folder for every class right below "
-                "images/"
-            )
-            problems.append(Problem(root / "images" / rows[0].filename.split("/")[0], 0, what))
-    table = root / (
-        "classes.txt" if (root / "classes.txt").is_file() else "labels.csv" if has_table else "images"
+    if not has_table:
+        return read_class_folders(root / "images", files.pictures, problems, notes)
+    rows = read_labels(root / "labels.csv", files.name_on_disk, problems)
+    unlisted = sorted(set(files.pictures) - {entry.filename for entry in rows})
+    if unlisted:
+        first = root / "images" / unlisted[0]
+        notes.append(f"not in labels.csv and not used: {len(unlisted)} of images/, the first {first}")
+    return rows
+
+
+def _class_names(root: Path, rows: list[Row], problems: list[Problem]) -> list[str]:
+    """The names that ``classes.txt`` lists, else those that occur, sorted."""
+    found = {name for row in rows for name in row.classes}
+    names = read_classes(root / "classes.txt", problems) or sorted(found)
+    if not (root / "labels.csv").is_file() and len(found) == 1 and not problems:
+        what = (
+            "is the only class, so every picture has the same label: expected a folder for every class right below "
+            "images/"
+        )
+        problems.append(Problem(root / "images" / rows[0].filename.split("/")[0], 0, what))
+    return names
+
+
+def _class_table(root: Path) -> Path:
+    """The file or folder that the names of the classes come from."""
+    return next(
+        (root / name for name in ("classes.txt", "labels.csv") if (root / name).is_file()), root / "images"
     )
-    problems += check_class_names(class_names, table)
+
+
+def _list_pictures(
+    root: Path,
+    rows: list[Row],
+    class_names: tuple[str, ...],
+    files: PictureFiles,
+    problems: list[Problem],
+    notes: list[str],
+) -> tuple[Listing, list[int]]:
+    """The listing, its pictures' sizes not yet known; and the line of each box in ``boxes.csv``."""
     class_idx = {name: idx for idx, name in enumerate(class_names)}
-    if rows and not class_names:
-        problems.append(Problem(rows[0].file, 0, "names no class: every picture is a negative"))
-    if len(class_names) >= VOID and ((root / "masks").is_dir() or (root / "boxes.csv").is_file()):
-        raise ValueError(f"{root}: {len(class_names)} classes, but with masks or boxes at most {VOID - 1}")
     labels = _labels(rows, class_idx, problems)
     ids = np.array([entry.filename for entry in rows], dtype=str)
     row_of = {entry.filename: row for row, entry in enumerate(rows)}
     boxes = read_boxes(root / "boxes.csv", files.name_on_disk, labels, row_of, class_idx, problems)
     listing = Listing(
         root=root,
-        class_names=tuple(class_names),
+        class_names=class_names,
         ids=ids,
         labels=labels,
         image_pattern="images/{id}",
@@ -137,22 +177,19 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
         box_row=np.array([box.row for box in boxes], np.int64),
         box_class=np.array([box.class_idx for box in boxes], np.int64),
         box_corners=np.array([box.corners for box in boxes], np.float64).reshape(-1, 4),
-        **find_masks(root / "masks", ids, labels, tuple(class_names), problems, notes),
+        **find_masks(root / "masks", ids, labels, class_names, problems, notes),
     )
-    listing, unfit = check_images(listing)
-    problems += _with_lines(unfit, listing, rows, files)
-    listing, unfit = check_masks(listing, agree=True)
-    problems += unfit
+    return listing, [box.line for box in boxes]
 
-    def place(box: int) -> tuple[Path, int]:
-        return root / "boxes.csv", boxes[box].line
 
-    problems += check_order(listing, place) + check_boxes(listing, place)
-    notes += box_notes(listing)
+def _without_empty_boxes(listing: Listing) -> Listing:
     has_area = (listing.box_corners[:, :2] < listing.box_corners[:, 2:]).all(1)
-    arrays = {name: getattr(listing, name)[has_area] for name in ("box_row", "box_class", "box_corners")}
-    splits = np.array([entry.split for entry in rows], dtype=str)
-    return FolderContents(replace(listing, **arrays), splits, problems, notes)
+    return replace(
+        listing,
+        box_row=listing.box_row[has_area],
+        box_class=listing.box_class[has_area],
+        box_corners=listing.box_corners[has_area],
+    )
 
 
 def _labels(rows: list[Row], class_idx: dict[str, int], problems: list[Problem]) -> np.ndarray:

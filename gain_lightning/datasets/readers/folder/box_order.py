@@ -1,7 +1,7 @@
 """Boxes whose numbers are no corners of their picture: another order, no area, another frame.
 
 Nothing is converted. Units and boxes beyond their picture are looked for by
-:func:`~gain_lightning.datasets.check.check_boxes`.
+:func:`~gain_lightning.datasets.check_boxes.check_boxes`.
 """
 
 from collections.abc import Callable
