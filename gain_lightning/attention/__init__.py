@@ -4,7 +4,7 @@ Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C cla
 H W image, h w map.
 """
 
-from gain_lightning.attention.cams import grad_cam, margins
+from gain_lightning.attention.cams import CAMS, grad_cam, margins
 from gain_lightning.attention.erasing import erase, soft_mask
 from gain_lightning.attention.maps import (
     EPS,
@@ -18,6 +18,7 @@ from gain_lightning.attention.maps import (
 from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sample_labels
 
 __all__ = [
+    "CAMS",
     "EPS",
     "Cells",
     "Pairs",

@@ -75,3 +75,8 @@ def margins(logits: Tensor) -> Tensor:
     own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
     others = logits.unsqueeze(1).masked_fill(own, float("-inf"))  # (N, C, C): row c without its own logit
     return logits - others.logsumexp(2)
+
+
+# Every class activation map, by the name that ``model.map_method`` takes. A new one is a function of features, the score
+# to explain, pairs and ``second_order`` that gives maps ``(P, 1, h, w)``, and a row here.
+CAMS = {"grad_cam": grad_cam}

@@ -18,6 +18,7 @@ from gain_lightning.attention import Cells
 from gain_lightning.backbones.batch_norm import named_batch_norm_layers
 from gain_lightning.backbones.cell_grid import find_cells
 from gain_lightning.backbones.dry_run import run_on_meta
+from gain_lightning.backbones.weights import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -106,6 +107,10 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         return self.head(self.features(image))
+
+
+# Makes a backbone of the number of classes, the weights and the output stride.
+Builder = Callable[[int, Weights, int | None], Backbone]
 
 
 def map_shape(features: nn.Module, side: int) -> torch.Size:

@@ -1,18 +1,18 @@
-"""Build a backbone by its name. To add one, write a builder and name it in ``BUILDERS``."""
+"""Build a backbone by its name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 
-from gain_lightning.backbones.base import HALF, Backbone, map_shape, names_of_part, unknown_words
+from gain_lightning.backbones import timm_models, torchvision_models
+from gain_lightning.backbones.base import HALF, Backbone, Builder, map_shape, names_of_part, unknown_words
 from gain_lightning.backbones.dilation import split_dilated
 from gain_lightning.backbones.head import batch_norm_run_by, refuse_mixing_head
 from gain_lightning.backbones.pointwise import skip_pixels
-from gain_lightning.backbones.timm_models import check_timm_name, lite0, timm_model
-from gain_lightning.backbones.torchvision_models import resnet, vgg
+from gain_lightning.backbones.timm_models import check_timm_name, timm_model
 from gain_lightning.backbones.weights import Weights, read_weights, say_last_layer
 
 FORMATS = {"auto": None, "channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -40,15 +40,11 @@ def _tiny_cnn(num_classes: int, weights: Weights, output_stride: int | None) -> 
     return backbone
 
 
-BUILDERS: dict[str, Callable[..., Backbone]] = {
+# Every backbone that has a name of its own; each file of models brings its table.
+BUILDERS: dict[str, Builder] = {
     "tiny_cnn": _tiny_cnn,
-    "vgg16": vgg("vgg16"),
-    "vgg19": vgg("vgg19"),
-    "resnet18": resnet("resnet18"),
-    "resnet34": resnet("resnet34"),
-    "resnet50": resnet("resnet50"),
-    "resnet101": resnet("resnet101"),
-    "lite0": lite0,
+    **torchvision_models.BUILDERS,
+    **timm_models.BUILDERS,
 }
 
 

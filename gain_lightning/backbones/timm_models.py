@@ -1,16 +1,18 @@
-"""Networks of timm as backbones, and EfficientNet-Lite0 with weights from its own package."""
+"""Networks of timm as backbones, and EfficientNet-Lite0 with weights from its own package.
 
-from collections.abc import Callable
+Every convolutional model of timm is ``timm/<model>``; one with a name of its own is a builder and a row in ``BUILDERS``.
+"""
+
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gain_lightning.backbones.base import Backbone, names_of_part, unknown_words
+from gain_lightning.backbones.base import Backbone, Builder, names_of_part, unknown_words
 from gain_lightning.backbones.weights import Weights
 
 
-def lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
+def _lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
     """EfficientNet-Lite0; ``default`` are the ImageNet weights inside the package of the extra ``lite0``."""
     if not weights.default:
         return timm_model("tf_efficientnet_lite0")(num_classes, weights, output_stride)
@@ -49,7 +51,7 @@ class _TimmHead(nn.Module):
         return self.model.forward_head(features)
 
 
-def timm_model(name: str) -> Callable[..., Backbone]:
+def timm_model(name: str) -> Builder:
     def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         timm = _import_timm(name)
         options = {} if output_stride is None else {"output_stride": output_stride}
@@ -90,3 +92,6 @@ def check_timm_name(name: str) -> None:
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise ValueError(unknown_words("timm model", name, timm.list_models()))
+
+
+BUILDERS: dict[str, Builder] = {"lite0": _lite0}

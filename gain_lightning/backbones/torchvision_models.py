@@ -1,15 +1,13 @@
-"""Networks of torchvision as backbones: VGG and ResNet."""
-
-from collections.abc import Callable
+"""Networks of torchvision as backbones: VGG and ResNet. A new one is a builder and a row in ``BUILDERS``."""
 
 import torchvision
 from torch import nn
 
-from gain_lightning.backbones.base import Backbone, names_of_part
+from gain_lightning.backbones.base import Backbone, Builder, names_of_part
 from gain_lightning.backbones.weights import Weights
 
 
-def vgg(name: str) -> Callable[..., Backbone]:
+def _vgg(name: str) -> Builder:
     def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         if output_stride not in (None, 16):
             raise ValueError(
@@ -25,7 +23,7 @@ def vgg(name: str) -> Callable[..., Backbone]:
     return build
 
 
-def resnet(name: str) -> Callable[..., Backbone]:
+def _resnet(name: str) -> Builder:
     def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         resnet = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
         weights.fill(resnet, names_of_part(resnet, resnet.fc))
@@ -52,3 +50,13 @@ def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> Non
                 rate = dilation if strided else dilation * 2
                 conv.dilation = conv.padding = (rate, rate)
         dilation *= 2
+
+
+BUILDERS: dict[str, Builder] = {
+    "vgg16": _vgg("vgg16"),
+    "vgg19": _vgg("vgg19"),
+    "resnet18": _resnet("resnet18"),
+    "resnet34": _resnet("resnet34"),
+    "resnet50": _resnet("resnet50"),
+    "resnet101": _resnet("resnet101"),
+}

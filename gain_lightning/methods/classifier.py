@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from gain_lightning.attention import Pairs, grad_cam, label_pairs, margins, pair_masks, place_maps
+from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_masks, place_maps
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.methods.base import INFERENCE_MODE, Method
 from gain_lightning.methods.cost import CostForecast
@@ -30,6 +30,7 @@ class Classifier(Method):
 
     Attributes:
         backbone: See :class:`gain_lightning.Backbone`.
+        cam: The class activation map, see :data:`gain_lightning.attention.CAMS`.
         task: What labels say, see :mod:`gain_lightning.methods.tasks`.
         scored: Indices of the classes that mean scores run over.
         zero_maps: How many maps of the last step were zero everywhere, and how many there were.
@@ -57,6 +58,7 @@ class Classifier(Method):
         score_names = class_names if hparams.score_classes is None else hparams.score_classes
         self.scored = [class_names.index(written_as(name, class_names)) for name in score_names]
         self.task = TASKS[hparams.task](self)
+        self.cam = CAMS[hparams.map_method]
         self.val_metrics = self._new_scores()
         self.test_metrics = self._new_scores()
         # Of a map that looks at the centre of every test image.
@@ -121,7 +123,7 @@ class Classifier(Method):
             features.requires_grad_()
             logits = self.backbone.head(features)
             pairs = label_pairs(label)
-            maps = grad_cam(features, self.map_score(logits), pairs)
+            maps = self.cam(features, self.map_score(logits), pairs, second_order=False)
         return logits.detach(), maps.detach(), pairs
 
     def features_of(self, image: Tensor, *, recompute_in: Callable[[nn.Module], Any]) -> Tensor:

@@ -13,7 +13,6 @@ from gain_lightning.attention import (
     EPS,
     Pairs,
     erase,
-    grad_cam,
     label_pairs,
     sample_labels,
     scale_maps,
@@ -79,6 +78,7 @@ class GAIN(Classifier):
         sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
         omega: Slope of the soft mask, Eq. 4.
         scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
+        map_method: How maps are made, Eq. 1 and 2: ``grad_cam``.
         map_score: Score that maps are of, Eq. 1: the ``logit``, or, single-label only, its ``margin`` over the
             others, which also shows evidence against them.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
@@ -128,6 +128,7 @@ class GAIN(Classifier):
         sigma: float = 0.5,
         omega: float = 10.0,
         scaling: str = "max",
+        map_method: str = "grad_cam",
         map_score: str = "logit",
         am_score: str = "probability",
         am_gradient: str = "all",
@@ -226,7 +227,7 @@ class GAIN(Classifier):
     def explain(self, step: Step) -> Tensor:
         """Grad-CAM of every pair before scaling, Eq. 1 and 2, ``(P, 1, h, w)``."""
         score = self.map_score(step.logits)
-        maps = grad_cam(step.features, score, step.pairs, second_order=self.hparams.second_order)
+        maps = self.cam(step.features, score, step.pairs, second_order=self.hparams.second_order)
         self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
         return maps
 

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from gain_lightning.attention import CAMS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
 from gain_lightning.support.names import written_as
 
 CHOICES = {
     "task": TASKS,
     "scaling": ("max", "minmax", "none"),
+    "map_method": tuple(CAMS),
     "map_score": ("logit", "margin"),
     "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),

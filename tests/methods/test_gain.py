@@ -1323,3 +1323,44 @@ def test_log_odds_are_the_probabilities_logits_and_differ_where_these_round(task
     torch.testing.assert_close(log_odds[is_inside].double(), expected[is_inside], rtol=1e-5, atol=1e-5)
     assert score[1, 0] == score[2, 0] == 1
     assert log_odds[1, 0] - log_odds[2, 0] == 10
+
+
+class SmoothGAIN(GAIN):
+    """A term of one's own: the mean of all maps."""
+
+    def extra_terms(self, step, maps):
+        self.seen = step, maps
+        return {"loss_own": 0.5 * step.guidance * maps.mean()}
+
+
+@pytest.mark.parametrize("am_weight", [0.0, 0.7])
+def test_a_term_of_ones_own_is_added_as_it_is_and_runs_the_network_once(batches, am_weight):
+    module = SmoothGAIN(CLASS_NAMES, SIDE, am_weight=am_weight, ext_weight=2.0).eval()
+    images = []
+    module.backbone.features.register_forward_hook(lambda _, args, out: images.append(len(args[0])))
+    weak, masked = batches
+    terms = module.losses(weak, masked, 0.5)
+    step, maps = module.seen
+    num_pairs = [int(module.multi_hot(batch["label"]).sum()) for batch in batches]
+    assert len(maps) == sum(num_pairs)
+    assert images == [len(weak["image"]) + len(masked["image"])] + [num_pairs[0]] * (am_weight > 0)
+    torch.testing.assert_close(terms["loss_own"], 0.25 * maps.mean())
+    guided = 0.5 * (am_weight * terms.get("loss_am", 0) + 2.0 * terms["loss_ext"])
+    torch.testing.assert_close(terms["loss"], terms["loss_cl"] + guided + terms["loss_own"])
+    assert step.guidance == 0.5
+
+
+def test_a_term_of_ones_own_waits_for_guidance(batches):
+    module = SmoothGAIN(CLASS_NAMES, SIDE, am_weight=1.0)
+    assert set(module.losses(*batches, 0.0)) == {"loss", "loss_cl"}
+    assert not hasattr(module, "seen")
+
+
+def test_the_map_method_is_a_row_of_the_table(batches, monkeypatch):
+    monkeypatch.setitem(CAMS, "ones", lambda features, score, pairs, *, second_order: 1 + 0 * grad_cam(features, score, pairs))
+    monkeypatch.setitem(gain_settings.CHOICES, "map_method", tuple(CAMS))
+    module = GAIN(CLASS_NAMES, SIDE, map_method="ones")
+    weak = batches[0]
+    assert (module.attend(weak["image"], module.multi_hot(weak["label"]))[1] == 1).all()
+    with pytest.raises(ValueError, match="model.map_method is 'lrp', expected one of grad_cam, ones"):
+        GAIN(CLASS_NAMES, SIDE, map_method="lrp")
