@@ -12,33 +12,22 @@ from typing import NoReturn
 import yaml
 
 from gain_lightning.commands.common import prepare_torch
+from gain_lightning.methods.table import METHODS
 from gain_lightning.runs.folder import refuse_second_run
 from gain_lightning.support.messages import print_error, unknown_name
 
-PACKAGE = Path(__file__).parent.parent
-
-
-def _source(path: str) -> tuple[str, str, str]:
-    """Package, file and name of the class that an import path names."""
-    package, *folders, name = path.split(".")
-    return package, "/".join(folders) + ".py", name
-
-
-# The keys below a group are the arguments of these classes: package, file in it, name of the class.
-_WHERE = {
-    "model": (
-        ("gain_lightning", "methods/gain.py", "GAIN"),
-        ("gain_lightning", "segmentation/sec.py", "SEC"),
-    ),
-    "trainer": (("pytorch_lightning", "trainer/trainer.py", "Trainer"),),
+# Classes whose arguments are the keys below a group, by import path; those below ``model`` are the methods'.
+_CLASSES = {
+    "trainer": ("pytorch_lightning.trainer.trainer.Trainer",),
     "data": (
-        ("gain_lightning", "datasets/folder.py", "FolderDataModule"),
-        ("gain_lightning", "datasets/shapes/__init__.py", "ShapesDataModule"),
-        ("gain_lightning", "datasets/voc12.py", "VOC12DataModule"),
-        # The data modules pass their **streams on to it.
-        ("gain_lightning", "datasets/streams.py", "TwoStreamDataModule"),
+        "gain_lightning.datasets.folder.FolderDataModule",
+        "gain_lightning.datasets.shapes.ShapesDataModule",
+        "gain_lightning.datasets.voc12.VOC12DataModule",
+        # The data modules pass their **streams to it.
+        "gain_lightning.datasets.streams.TwoStreamDataModule",
     ),
 }
+_GROUPS = ("model", *_CLASSES)
 _TOP = (
     "config",
     "help",
@@ -151,8 +140,8 @@ def _refuse_unknown(verb: str, key: str) -> None:
         known = keys_of(group)
         if known and name not in known:
             stop(verb, unknown_name(f"{group}.{name}", [f"{group}.{other}" for other in known]))
-    elif group not in _WHERE and group not in (*_TOP, "c", "optimizer", "lr_scheduler"):
-        known = [*_TOP, *_WHERE, *(f"{of}.{name}" for of in _WHERE for name in keys_of(of))]
+    elif group not in _GROUPS and group not in (*_TOP, "c", "optimizer", "lr_scheduler"):
+        known = [*_TOP, *_GROUPS, *(f"{of}.{name}" for of in _GROUPS for name in keys_of(of))]
         bare = {other.partition(".")[2]: other for other in known}
         if key in bare:
             stop(verb, f"unknown key {key!r}; did you mean {bare[key]!r}?")
@@ -161,22 +150,29 @@ def _refuse_unknown(verb: str, key: str) -> None:
 
 def keys_of(group: str) -> list[str]:
     """Arguments of the classes of a group of options, read from their source; none where it cannot be read."""
+    paths = [row.path for row in METHODS.values()] if group == "model" else _CLASSES[group]
     found: dict[str, None] = {}
-    for package, file, class_name in _WHERE[group]:
-        spec = importlib.util.find_spec(package)
-        path = (
-            Path(spec.submodule_search_locations[0], file)
-            if spec and spec.submodule_search_locations
-            else None
-        )
-        if path is None or not path.is_file():
+    for path in paths:
+        source = _source_of(path)
+        if source is None:
             return []
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and node.name == class_name:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name == path.rpartition(".")[2]:
                 (init,) = [part for part in node.body if getattr(part, "name", "") == "__init__"]
                 arguments = [*init.args.args, *init.args.kwonlyargs]
                 found |= dict.fromkeys(argument.arg for argument in arguments if argument.arg != "self")
     return list(found)
+
+
+def _source_of(path: str) -> Path | None:
+    """The file of a class, by its import path and without importing it; None where there is no such file."""
+    package, *folders, _ = path.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    place = Path(spec.submodule_search_locations[0], *folders)
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
 
 
 def _nearest_file(path: Path) -> str:

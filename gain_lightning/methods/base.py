@@ -57,11 +57,11 @@ class Method(pl.LightningModule):
     @property
     def method(self) -> str:
         """What a comparison groups runs by, such as ``gain_ext``."""
-        raise NotImplementedError
+        return self.label(self.hparams)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
-        """What a dashboard sorts runs by, before the method is made.
+        """What its settings make of the method; a dashboard sorts runs by it before the method is made.
 
         Args:
             settings: The config's ``model``.

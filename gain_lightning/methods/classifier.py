@@ -9,16 +9,14 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_masks, place_maps
+from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_masks, place_maps, sample_labels
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.methods.base import INFERENCE_MODE, Method
-from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.image_record import ImageRecord
 from gain_lightning.methods.map_writer import MapWriter
 from gain_lightning.methods.panels import AttentionPanels
 from gain_lightning.methods.scoring import MapScores, SetScores
 from gain_lightning.methods.tasks import TASKS
-from gain_lightning.methods.zero_maps import ZeroMaps
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.support.names import written_as
 
@@ -33,7 +31,6 @@ class Classifier(Method):
         cam: The class activation map, see :data:`gain_lightning.attention.CAMS`.
         task: What labels say, see :mod:`gain_lightning.methods.tasks`.
         scored: Indices of the classes that mean scores run over.
-        zero_maps: How many maps of the last step were zero everywhere, and how many there were.
         class_scores: Columns of ``per_class.csv`` after a test.
     """
 
@@ -65,7 +62,6 @@ class Classifier(Method):
         self.center_metrics = MapScores(len(class_names), self.scored)
         # The mean decision, or error, of every test set.
         self.decisions = nn.ModuleList()
-        self.zero_maps: tuple[Tensor | int, int] = (0, 0)
         # The latest value of every term of the loss in this epoch.
         self.logged: dict[str, Tensor | float] = {}
         # Lightning keeps the modes that it finds.
@@ -79,8 +75,8 @@ class Classifier(Method):
         return self.backbone.classifier
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
-        """Scores and maps of every image, a forecast of the cost, the share of zero maps, pictures of attention."""
-        return [ImageRecord(run_dir), CostForecast(), ZeroMaps(), AttentionPanels(run_dir)]
+        """Scores and maps of every image, and pictures of attention."""
+        return [ImageRecord(run_dir), AttentionPanels(run_dir)]
 
     def map_writer(
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
@@ -145,6 +141,22 @@ class Classifier(Method):
         if label.ndim == 2:
             return label
         return nn.functional.one_hot(label, len(self.hparams.class_names)).float()
+
+    def with_pairs(self, batch: Mapping[str, Any], most: int | None = None) -> Mapping[str, Any]:
+        """A batch and its pairs, unless they are listed already.
+
+        Args:
+            batch: With ``label``.
+            most: Classes of an image that are listed, drawn anew each step where it shows more; None lists all.
+        """
+        if "pairs" in batch:
+            return batch
+        label = self.multi_hot(batch["label"])
+        self.task.check_batch(label, batch)
+        if most is not None:
+            step = (torch.initial_seed(), self.global_rank, self.global_step)
+            label = sample_labels(label, most, torch.Generator().manual_seed(hash(step)))
+        return {**batch, "pairs": label_pairs(label)}
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""

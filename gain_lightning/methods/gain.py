@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -13,8 +15,6 @@ from gain_lightning.attention import (
     EPS,
     Pairs,
     erase,
-    label_pairs,
-    sample_labels,
     scale_maps,
     soft_mask,
 )
@@ -22,8 +22,10 @@ from gain_lightning.backbones.batch_norm import frozen_batch_norm, kept_batch_no
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier, masks_of_pairs
+from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_preflight import check_before, warn_of_no_guidance
 from gain_lightning.methods.gain_settings import check_settings, guidance_at, method_of_weights
+from gain_lightning.methods.zero_maps import ZeroMaps
 
 
 class Step(NamedTuple):
@@ -152,16 +154,17 @@ class GAIN(Classifier):
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         check_settings(self.hparams)
         self.build()
-
-    @property
-    def method(self) -> str:
-        """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
-        return self.label(self.hparams)
+        # How many maps of the last step were zero everywhere, and how many there were.
+        self.zero_maps: tuple[Tensor | int, int] = (0, 0)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
-        """The same, of settings."""
+        """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
         return method_of_weights(settings["am_weight"], settings["ext_weight"])
+
+    def recorders(self, run_dir: Path) -> list[pl.Callback]:
+        """Those of a classifier, a forecast of the cost, and the share of zero maps."""
+        return [*super().recorders(run_dir), CostForecast(), ZeroMaps()]
 
     # One step ---------------------------------------------------------------------------------------------
 
@@ -194,9 +197,7 @@ class GAIN(Classifier):
             terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
         return {"loss": weighted_sum(terms, weights), **terms}  # Eq. 6, 8
 
-    def weights(
-        self, guidance: float, *, run_mining: bool = True, has_masks: bool = True
-    ) -> dict[str, float]:
+    def weights(self, guidance: float, *, run_mining: bool, has_masks: bool) -> dict[str, float]:
         """Weights of the terms in force beside L_cl, by name: ``loss_am`` and ``loss_ext``, of Eq. 6 and 8."""
         am_weight = guidance * self.hparams.am_weight * self.hparams.am_every if run_mining else 0.0
         ext_weight = guidance * self.hparams.ext_weight if has_masks else 0.0
@@ -210,10 +211,8 @@ class GAIN(Classifier):
         guidance: float,
     ) -> Step:
         """Both streams through the network at once; the masked one only where L_e is in force."""
-        weak = self.with_pairs(weak, is_weak=True)
-        masked = (
-            self.with_pairs(masked, is_weak=False) if masked is not None and "loss_ext" in weights else None
-        )
+        weak = self.pairs_of("weak", weak)
+        masked = self.pairs_of("masked", masked) if "loss_ext" in weights else None
         image = torch.cat([stream["image"] for stream in (weak, masked) if stream is not None])
         features = self.features_of(image, recompute_in=kept_batch_norm_statistics)  # (N, K, h, w)
         # Features whose weights are all frozen have no graph of their own.
@@ -284,17 +283,9 @@ class GAIN(Classifier):
         """Whether a subclass has terms of its own in force."""
         return bool(guidance) and type(self).extra_terms is not GAIN.extra_terms
 
-    def with_pairs(self, stream: Mapping[str, Any], *, is_weak: bool) -> Mapping[str, Any]:
-        """A stream's batch and its pairs; of the weak stream those that S_am erases, all or a random few an image."""
-        if "pairs" in stream:
-            return stream
-        label = self.multi_hot(stream["label"])
-        self.task.check_batch(label, stream)
-        most = self.hparams.max_classes_per_image
-        if is_weak and most is not None:
-            step = (torch.initial_seed(), self.global_rank, self.global_step)
-            label = sample_labels(label, most, torch.Generator().manual_seed(hash(step)))
-        return {**stream, "pairs": label_pairs(label)}
+    def pairs_of(self, stream: str, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A stream's batch with its pairs; S_am erases all of the weak stream's, or a random few an image."""
+        return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
 
     # What Lightning calls ---------------------------------------------------------------------------------
 
@@ -307,7 +298,7 @@ class GAIN(Classifier):
         """List the pairs of a training batch on the CPU, so that no step waits for a GPU to count them."""
         if "image" in batch:  # of validation, test or predict
             return batch
-        return {name: self.with_pairs(stream, is_weak=name == "weak") for name, stream in batch.items()}
+        return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
 
     def guidance(self, epoch: float) -> float:
         """Share of both weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1."""

@@ -16,6 +16,7 @@ from fake_batch import masks_of, oracle_masks
 from torch import nn
 
 from gain_lightning.attention import (
+    CAMS,
     Cells,
     erase,
     grad_cam,
@@ -31,6 +32,7 @@ from gain_lightning.constants import VOID
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes.boat import CLASSES, draw_picture
 from gain_lightning.losses import attention_mining_loss
+from gain_lightning.methods import gain_settings
 from gain_lightning.methods.gain import GAIN, Step
 
 SIDE = 32
@@ -1335,7 +1337,9 @@ class SmoothGAIN(GAIN):
 
 @pytest.mark.parametrize("am_weight", [0.0, 0.7])
 def test_a_term_of_ones_own_is_added_as_it_is_and_runs_the_network_once(batches, am_weight):
-    module = SmoothGAIN(CLASS_NAMES, SIDE, am_weight=am_weight, ext_weight=2.0).eval()
+    module = SmoothGAIN(NAMES, SIDE, am_weight=am_weight, ext_weight=2.0).eval()
+    # Where the cells lie is found once, by a run on one picture.
+    module.backbone.cells((SIDE, SIDE))
     images = []
     module.backbone.features.register_forward_hook(lambda _, args, out: images.append(len(args[0])))
     weak, masked = batches
@@ -1351,16 +1355,18 @@ def test_a_term_of_ones_own_is_added_as_it_is_and_runs_the_network_once(batches,
 
 
 def test_a_term_of_ones_own_waits_for_guidance(batches):
-    module = SmoothGAIN(CLASS_NAMES, SIDE, am_weight=1.0)
+    module = SmoothGAIN(NAMES, SIDE, am_weight=1.0)
     assert set(module.losses(*batches, 0.0)) == {"loss", "loss_cl"}
     assert not hasattr(module, "seen")
 
 
 def test_the_map_method_is_a_row_of_the_table(batches, monkeypatch):
-    monkeypatch.setitem(CAMS, "ones", lambda features, score, pairs, *, second_order: 1 + 0 * grad_cam(features, score, pairs))
+    monkeypatch.setitem(
+        CAMS, "ones", lambda features, score, pairs, *, second_order: 1 + 0 * grad_cam(features, score, pairs)
+    )
     monkeypatch.setitem(gain_settings.CHOICES, "map_method", tuple(CAMS))
-    module = GAIN(CLASS_NAMES, SIDE, map_method="ones")
+    module = GAIN(NAMES, SIDE, map_method="ones")
     weak = batches[0]
     assert (module.attend(weak["image"], module.multi_hot(weak["label"]))[1] == 1).all()
     with pytest.raises(ValueError, match="model.map_method is 'lrp', expected one of grad_cam, ones"):
-        GAIN(CLASS_NAMES, SIDE, map_method="lrp")
+        GAIN(NAMES, SIDE, map_method="lrp")

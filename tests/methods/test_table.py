@@ -60,7 +60,6 @@ class Plain(Classifier):
 @pytest.fixture
 def plain(monkeypatch):
     monkeypatch.setitem(METHODS, "Plain", MethodRow(f"{__name__}.Plain"))
-    monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(Plain=Plain))
 
 
 @pytest.mark.parametrize("name", METHODS)
