@@ -7,6 +7,7 @@ from fake_batch import masks_of
 from PIL import Image
 
 from gain_lightning.attention import label_pairs, pair_masks
+from gain_lightning.methods.gain_preflight import check_trainer
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.image_record import keep_maps
 from gain_lightning.methods.panels import log_to_wandb, panel_rows
@@ -125,10 +126,10 @@ def test_what_maps_cannot_be_taken_through_is_refused(options, message):
     strategy = type("FSDPStrategy", (), {})() if "strategy" in options else object()
     module._trainer = SimpleNamespace(strategy=strategy, precision=options.get("precision", "32-true"))
     with pytest.raises(ValueError, match=message):
-        module._check_trainer()
+        check_trainer(module)
     module.hparams.second_order = False
     module._trainer.strategy = object()
-    module._check_trainer()
+    check_trainer(module)
 
 
 def _kept():
