@@ -1,0 +1,92 @@
+"""The house keeps its order: imports point down, nothing goes in a circle, and no function or class is too long."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gain_lightning"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+GROUND = {"constants", "scores", "support"}
+DISK = GROUND | {"runs", "drawing"}
+# Which rooms each room may import from, beside itself; docs/architecture.md draws it.
+MAY_IMPORT = {
+    **dict.fromkeys(("constants", "scores", "support"), GROUND),
+    **dict.fromkeys(("runs", "drawing"), GROUND),
+    "studies": DISK,
+    "attention": GROUND,
+    **dict.fromkeys(("losses", "metrics", "backbones"), GROUND | {"attention"}),
+    "datasets": DISK | {"attention"},
+}
+MAY_IMPORT["methods"] = DISK | {"attention", "losses", "metrics", "backbones", "datasets"}
+MAY_IMPORT["segmentation"] = MAY_IMPORT["training"] = MAY_IMPORT["methods"] | {"methods"}
+MAY_IMPORT["commands"] = MAY_IMPORT["training"] | {"training", "segmentation", "studies"}
+MAY_IMPORT["cli"] = GROUND | {"commands"}
+MAY_IMPORT["__main__"] = {"cli"}
+MAY_IMPORT["__init__"] = {"constants"}
+# Rooms that open files and draw: who only looks at runs need not wait for torch.
+WITHOUT_TORCH = DISK | {"studies"}
+
+
+def room_of(name):
+    """The room of a module's dotted name: ``gain_lightning.runs.maps`` is in ``runs``."""
+    return [*name.split("."), "__init__"][1]
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def imports_of(path):
+    """Dotted names of the modules that a file imports anywhere, those of ``from package import module`` included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if is_module(name) else node.module for name in names)
+
+
+def is_module(name):
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_down(path):
+    room = room_of(name_of(path))
+    others = {room_of(name) for name in imports_of(path) if name.split(".")[0] == "gain_lightning"}
+    assert others - {room} <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_reads_and_draws_runs_knows_no_torch(path):
+    name = name_of(path)
+    if room_of(name) in WITHOUT_TORCH and name != "gain_lightning.runs.checkpoints":
+        foreign = {imported.split(".")[0] for imported in imports_of(path)}
+        assert not foreign & {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric"}
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    arrows = {name_of(path): set(imports_of(path)) for path in FILES}
+    # Whoever imports a module imports the packages that it lies in; their faces import what they show.
+    waiting = {name: {other for other in others if other in arrows} for name, others in arrows.items()}
+    while free := [name for name, others in waiting.items() if not others]:
+        for name in free:
+            del waiting[name]
+        waiting = {name: others - set(free) for name, others in waiting.items()}
+    assert not waiting
+
+
+def test_few_files_lie_loose():
+    assert len(list(PACKAGE.glob("*.py"))) <= 5
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_functions_and_classes_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            most = 300 if isinstance(node, ast.ClassDef) else 60
+            assert node.end_lineno - node.lineno + 1 <= most, node.name
