@@ -309,3 +309,13 @@ def test_read_mask_of_what_is_no_picture_is_an_error_with_its_name(tmp_path, dat
 def test_read_mask_of_a_missing_file_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.png"):
         read_mask(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 9])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_size_of_a_rotated_picture_is_that_of_the_decoded_one(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(path, exif=exif)
+    assert check_image(path) == read_image(path).shape[:2]

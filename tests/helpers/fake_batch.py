@@ -5,6 +5,8 @@ import reference
 import torch
 from torch import Tensor
 
+from gain_lightning.datasets.class_masks import ClassMasks
+
 
 def masks_of(index_masks: Tensor, label: Tensor) -> dict[str, Tensor]:
     """The three tensors of the masks of images with ``label`` ``(N, C)``; a mask of nothing known is left out.
@@ -31,3 +33,11 @@ def oracle_masks(batch: dict[str, Tensor]) -> list[np.ndarray]:
     """The mask of every pair of a batch, for the oracles."""
     rows = (batch[key].numpy() for key in ("mask", "mask_image", "mask_class"))
     return reference.pair_masks(*rows, batch["label"].numpy())
+
+
+def by_class(masks: ClassMasks) -> dict[int, list]:
+    """Masks by their class, each class once."""
+    assert masks.mask.dtype == np.uint8
+    assert masks.class_idx.dtype == np.int64
+    assert len(masks.class_idx) == len(masks.mask) == len(set(masks.class_idx.tolist()))
+    return dict(zip(masks.class_idx.tolist(), masks.mask.tolist(), strict=True))

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gain_lightning.datasets.readers.folder import FolderContents
+
 SIZE = (30, 40)  # height, width
+NFC, NFD = "B\u00e4r", "Ba\u0308r"
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
@@ -38,3 +41,8 @@ def make_folder(root: Path) -> Path:
     mask(root / "masks" / "p0.png", {2: (3, 4)})
     mask(root / "masks" / "p3.png", {1: (0, 0), 255: (10, 10)})
     return root
+
+
+def said(contents: FolderContents) -> list[str]:
+    """The problems as they are printed."""
+    return [str(problem) for problem in contents.problems]

@@ -1,0 +1,58 @@
+"""What ``gain data check`` counts and notes, and what ``gain data show`` draws."""
+
+from fake_folder import picture
+from PIL import Image
+
+from gain_lightning.cli import main
+
+
+def test_check_counts(folder, capsys):
+    assert main(["data", "check", str(folder)]) == 0
+    lines = {line.split("  ")[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["class"] == ["train", "val", "test", "night"]
+    assert lines["dog"] == ["1", "1", "0", "1"]
+    assert lines["pictures"][-4:] == ["3", "1", "1", "1"]
+    assert lines["with masks"][-4:] == ["1", "1", "0", "0"]
+    assert "0 problems" in lines
+
+
+def test_notes_say_what_may_not_be_meant(folder, capsys):
+    picture(folder / "images" / "spare.jpg")
+    (folder / "classes.txt").write_text("dog\ncat\nCat\ncow\n")
+    main(["data", "check", str(folder)])
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: class 'Cat' has no training picture",
+        "note: class 'cow' has no training picture",
+        "note: classes 'cat' and 'Cat' are two: is one a slip?",
+        "note: further test sets, scored by their accuracy alone: 'night'",
+        "note: a run is supervised by masks or by boxes: --data.supervision mask, or box",
+        f"note: not in labels.csv and not used: 1 of images/, the first {folder}/images/spare.jpg",
+    ]
+
+
+def test_notes_name_splits_of_another_spelling(folder, capsys):
+    text = (folder / "labels.csv").read_text().replace(",train", ",trian").replace(",val", ",valid")
+    (folder / "labels.csv").write_text(text)
+    assert main(["data", "check", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "note: further test sets, scored by their accuracy alone: 'night', 'trian', 'valid'" in printed
+    assert "note: neither split 'train' nor 'val': of use as one of --data.test_folders alone" in printed
+
+
+def test_notes_of_a_class_a_folder(tmp_path, capsys):
+    for name in ("cat", "dog"):
+        for number in range(3):
+            picture(tmp_path / "images" / name / f"{number}.jpg")
+    assert main(["data", "check", str(tmp_path)]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: one label each: train with --model.task single_label",
+        "note: no test split: test scores will be those of val",
+    ]
+
+
+def test_show_draws_a_grid(folder, capsys, tmp_path):
+    assert main(["data", "show", str(folder), "--out", str(tmp_path / "a" / "grid.png")]) == 0
+    with Image.open(tmp_path / "a" / "grid.png") as grid:
+        assert grid.size == (6 * 206 + 6, 224 + 6)
