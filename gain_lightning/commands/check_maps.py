@@ -5,7 +5,6 @@ from pathlib import Path
 from gain_lightning.commands.common import VerbParser, add_threads, at_least, prepare_torch
 from gain_lightning.runs.folder import require_checkpoints
 from gain_lightning.runs.maps import require_maps
-from gain_lightning.support.threads import choose_threads
 
 DESCRIPTION = """\
 Check the maps of runs on the test images that each keeps in maps.npz, and write RUN/map_checks.json:
@@ -55,6 +54,7 @@ def main(argv: list[str]) -> int:
     # It imports torch, so it comes after all that can be refused without it.
     prepare_torch()
     from gain_lightning.methods.map_checks import check_run
+    from gain_lightning.methods.threads import choose_threads
 
     print(choose_threads(args.threads))
     for run in args.runs:

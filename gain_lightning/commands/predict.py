@@ -5,7 +5,6 @@ from pathlib import Path
 
 from gain_lightning.commands.common import VerbParser, add_threads, at_least, prepare_torch
 from gain_lightning.datasets.pictures import find_pictures, refuse_used
-from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.walk import group_unread
 
 DESCRIPTION = """\
@@ -81,6 +80,7 @@ def main(argv: list[str]) -> int:
     # It imports torch, so it comes after all that can be refused without it.
     prepare_torch()
     from gain_lightning.methods.predict import predict
+    from gain_lightning.methods.threads import choose_threads
 
     print(choose_threads(args.threads))
     options = {

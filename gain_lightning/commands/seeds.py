@@ -5,7 +5,6 @@ from pathlib import Path
 from gain_lightning.commands.common import VerbParser, add_threads, at_least, factor, prepare_torch, share
 from gain_lightning.runs.folder import require_checkpoints
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
-from gain_lightning.support.threads import choose_threads
 
 DESCRIPTION = """\
 Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
@@ -87,6 +86,7 @@ def main(argv: list[str]) -> int:
 
     # It imports torch, so it comes after all that can be refused without it.
     prepare_torch()
+    from gain_lightning.methods.threads import choose_threads
     from gain_lightning.segmentation.export_seeds import SeedOptions, export_seeds
 
     threads = vars(args).pop("threads")

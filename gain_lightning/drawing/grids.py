@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gain_lightning.drawing.maps import colour_mask, overlay
-
-if TYPE_CHECKING:
-    from gain_lightning.datasets.boxes import Boxes
 
 
 def panel_grid(
@@ -57,7 +53,7 @@ def panel_grid(
 
 
 def sample_grid(
-    samples: Sequence[tuple[np.ndarray, np.ndarray | None, "Boxes", str]],
+    samples: Sequence[tuple[np.ndarray, np.ndarray | None, tuple[np.ndarray, np.ndarray], str]],
     *,
     columns: int = 6,
     side: int = 200,
@@ -65,7 +61,8 @@ def sample_grid(
     """Pictures with their captions, masks and boxes, in columns.
 
     Args:
-        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes, caption; of any sizes.
+        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes, caption; of any sizes. Boxes are
+            the class of each, ``(B,)``, and its ``(xmin, ymin, xmax, ymax)`` in pixels, ``(B, 4)``.
         columns: Pictures in a row.
         side: Longer side of each picture in the grid, pixels.
 
@@ -95,7 +92,7 @@ def sample_grid(
             picture = Image.blend(picture, Image.fromarray(colour), 0.55)
         write_caption(draw, (left, top + 1), caption, side)
         grid.paste(picture, (left, top + bar))
-        for class_idx, corners in zip(boxes.class_idx, boxes.corners, strict=True):
+        for class_idx, corners in zip(*boxes, strict=True):
             xmin, ymin, xmax, ymax = (corners * factor).tolist()
             edge = (
                 left + xmin,

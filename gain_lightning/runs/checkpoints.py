@@ -209,5 +209,6 @@ def check_fits(
 
 
 def unfit_checkpoint(ckpt_path: Path, error: Exception) -> ValueError:
+    """Return the error that says that a file is no checkpoint of ours, with the reason of another error."""
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     return ValueError(f"--ckpt_path {ckpt_path}: not a checkpoint of gain fit ({reason})")

@@ -1,4 +1,4 @@
-"""How many threads a process computes with: as many as are free, and none that waits keeps a core busy for long.
+"""Cores and threads: how many cores are free, and no thread that waits keeps one busy for long.
 
 OpenMP's threads spin while they wait for each other. Where another process needs the core that one of them waits for,
 all wait for that one, and a step takes twice the time of one thread alone (docs/cost.md).
@@ -53,53 +53,15 @@ def share_of_cores(num_processes: int) -> dict[str, str]:
         >>> share_of_cores(1)
         {}
     """
-    if num_processes == 1 or _is_set_by_user():
+    if num_processes == 1 or is_set_by_user():
         return {}
     return {"OMP_NUM_THREADS": str(max(1, num_cores() // num_processes))}
 
 
-def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) -> str:
-    """Settle how many threads torch computes with.
-
-    ``OMP_NUM_THREADS`` stays as the user has set it.
-
-    Args:
-        asked: That many; None chooses.
-        is_deterministic: Whether two trainings are to be equal to the bit. Sums depend on the number of threads, so
-            then it is that of the cores, whatever is free.
-
-    Returns:
-        What was chosen, and why.
-
-    Raises:
-        ValueError: If less than one thread is asked for.
-    """
-    import torch
-
-    if asked is not None and asked < 1:
-        raise ValueError(f"--threads is {asked}, expected at least 1")
-    cores = num_cores()
-    if asked is not None:
-        count, why = asked, "as asked"
-    elif _is_set_by_user():
-        return f"{_threads(torch.get_num_threads())}, by OMP_NUM_THREADS"
-    elif is_deterministic:
-        count, why = cores, "one a core, as trainer.deterministic wants the same each time"
-    else:
-        count = free_cores()
-        why = f"{count} of {cores} cores are free"
-    torch.set_num_threads(count)
-    return f"{_threads(count)}: {why}"
-
-
-def _is_set_by_user() -> bool:
+def is_set_by_user() -> bool:
     """Whether ``OMP_NUM_THREADS`` says a number; OpenMP passes over anything else."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return first.isdecimal() and int(first) > 0
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _own_cores() -> list[int]:

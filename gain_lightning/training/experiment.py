@@ -18,12 +18,12 @@ from pytorch_lightning.plugins import CheckpointIO, LayerSync
 from gain_lightning.methods.base import Method
 from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
 from gain_lightning.methods.table import METHODS
+from gain_lightning.methods.threads import choose_threads
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, find_checkpoint, read_checkpoint
 from gain_lightning.runs.folder import lock, refuse_second_run
 from gain_lightning.runs.settings import CONFIG, refuse_other_settings, write_settings
 from gain_lightning.scores import score_of
 from gain_lightning.support.home import expand_home, hide_home
-from gain_lightning.support.threads import choose_threads
 from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
 from gain_lightning.training.config_parser import ConfigParser, explain, method_of
 from gain_lightning.training.guards import FiniteGuard

@@ -57,6 +57,12 @@ def test_a_table_that_does_not_come_to_its_end_leaves_the_old_one(tmp_path, monk
     assert list(path.parent.iterdir()) == [path]
 
 
+def write_half(path, error):
+    with written_whole(path) as part:
+        part.write_text("half")
+        raise error
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "words"),
     [
@@ -70,9 +76,8 @@ def test_a_block_that_fails_leaves_the_old_file_and_its_own_error(tmp_path, erro
     """An error that is not of the file that is written names what it is of."""
     path = tmp_path / "maps.npz"
     path.write_text("old")
-    with pytest.raises(expected, match=words), written_whole(path) as part:
-        part.write_text("half")
-        raise error
+    with pytest.raises(expected, match=words):
+        write_half(path, error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

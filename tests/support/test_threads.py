@@ -1,4 +1,4 @@
-"""Threads: as many as cores are free, what the user sets stays, and what waits sleeps."""
+"""Cores that are free, what the user sets, and threads that sleep while they wait. torch: methods/test_threads.py."""
 
 import os
 import subprocess
@@ -6,20 +6,16 @@ import sys
 
 import psutil
 import pytest
-import torch
 
 from gain_lightning.support import threads
-from gain_lightning.support.threads import choose_threads, free_cores, num_cores, share_of_cores
+from gain_lightning.support.threads import free_cores, num_cores, share_of_cores
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """Four cores, of which this process may use three; threads are as they were afterwards."""
-    before = torch.get_num_threads()
+    """Four cores, of which this process may use three."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_own_cores", lambda: [0, 1, 3])
-    yield
-    torch.set_num_threads(before)
 
 
 def set_busy(monkeypatch, *percent):
@@ -48,29 +44,6 @@ def test_a_container_s_quota_counts(monkeypatch, tmp_path, quota, cores):
     assert num_cores() == cores
 
 
-def test_as_many_threads_as_cores_are_free(monkeypatch):
-    set_busy(monkeypatch, 100, 0, 0, 0)
-    assert choose_threads() == "2 threads: 2 of 3 cores are free"
-    assert torch.get_num_threads() == 2
-
-
-def test_what_the_user_sets_stays(monkeypatch):
-    set_busy(monkeypatch, 0, 0, 0, 0)
-    assert choose_threads(2) == "2 threads: as asked"
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    assert choose_threads() == "1 thread, by OMP_NUM_THREADS"
-    assert choose_threads(2) == "2 threads: as asked"
-    assert torch.get_num_threads() == 2
-    with pytest.raises(ValueError, match="--threads is 0, expected at least 1"):
-        choose_threads(0)
-
-
-def test_a_deterministic_training_has_the_same_threads_on_a_busy_machine(monkeypatch):
-    set_busy(monkeypatch, 100, 100, 100, 100)
-    assert choose_threads(is_deterministic=True).startswith("3 threads: one a core")
-
-
 def test_processes_side_by_side_share_the_cores(monkeypatch):
     assert [share_of_cores(count) for count in (1, 2, 3, 9)] == [
         {},
@@ -86,8 +59,8 @@ def test_waiting_threads_of_a_command_sleep():
     """It is set before torch is imported, unless the user has set it."""
     code = """
 import os, sys
-from gain_lightning import cli
-cli._prepare_torch()
+from gain_lightning.commands.common import prepare_torch
+prepare_torch()
 print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
 """
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

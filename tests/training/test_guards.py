@@ -7,8 +7,8 @@ from fake_batch import masks_of
 from PIL import Image
 
 from gain_lightning.attention import label_pairs, pair_masks
-from gain_lightning.methods.gain_preflight import check_trainer
 from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain_preflight import check_trainer
 from gain_lightning.methods.image_record import keep_maps
 from gain_lightning.methods.panels import log_to_wandb, panel_rows
 from gain_lightning.methods.zero_maps import ZeroMaps

@@ -1,0 +1,41 @@
+"""How many threads torch computes with: as many as cores are free."""
+
+import torch
+
+from gain_lightning.support.threads import free_cores, is_set_by_user, num_cores
+
+
+def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) -> str:
+    """Set how many threads torch computes with.
+
+    ``OMP_NUM_THREADS`` stays as the user has set it.
+
+    Args:
+        asked: That many; None chooses.
+        is_deterministic: Whether two trainings are to be equal to the bit. Sums depend on the number of threads, so
+            then it is that of the cores, whatever is free.
+
+    Returns:
+        What was chosen, and why.
+
+    Raises:
+        ValueError: If less than one thread is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise ValueError(f"--threads is {asked}, expected at least 1")
+    cores = num_cores()
+    if asked is not None:
+        count, why = asked, "as asked"
+    elif is_set_by_user():
+        return f"{_threads(torch.get_num_threads())}, by OMP_NUM_THREADS"
+    elif is_deterministic:
+        count, why = cores, "one a core, as trainer.deterministic wants the same each time"
+    else:
+        count = free_cores()
+        why = f"{count} of {cores} cores are free"
+    torch.set_num_threads(count)
+    return f"{_threads(count)}: {why}"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
