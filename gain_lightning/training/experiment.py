@@ -11,8 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO, LayerSync
 
 from gain_lightning.methods.base import Method
@@ -21,16 +20,17 @@ from gain_lightning.methods.table import METHODS
 from gain_lightning.methods.threads import choose_threads
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, find_checkpoint, read_checkpoint
 from gain_lightning.runs.folder import lock, refuse_second_run
-from gain_lightning.runs.settings import CONFIG, refuse_other_settings, write_settings
-from gain_lightning.scores import score_of
+from gain_lightning.runs.settings import refuse_other_settings
 from gain_lightning.support.home import expand_home, hide_home
-from gain_lightning.support.wandb_session import end_wandb, prepare_wandb
+from gain_lightning.support.wandb_session import end_wandb
 from gain_lightning.training.config_parser import ConfigParser, explain, method_of
 from gain_lightning.training.guards import FiniteGuard
 from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.training.metrics_file import MetricsFile
 from gain_lightning.training.resume import ExactResume, Trainer
 from gain_lightning.training.run_record import RunRecord
+from gain_lightning.training.saved_config import SaveConfig, as_list, is_wandb, prepare_logger, wandb_labels
+from gain_lightning.training.score_lines import print_scores
 
 
 def run_experiment(argv: list[str]) -> None:
@@ -68,7 +68,7 @@ def _run_cli(argv: list[str]) -> None:
         seed_everything_default=0,
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
-        save_config_callback=_SaveConfig,
+        save_config_callback=SaveConfig,
         trainer_defaults={
             "inference_mode": False,  # attention maps need gradients in validation too
             "log_every_n_steps": 10,
@@ -138,9 +138,9 @@ class ExperimentCLI(LightningCLI):
             if self.subcommand != "validate" and not config["trainer"].get("fast_dev_run"):
                 text = self._parser(self.subcommand).dump(hide_home(config), skip_unset=False)
                 refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
-        for logger in _as_list(config["trainer"].get("logger")):
-            if _is_wandb(logger) and self.subcommand == "fit":
-                _prepare_logger(logger, self.run_dir, wandb_labels(config, self.model_class))
+        for logger in as_list(config["trainer"].get("logger")):
+            if is_wandb(logger) and self.subcommand == "fit":
+                prepare_logger(logger, self.run_dir, wandb_labels(config, self.model_class))
 
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
@@ -181,10 +181,10 @@ class ExperimentCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the run folder's record; loggers of the config come besides."""
         config = self.config_init[self.subcommand]["trainer"]
-        loggers = _as_list(config.get("logger"))
+        loggers = as_list(config.get("logger"))
         # scores of a later test go to its summary: they are no part of the training's curves
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
-        callbacks = _as_list(config.get("callbacks"))
+        callbacks = as_list(config.get("callbacks"))
         self.record = RunRecord(self.run_dir)
         self.record.is_resumed = self.subcommand == "fit" and bool(self.config["fit"]["ckpt_path"])
         self.record.test_follows = self.subcommand == "fit" and self.config["fit"]["test_after_fit"]
@@ -198,7 +198,7 @@ class ExperimentCLI(LightningCLI):
             ReturnFreedMemory(),
             LearningRateMonitor(),
         ]
-        kwargs["plugins"] = [*_as_list(config.get("plugins"))]
+        kwargs["plugins"] = [*as_list(config.get("plugins"))]
         if not any(isinstance(plugin, CheckpointIO) for plugin in kwargs["plugins"]):
             kwargs["plugins"].append(WholeCheckpoints())
         if config.get("sync_batchnorm") and not any(
@@ -277,30 +277,6 @@ class ExperimentCLI(LightningCLI):
             print(f"run folder: {hide_home(str(self.run_dir))}")
 
 
-class _SaveConfig(SaveConfigCallback):
-    """``config.yaml`` in the run folder, and once, nested, in every W&B run."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        run_dir = Path(self.config.run_dir)
-        if stage == "validate" or (
-            stage != "fit" and (run_dir / CONFIG).is_file()
-        ):  # a test leaves the training's
-            return
-        config = self.config.clone()
-        config["ckpt_path"] = None  # to run it again, not to resume this one
-        for logger in _as_list(config["trainer"].get("logger")):
-            if _is_wandb(logger):
-                _forget_run_dir(logger, run_dir, wandb_labels(config, type(pl_module)))
-        text = self.parser.dump(hide_home(config), skip_unset=False)
-        write_settings(run_dir, text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
-
-
 def _check_trainer_settings(trainer: Any) -> None:
     """Refuse what Lightning takes without a word, or trips over later."""
     for key, least, what in (
@@ -322,79 +298,9 @@ def _check_trainer_settings(trainer: Any) -> None:
         raise ValueError("trainer.limit_train_batches is 0, expected some: nothing would be trained")
 
 
-def print_scores(
-    results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
-) -> None:
-    """Print scores, one a line, shares in percent, others as they are; none where nothing could be judged (no mask).
-
-    ``center`` is the map that looks at the centre of every image, what the middle alone gives.
-
-    Args:
-        results: Of Lightning's test or validation.
-        judged: How many pairs of how many images maps are judged on.
-        test_set: Name of the set that the test's scores are of: ``val`` where data have no test set.
-    """
-    scores = {key: value for result in results for key, value in result.items()}
-    for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
-        split, _, name = key.partition("/")
-        if math.isnan(scores[key]):
-            shown = f"{'none':>8}"
-        else:
-            is_share = score_of(key).unit == "share"
-            shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
-        remark = f"  ({said})" if (said := score_of(key).remark) else ""
-        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{remark}")
-    if judged is not None:
-        print(
-            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"
-        )
-
-
 def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
     if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
         return []
     from gain_lightning.training.pruning import pruning_callbacks
 
     return pruning_callbacks(record)
-
-
-def _as_list(value: Any) -> list:
-    if value is None or isinstance(value, bool):
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _is_wandb(logger: Any) -> bool:
-    return str(logger.get("class_path", "")).endswith("WandbLogger")
-
-
-def wandb_labels(config: Any, method_class: type[Method]) -> dict[str, Any]:
-    """What a dashboard sorts runs by: the experiment or sweep as group, the method as job type and tag."""
-    files = [Path(str(path)) for path in config.get("config") or []]
-    trial = os.environ.get("GAIN_TRIAL_DIR")
-    sweep = Path(trial).parent.parent.name if trial else None
-    method = method_class.label(config["model"])
-    group = sweep or (files[-1].resolve().parent.name if files else None)
-    return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
-
-
-def _prepare_logger(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
-    """Give a W&B logger its folder, name and labels."""
-    logger["dict_kwargs"] = {**labels, **(logger.get("dict_kwargs") or {})}
-    init_args = logger.init_args
-    init_args["save_dir"] = str(run_dir)
-    if init_args.get("name") is None:
-        init_args["name"] = run_dir.name
-    prepare_wandb(run_dir)
-
-
-def _forget_run_dir(logger: Any, run_dir: Path, labels: dict[str, Any]) -> None:
-    """Undo :func:`_prepare_logger` in a config that is saved, so that another run can take it."""
-    own = {key: value for key, value in (logger.get("dict_kwargs") or {}).items() if labels.get(key) != value}
-    logger["dict_kwargs"] = own
-    if not own:
-        del logger["dict_kwargs"]
-    init_args = logger.init_args
-    init_args["save_dir"] = "."
-    if init_args["name"] == run_dir.name:
-        init_args["name"] = None

@@ -293,7 +293,7 @@ def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
 
 
 def test_errors_are_printed_in_their_unit_and_shares_in_percent(capsys):
-    from gain_lightning.training.experiment import print_scores
+    from gain_lightning.training.score_lines import print_scores
 
     print_scores([{"test/mae": 0.146, "test/far_mae": 12.5, "test/energy": 0.5}])
     assert [line.split()[1:] for line in capsys.readouterr().out.splitlines()] == [

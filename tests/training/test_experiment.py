@@ -27,8 +27,8 @@ from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.runs.read import read_run
 from gain_lightning.studies.comparison.wandb_runs import fetch_run
 from gain_lightning.studies.sweeps.file import read_sweep_path
-from gain_lightning.training.experiment import print_scores
 from gain_lightning.training.run_record import RunRecord
+from gain_lightning.training.score_lines import print_scores
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMALL = [

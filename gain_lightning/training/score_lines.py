@@ -1,0 +1,33 @@
+"""The scores of a validation or test, as a terminal shows them."""
+
+import math
+
+from gain_lightning.scores import score_of
+
+
+def print_scores(
+    results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
+) -> None:
+    """Print scores, one a line, shares in percent, others as they are; none where nothing could be judged (no mask).
+
+    ``center`` is the map that looks at the centre of every image, what the middle alone gives.
+
+    Args:
+        results: Of Lightning's test or validation.
+        judged: How many pairs of how many images maps are judged on.
+        test_set: Name of the set that the test's scores are of: ``val`` where data have no test set.
+    """
+    scores = {key: value for result in results for key, value in result.items()}
+    for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):
+        split, _, name = key.partition("/")
+        if math.isnan(scores[key]):
+            shown = f"{'none':>8}"
+        else:
+            is_share = score_of(key).unit == "share"
+            shown = f"{100 * scores[key]:6.1f} %" if is_share else f"{scores[key]:8.3g}"
+        remark = f"  ({said})" if (said := score_of(key).remark) else ""
+        print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{remark}")
+    if judged is not None:
+        print(
+            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"
+        )
