@@ -42,9 +42,6 @@ def run_experiment(argv: list[str]) -> None:
     Raises:
         SystemExit: 2 if an option or a key of a config is not understood.
     """
-    # the data modules that a config can name
-    from gain_lightning.datasets import folder, shapes, voc12  # noqa: F401
-
     failed = True
     try:
         _run_cli(argv)
@@ -56,6 +53,9 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
+    # A config names these data modules without their path, which takes that they are imported.
+    from gain_lightning.datasets import folder, shapes, voc12  # noqa: F401
+
     model, data = METHODS[method_of(argv)].load()
     ExperimentCLI(
         argv[0],
