@@ -1,8 +1,8 @@
-"""Data modules: image-level labels for all, pixels for a few."""
+"""Data modules that give every image its labels, and a few images their pixels too."""
 
 import importlib
 
-# Imported at first use: `gain data check` reads folders without torch.
+# They are imported at first use, for `gain data check` reads folders without torch.
 _HOMES = {"FolderDataModule": "folder", "ShapesDataModule": "shapes", "VOC12DataModule": "voc12"}
 
 __all__ = list(_HOMES)

@@ -1,4 +1,4 @@
-"""Bounding boxes as supervision: H^c of Eq. 7 is a filled box where nobody drew a mask."""
+"""Bounding boxes take the place of masks: H^c of Eq. 7 is then a filled box."""
 
 from typing import NamedTuple
 
@@ -21,19 +21,19 @@ class Boxes(NamedTuple):
     corners: np.ndarray
 
     def scaled(self, along_y: float, along_x: float) -> "Boxes":
-        """The boxes of a picture that is resized by these factors."""
+        """Return the boxes of the picture after it is resized by these factors."""
         return Boxes(self.class_idx, self.corners * (along_x, along_y, along_x, along_y))
 
 
 def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
-    """Boxes whose sides are ``factor`` times as long, about the same centres.
+    """Make the sides of boxes ``factor`` times as long, about the same centres.
 
     Args:
-        corners: ``(B, 4)``.
-        factor: 1 leaves them; the paper notes that coarse marks suffice.
+        corners: The boxes, ``(B, 4)``.
+        factor: How many times as long; the paper notes that coarse marks suffice.
 
     Returns:
-        ``(B, 4)``, which may reach beyond the picture.
+        The larger or smaller boxes, ``(B, 4)``, which may reach beyond the picture.
 
     Example:
         >>> dilate_boxes(np.array([[10.0, 10.0, 20.0, 30.0]]), 1.5).tolist()
@@ -47,14 +47,14 @@ def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:
 def box_masks(
     boxes: Boxes, size: tuple[int, int], *, dilation: float = 1.0, other_boxes: str = "unknown"
 ) -> ClassMasks:
-    """The mask of every class that has a box: the class inside its boxes, and not the class outside.
+    """Make a mask of every class that has a box: it is the class inside its boxes, and not the class outside.
 
     Args:
-        boxes: Of one image.
+        boxes: The boxes of one image.
         size: Height and width of the masks, pixels.
         dilation: See :func:`dilate_boxes`.
-        other_boxes: What a box of another class says of this one, outside of its own boxes: nothing (``unknown``),
-            for a box holds more than its object; or that it is not there (``no``).
+        other_boxes: What a box of another class says of this class, outside of its own boxes: nothing (``unknown``),
+            for a box holds more than its object; or that the class is not there (``no``).
 
     Returns:
         The masks; a box covers at least one pixel.
@@ -84,7 +84,13 @@ def box_masks(
 
 
 def box_of(body: np.ndarray) -> np.ndarray:
-    """The smallest box around the true pixels of ``body`` ``(H, W)`` bool; ``(4,)`` float.
+    """Find the smallest box around a body.
+
+    Args:
+        body: The pixels of the body, ``(H, W)`` bool, at least one of them true.
+
+    Returns:
+        ``(xmin, ymin, xmax, ymax)``, ``(4,)`` float.
 
     Example:
         >>> box_of(np.array([[False, True], [False, True]])).tolist()

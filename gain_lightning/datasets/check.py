@@ -1,4 +1,4 @@
-"""Problems of a data set, found before training; each in the words of the error that it would be."""
+"""Problems of a data set are found before training, in the words of the error that each would become."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -11,11 +11,12 @@ import numpy as np
 from gain_lightning.datasets.images import check_image
 from gain_lightning.datasets.listing import Listing
 
-NUM_SHOWN = 10  # problems that an error spells out
+# An error spells out so many problems.
+NUM_SHOWN = 10
 
 
 class Problem(NamedTuple):
-    """Something wrong with a file of a data set; ``line`` counts from 1, 0 where there is none."""
+    """Something is wrong with a file of a data set; ``line`` counts from 1 and is 0 where there is none."""
 
     file: Path
     line: int
@@ -26,7 +27,7 @@ class Problem(NamedTuple):
 
 
 def stop_at(problems: list[Problem], root: Path) -> None:
-    """Raise a ValueError that names the first problems, if there is one."""
+    """Raise a ``ValueError`` that names the first problems, if there is a problem."""
     if not problems:
         return
     shown = "\n  ".join(str(problem) for problem in problems[:NUM_SHOWN])
@@ -41,8 +42,7 @@ def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
     """Look at every picture's header and end, without decoding it.
 
     Returns:
-        The listing with the pictures' sizes, and what is wrong. A picture that is damaged only inside is
-        found when it is read.
+        The listing with the pictures' sizes, and what is wrong. Damage inside a picture shows only when it is read.
     """
     sizes, problems = look_at(
         range(len(listing)), listing.image_path, lambda row: check_image(listing.image_path(row))
@@ -52,7 +52,7 @@ def check_images(listing: Listing) -> tuple[Listing, list[Problem]]:
 
 
 def _problem(text: str, default: Path) -> Problem:
-    """What an error that begins with its file says; names of files may hold a colon themselves."""
+    """Make a problem of an error that begins with its file, whose name may hold a colon itself."""
     parts = text.split(": ")
     for count in range(1, len(parts)):
         file = ": ".join(parts[:count])
@@ -64,7 +64,7 @@ def _problem(text: str, default: Path) -> Problem:
 def look_at(
     rows: Iterable[int], path_of: Callable[[int], Path], look: Callable[[int], Any]
 ) -> tuple[list[Any], list[Problem]]:
-    """What ``look`` gives for each row, None where it fails, and the failures."""
+    """Call ``look`` for each row; return its results, None where it fails, and the failures."""
     rows = list(rows)
 
     def safely(row: int) -> tuple[object, Problem | None]:

@@ -1,4 +1,4 @@
-"""Boxes that cannot be in pixels of their pictures."""
+"""Boxes are checked: they must be in pixels and lie within their pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,26 +8,28 @@ import numpy as np
 from gain_lightning.datasets.check import Problem
 from gain_lightning.datasets.listing import Listing
 
-_WHOLES = {100: "percent", 1000: "thousandths"}  # what boxes may be parts of, and what such parts are called
+# Boxes may be given as parts of such a whole instead of pixels.
+_WHOLES = {100: "percent", 1000: "thousandths"}
 
 
 def check_boxes(
     listing: Listing, place: Callable[[int], tuple[Path, int]], *, margin: float = 0, first: int = 0
 ) -> list[Problem]:
-    """Boxes that reach beyond their picture, or are not in pixels.
+    """Find boxes that reach beyond their picture or are not in pixels.
 
     Args:
-        listing: With the pictures' sizes.
-        place: File and line that a box comes from, by its number.
-        margin: How far they may, pixels.
+        listing: The boxes, with the pictures' sizes.
+        place: Gives the file and line that a box comes from, by its number.
+        margin: How far boxes may reach beyond their picture, pixels.
         first: What the file calls the first pixel, 0 or 1; messages quote the file.
 
     Returns:
-        The problems; of boxes in percent or in thousandths, which only all of them together show, one.
+        The problems. Boxes in percent or in thousandths, which only all boxes together show, are one problem.
     """
     size = listing.size[listing.box_row]
     corners = (listing.box_corners + np.array([first, first, 0, 0])).round(6)
-    is_small = (corners[:, 2:] < 2).all(1)  # in the first pixel, or relative
+    # such a box lies in the first pixel, or is relative to the picture's sides
+    is_small = (corners[:, 2:] < 2).all(1)
     is_relative = is_small & (is_small.all() | (is_small & (corners % 1 > 0).any(1)).any())
     low, high = listing.box_corners[:, :2], listing.box_corners[:, 2:]
     beyond = (low < -margin).any(1) | (high > size[:, ::-1] + margin).any(1)
@@ -45,7 +47,7 @@ def check_boxes(
 
 
 def _are_parts(corners: np.ndarray, size: np.ndarray, whole: int) -> bool:
-    """Whether boxes are hardly in pixels: spread over 0..whole, and never beyond.
+    """Tell whether boxes are parts of ``whole`` rather than pixels: they are spread over 0..whole and never go beyond.
 
     In pixels, a side of ``width`` ends within 100 by chance in 100 of ``width`` cases. Boxes that all lie at one
     place, such as a mark in the corner of every picture, are no evidence.

@@ -1,4 +1,4 @@
-"""Masks that contradict their pictures, their labels or each other."""
+"""Masks are checked against their pictures, their labels and each other."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def _see_index_mask(listing: Listing, row: int) -> _Seen:
 
 
 def _against_label(listing: Listing, row: int, seen: _Seen, *, agree: bool) -> list[Problem]:
-    """Where the masks of a picture contradict its label."""
+    """Find where the masks of a picture contradict its label."""
     image_id, labelled = listing.ids[row], listing.labels[row] > 0
     path = listing.mask_path(row, int(listing.has_mask[row].argmax()))
     denied = np.zeros_like(labelled) if listing.has_not is None else listing.has_not[row]
@@ -108,21 +108,22 @@ def _against_label(listing: Listing, row: int, seen: _Seen, *, agree: bool) -> l
 
 
 def _colours(path: Path) -> dict[int, tuple[int, ...]]:
-    """The colour that a mask's palette has for every index; none without a palette."""
-    with Image.open(path) as image:  # its header alone; Pillow's getpalette decodes the pixels
+    """Read the colour that a mask's palette has for every index; there is none without a palette."""
+    # this reads the header alone, where Pillow's getpalette would decode the pixels
+    with Image.open(path) as image:
         palette = image.palette.getdata()[1] if image.mode == "P" and image.palette else b""
     return dict(enumerate(zip(*[iter(palette)] * 3, strict=True)))
 
 
 def check_palettes_agree(painted: dict[Path, dict[int, tuple[int, ...]]]) -> list[Problem]:
-    """Masks that paint an index in the colour which most of the others have for another one.
+    """Find masks that paint an index in the colour which most of the others have for another index.
 
-    A tool that gives every mask a palette of its own, in the order of what it meets, gives its indices another meaning
-    in every file.
+    Such masks come from a tool that gives every mask a palette of its own, in the order in which it meets the classes:
+    an index then means another class in every file.
 
     Args:
-        painted: The colours of the indices that each mask's pixels have. Masks of which two indices have one colour
-            say nothing.
+        painted: The colours of the indices that each mask's pixels have. A mask that paints two indices in one colour
+            says nothing.
 
     Returns:
         A problem for each mask that differs from what most have.
@@ -154,19 +155,19 @@ def check_palettes_agree(painted: dict[Path, dict[int, tuple[int, ...]]]) -> lis
 def check_palette(
     path: Path, colours: dict[int, tuple[int, ...]], present: np.ndarray, class_names: Sequence[str]
 ) -> list[Problem]:
-    """Whether a mask is painted in VOC's colours, but in those of other indices.
+    """Find out whether a mask is painted in VOC's colours, but in those of other indices.
 
     A tool that sorts or shortens a palette moves the pixels' indices along with the colours: the picture looks
     the same, and every index means another class. Palettes of other colours say nothing.
 
     Args:
-        path: A mask of class indices.
-        colours: What its palette has for every index.
+        path: The file of the mask, which holds class indices.
+        colours: The colour that its palette has for every index.
         present: The indices that its pixels have, ascending.
         class_names: Names of the C classes.
 
     Returns:
-        One problem or none.
+        A list of one problem or of none.
     """
     names = {0: "background", **dict(enumerate(class_names, start=1)), VOID: "void"}
     index_of = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist()) if index in names}

@@ -1,6 +1,6 @@
-"""What is known of an image's pixels: one mask for every class that somebody marked.
+"""The masks of an image are one for each class that somebody marked, and say what is known of the pixels.
 
-One mask of class indices cannot say what Eq. 7 needs: objects and boxes overlap, and what nobody drew is not
+A single mask of class indices cannot say what Eq. 7 needs: objects and boxes overlap, and what nobody drew is not
 background.
 """
 
@@ -14,10 +14,10 @@ from gain_lightning.support.masks import index_to_class_mask
 
 
 class ClassMasks(NamedTuple):
-    """The masks of one image; a class without one is unknown everywhere.
+    """The masks of one image. Where a class is, remains unknown if it has no mask.
 
     Attributes:
-        class_idx: Class of each mask, each class once, ``(M,)`` int64.
+        class_idx: The class of each mask, each class once, ``(M,)`` int64.
         mask: 1 the class, 0 not the class, 255 unknown, ``(M, H, W)`` uint8.
     """
 
@@ -25,20 +25,20 @@ class ClassMasks(NamedTuple):
     mask: np.ndarray
 
     def only(self, kept: np.ndarray) -> "ClassMasks":
-        """The masks of some classes, ``kept`` ``(C,)`` bool; nothing is known of the others any more."""
+        """Keep the masks of some classes, ``kept`` ``(C,)`` bool; nothing is known of the others any more."""
         rows = kept[self.class_idx]
         return ClassMasks(self.class_idx[rows], self.mask[rows])
 
     def resized(self, size: tuple[int, int]) -> "ClassMasks":
-        """The masks at another size, (H, W): each pixel takes the value at its centre."""
+        """Bring the masks to another size, (H, W): each pixel takes the value at its centre."""
         return self.changed_to([resize_mask(mask, size) for mask in self.mask], size)
 
     def changed_to(self, masks: list[np.ndarray], size: tuple[int, int] | None = None) -> "ClassMasks":
-        """The masks after a change of the picture; of a class that is no longer seen nothing is known.
+        """Return the masks after a change of the picture; nothing is known of a class that is no longer seen.
 
         Args:
-            masks: One for each class here, ``(H, W)`` uint8.
-            size: H and W, where there may be no mask.
+            masks: The changed mask of each class here, ``(H, W)`` uint8.
+            size: Height and width, needed where there may be no mask.
         """
         rows = zip(self.class_idx.tolist(), self.mask, masks, strict=True)
         kept = {idx: new for idx, old, new in rows if (new == YES).any() or not (old == YES).any()}
@@ -46,16 +46,16 @@ class ClassMasks(NamedTuple):
 
 
 def stack_masks(masks: dict[int, np.ndarray], size: tuple[int, int]) -> ClassMasks:
-    """Masks by class, each ``(H, W)`` uint8, as :class:`ClassMasks`; ``size`` is (H, W)."""
+    """Stack masks by class, each ``(H, W)`` uint8; ``size`` is (H, W), needed where there is no mask."""
     stacked = np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.uint8)
     return ClassMasks(np.array(list(masks), np.int64), stacked)
 
 
 def split_index_mask(mask: np.ndarray, label: np.ndarray) -> ClassMasks:
-    """The masks of an image's labelled classes, out of one mask of class indices.
+    """Make the masks of an image's labelled classes out of one mask of class indices.
 
-    A labelled class that the mask does not show was not drawn, so nothing is known of it. But where a mask shows no
-    class at all and has void pixels, it says where the labelled classes are not.
+    A labelled class that the mask does not show was not drawn, so nothing is known of it. But a mask that shows no
+    class at all and has void pixels says where the labelled classes are not.
 
     Args:
         mask: 0 background, 1..C class, 255 void, ``(H, W)`` uint8.
@@ -80,12 +80,12 @@ def split_index_mask(mask: np.ndarray, label: np.ndarray) -> ClassMasks:
 
 
 def join_to_index_mask(masks: ClassMasks, label: np.ndarray) -> np.ndarray:
-    """One mask of class indices, to look at or to score a segmentation by.
+    """Join the masks of an image to one of class indices, to look at or to score a segmentation by.
 
-    Where classes overlap the smaller lies in front. Background is where every labelled class is known not to be.
+    Where classes overlap, the smaller lies in front. Background is where every labelled class is known not to be.
 
     Args:
-        masks: Of one image.
+        masks: The masks of one image.
         label: Above 0 where a class is present, ``(C,)``.
 
     Returns:
@@ -103,5 +103,6 @@ def join_to_index_mask(masks: ClassMasks, label: np.ndarray) -> np.ndarray:
     index = np.where(is_background, 0, VOID).astype(np.uint8)
     bodies = masks.mask == YES
     for row in np.argsort(-bodies.sum((1, 2)), kind="stable"):
-        index[bodies[row]] = min(masks.class_idx[row] + 1, VOID)  # of more than 254 classes unknown
+        # a class beyond the 254th has no index and stays unknown
+        index[bodies[row]] = min(masks.class_idx[row] + 1, VOID)
     return index

@@ -1,4 +1,4 @@
-"""What a reader finds in a folder: the pictures of each split, and what is wrong with them."""
+"""The contents of a folder, as a reader finds them: the pictures of each split, and what is wrong with them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,8 @@ class Contents(NamedTuple):
     Attributes:
         listings: The pictures of each split by its name, ``train``, ``val`` and ``test`` first; ``""`` has the
             pictures that the layout gives no split.
-        problems: What is wrong; each problem would stop a training.
-        notes: What is no problem, but may not be meant.
+        problems: All that is wrong; each problem would stop a training.
+        notes: All that is no problem, but may not be meant.
         splits_from: The file or folder that says which split a picture belongs to.
     """
 
@@ -28,7 +28,7 @@ class Contents(NamedTuple):
     splits_from: Path
 
     def of(self, split: str) -> Listing:
-        """The pictures of a split.
+        """Return the pictures of a split.
 
         Raises:
             ValueError: If it has none.
@@ -38,7 +38,7 @@ class Contents(NamedTuple):
         return self.listings[split]
 
     def missing(self, split: str) -> Problem:
-        """What is wrong where a split has no picture."""
+        """Name the problem that a split has no picture."""
         others = ", ".join(sorted(self.listings))
         return Problem(self.splits_from, 0, f"no picture of split {split!r}, only of {others}")
 

@@ -1,4 +1,4 @@
-"""Your own pictures as a data module; ``readers/folder.py`` says how they are laid out."""
+"""The data module of your own pictures; ``readers/folder/`` says how they are laid out."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from gain_lightning.support.names import written_as
 class FolderDataModule(TwoStreamDataModule):
     """Your own pictures with one label, many, or amounts, laid out as data/README.md says.
 
-    The splits ``train``, ``val`` and ``test`` of ``labels.csv`` are what they say, every other one is a further
+    The splits ``train``, ``val`` and ``test`` of ``labels.csv`` are what they say; every other split is a further
     test set. Without a split ``test`` the main scores are those of ``val``. Without a column ``split``,
     ``val_fraction`` of the pictures are drawn for ``val``.
 
@@ -59,7 +59,7 @@ class FolderDataModule(TwoStreamDataModule):
         self.accuracy_class = accuracy_class
 
     def image_set(self, split: str | None = None) -> ImageSet:
-        """Pictures of a split (None: train) with their labels, without masks."""
+        """Open the pictures of a split (None: train) with their labels, without masks."""
         return ImageSet(self.contents.of(split or "train"), image_size=self.image_size, supervision="none")
 
     def setup(self, stage: str) -> None:

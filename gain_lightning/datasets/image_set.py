@@ -1,4 +1,4 @@
-"""Pictures of a listing as a data set: decode, mask or boxes, augment."""
+"""The pictures of a listing as a data set, which decodes them, makes their masks and varies them."""
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -17,17 +17,17 @@ class ImageSet(Dataset):
     """The pictures of a listing.
 
     Args:
-        listing: With the pictures' sizes.
+        listing: The pictures with their sizes.
         image_size: Height and width that pictures and masks are resized to, pixels.
         augmentation: How training pictures are varied; None only resizes.
         supervision: What the masks hold: ``mask``, ``box`` (filled boxes), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
-        kept: Classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
+        kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
 
     Raises:
         ValueError: If ``image_size`` is not positive.
-        ValueError, FileNotFoundError: When a picture is asked for whose files are missing or unfit; it names
-            the file.
+        ValueError, FileNotFoundError: If a file of a picture is missing or unfit, when the picture is asked for; the
+            error names the file.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ImageSet(Dataset):
         self.ids = listing.ids
         self.labels = listing.labels
         self.class_names = tuple(listing.class_names)
-        self.sizes = listing.size  # height and width of the files, (n, 2)
+        self.sizes = listing.size  # (n, 2), height and width of the files
         self.image_size = image_size
         self.supervision = supervision
         self.box_dilation = box_dilation
@@ -68,7 +68,7 @@ class ImageSet(Dataset):
         return make_sample(image, label, masks, str(self.ids[index]))
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
-        """A picture at the size of its file, or as a network of ``side`` x ``side`` pixels sees it.
+        """Read a picture at the size of its file, or as a network of ``side`` x ``side`` pixels sees it.
 
         Returns:
             ``(H, W, 3)`` uint8.
@@ -77,7 +77,7 @@ class ImageSet(Dataset):
         return read_image(path) if side is None else load_picture(path, side)
 
     def truth(self, row: int) -> np.ndarray:
-        """A picture's mask at the size of its file, whatever ``supervision`` shows of it to a training.
+        """Read a picture's mask at the size of its file, whatever ``supervision`` shows of it to a training.
 
         Returns:
             0 background, 1..C class, 255 unknown, ``(H, W)`` uint8; unknown throughout where nobody drew a mask.
@@ -90,10 +90,12 @@ class ImageSet(Dataset):
         if self.supervision == "none":
             return None
         size, side = tuple(int(side) for side in self.listing.size[index]), (self.image_size, self.image_size)
-        if self.supervision == "box":  # drawn at the size that is used, where the smallest one has a pixel
+        if self.supervision == "box":
+            # boxes are drawn at the size that is used, so that the smallest one has a pixel there
             boxes = self.listing.boxes(index).scaled(side[0] / size[0], side[1] / size[1])
             masks = box_masks(boxes, side, dilation=self.box_dilation, other_boxes=self.other_boxes)
-        else:  # from the size of the file, as the picture, so that both stay on each other
+        else:
+            # masks are resized from the size of the file, as the picture is, so that both stay on each other
             masks = self.listing.class_masks(index, size)
             masks = None if masks is None else masks.resized(side)
         return masks if masks is None or self.kept is None else masks.only(self.kept[index])
@@ -102,15 +104,15 @@ class ImageSet(Dataset):
 def training_sets(
     module: TwoStreamDataModule, listing: Listing, augmentation: Augmentation
 ) -> tuple[ImageSet, ImageSet | None]:
-    """The data sets of both streams; the masked subset is drawn by the module's budget.
+    """Open the data sets of both streams; the masked subset is drawn by the module's budget.
 
     Args:
-        module: Whose budget, supervision and sizes count.
+        module: The data module, whose budget, supervision and sizes count.
         listing: The training pictures.
         augmentation: How they are varied.
 
     Returns:
-        The weak stream's set, its masks hidden, and the masked stream's, or None without a budget.
+        The set of the weak stream, its masks hidden; and that of the masked stream, or None without a budget.
     """
     known = listing.has_box if module.supervision == "box" else listing.has_pixels
     rows, kept = module.draw_masked(listing.ids, known)

@@ -1,6 +1,6 @@
-"""Read pictures and masks from files; an unreadable one is an error with its name.
+"""Pictures and masks are read from files; one that cannot be read is an error with its name.
 
-:func:`load_picture` is the one way from a file to what the network sees: training, validation and tests,
+:func:`load_picture` is the one way from a file to what the network sees. Training, validation and tests,
 ``gain predict``, ``gain seeds`` and notebooks all take it, so that a file has the same scores everywhere.
 """
 
@@ -15,9 +15,12 @@ from PIL import Image, UnidentifiedImageError
 
 from gain_lightning.datasets.resize import resize_image
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # MPO opens as JPEG
-_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # how an intact file ends
-_TURNS = {  # what undoes a value of EXIF's tag Orientation
+# MPO, of cameras that keep several pictures in a file, opens as JPEG.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+# An intact file ends so.
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+# Each of these turns undoes a value of EXIF's tag Orientation.
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -26,19 +29,18 @@ _TURNS = {  # what undoes a value of EXIF's tag Orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow raises for damaged files; anything else is no fault of the file.
+# Pillow raises these for damaged files; anything else is no fault of the file.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
+# These are tags of TIFF.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _REMEDY = "write all pictures anew at 8 bits, by one factor for all of them"
-_STEPS = {
-    "L;2": 85,
-    "L;4": 17,
-}  # between two neighbouring values of a grey PNG of 2 and 4 bits, as Pillow gives them
+# Pillow spreads the values of a grey PNG of 2 or 4 bits over 0..255, in such steps.
+_STEPS = {"L;2": 85, "L;4": 17}
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def load_picture(path: Path | str, size: int) -> np.ndarray:
-    """A picture as the network sees it, in training and everywhere else.
+    """Load a picture as the network sees it, in training and everywhere else.
 
     It is decoded and turned (:func:`read_image`) and resized by an antialiased bilinear filter
     (:func:`~gain_lightning.datasets.resize.resize_image`); its aspect is not kept. A JPEG that is much
@@ -68,10 +70,10 @@ def load_picture(path: Path | str, size: int) -> np.ndarray:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture at the size of its file, turned as EXIF says, as RGB.
+    """Read a picture as RGB at the size of its file, turned as EXIF says.
 
-    Grey, palettes and CMYK become RGB, transparency and colour profiles are dropped, and of several pages or
-    frames the first is taken. Of 16 bits the upper 8 are kept.
+    Grey, palettes and CMYK become RGB. Transparency and colour profiles are dropped. Of several pages or frames the
+    first is taken, and of 16 bits the upper 8 are kept.
 
     Args:
         path: The file.
@@ -82,7 +84,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is empty, truncated or no picture, if its samples are signed, fractions or wider than 16
-            bits, or if it uses at most the lower 14 of 16 bits, of which 8 would show next to nothing.
+            bits, or if it uses at most the lower 14 of 16 bits, whose upper 8 would show next to nothing.
     """
     return _decode(path, None)
 
@@ -90,10 +92,10 @@ def read_image(path: Path) -> np.ndarray:
 def check_image(path: Path) -> tuple[int, int]:
     """Look at a picture's header and end; kinds other than JPEG and PNG of 8 bits are decoded.
 
-    A JPEG that is damaged inside but has its end is not found: decoders fill it with grey.
+    Damage inside a JPEG that has its end is not found: decoders fill it with grey.
 
     Returns:
-        Height and width after EXIF rotation, pixels.
+        Height and width of the picture as EXIF turns it, pixels.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -109,7 +111,7 @@ def check_image(path: Path) -> tuple[int, int]:
 
 
 def read_orientation(path: Path) -> int:
-    """How EXIF has a picture turned or mirrored, 1 (as stored) to 8.
+    """Read how EXIF has a picture turned or mirrored, 1 (as stored) to 8.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,7 +122,7 @@ def read_orientation(path: Path) -> int:
 
 
 def _decode(path: Path, size: int | None) -> np.ndarray:
-    """The turned picture ``(H, W, 3)`` uint8, reduced where it is only needed at ``size``."""
+    """Decode a picture and turn it, ``(H, W, 3)`` uint8; a large JPEG is reduced if only ``size`` is needed."""
     with _opened(path) as image:
         bits, orientation = _bits(image), _orientation(image)
         if size is not None and image.format in ("JPEG", "MPO"):
@@ -128,13 +130,15 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
             image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
         is_black = False
-        if bits > 8 and len(image.getbands()) == 1:  # Pillow itself keeps the upper 8 of several channels
+        # Pillow itself keeps the upper 8 bits of several channels, whose lower 8 are then not known
+        if bits > 8 and len(image.getbands()) == 1:
             samples = np.asarray(image)
-            is_black = not samples.any()  # of several channels the lower 8 bits are not known
+            is_black = not samples.any()
             picture = Image.fromarray((samples >> (bits - 8)).astype(np.uint8)).convert("RGB")
         else:
             picture = image if image.mode == "RGB" else image.convert("RGB")
-        if image.format != "TIFF" and orientation in _TURNS:  # Pillow turns TIFF itself
+        # Pillow turns TIFF itself
+        if image.format != "TIFF" and orientation in _TURNS:
             picture = picture.transpose(_TURNS[orientation])
         pixels = np.array(picture)
     if bits == 16 and not is_black and pixels.max() < 64:
@@ -147,9 +151,9 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
 
 
 def _reduction(width: int, height: int, size: int) -> int:
-    """By how much a JPEG is reduced while it is decoded: its frequencies are cut before they are computed.
+    """Choose by how much a JPEG is reduced while it is decoded, which leaves its high frequencies uncomputed.
 
-    So that this is faster and changes next to nothing, the filter that follows still halves what is left, and each
+    This is faster and changes next to nothing, for the filter that follows still halves what is left, and each
     pixel of it stands for whole pixels of the file.
 
     Example:
@@ -162,7 +166,7 @@ def _reduction(width: int, height: int, size: int) -> int:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture of which only the header is read; whatever is wrong with it is an error with its name."""
+    """Open a picture and read its header alone; whatever is wrong with it is an error with its name."""
     with open(path, "rb") as file:
         try:
             with Image.open(file, formats=_FORMATS) as image:
@@ -178,7 +182,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _unknown_kind(path: Path) -> str:
-    """Why a file is none of the pictures that are taken."""
+    """Say why a file is none of the pictures that are taken."""
     with contextlib.suppress(*_DAMAGE), Image.open(path) as image:
         return f"of format {image.format}, expected {', '.join(_FORMATS)}"
     with open(path, "rb") as file:
@@ -192,7 +196,7 @@ def _unknown_kind(path: Path) -> str:
 
 
 def _unfit_samples(image: Image.Image) -> str | None:
-    """What is wrong with the numbers of a TIFF; of the other kinds all are known."""
+    """Say what is wrong with the numbers of a TIFF, if anything is; those of the other kinds are all known."""
     if image.format != "TIFF":
         return None
     bits = _bits(image)
@@ -209,7 +213,7 @@ def _unfit_samples(image: Image.Image) -> str | None:
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits of a sample in the file, of a picture that is not loaded yet."""
+    """Return the bits of a sample in the file; the picture must not be loaded yet."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
     is_deep = image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
@@ -217,30 +221,31 @@ def _bits(image: Image.Image) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's tag Orientation, 1 to 8; what XMP says is not asked, nor EXIF behind the pixels of a PNG."""
+    """Return EXIF's tag Orientation, 1 to 8; neither XMP nor EXIF behind the pixels of a PNG is read."""
     exif = Image.Exif()
-    with contextlib.suppress(*_DAMAGE):  # a damaged block turns nothing
+    # a damaged block turns nothing
+    with contextlib.suppress(*_DAMAGE):
         exif.load(image.info.get("exif", b""))
     value = exif.get(274, 1)
     return value if value in _TURNS else 1
 
 
 def _tail(path: Path) -> bytes:
-    """The last 64 bytes; intact files seldom carry more after their end."""
+    """Read the last 64 bytes; intact files seldom carry more after their end."""
     with open(path, "rb") as file:
         file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
         return file.read()
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Without what names an object in memory."""
+    """Say what an error says, without the name of an object in memory."""
     if isinstance(error, UnidentifiedImageError):
         return f"{os.path.getsize(path)} bytes of no known kind"
     return str(error)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask as class indices, ``(H, W)`` uint8: the palette or grey values of a PNG.
+    """Read the palette indices or the grey values of a PNG as class indices, ``(H, W)`` uint8.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -248,7 +253,8 @@ def read_mask(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.format != "PNG":  # a JPEG's losses are pixels of any class
+            # a JPEG's losses would be pixels of any class
+            if image.format != "PNG":
                 raise ValueError(f"{path}: a mask of format {image.format}, expected PNG")
             step = max((_STEPS.get(str(tile[3]), 1) for tile in image.tile), default=1)
             image.load()

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds, read once into arrays: names, labels, where masks and boxes are."""
+"""The pictures of a folder, listed once: their names, their labels, and where their masks and boxes are."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,25 +18,27 @@ from gain_lightning.datasets.images import read_mask
 
 @dataclass(frozen=True)
 class Listing:
-    """The n pictures of a folder or of one of its splits. Arrays, since workers copy Python lists page by page.
+    """The n pictures of a folder or of one of its splits.
+
+    It holds arrays, since worker processes would copy Python lists page by page.
 
     Attributes:
         root: The folder.
-        class_names: Names of the C classes.
-        ids: Name of each picture, ``(n,)`` str.
+        class_names: The names of the C classes.
+        ids: The name of each picture, ``(n,)`` str.
         labels: 1 where a class is present, ``(n, C)`` uint8; or its amount, float32.
-        image_pattern: Path of a picture below ``root``, with ``{id}``.
-        mask_pattern: Path of a mask, with ``{id}`` or ``{stem}`` (the id without its suffix); with
+        image_pattern: The path of a picture below ``root``, with ``{id}``.
+        mask_pattern: The path of a mask, with ``{id}`` or ``{stem}`` (the id without its suffix); with
             ``{class_name}`` a mask holds one class alone (0 background, anything else the class).
-        has_mask: Which classes have a mask file, ``(n, C)`` bool; a mask of class indices counts for every
+        has_mask: The classes that have a mask file, ``(n, C)`` bool; a mask of class indices counts for every
             class of the label, and for none without a label.
         is_drawn: Whether a picture has a mask file at all, ``(n,)`` bool.
         box_row, box_class, box_corners: All boxes, by ascending row of their picture: ``(b,)``, ``(b,)``
             and ``(b, 4)`` (see :class:`~gain_lightning.datasets.boxes.Boxes`).
         size: Height and width of each picture, ``(n, 2)``; 0 where not yet known.
-        mask_folders: What each class's folder of masks is called on the disk; empty where it is as the class.
-        has_not: Which classes have a file that says where they are not, ``(n, C)`` bool; None where none has.
-        not_folders: What the folder of these files is called for each class.
+        mask_folders: The name on the disk of each class's folder of masks; empty where all are named as the classes.
+        has_not: The classes that have a file which says where they are not, ``(n, C)`` bool; None if none has.
+        not_folders: The name on the disk of each class's folder of such files.
     """
 
     root: Path
@@ -59,7 +61,7 @@ class Listing:
         return len(self.ids)
 
     def take(self, rows: np.ndarray) -> "Listing":
-        """The listing of some pictures, in their order; ``rows`` are ``(m,)`` int without repeats."""
+        """List some pictures, in the order of ``rows``, ``(m,)`` int without repeats."""
         new_row = np.full(len(self), -1)
         new_row[rows] = np.arange(len(rows))
         kept = np.flatnonzero(new_row[self.box_row] >= 0)
@@ -73,11 +75,11 @@ class Listing:
         return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
 
     def image_path(self, row: int) -> Path:
-        """Where a picture lies."""
+        """Return the path of a picture."""
         return self.root / self.image_pattern.format(id=self.ids[row])
 
     def mask_path(self, row: int, class_idx: int = 0) -> Path:
-        """Where a picture's mask lies, if it has one; of one class where masks are of one class."""
+        """Return the path of a picture's mask, if it has one; that of one class where masks are of one class."""
         name = str(self.ids[row])
         stem = str(PurePosixPath(name).with_suffix(""))
         return self.root / self.mask_pattern.format(
@@ -85,32 +87,32 @@ class Listing:
         )
 
     def not_path(self, row: int, class_idx: int) -> Path:
-        """Where the file lies that says where a class is not."""
+        """Return the path of the file that says where a class is not."""
         stem = str(PurePosixPath(str(self.ids[row])).with_suffix(""))
         return self.root / self.mask_pattern.format(stem=stem, class_name=self.not_folders[class_idx])
 
     @property
     def has_pixels(self) -> np.ndarray:
-        """Classes of which masks say something, ``(n, C)`` bool."""
+        """The classes of which masks say something, ``(n, C)`` bool."""
         return self.has_mask if self.has_not is None else self.has_mask | self.has_not
 
     def boxes(self, row: int) -> Boxes:
-        """A picture's boxes."""
+        """Return the boxes of a picture."""
         first, last = np.searchsorted(self.box_row, (row, row + 1))
         return Boxes(self.box_class[first:last], self.box_corners[first:last])
 
     @property
     def has_box(self) -> np.ndarray:
-        """Which classes have a box, ``(n, C)`` bool."""
+        """The classes that have a box, ``(n, C)`` bool."""
         has_box = np.zeros(self.labels.shape, bool)
         has_box[self.box_row, self.box_class] = True
         return has_box
 
     def class_masks(self, row: int, size: tuple[int, int]) -> ClassMasks | None:
-        """What a picture's mask files say of every class that they show.
+        """Read what a picture's mask files say of every class that they show.
 
         Args:
-            row: Which picture.
+            row: The number of the picture.
             size: Height and width that the masks must have.
 
         Returns:
@@ -135,7 +137,7 @@ class Listing:
     def _with_not(
         self, row: int, class_idx: int, mask: np.ndarray | None, size: tuple[int, int]
     ) -> np.ndarray:
-        """What two files say of a class: where it is, and where it is not; elsewhere nothing."""
+        """Join what two files say of a class: where it is, and where it is not. Elsewhere nothing is known."""
         path = self.not_path(row, class_idx)
         is_not = self._read(path, size, highest=VOID) > 0
         is_class = np.zeros(size, bool) if mask is None else mask == YES
@@ -148,9 +150,9 @@ class Listing:
         return np.where(is_class, YES, np.where(is_not, NO, VOID)).astype(np.uint8)
 
     def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
-        """A picture's mask of class indices, to look at and to score segmentations by; see :meth:`class_masks`.
+        """Read a picture's mask of class indices, to look at and to score segmentations by.
 
-        Where nobody drew a class of the label, what would be background is unknown.
+        Where nobody drew a class of the label, background is unknown. The arguments are those of :meth:`class_masks`.
 
         Returns:
             0 background, 1..C class, 255 void, ``(H, W)`` uint8; None where nothing was drawn.
@@ -165,7 +167,7 @@ class Listing:
         return mask if is_known else np.where(mask == 0, VOID, mask).astype(np.uint8)
 
     def index_mask(self, row: int, size: tuple[int, int]) -> np.ndarray:
-        """What a picture's file of class indices holds, ``(H, W)`` uint8, whatever its label says."""
+        """Read a picture's file of class indices, ``(H, W)`` uint8, whatever its label says."""
         return self._read(self.mask_path(row), size, highest=len(self.class_names))
 
     def _read(self, path: Path, size: tuple[int, int], highest: int) -> np.ndarray:
@@ -187,7 +189,7 @@ class Listing:
 
 
 def empty_boxes() -> dict[str, np.ndarray]:
-    """The three arrays of a listing without a box."""
+    """Make the three arrays of a listing without a box."""
     return {
         "box_row": np.zeros(0, np.int64),
         "box_class": np.zeros(0, np.int64),
@@ -196,7 +198,7 @@ def empty_boxes() -> dict[str, np.ndarray]:
 
 
 def frame_hint(got: tuple[float, ...], expected: tuple[int, int]) -> str:
-    """What may be wrong where a mark's height and width are not its picture's.
+    """Say what may be wrong where a mark's height and width are not its picture's.
 
     Example:
         >>> frame_hint((64, 48), (48, 64))
@@ -209,7 +211,7 @@ def frame_hint(got: tuple[float, ...], expected: tuple[int, int]) -> str:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether a path from a file of the data set stays below its folder.
+    """Tell whether a path that a file of the data set names stays below the data folder.
 
     Example:
         >>> stays_inside("a/b.jpg"), stays_inside("../b.jpg"), stays_inside("/b.jpg"), stays_inside("C:/b.jpg")

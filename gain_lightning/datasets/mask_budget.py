@@ -1,6 +1,6 @@
-"""Which training images carry pixels: the mask budget of GAIN_ext, drawn once and kept in a file.
+"""The mask budget of GAIN_ext says which training images carry pixels; it is drawn once and kept in a file.
 
-A mask list has one image a line; behind a tab the classes whose pixels count, ``;`` between them. Without
+A mask list has one image a line. Behind a tab stand the classes whose pixels count, ``;`` between them; without
 them all classes count::
 
     2008_000123
@@ -31,20 +31,20 @@ def draw_mask_budget(
     A larger budget with the same seed contains the smaller one, so that budgets can be compared.
 
     Args:
-        ids: Names of the n training images.
-        has_pixels: Classes whose pixels are known, ``(n, C)`` bool.
-        budget: A count of images (int), or a fraction of those with pixels (float in [0, 1], rounded up);
-            or either of them for classes by name, as in the paper's Table 4, where only the drawn class's
-            pixels count; or the path of a mask list.
-        seed: Seed of the draw.
-        class_names: Names of the C classes.
+        ids: The names of the n training images.
+        has_pixels: The classes whose pixels are known, ``(n, C)`` bool.
+        budget: A count of images (int); or a fraction of the images with pixels (float in [0, 1], rounded up); or
+            either of them for classes by name, as in the paper's Table 4, where only the drawn class's pixels
+            count; or the path of a mask list.
+        seed: The seed of the draw.
+        class_names: The names of the C classes.
 
     Returns:
-        Classes whose pixels count, ``(n, C)`` bool; a row without any is an image that carries no mask.
+        The classes whose pixels count, ``(n, C)`` bool; a row without any is an image that carries no mask.
 
     Raises:
-        ValueError: If a budget is negative, a fraction above 1, larger than what there is, or names an
-            unknown class; or if a list names an image or a class without pixels.
+        ValueError: If a budget is negative, is a fraction above 1, asks for more images than there are, or names
+            an unknown class; or if a list names an image or a class without pixels.
         FileNotFoundError: If there is no such list.
 
     Example:
@@ -87,7 +87,7 @@ def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.nd
 def mask_list_text(
     ids: Sequence[str], drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> str:
-    r"""A draw as the text of a mask list; classes are named where an image has pixels of more than were drawn.
+    r"""Write a draw as the text of a mask list; it names classes where an image has pixels of more than were drawn.
 
     Example:
         >>> drawn = np.array([[True, False], [False, True]])
@@ -104,7 +104,7 @@ def mask_list_text(
 def read_mask_list(
     path: Path, ids: Sequence[str], has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """The draw that a mask list holds; see :func:`draw_mask_budget`."""
+    """Read the draw that a mask list holds; see :func:`draw_mask_budget`."""
     if not path.is_file():
         raise FileNotFoundError(
             f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)"

@@ -1,4 +1,4 @@
-"""What a data set holds, in words and as a grid of samples."""
+"""An overview of a data set: its contents in words, and some of its samples as a grid."""
 
 import difflib
 from pathlib import Path
@@ -38,7 +38,7 @@ def read_data(root: Path) -> Contents:
 
 
 def summary_text(root: Path, listings: dict[str, Listing]) -> str:
-    """Counts per class and split as a table of text, and how many pictures carry masks or boxes."""
+    """Count pictures by class and split, and those with masks or boxes, and write the counts as a table."""
     total = sum(map(len, listings.values()))
     if not total:
         return f"{root}: no picture"
@@ -81,7 +81,7 @@ def _are_amounts(listings: dict[str, Listing]) -> bool:
 
 
 def label_notes(listings: dict[str, Listing]) -> list[str]:
-    """What labels say of a training; no problem, but it may not be meant."""
+    """Note what labels say of a training, which is no problem but may not be meant."""
     if not sum(map(len, listings.values())):
         return []
     notes = []
@@ -102,7 +102,7 @@ def label_notes(listings: dict[str, Listing]) -> list[str]:
 
 
 def split_notes(listings: dict[str, Listing]) -> list[str]:
-    """What the names of splits say of a training, where they mean what a folder of pictures means by them."""
+    """Note what the names of splits say of a training on a folder of pictures."""
     if not sum(map(len, listings.values())):
         return []
     notes = []
@@ -118,7 +118,7 @@ def split_notes(listings: dict[str, Listing]) -> list[str]:
 
 
 def mark_notes(listings: dict[str, Listing]) -> list[str]:
-    """What masks and boxes say of a training."""
+    """Note what masks and boxes say of a training."""
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
     num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())
     if num_masks and num_boxes:
@@ -132,13 +132,13 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
     """Draw a grid of pictures with labels, masks and boxes; those that cannot be read are left out.
 
     Args:
-        listings: Whose pictures to draw from; those with masks or boxes come first.
-        out: A PNG file.
-        count: How many pictures at most.
-        seed: Which.
+        listings: The pictures to choose from; those with masks or boxes come first.
+        out: The PNG file that is written.
+        count: The largest number of pictures.
+        seed: The seed of the choice.
 
     Returns:
-        How many were drawn.
+        The number of pictures drawn.
 
     Raises:
         ValueError: If there is no readable picture.
@@ -170,7 +170,8 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
                 (read_image(listing.image_path(row)), listing.mask(row, size), listing.boxes(row), caption)
             )
         except (OSError, ValueError):
-            continue  # `gain data check` names it
+            # `gain data check` names it
+            continue
     if not samples:
         raise ValueError("no picture could be read; `gain data check` says why")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The pictures of a folder, for ``gain predict``; without torch."""
+"""The pictures of a folder are found for ``gain predict``, without torch."""
 
 import os
 import re
@@ -12,11 +12,11 @@ from gain_lightning.support.walk import files_below, group_unread
 
 
 class FoundPictures(NamedTuple):
-    """What :func:`find_pictures` found.
+    """The files that :func:`find_pictures` found.
 
     Attributes:
         paths: The pictures.
-        unread: Other files, of kinds that are not read; none with a list, which says what is meant.
+        unread: Files of kinds that are not read; empty with a list, which says what is meant.
     """
 
     paths: list[Path]
@@ -24,12 +24,12 @@ class FoundPictures(NamedTuple):
 
 
 def find_pictures(folder: Path, out: Path | None = None, listed: Path | None = None) -> FoundPictures:
-    """Every picture below a folder.
+    """Find every picture below a folder.
 
     Args:
-        folder: Searched with all its folders.
-        out: Left out, should it lie below the folder.
-        listed: File of names, one a line, with or without ending: these pictures alone, as in VOC's lists.
+        folder: The folder, which is searched with all folders below it.
+        out: A folder that is left out, should it lie below ``folder``.
+        listed: A file of names, one a line, with or without ending, as VOC's lists are; other pictures are left out.
 
     Raises:
         FileNotFoundError: If there is no such folder or list, no picture, or not every one that is listed.
@@ -82,9 +82,8 @@ def _listed(listing: Path, paths: dict[str, Path]) -> list[Path]:
     by_name = {str(PurePath(name).with_suffix("")): path for name, path in paths.items()} | paths
     by_name = {composed(name): path for name, path in by_name.items()}
     lines = [composed(line.strip()) for line in read_text(listing).splitlines() if line.strip()]
-    names = [  # VOC's lists of a class go on: name -1
-        line if line in by_name else re.sub(r"\s+(-1|0|1)$", "", line) for line in lines
-    ]
+    # a line of VOC's lists of a class has a number behind the name: name -1
+    names = [line if line in by_name else re.sub(r"\s+(-1|0|1)$", "", line) for line in lines]
     missing = [name for name in names if name not in by_name]
     if missing:
         raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Bring pictures and masks to the size of the network, so that they lie on each other."""
+"""Pictures and masks are brought to the size of the network so that they lie on each other."""
 
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +12,7 @@ Pixels = TypeVar("Pixels", np.ndarray, "Tensor")
 
 
 def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize by an antialiased bilinear filter: Pillow's ``BILINEAR``, to within one grey value.
+    """Resize by an antialiased bilinear filter, which is Pillow's ``BILINEAR`` to within one grey value.
 
     Where a side shrinks, the filter is wide enough that no detail of the file turns up as a false one; where it
     grows, it interpolates. Pixel i of n covers the part of the picture from i / n to (i + 1) / n.
@@ -22,14 +22,15 @@ def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:
         size: Height and width of the result, pixels.
 
     Returns:
-        Of the same kind, ``(h, w, 3)`` or ``(N, 3, h, w)``.
+        The same kind, ``(h, w, 3)`` or ``(N, 3, h, w)``.
 
     Example:
         >>> stripes = np.tile(np.array([0, 255], np.uint8)[:, None], (8, 2, 3)).reshape(8, 4, 3)
         >>> resize_image(stripes, (2, 2)).shape
         (2, 2, 3)
     """
-    import torch  # for pictures alone: `gain data check` resizes masks
+    # here and not above, for `gain data check` resizes masks without torch
+    import torch
 
     if isinstance(image, np.ndarray):
         one = torch.from_numpy(image).permute(2, 0, 1)[None]
@@ -38,15 +39,15 @@ def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask ``(H, W)``: each pixel takes the value at its centre, so that no value is made up.
+    """Resize a mask: each pixel takes the value at its centre, so that no value is made up.
 
     Args:
-        mask: Of any values.
+        mask: Any values, ``(H, W)``.
         size: Height and width of the result, pixels.
 
     Returns:
-        ``(h, w)`` of the mask's type; a border is at most half a pixel, of the file's or of the result's, off where
-        the picture's is, and not to one side more than to the other.
+        The resized mask, ``(h, w)``, of the mask's type. A border lies at most half a pixel, of the file or of the
+        result, beside the picture's border, and not to one side more than to the other.
 
     Example:
         >>> resize_mask(np.array([[0, 0, 0, 7, 7, 7]], np.uint8), (1, 2)).tolist()
@@ -57,7 +58,9 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _at_centres(length: int, count: int) -> np.ndarray:
-    """Which of ``length`` pixels the centres of ``count`` lie in; one on a border, in that before and behind in turns.
+    """Find in which of ``length`` pixels the centres of ``count`` pixels lie.
+
+    A centre on a border counts to the pixel before and to the pixel behind in turns.
 
     Example:
         >>> _at_centres(8, 4).tolist(), _at_centres(9, 3).tolist()

@@ -1,4 +1,4 @@
-"""What a data set yields, and what a batch holds."""
+"""The types of a sample, of a batch of samples, and of a data set that yields samples."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypedDict
@@ -39,13 +39,15 @@ class _Collated(TypedDict):
 
 
 class Batch(_Collated, total=False):
-    """N samples, stacked by :func:`collate`. All their masks stand in one tensor, for images have different numbers.
+    """N samples, stacked by :func:`collate`.
+
+    The masks of all images stand in one tensor, since images have different numbers of masks.
 
     Attributes:
         image: ``(N, 3, H, W)`` uint8.
         label: ``(N, C)`` float32.
         mask: The M masks of all images, 1 the class, 0 not the class, 255 unknown, ``(M, H, W)`` uint8.
-        mask_image: Index of the image that each mask belongs to, ``(M,)`` int64.
+        mask_image: The index of the image that each mask belongs to, ``(M,)`` int64.
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The names of the images.
         pairs: The (image, class) pairs of the labels, once a method has listed them.
@@ -74,11 +76,15 @@ class PictureSet(Protocol):
     def __getitem__(self, draw: int | tuple[int, int], /) -> Sample: ...
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
-        """A picture as it is stored, or as a network of ``side`` x ``side`` pixels sees it, ``(H, W, 3)`` uint8."""
+        """Return a picture as it is stored, or as a network of ``side`` x ``side`` pixels sees it.
+
+        Returns:
+            ``(H, W, 3)`` uint8.
+        """
         ...
 
     def truth(self, row: int) -> np.ndarray:
-        """A picture's mask of class indices as it is stored, ``(H, W)`` uint8; void where nothing is known."""
+        """Return a picture's stored mask of class indices, ``(H, W)`` uint8; void where nothing is known."""
         ...
 
 
@@ -86,9 +92,9 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
     """Turn arrays into a sample.
 
     Args:
-        image: ``(H, W, 3)`` uint8.
-        label: ``(C,)``.
-        masks: At the image's size, or None for an image without pixel labels.
+        image: The picture, ``(H, W, 3)`` uint8.
+        label: Its label, ``(C,)``.
+        masks: Its masks at the same size, or None for an image without pixel labels.
         sample_id: Its name.
 
     Returns:
@@ -105,10 +111,10 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples to a batch with a leading axis N, each picture's pixels copied once.
+    """Stack samples to a batch with a leading axis N; each picture's pixels are copied once.
 
     Returns:
-        The batch, its ``image`` in channels_last memory, as it was decoded.
+        The batch; its ``image`` is in channels_last memory, as pictures are decoded.
 
     Raises:
         RuntimeError: If the pictures differ in size.
@@ -116,7 +122,7 @@ def collate(samples: list[Sample]) -> Batch:
     channels, height, width = samples[0]["image"].shape
     image = torch.empty(0, dtype=torch.uint8)
     if torch.utils.data.get_worker_info() is not None:
-        # filled where the training process will read it, as torch's own collate does
+        # the batch is filled where the training process will read it, as torch's own collate does
         size = len(samples) * channels * height * width
         image = image.set_(torch.UntypedStorage._new_shared(size))
     image = image.resize_(len(samples), height, width, channels).permute(0, 3, 1, 2)

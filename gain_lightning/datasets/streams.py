@@ -1,7 +1,7 @@
-"""The two streams of GAIN_ext: every image with its labels, and the few that also carry pixels.
+"""The two streams of GAIN_ext: every image with its labels, and the few images that also carry pixels.
 
-A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}`` with a mask budget. One
-epoch is one pass over the weak stream; the masked stream goes on beside it, over and over.
+A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}`` with a mask budget. One epoch is one
+pass over the weak stream; the masked stream goes on beside it, over and over.
 """
 
 import os
@@ -23,7 +23,7 @@ from gain_lightning.support.workers import heed_parent_alone, refuse_without_soc
 
 
 class Draw(NamedTuple):
-    """What a training sampler asks a data set for: image ``index``, drawn for the ``visit``-th time."""
+    """A training sampler asks a data set for image ``index``, which it draws for the ``visit``-th time."""
 
     index: int
     visit: int
@@ -32,14 +32,15 @@ class Draw(NamedTuple):
 class StreamSampler(DistributedSampler):
     """An endless shuffled stream over n images, cut into epochs and shared out among the ranks.
 
-    The stream is one seeded permutation after another. Rank r of R takes elements r, r + R, r + 2R, ...:
-    within a permutation ranks share no image, save that it is padded from its start to a multiple of R.
+    The stream is one seeded permutation after another. Rank r of R takes the elements r, r + R, r + 2R, ... Within a
+    permutation ranks share no image, save that it is padded from its start to a multiple of R.
 
     Args:
-        size: n, images in the data set.
-        per_epoch: Draws per epoch, all ranks together; rounded up to a multiple of the ranks.
-        seed: Seed of the permutations.
-        rank, num_ranks: This process and how many there are.
+        size: n, the number of images in the data set.
+        per_epoch: Draws per epoch of all ranks together, rounded up to a multiple of the ranks.
+        seed: The seed of the permutations.
+        rank: The number of this process.
+        num_ranks: The number of processes.
 
     Example:
         >>> sampler = StreamSampler(3, per_epoch=6, seed=0)
@@ -48,14 +49,15 @@ class StreamSampler(DistributedSampler):
 Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
     """
 
-    # A DistributedSampler, since Lightning replaces every other kind under DDP and sets its epoch.
+    # This is a DistributedSampler, since Lightning replaces every other kind under DDP and sets its epoch.
     def __init__(self, size: int, *, per_epoch: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
         super().__init__(range(size), num_replicas=num_ranks, rank=rank, seed=seed)
         self.size = size
         self.padded_size = -(-size // num_ranks) * num_ranks
         self.num_samples = -(-per_epoch // num_ranks)
         self.total_size = self.num_samples * num_ranks
-        self.start = 0  # draws of the next epoch to leave out: a training that resumes has made them
+        # a training that resumes has made so many draws of the next epoch
+        self.start = 0
 
     def __iter__(self) -> Iterator[Draw]:
         order, ordered_visit = [], -1
@@ -70,7 +72,7 @@ Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
 
 
 class Loader(DataLoader):
-    """Its workers leave Ctrl-C and SIGTERM to the training, which saves before it ends them."""
+    """A loader whose workers leave Ctrl-C and SIGTERM to the training, which saves before it ends them."""
 
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers:
@@ -80,7 +82,7 @@ class Loader(DataLoader):
 
 
 def begin_worker(worker_id: int) -> None:
-    """What every worker of a :class:`Loader` does first; Lightning's seeds of workers are set as without it."""
+    """Begin the process of a worker: the training stops it, and Lightning's seed of workers is set as elsewhere."""
     heed_parent_alone()
     if int(os.environ.get("PL_SEED_WORKERS", 0)):
         pl_worker_init_function(worker_id)
@@ -90,8 +92,11 @@ class StreamLoader(Loader):
     """A loader over a :class:`StreamSampler` that goes on in the middle of an epoch, as Lightning's checkpoints ask.
 
     Args:
-        dataset, batch_size, options: As a ``DataLoader``'s; ``sampler`` is a :class:`StreamSampler`.
-        trainer: Whose batches count, for workers and Lightning fetch ahead of it; and whose epoch comes next.
+        dataset: See ``DataLoader``.
+        batch_size: See ``DataLoader``.
+        trainer: The trainer, which counts the batches it has trained on, for workers and Lightning fetch ahead; and
+            which knows the epoch.
+        options: Further options of ``DataLoader``; ``sampler`` is a :class:`StreamSampler`.
     """
 
     def __init__(
@@ -99,21 +104,26 @@ class StreamLoader(Loader):
     ) -> None:
         super().__init__(dataset, batch_size, **options)
         self.progress = trainer.fit_loop if trainer is not None else None
-        if self.progress is not None:  # Lightning says it as well, but only after the workers have begun
+        if self.progress is not None:
+            # Lightning sets the epoch too, but only after the workers have begun
             self.sampler.set_epoch(self.progress.epoch_progress.current.processed)
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch are trained on."""
+        """Return how many batches of the epoch are trained on."""
         return {"num_batches": self.progress.epoch_loop.batch_progress.current.processed, "of": len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave them out of the next pass, unless they are the whole epoch."""
-        length = state.get("of", len(self))  # with other devices an epoch has another number of batches
+        """Leave the batches that are trained on out of the next pass, unless they are the whole epoch."""
+        # with another number of devices an epoch has another number of batches
+        length = state.get("of", len(self))
         self.sampler.start = state["num_batches"] % length * len(self) // length * self.batch_size
 
 
 class TwoStreamDataModule(pl.LightningDataModule):
-    """What all data modules share: the mask budget and the loaders. A leaf's ``setup`` sets the data sets.
+    """The base of all data modules: it draws the mask budget and makes the loaders.
+
+    A subclass passes its ``**streams`` on to this class. Its ``setup`` sets the data sets, and its ``image_set(split)``
+    gives the pictures of a split with their labels alone.
 
     Args:
         batch_size: Images of the weak stream a step and rank.
@@ -127,17 +137,16 @@ class TwoStreamDataModule(pl.LightningDataModule):
             there, ``no``.
         num_workers: Loader processes.
 
-    A leaf's ``image_set(split)`` gives a split's pictures with their labels alone.
-
     Attributes:
-        class_names: Names of the C classes, by index.
+        class_names: The names of the C classes, by index.
         image_size: Height and width of a batch's images, pixels.
-        train_set: Data set of the weak stream, its masks hidden.
-        masked_set: Data set of the masked stream, or None; ``masked_ids`` names its images, and
-            ``mask_list`` is the text of their mask list.
-        val_set: Data set for validation.
-        test_sets: Data sets by name; the first is scored by every metric, each further one by its accuracy.
-        accuracy_class: Class whose presence the further test sets are scored on; None scores the label.
+        train_set: The data set of the weak stream, its masks hidden.
+        masked_set: The data set of the masked stream, or None; ``masked_ids`` names its images, and ``mask_list`` is
+            the text of their mask list.
+        val_set: The data set for validation.
+        test_sets: The data sets for tests by name; the first is scored by every metric, each further one by its
+            accuracy.
+        accuracy_class: The class whose presence the further test sets are scored on; None scores the whole label.
     """
 
     class_names: tuple[str, ...]
@@ -161,9 +170,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"batch_size is {batch_size} and masked_batch_size {masked_batch_size}, expected at least 1 each"
             )
-        if (
-            num_workers < 0
-        ):  # a loader that fails inside the Trainer leaves every loader class of the process patched
+        # refused here, for a loader that fails inside the Trainer leaves every loader class of the process patched
+        if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}, expected 0 or more")
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
@@ -189,11 +197,11 @@ class TwoStreamDataModule(pl.LightningDataModule):
         """Draw this run's masked subset and remember it.
 
         Args:
-            ids: Names of the n training images.
-            has_pixels: Classes whose pixels (or boxes) are known, ``(n, C)`` bool.
+            ids: The names of the n training images.
+            has_pixels: The classes whose pixels (or boxes) are known, ``(n, C)`` bool.
 
         Returns:
-            Rows of the drawn images, ``(m,)``, and the classes whose pixels count there, ``(m, C)`` bool.
+            The rows of the drawn images, ``(m,)``, and the classes whose pixels count there, ``(m, C)`` bool.
         """
         drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
         rows = np.flatnonzero(drawn.any(1))
@@ -202,7 +210,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         return rows, drawn[rows]
 
     def train_dataloader(self) -> CombinedLoader:
-        """Both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
+        """Load both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
         ranks = self.trainer.world_size if self.trainer else 1
         size = len(self.train_set)
         if size < self.batch_size * ranks:
@@ -227,7 +235,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler | None = None) -> DataLoader:
         options = {
-            # workers' seeds, aside from the training's draws
+            # the seeds of workers do not depend on the draws of the training
             "generator": torch.Generator().manual_seed(run_seed()),
             "collate_fn": collate,
             "num_workers": self.num_workers,
@@ -240,15 +248,15 @@ class TwoStreamDataModule(pl.LightningDataModule):
         return Loader(dataset, batch_size, sampler=sampler, **options)
 
     def predict_dataloader(self) -> DataLoader:
-        """The set to predict, in order, where the data have one."""
+        """Load the set to predict, in order, where the data have one."""
         return self._loader(self.predict_set, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """The validation set, in order, each image in one process."""
+        """Load the validation set, in order, each image in one process."""
         return self._loader(self.val_set, self.batch_size, share_out("val", self.val_set, self.trainer))
 
     def test_dataloader(self) -> list[DataLoader]:
-        """One loader a test set, in the order of ``test_sets``, each image in one process."""
+        """Load every test set, in the order of ``test_sets``, each image in one process."""
         return [
             self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
             for name, dataset in self.test_sets.items()
@@ -256,23 +264,23 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
 
 def run_seed() -> int:
-    """The seed of this run, as ``seed_everything`` left it; 0 without one."""
+    """Return the seed of this run, as ``seed_everything`` left it; 0 without one."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def share_out(name: str, dataset: Dataset, trainer: pl.Trainer | None) -> UnrepeatedDistributedSampler:
-    """Which images of a set this process judges: process r of R takes the images r, r + R, r + 2R, ...
+    """Share the images of a set out among the processes: process r of R judges the images r, r + R, r + 2R, ...
 
     Every image is judged by one process, so that scores count it once. The sampler that Lightning would take instead
     repeats the first images until all processes have equally many.
 
     Args:
-        name: Of the set, for the error.
+        name: The name of the set, for the error.
         dataset: The set.
-        trainer: Knows the processes; without one there is one process.
+        trainer: The trainer, which knows the processes; without one there is one process.
 
     Raises:
-        ValueError: If there are fewer images than processes, for a process that judges nothing would never join the
+        ValueError: If there are fewer images than processes: a process that judges nothing would never join the
             others where they add up their scores.
     """
     ranks = 1 if trainer is None else trainer.world_size

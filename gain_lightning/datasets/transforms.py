@@ -1,4 +1,7 @@
-"""Image and mask together, by albumentations (2.0.8, the last under MIT): scale, crop, flip, colour."""
+"""Training pictures are varied together with their masks: scaled, cut, flipped and coloured.
+
+albumentations does the work; 2.0.8 is its last version under the MIT licence.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,8 +15,10 @@ from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 if TYPE_CHECKING:
     import albumentations
 
-MIN_VISIBLE = 0.1  # of a class's share of the picture: with less left in a crop it is gone
-_FILL = (124, 116, 104)  # ImageNet's mean colour
+# A class is gone from a crop if less than this part of its share of the picture is left.
+MIN_VISIBLE = 0.1
+# The canvas has ImageNet's mean colour.
+_FILL = (124, 116, 104)
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ class Augmentation:
 
 
 class TrainTransform:
-    """Vary a training picture; the outcome depends on ``seed`` alone, not on who calls when.
+    """Vary training pictures; the outcome depends on the seed of a call alone, not on the calls before.
 
     Args:
         size: Height and width of pictures and results, pixels.
-        augmentation: How.
+        augmentation: How pictures are varied.
     """
 
     def __init__(self, size: int, augmentation: Augmentation) -> None:
@@ -74,18 +79,19 @@ class TrainTransform:
         """Transform one picture.
 
         Args:
-            image: ``(size, size, 3)`` uint8.
-            masks: At its size, or None.
-            label: ``(C,)`` uint8.
-            seed: E.g. (run seed, visit, index).
+            image: The picture, ``(size, size, 3)`` uint8.
+            masks: Its masks at the same size, or None.
+            label: Its label, ``(C,)`` uint8.
+            seed: The seed, such as (run seed, visit, index).
 
         Returns:
-            Image, masks and label; beside the picture masks are unknown, and a class that lost its label has none.
+            Image, masks and label. Masks are unknown beside the picture, and a class that lost its label has no mask.
         """
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
         if self.crops and masks is not None and label.any():
             share = class_shares(masks, len(label))
-            if (share[label > 0] > 0).all():  # every class's place is known
+            # a part may be cut out, for the place of every class is known
+            if (share[label > 0] > 0).all():
                 cut_image, cut_masks = _apply(self.free, image, masks, number)
                 lost = (label > 0) & (class_shares(cut_masks, len(label)) < MIN_VISIBLE * share)
                 if lost.sum() < (label > 0).sum():
@@ -94,14 +100,15 @@ class TrainTransform:
 
 
 def class_shares(masks: ClassMasks, num_classes: int) -> np.ndarray:
-    """Share of the picture that each class is known to cover, ``(C,)``."""
+    """Measure the share of the picture that each class is known to cover, ``(C,)``."""
     shares = np.zeros(num_classes)
     shares[masks.class_idx] = (masks.mask == YES).mean((1, 2))
     return shares
 
 
 def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) -> "albumentations.Compose":
-    import albumentations  # takes half a second, and not every training varies its pictures
+    # here and not above: this takes half a second, and not every training varies its pictures
+    import albumentations
 
     steps: list[albumentations.BasicTransform] = []
     if scale != (1.0, 1.0):

@@ -14,7 +14,7 @@ from gain_lightning.scores import is_reserved
 
 
 class VOC12DataModule(TwoStreamDataModule):
-    """PASCAL VOC 2012 in its own layout. The test set is ``val``: VOC publishes no labels for its own.
+    """PASCAL VOC 2012 in its own layout. The test set is ``val``, for VOC publishes no labels for its own test set.
 
     ``predict_dataloader`` yields the images of ``test.txt``, without labels.
 
@@ -65,10 +65,10 @@ class VOC12DataModule(TwoStreamDataModule):
         self.val_set: ImageSet | None = None
 
     def image_set(self, split: str | None = None) -> ImageSet:
-        """Images of a list (None: ``train_split``) with their labels, without masks.
+        """Open the images of a list (None: ``train_split``) with their labels, without masks.
 
         Raises:
-            ValueError: Of ``test``, whose labels nobody has.
+            ValueError: If the list is ``test``, whose labels nobody has.
         """
         if split == "test":
             raise ValueError("split is 'test', expected a list whose images have labels")

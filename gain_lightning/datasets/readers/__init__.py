@@ -1,6 +1,6 @@
-"""The layouts on a disk that are read, each in a file of its own here; without torch.
+"""Every layout on a disk that can be read has a file of its own here and a row of :data:`READERS`; without torch.
 
-A new layout is a file with ``recognises`` and ``read``, and a row of :data:`READERS`.
+The file of a new layout has ``recognises`` and ``read``.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ FOLDER_MODULE = "FolderDataModule"
 
 
 class Reader(NamedTuple):
-    """How a layout is told and read.
+    """A layout on a disk is recognised and read.
 
     Attributes:
-        name: What the layout is called in messages.
-        recognises: Whether a folder has this layout, which a glance tells.
-        read: Read such a folder and look at every picture, mask and box.
-        module: Name of the data module that trains on it.
+        name: The name of the layout in messages.
+        recognises: Tells at a glance whether a folder has this layout.
+        read: Reads such a folder and looks at every picture, mask and box.
+        module: The name of the data module that trains on it.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Reader(NamedTuple):
     module: str = FOLDER_MODULE
 
 
-# The first that recognises a folder reads it. The last one reads what none recognises, for it says what is missing.
+# The first that recognises a folder reads it. The last reads what none recognises, and says what is missing there.
 READERS = (
     Reader("PASCAL VOC 2012", voc.recognises, voc.read, "VOC12DataModule"),
     Reader("a folder of pictures", folder.recognises, folder.read),
@@ -41,10 +41,10 @@ def reader_of(root: Path, module: str | None = None) -> Reader:
 
     Args:
         root: The folder.
-        module: Name of a data module, to choose among its readers alone; None chooses among all.
+        module: The name of a data module, to choose among its readers alone; None chooses among all.
 
     Returns:
-        The first that recognises the folder, else the last.
+        The first reader that recognises the folder, else the last.
 
     Example:
         >>> reader_of(Path("no such folder")).name

@@ -1,4 +1,4 @@
-"""Annotations of other tools, recognised by what their files hold. They are named and not read."""
+"""Annotations of other tools are recognised by the content of their files. They are named and not read."""
 
 import re
 from collections.abc import Iterable
@@ -7,19 +7,26 @@ from typing import NamedTuple
 
 from gain_lightning.support.walk import files_below, is_left_behind
 
-_HEAD = 1 << 16  # bytes of a file that tell what it is
-_TRIED = 5  # files of one kind in one folder
-_DEPTH = 3  # levels of folders beside images/ that are looked into
+# The first bytes of a file tell what it is.
+_HEAD = 1 << 16
+# So many files of one kind are opened in each folder.
+_TRIED = 5
+# Folders beside images/ are looked into as deep as this.
+_DEPTH = 3
 
 
 class _Tool(NamedTuple):
+    """A tool is recognised by a pattern in the head of a file with one of its suffixes."""
+
     name: str
     suffixes: tuple[str, ...]
-    pattern: str  # found in the head of a file
+    pattern: str
 
 
-_SHARE = r"(?:[01](?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"  # of a picture's width or height
-_TOOLS = (  # the first that fits counts
+# Such a number is a share of a picture's width or height.
+_SHARE = r"(?:[01](?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"
+# The first tool that fits counts.
+_TOOLS = (
     _Tool("a VIA project", (".json",), r'"_via_\w+"|"shape_attributes"|"region_attributes"|"vid_list"'),
     _Tool("a VIA table", (".csv",), r"region_shape_attributes|VGG Image Annotator|metadata_id,\s*file_list"),
     _Tool("LabelMe's JSON", (".json",), r'"image(Path|Data)"\s*:|"shapes"\s*:\s*\['),
@@ -46,17 +53,18 @@ class Foreign(NamedTuple):
 
 
 def recognise(paths: Iterable[Path]) -> list[Foreign]:
-    """Which tools' annotations are among some files, each tool once, by its first file.
+    """Find out which tools' annotations are among some files; each tool is named once, by its first file.
 
     Args:
-        paths: Any files. A few of each folder and kind are opened.
+        paths: Any files; a few of each folder and kind are opened.
     """
     tried: dict[tuple[Path, str], int] = {}
     found: dict[str, Foreign] = {}
     for path in sorted(paths):
         suffix = path.suffix.lower()
         place = path.parent, suffix
-        if suffix not in _SUFFIXES or _is_empty(path):  # YOLO's labels of a picture that shows nothing
+        # an empty file may hold YOLO's labels of a picture that shows nothing
+        if suffix not in _SUFFIXES or _is_empty(path):
             continue
         tried[place] = tried.get(place, 0) + 1
         if tried[place] <= _TRIED and (tool := _tool_of(path, suffix)):
@@ -67,7 +75,8 @@ def recognise(paths: Iterable[Path]) -> list[Foreign]:
 def _is_empty(path: Path) -> bool:
     try:
         return path.stat().st_size == 0
-    except OSError:  # a link to nothing
+    except OSError:
+        # a link to nothing
         return True
 
 
@@ -75,10 +84,12 @@ def _tool_of(path: Path, suffix: str) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except OSError:  # a link to nothing, or no right to read it
+    except OSError:
+        # a link to nothing, or a file that may not be read
         return None
     if len(head) == _HEAD:
-        head = head[: head.rfind(b"\n") + 1] or head  # whole lines, where there are lines
+        # whole lines, where there are lines
+        head = head[: head.rfind(b"\n") + 1] or head
     text = head.decode("utf-8-sig", errors="replace")
     return next(
         (tool.name for tool in _TOOLS if suffix in tool.suffixes and re.search(tool.pattern, text, re.M)),
@@ -87,9 +98,9 @@ def _tool_of(path: Path, suffix: str) -> str | None:
 
 
 def files_beside(root: Path, own: Iterable[str]) -> list[Path]:
-    """Files in ``root`` and in its folders, but for ``own``, files and folders of the data set's layout.
+    """List the files in ``root`` and in its folders, but for ``own``, which the data set's layout has.
 
-    A folder that may not be read is none of the data set's.
+    A folder that may not be read does not belong to the data set.
     """
     found, own = [], set(own)
     for entry in sorted(root.iterdir()):

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 from its own folder layout: labels from ``Annotations``, never from masks."""
+"""PASCAL VOC 2012 in its own layout. Labels come from ``Annotations``, never from masks."""
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -19,7 +19,8 @@ CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 _CLASS_IDX = {name: class_idx for class_idx, name in enumerate(CLASSES)}
-_MASK_FOLDERS = {  # where each list's pictures have masks, every one of them
+# Every picture of a list has a mask in this folder.
+_MASK_FOLDERS = {
     "train": "SegmentationClass",
     "val": "SegmentationClass",
     "trainval": "SegmentationClass",
@@ -28,21 +29,21 @@ _MASK_FOLDERS = {  # where each list's pictures have masks, every one of them
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """A document type is where entities, and with them bombs and foreign files, are declared."""
+    """Refuses a document type, where entities are declared, and with them bombs and foreign files."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ValueError("declares a document type or entities, which no VOC annotation does")
 
 
 def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Boxes]:
-    """The classes that an annotation lists, difficult ones too, and the boxes of those objects that have one.
+    """Read the classes that an annotation lists, difficult ones too, and the boxes of the objects that have one.
 
     Args:
-        path: ``Annotations/<image>.xml``.
+        path: The file, ``Annotations/<image>.xml``.
         size: The picture's height and width, which the annotation must not contradict; None where it is unknown.
 
     Returns:
-        Label ``(20,)`` uint8, and boxes; VOC counts pixels from 1 and includes both ends.
+        Label ``(20,)`` uint8, and boxes, whose corners count from 0 where VOC counts pixels from 1.
 
     Raises:
         FileNotFoundError: If the file is missing.
@@ -53,7 +54,8 @@ def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np
     try:
         parser.feed(path.read_bytes())
         root = parser.close()
-    except (ElementTree.ParseError, LookupError) as error:  # the latter: an encoding that nobody knows
+    except (ElementTree.ParseError, LookupError) as error:
+        # a LookupError is an encoding that nobody knows
         raise ValueError(f"{path}: not an XML annotation ({error})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -89,9 +91,10 @@ def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np
 
 
 def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) -> None:
-    """Refuse an annotation whose ``<size>`` is not its picture's: boxes would be of another frame."""
+    """Refuse an annotation whose ``<size>`` is not its picture's, for its boxes would be of another frame."""
     said = [root.findtext(f"size/{side}") for side in ("height", "width")]
-    if said == [None, None]:  # not every tool writes it
+    # not every tool writes it
+    if said == [None, None]:
         return
     try:
         got = tuple(float(text or "") for text in said)
@@ -106,7 +109,7 @@ def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) ->
 
 
 def recognises(root: Path) -> bool:
-    """Whether ``root`` is the folder ``VOC2012``, or one of the usual places that hold it."""
+    """Tell whether ``root`` is the folder ``VOC2012``, or one of the usual places that hold it."""
     return _places(root) != []
 
 
@@ -117,7 +120,7 @@ def read(root: Path) -> Contents:
 
 
 def _places(root: Path) -> list[Path]:
-    """The folders with ``JPEGImages`` among the usual places."""
+    """List the folders with ``JPEGImages`` among the usual places."""
     usual = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
     return [folder for folder in usual if (folder / "JPEGImages").is_dir()]
 
@@ -138,12 +141,12 @@ def find_root(root: str) -> Path:
 
 
 def read_voc(root: Path, split: str, mask_folder: str) -> tuple[Listing, list[Problem]]:
-    """The images of ``ImageSets/Segmentation/<split>.txt``, their labels and boxes, and what is wrong with them.
+    """Read the images of ``ImageSets/Segmentation/<split>.txt`` with their labels and boxes.
 
     Args:
         root: The folder ``VOC2012``.
-        split: Name of the list; ``test`` has no labels.
-        mask_folder: ``SegmentationClass`` or ``SegmentationClassAug``.
+        split: The name of the list; ``test`` has no labels.
+        mask_folder: The folder of the masks, ``SegmentationClass`` or ``SegmentationClassAug``.
 
     Returns:
         The listing, with the pictures' sizes; and the problems of the list, the images and the annotations.
@@ -230,7 +233,7 @@ def _list_path(root: Path, split: str) -> Path:
 
 
 def _read_list(path: Path) -> tuple[dict[str, int], list[Problem]]:
-    """The line of each image that a list names, and what is wrong with the list."""
+    """Read the line of each image that a list names, and find what is wrong with the list."""
     lines: dict[str, int] = {}
     problems = []
     for line, image_id in enumerate(read_text(path).splitlines(), start=1):
@@ -245,18 +248,18 @@ def _read_list(path: Path) -> tuple[dict[str, int], list[Problem]]:
 
 
 def missing_masks(listing: Listing, mask_folder: str) -> list[Problem]:
-    """Masks that a list of ``ImageSets/Segmentation`` says are there, and that are not.
+    """Find masks that a list of ``ImageSets/Segmentation`` says are there, and that are not.
 
-    Every picture of ``train`` and ``val`` has one in ``SegmentationClass``, every one of ``train_aug`` in
-    ``SegmentationClassAug``. So pictures of ``train_aug`` may lack masks in ``SegmentationClass``, unless ``train``
-    names them; of other folders nothing is known.
+    Every picture of ``train`` and ``val`` has a mask in ``SegmentationClass``, every picture of ``train_aug`` has one
+    in ``SegmentationClassAug``. So pictures of ``train_aug`` may lack masks in ``SegmentationClass``, unless ``train``
+    names them. Nothing is known of other folders.
 
     Args:
         listing: The pictures of a list.
-        mask_folder: Where their masks lie.
+        mask_folder: The folder of their masks.
 
     Returns:
-        The problems; one for the folder if it has no mask of the listing at all.
+        The problems; a single one for the folder if it has no mask of the listing at all.
     """
     root, folder = listing.root, listing.root / mask_folder
     lists = [_list_path(root, name) for name, place in _MASK_FOLDERS.items() if place == mask_folder]
@@ -282,7 +285,7 @@ def missing_masks(listing: Listing, mask_folder: str) -> list[Problem]:
 
 
 def check_voc(root: Path) -> tuple[dict[str, Listing], list[Problem]]:
-    """Every list of ``ImageSets/Segmentation`` that VOC or SBD has, and all that is wrong."""
+    """Read every list of ``ImageSets/Segmentation`` that VOC or SBD has, and find all that is wrong."""
     listings, problems = {}, []
     for split in ("train", "train_aug", "val", "test"):
         if not _list_path(root, split).is_file():

@@ -1,7 +1,7 @@
-"""Shapes: made data sets whose bias is known, for a CPU and without files.
+"""Shapes are made data sets whose bias is known; they need no files and are small enough for a CPU.
 
-Three scenes: boats that are always on water in training (``boat.py``), a camera whose two orientations always
-lie on their own ground (``camera.py``), and boats to count, with a buoy for every boat (``count.py``).
+There are three scenes: boats that are always on water in training (``boat.py``), a camera whose two orientations
+always lie on their own ground (``camera.py``), and boats to count, with a buoy for every boat (``count.py``).
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ TEST_SETS = {
 
 
 class Shapes(Dataset):
-    """Pictures of a split, drawn once (``shapes_kept.py``) and held in memory (37 kB each).
+    """The pictures of a split, drawn once (``kept.py``) and held in memory (37 kB each).
 
     Args:
         scene: ``boat``, ``camera`` or ``count``.
         split: See ``draw_picture`` of the scene.
-        indices: Which pictures, e.g. ``range(2400)``.
+        indices: The numbers of the pictures, such as ``range(2400)``.
         seed, bias: See ``draw_picture`` of the scene.
         supervision: What the masks hold: ``mask``, ``box`` (filled), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
-        kept: Classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
+        kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
 
     Attributes:
-        labels: ``(n, C)`` uint8.
+        labels: 1 where a class is present, or its amount, ``(n, C)`` uint8.
 
     Example:
         >>> sample = Shapes("boat", "test", range(3))[2]
@@ -80,12 +80,12 @@ class Shapes(Dataset):
         return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
-        """A picture as it was drawn, or at ``side`` x ``side`` pixels, ``(H, W, 3)`` uint8."""
+        """Return a picture as it was drawn, or at ``side`` x ``side`` pixels, ``(H, W, 3)`` uint8."""
         image = self.pictures[row].image
         return image if side is None else resize_image(image, (side, side))
 
     def truth(self, row: int) -> np.ndarray:
-        """A picture's mask, whatever ``supervision`` shows of it: 0 background, 1..C class, ``(H, W)`` uint8."""
+        """Return a picture's mask, 0 background, 1..C class, ``(H, W)`` uint8, whatever ``supervision`` shows."""
         return self.pictures[row].mask
 
     def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
@@ -167,7 +167,7 @@ class ShapesDataModule(TwoStreamDataModule):
         return self.made[split]
 
     def image_set(self, split: str | None = None) -> Shapes:
-        """Pictures of a split (None: train) with their labels, without masks."""
+        """Make the pictures of a split (None: train) with their labels, without masks."""
         split = split or "train"
         sizes = {"train": "num_train", "val": "num_val", TEST_SETS[self.scene][0]: "num_test"}
         if split not in (*sizes, *TEST_SETS[self.scene]):

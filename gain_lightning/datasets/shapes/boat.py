@@ -21,8 +21,10 @@ _MARK_COLOURS = np.array(
 _GROUND_COLOURS = np.array(
     [[50, 95, 165], [75, 135, 60], [95, 95, 100], [165, 195, 225], [150, 120, 95]], np.float32
 )
-_MARK_SHARE = 0.7  # of objects carry their class's mark
-_NUM_OBJECTS = (0.6, 0.3, 0.1)  # chances of one, two, three objects: 1.5 labels an image
+# This share of the objects carries the mark of their class.
+_MARK_SHARE = 0.7
+# The chances of one, two and three objects make 1.5 labels an image.
+_NUM_OBJECTS = (0.6, 0.3, 0.1)
 
 
 def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) -> Picture:
@@ -72,7 +74,8 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
 
 def _draw_classes(rng: np.random.Generator, split: str) -> np.ndarray:
     count = rng.choice(3, p=_NUM_OBJECTS) + 1
-    if split == "boat_without_water":  # a boat for sure
+    if split == "boat_without_water":
+        # one of the objects is a boat
         return np.append(rng.permutation(np.arange(1, 5))[: count - 1], 0)
     if split == "water_without_boat":
         return rng.permutation(np.arange(1, 5))[:count]
@@ -80,7 +83,7 @@ def _draw_classes(rng: np.random.Generator, split: str) -> np.ndarray:
 
 
 def _draw_water(rng: np.random.Generator, split: str, bias: float, has_boat: bool) -> bool:
-    """Whether there is water: by the split's rule, or else, as often as boats, at random."""
+    """Draw whether there is water: by the split's rule, or else at random, as often as there are boats."""
     at_random = rng.random() < 0.3
     if split in ("train", "val"):
         return has_boat if rng.random() < bias else at_random
@@ -88,7 +91,7 @@ def _draw_water(rng: np.random.Generator, split: str, bias: float, has_boat: boo
 
 
 def _draw_background(rng: np.random.Generator, has_water: bool) -> tuple[np.ndarray, tuple[float, float]]:
-    """Two grounds, one above the other, one of them water if asked for.
+    """Draw two grounds, one above the other, one of them water if asked for.
 
     Returns:
         Picture ``(96, 96, 3)`` float32, and the rows between which the water lies, if any.
@@ -105,7 +108,7 @@ def _draw_background(rng: np.random.Generator, has_water: bool) -> tuple[np.ndar
 
 
 def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
-    """Bluish waves if water, else broad soft structure in many colours. ``(96, 96, 3)`` float32."""
+    """Draw bluish waves for water, else broad soft structure in many colours, ``(96, 96, 3)`` float32."""
     colour = _GROUND_COLOURS[ground] + rng.normal(0, 14 if ground == 0 else 32, 3)
     period = (9, 30, 45, 60, 38)[ground] * rng.uniform(0.8, 1.25)
     angle = rng.uniform(-0.3, 0.3) + (np.pi / 2 if ground in (0, 2, 3) else 0)
@@ -114,7 +117,7 @@ def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
 
 
 def _draw_centres(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Centres (x, y) that keep a third of the picture between objects, as far as a few tries allow."""
+    """Draw centres (x, y) a third of the picture apart, as far as a few tries allow, ``(count, 2)``."""
     best, best_gap = None, -1.0
     for _ in range(8):
         centres = rng.uniform(20, SIZE - 20, (count, 2))
@@ -128,9 +131,10 @@ def _draw_centres(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _draw_body(rng: np.random.Generator, image: np.ndarray, class_idx: int, centre: np.ndarray) -> np.ndarray:
-    """Paint an object into ``image``; its pixels, ``(96, 96)`` bool."""
+    """Paint an object into ``image``; return its pixels, ``(96, 96)`` bool."""
     radius_x, radius_y = rng.uniform(14, 20, 2)
-    power = rng.uniform(2, 5)  # an ellipse, or nearly a box: the outline says nothing about the class
+    # the body is an ellipse or nearly a box, and its outline says nothing about the class
+    power = rng.uniform(2, 5)
     dx, dy = XX - centre[0], YY - centre[1]
     body = np.abs(dx / radius_x) ** power + np.abs(dy / radius_y) ** power < 1
     colour = rng.uniform(60, 190, 3)
@@ -145,20 +149,26 @@ def _draw_body(rng: np.random.Generator, image: np.ndarray, class_idx: int, cent
     return body
 
 
-_CONTRAST = (18, 30)  # of the textures, of 255
+# The textures differ from their colour by so many of 255 grey values.
+_CONTRAST = (18, 30)
 
 
 def _texture(rng: np.random.Generator, class_idx: int, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """Value in [-1, 1] of the class's texture at offsets from the centre, ``(pixels,)``."""
+    """Compute the class's texture, in [-1, 1], at offsets from the centre, ``(pixels,)``."""
     period = rng.uniform(5, 7)
     u, v = 2 * np.pi * dx / period, 2 * np.pi * dy / period
     phase_u, phase_v = rng.uniform(0, 6.3, 2)
-    if class_idx == 0:  # level stripes
+    if class_idx == 0:
+        # level stripes
         return np.sign(np.sin(v + phase_v))
-    if class_idx == 1:  # upright stripes
+    if class_idx == 1:
+        # upright stripes
         return np.sign(np.sin(u + phase_u))
-    if class_idx == 2:  # checks
+    if class_idx == 2:
+        # checks
         return np.sign(np.sin(u + phase_u) * np.sin(v + phase_v))
-    if class_idx == 3:  # rings
+    if class_idx == 3:
+        # rings
         return np.sign(np.sin(np.hypot(u, v) + phase_u))
-    return np.where(np.sin(u + phase_u) + np.sin(v + phase_v) > 0.9, 1.0, -0.4)  # dots
+    # dots
+    return np.where(np.sin(u + phase_u) + np.sin(v + phase_v) > 0.9, 1.0, -0.4)

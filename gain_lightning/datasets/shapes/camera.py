@@ -60,7 +60,7 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
 
 
 def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
-    """Wood with its grain, or a ribbed belt. ``(96, 96, 3)`` float32."""
+    """Draw wood with its grain, or a ribbed belt, ``(96, 96, 3)`` float32."""
     colour = _GROUND_COLOURS[ground] + rng.normal(0, 14, 3)
     angle = rng.uniform(-0.4, 0.4)
     along = XX * np.cos(angle) + YY * np.sin(angle)
@@ -77,7 +77,7 @@ def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
 def _draw_camera(
     rng: np.random.Generator, image: np.ndarray, class_idx: int, other_views: bool
 ) -> np.ndarray:
-    """Paint the camera into ``image``; its pixels, ``(96, 96)`` bool."""
+    """Paint the camera into ``image``; return its pixels, ``(96, 96)`` bool."""
     scale = rng.uniform(0.8, 1.25) if other_views else rng.uniform(0.9, 1.1)
     tilt = rng.uniform(-0.4, 0.4) if other_views else rng.uniform(-0.2, 0.2)
     margin = 30 * scale
@@ -91,7 +91,8 @@ def _draw_camera(
     shade = rng.uniform(45, 105)
     image[body] = shade + rng.normal(0, 6, 3)
     distance = np.hypot(dx, dy)
-    image[distance < 9] = shade + 60  # the lens: a light ring around a dark glass
+    # the lens is a light ring around a dark glass
+    image[distance < 9] = shade + 60
     image[distance < 6] = 25
     half_width, half_height = (3.5, 1.2) if class_idx == 0 else (1.2, 3.5)
     for x, y in ((-17, -9), (0, -13), (17, -9), (-17, 9), (0, 13), (17, 9)):

@@ -13,10 +13,12 @@ from gain_lightning.datasets.shapes.picture import SIZE, XX, YY, Picture
 
 CLASSES = ("boat",)
 SPLITS = ("train", "val", "test")
-MOST = 5  # boats in a picture, and buoys; at least one of each
+# A picture has one to so many boats, and one to so many buoys.
+MOST = 5
 
 _BUOY = np.array([250, 140, 30], np.float32)
-_GAP = 19  # least distance of two centres, pixels
+# The centres of two objects are at least so many pixels apart.
+_GAP = 19
 
 
 def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) -> Picture:
@@ -61,7 +63,7 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
 
 
 def _draw_water(rng: np.random.Generator) -> np.ndarray:
-    """Level waves. ``(96, 96, 3)`` float32."""
+    """Draw level waves, ``(96, 96, 3)`` float32."""
     colour = np.array([60, 105, 150], np.float32) + rng.normal(0, 14, 3)
     angle = rng.uniform(-0.3, 0.3)
     wave = np.sin(
@@ -71,7 +73,7 @@ def _draw_water(rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_centres(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Centres (x, y), ``(count, 2)``, at random places of which no two come too close."""
+    """Draw centres (x, y), ``(count, 2)``, of which no two come too close to each other."""
     while True:
         centres: list[np.ndarray] = []
         for centre in rng.uniform(10, SIZE - 10, (200, 2)):
@@ -82,7 +84,7 @@ def _draw_centres(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _draw_boat(rng: np.random.Generator, image: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Paint a boat with upright stripes into ``image``; its pixels, ``(96, 96)`` bool."""
+    """Paint a boat with upright stripes into ``image``; return its pixels, ``(96, 96)`` bool."""
     dx, dy = XX - centre[0], YY - centre[1]
     body = np.abs(dx / rng.uniform(8, 9.5)) ** 3 + np.abs(dy / rng.uniform(6, 8)) ** 3 < 1
     stripes = np.sign(np.sin(2 * np.pi * dx[body] / rng.uniform(4, 6) + rng.uniform(0, 6.3)))

@@ -1,7 +1,7 @@
-"""Pictures of shapes, drawn once: large sets are kept in the user's cache folder, ``~/.cache/gain_lightning/shapes``.
+"""The pictures of shapes are drawn once: large sets are kept in ``~/.cache/gain_lightning/shapes``.
 
 A file holds the pictures of one split. Its name is a digest of what they depend on, the code that draws them included,
-so that no file is ever out of date; and the folder may be removed at any time.
+so that no file is ever out of date. The folder may be removed at any time.
 """
 
 import contextlib
@@ -20,21 +20,23 @@ from gain_lightning.datasets.shapes.picture import Picture
 from gain_lightning.support.files import written_whole
 from gain_lightning.support.home import cache_folder
 
-KEPT_FROM = 200  # pictures; fewer are drawn in less time than a run takes to start
-MOST_BYTES = 2**30  # of all files; the pictures of one experiment take an eighth of it
+# Fewer pictures are drawn in less time than a run takes to start.
+KEPT_FROM = 200
+# All files together hold so much; the pictures of one experiment take an eighth of it.
+MOST_BYTES = 2**30
 
 
 def draw_pictures(
     scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, bias: float = 1.0
 ) -> list[Picture]:
-    """Pictures of a split, drawn or read again.
+    """Draw the pictures of a split, or read them where they are kept.
 
     Args:
         scene: A module with ``draw_picture``.
         split: See ``draw_picture`` of the scene.
-        indices: Which pictures.
-        seed: See there.
-        bias: See there.
+        indices: The numbers of the pictures.
+        seed: See ``draw_picture``.
+        bias: See ``draw_picture``.
 
     Example:
         >>> from gain_lightning.datasets.shapes import boat
@@ -44,19 +46,21 @@ def draw_pictures(
     file = cache_folder() / "shapes" / f"{_digest(scene, split, indices, seed, bias)}.npz"
     is_kept = len(indices) >= KEPT_FROM
     if is_kept and file.is_file():
-        # damaged, which its checksums tell, or just removed by another process: whatever the reader trips over
+        # the file may be damaged, which its checksums tell, or just removed by another process; its reader may then
+        # raise anything
         with contextlib.suppress(Exception):
             return _read(file)
     pictures = [scene.draw_picture(index, split, seed=seed, bias=bias) for index in indices]
     if is_kept:
-        with contextlib.suppress(OSError):  # no home folder, or a full disk: they are drawn again next time
+        # without a home folder, or on a full disk, the pictures are drawn again next time
+        with contextlib.suppress(OSError):
             _write(file, pictures)
             _remove_oldest(file.parent)
     return pictures
 
 
 def _digest(scene: ModuleType, split: str, indices: Sequence[int], seed: int, bias: float) -> str:
-    """Of all that the pictures depend on: numpy draws them, and may draw others in another version."""
+    """Hash all that the pictures depend on; another version of numpy may draw others."""
     digest = hashlib.sha256(repr((split, list(indices), seed, float(bias), np.__version__)).encode())
     for module in (scene, picture, boxes):
         digest.update(Path(module.__file__).read_bytes())
@@ -89,13 +93,14 @@ def _read(file: Path) -> list[Picture]:
             arrays["image"], arrays["label"], arrays["mask"], found, arrays["ground"], strict=True
         )
     ]
-    with contextlib.suppress(OSError):  # the folder may be read alone
-        os.utime(file)  # it is of use
+    # the file is of use; in a folder that may only be read, nobody can say so
+    with contextlib.suppress(OSError):
+        os.utime(file)
     return pictures
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Of the files that were of no use for longest, as many as are too many."""
+    """Remove the files that were of no use for longest, as far as there are too many."""
     files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
     total = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""What the scenes of shapes draw."""
+"""A picture, as every scene of shapes draws it."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes
 
-SIZE = 96  # height and width, pixels
+SIZE = 96  # pixels, height and width
 YY, XX = np.mgrid[:SIZE, :SIZE].astype(np.float32)
 
 
@@ -18,8 +18,8 @@ class Picture:
         image: ``(96, 96, 3)`` uint8.
         label: 1 where the class is present, or the amount of it, ``(C,)`` uint8.
         mask: 0 background, 1..C class, ``(96, 96)`` uint8.
-        boxes: Around each object, what another hides of it included.
-        ground: Name of the background that the training set ties to a class, or ``""``.
+        boxes: The box of each object, what another object hides of it included.
+        ground: The name of the background that the training set ties to a class, or ``""``.
     """
 
     image: np.ndarray

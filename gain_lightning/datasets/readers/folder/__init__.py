@@ -1,4 +1,4 @@
-"""Your own pictures: a folder with images, labels, and masks or boxes for some of them.
+"""A folder of your own pictures with their labels, and with masks or boxes for some of them.
 
 ::
 
@@ -52,13 +52,13 @@ from gain_lightning.support.names import difference, look_of
 
 
 class FolderContents(NamedTuple):
-    """What :func:`read_folder` found.
+    """The pictures that :func:`read_folder` found, in the order of the table.
 
     Attributes:
         listing: The pictures.
-        splits: The split of each picture, "" without one.
-        problems: What is wrong; each would stop a training.
-        notes: What is no problem, but may not be meant.
+        splits: The split of each picture, ``""`` without one.
+        problems: All that is wrong; each problem would stop a training.
+        notes: All that is no problem, but may not be meant.
     """
 
     listing: Listing
@@ -68,7 +68,7 @@ class FolderContents(NamedTuple):
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder is laid out as this module says: the pictures lie in ``images/``."""
+    """Tell whether a folder is laid out as this module says: the pictures lie in ``images/``."""
     return (root / "images").is_dir()
 
 
@@ -83,7 +83,7 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
 
     Args:
         root: The folder.
-        class_names: Names of the classes; None takes ``classes.txt``, or those that occur.
+        class_names: The names of the classes; None takes those of ``classes.txt``, or those that occur.
 
     Returns:
         Listing, splits, problems and notes; a picture with a broken row is left out of the listing.
@@ -119,7 +119,7 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
 
 
 def _read_rows(root: Path, files: PictureFiles, problems: list[Problem], notes: list[str]) -> list[Row]:
-    """The pictures with their labels, out of ``labels.csv`` or out of folders of classes."""
+    """Read the pictures with their labels, from ``labels.csv`` or from folders of classes."""
     has_table = (root / "labels.csv").is_file()
     report_foreign(root, files, problems, notes)
     report_unread(files.unread, f"pictures are {', '.join(PICTURE_SUFFIXES)}", not has_table, problems, notes)
@@ -134,7 +134,7 @@ def _read_rows(root: Path, files: PictureFiles, problems: list[Problem], notes: 
 
 
 def _class_names(root: Path, rows: list[Row], problems: list[Problem]) -> list[str]:
-    """The names that ``classes.txt`` lists, else those that occur, sorted."""
+    """Read the names that ``classes.txt`` lists, else take those that occur, sorted."""
     found = {name for row in rows for name in row.classes}
     names = read_classes(root / "classes.txt", problems) or sorted(found)
     if not (root / "labels.csv").is_file() and len(found) == 1 and not problems:
@@ -147,7 +147,7 @@ def _class_names(root: Path, rows: list[Row], problems: list[Problem]) -> list[s
 
 
 def _class_table(root: Path) -> Path:
-    """The file or folder that the names of the classes come from."""
+    """Return the file or folder that the names of the classes come from."""
     return next(
         (root / name for name in ("classes.txt", "labels.csv") if (root / name).is_file()), root / "images"
     )
@@ -161,7 +161,7 @@ def _list_pictures(
     problems: list[Problem],
     notes: list[str],
 ) -> tuple[Listing, list[int]]:
-    """The listing, its pictures' sizes not yet known; and the line of each box in ``boxes.csv``."""
+    """List the pictures, whose sizes are not yet known; also return the line of each box in ``boxes.csv``."""
     class_idx = {name: idx for idx, name in enumerate(class_names)}
     labels = _labels(rows, class_idx, problems)
     ids = np.array([entry.filename for entry in rows], dtype=str)
@@ -193,7 +193,7 @@ def _without_empty_boxes(listing: Listing) -> Listing:
 
 
 def _labels(rows: list[Row], class_idx: dict[str, int], problems: list[Problem]) -> np.ndarray:
-    """Of all pictures, ``(n, C)``: 1 where a class is present, uint8; or its amount, float32."""
+    """Make the labels of all pictures, ``(n, C)``: 1 where a class is present, uint8; or its amount, float32."""
     is_amount = any(amount != 1 for entry in rows for amount in entry.classes.values())
     labels = np.zeros((len(rows), len(class_idx)), np.float32 if is_amount else np.uint8)
     for row, entry in enumerate(rows):
@@ -209,7 +209,7 @@ def _labels(rows: list[Row], class_idx: dict[str, int], problems: list[Problem])
 def _with_lines(
     unfit: list[Problem], listing: Listing, rows: list[Row], files: PictureFiles
 ) -> list[Problem]:
-    """Problems of pictures; a missing picture's line is that of the table which names it."""
+    """Give the problem of a missing picture the line of the table that names it."""
     entry_of = {str(listing.image_path(row)): entry for row, entry in enumerate(rows)}
     alike = {look_of(name): name for name in files.pictures} if unfit else {}
     problems = []

@@ -1,7 +1,7 @@
-"""Boxes whose numbers are no corners of their picture: another order, no area, another frame.
+"""The numbers of ``boxes.csv`` are checked to be corners: not of another order, without area or of another frame.
 
-Nothing is converted. Units and boxes beyond their picture are looked for by
-:func:`~gain_lightning.datasets.check_boxes.check_boxes`.
+Nothing is converted. :func:`~gain_lightning.datasets.check_boxes.check_boxes` looks for other units and for boxes that
+reach beyond their picture.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,20 @@ _PERCENT = 100
 
 
 def check_order(listing: Listing, place: Callable[[int], tuple[Path, int]]) -> list[Problem]:
-    """Boxes that are empty or less than a pixel wide, and tables of x, y, width, height.
+    """Find boxes that are empty or less than a pixel wide, and tables of x, y, width, height.
 
     Args:
-        listing: With the pictures' sizes.
-        place: File and line that a box comes from, by its number.
+        listing: The boxes, with the pictures' sizes.
+        place: Gives the file and line that a box comes from, by its number.
 
     Returns:
-        The problems: one for the table where its rows fit as x, y, width, height alone, else one a box.
+        The problems: one for the table if its rows fit as x, y, width, height alone, else one for each box.
     """
     corners = listing.box_corners
     low, high = corners[:, :2], corners[:, 2:]
-    size = listing.size[listing.box_row][:, ::-1]  # width and height
-    is_share = (corners < 2).all(1) & (corners % 1 > 0).any(1)  # of the picture, which check_boxes names
+    size = listing.size[listing.box_row][:, ::-1]  # (b, 2), width and height
+    # check_boxes names boxes in shares of their picture
+    is_share = (corners < 2).all(1) & (corners % 1 > 0).any(1)
     is_empty = ~(low < high).all(1) & ~is_share
     is_tiny = ((high - low) < 1).any(1) & ~is_empty & ~is_share
     fits_as_size = (low >= 0).all(1) & (high > 0).all(1) & ((low + high <= size).all(1) | (size == 0).any(1))
@@ -51,7 +52,7 @@ def check_order(listing: Listing, place: Callable[[int], tuple[Path, int]]) -> l
 
 
 def box_notes(listing: Listing) -> list[str]:
-    """What boxes may mean and numbers cannot tell: pictures that EXIF turns, and boxes that may be percent."""
+    """Note what the numbers of boxes cannot tell: that EXIF turns their pictures, and that they may be percent."""
     notes = []
     rows = np.unique(listing.box_row)
     turned = [row for row in rows.tolist() if listing.size[row].all() and _is_turned(listing.image_path(row))]
@@ -69,5 +70,6 @@ def box_notes(listing: Listing) -> list[str]:
 def _is_turned(path: Path) -> bool:
     try:
         return read_orientation(path) > 1
-    except (OSError, ValueError):  # it is named where it is looked through
+    except (OSError, ValueError):
+        # check_images names the picture
         return False

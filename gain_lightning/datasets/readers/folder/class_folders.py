@@ -1,4 +1,4 @@
-"""Folders of pictures whose names are classes, for who has no ``labels.csv``."""
+"""Without ``labels.csv`` the class of a picture is the folder that it lies in."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,8 @@ from gain_lightning.datasets.readers.folder.tables import Row
 from gain_lightning.support.names import composed
 from gain_lightning.support.walk import folders_without
 
-_SPLIT = re.compile(  # train, val2017, 0_test, training_set
+# Folders of splits are called so: train, val2017, 0_test, training_set.
+_SPLIT = re.compile(
     r"\d*[_ -]?(train|training|trainval|val|valid|validation|dev|eval|evaluation|test|testing|holdout|fold[_ -]?\d+)"
     r"([_ -]?(set|data|images|split|\d+))?",
     re.IGNORECASE,
@@ -20,7 +21,7 @@ _WORDS = {"train", "training", "trainval", "val", "valid", "validation", "test",
 def read_class_folders(
     images: Path, pictures: list[str], problems: list[Problem], notes: list[str]
 ) -> list[Row]:
-    """A row for every picture: its class is the folder that it lies in."""
+    """Make a row for every picture; its class is the folder that it lies in."""
     rows = []
     for filename in pictures:
         if "/" not in filename:
@@ -40,7 +41,7 @@ def read_class_folders(
 
 
 def _is_split(name: str, *, holds_folders: bool) -> bool:
-    """Whether a folder is called like a split; one that holds folders may have other words beside it.
+    """Tell whether a folder is called like a split; one that holds folders may have other words beside the split's.
 
     Example:
         >>> [_is_split(name, holds_folders=True) for name in ("val2017", "seg_train", "trainA", "train (1)", "trainer")]
@@ -53,7 +54,7 @@ def _is_split(name: str, *, holds_folders: bool) -> bool:
 
 
 def _check_for_splits(images: Path, pictures: list[str], problems: list[Problem], notes: list[str]) -> None:
-    """Folders named like splits, above or below those of classes, which are no splits without a table."""
+    """Find folders named like splits, above or below those of classes; without a table they are no splits."""
     parts = [name.split("/")[:-1] for name in pictures]
     for level in (0, 1):
         names = sorted({folders[level] for folders in parts if len(folders) > level})
@@ -81,7 +82,7 @@ def _check_for_splits(images: Path, pictures: list[str], problems: list[Problem]
 
 
 def _common_folders(parts: list[list[str]]) -> list[str]:
-    """Names of the folders below the outermost ones, where these are several and hold the same ones.
+    """Name the folders that lie below each of several outermost folders, if these all hold the same ones.
 
     Example:
         >>> _common_folders([["a", "cat"], ["a", "dog"], ["b", "cat"], ["b", "dog"]])

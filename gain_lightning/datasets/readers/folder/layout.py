@@ -1,4 +1,4 @@
-"""What lies in a folder of one's own: what must be there, what is almost right, and what nobody reads.
+"""The layout of a folder is checked: what must be there, what is almost right, and what nobody reads.
 
 Every function appends to ``problems`` what is wrong, and to ``notes`` what may not be meant.
 """
@@ -14,7 +14,8 @@ from gain_lightning.datasets.readers.foreign import files_beside, recognise
 from gain_lightning.support.names import composed
 from gain_lightning.support.walk import files_below, group_unread, is_left_behind
 
-_LAYOUT = {  # of these, images/ must be there
+# The folder holds these; images/ must be there.
+_LAYOUT = {
     "images": "folder",
     "labels.csv": "file",
     "classes.txt": "file",
@@ -26,14 +27,21 @@ _EXPECTED = "expected labels.csv beside images/, and masks/ or boxes.csv, as dat
 
 
 class PictureFiles(NamedTuple):
-    """What lies below ``images/``: pictures by their names relative to it, and the files that are none."""
+    """The files below ``images/``.
+
+    Attributes:
+        pictures: The names of the pictures, relative to ``images/``.
+        unread: The files that are no pictures.
+        by_text: The name on the disk of each picture by its composed name, and by itself.
+    """
 
     pictures: list[str]
     unread: list[Path]
-    by_text: dict[str, str]  # composed name to the name on the disk
+    by_text: dict[str, str]
 
     @classmethod
     def below(cls, folder: Path) -> "PictureFiles":
+        """Find the files below a folder."""
         files = files_below(folder)
         pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
         names = [path.relative_to(folder).as_posix() for path in pictures]
@@ -41,12 +49,12 @@ class PictureFiles(NamedTuple):
         return cls(names, unread, {composed(name): name for name in names} | {name: name for name in names})
 
     def name_on_disk(self, name: str) -> str:
-        """How the file of a name is called, which a table may write in another Unicode form."""
+        """Return the name on the disk of a name that a table may write in another Unicode form."""
         return self.by_text.get(name) or self.by_text.get(composed(name), name)
 
 
 def check_layout(root: Path, problems: list[Problem], notes: list[str]) -> None:
-    """What lies in the folder itself: what must be there, names that are almost right, and what is not read."""
+    """Look at the folder itself: what must be there, which names are almost right, and what is not read."""
     if not (root / "images").is_dir():
         raise FileNotFoundError(
             f"{root}: no folder of pictures here, expected {root / 'images'}{_hint_of(root)}"
@@ -75,13 +83,13 @@ def check_layout(root: Path, problems: list[Problem], notes: list[str]) -> None:
 
 
 def _is_prose(path: Path) -> bool:
-    """Whether a file is written for people alone, unlike tables and whatever else may hold labels."""
+    """Tell whether a file is written for people alone, unlike tables and whatever else may hold labels."""
     is_named_so = path.stem.lower() in ("readme", "license", "licence", "copying", "notes")
     return (is_named_so or path.suffix.lower() not in _TABLES) and group_unread([path])[0].is_text
 
 
 def _hint_of(root: Path) -> str:
-    """What a folder without ``images/`` may be instead."""
+    """Say what a folder without ``images/`` may be instead."""
     if not root.is_dir():
         return ""
     beside = files_beside(root, ())
@@ -95,7 +103,7 @@ def _hint_of(root: Path) -> str:
 
 
 def report_foreign(root: Path, files: PictureFiles, problems: list[Problem], notes: list[str]) -> None:
-    """Annotations of other tools: a problem where they are what the folder itself lacks, its labels."""
+    """Report annotations of other tools; they are a problem where the folder itself lacks labels."""
     in_masks = files_below(root / "masks") if (root / "masks").is_dir() else []
     is_ours = (root / "labels.csv").is_file()
     no_masks = [path for path in in_masks if path.suffix != ".png"]
@@ -109,7 +117,7 @@ def report_foreign(root: Path, files: PictureFiles, problems: list[Problem], not
 def report_unread(
     paths: list[Path], expected: str, are_problems: bool, problems: list[Problem], notes: list[str]
 ) -> None:
-    """Files of kinds that nobody reads, one line a kind; text is no picture and never a problem."""
+    """Report files of kinds that nobody reads, one line a kind; text is no picture and never a problem."""
     for kind in group_unread(paths):
         if are_problems and not kind.is_text:
             problems.append(Problem(kind.first, 0, f"not read: {expected} ({kind}, this is the first)"))

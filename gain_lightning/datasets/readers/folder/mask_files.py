@@ -1,4 +1,4 @@
-"""Which files below ``masks/`` are the masks of which pictures."""
+"""The files below ``masks/`` are matched with the pictures that they are the masks of."""
 
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from gain_lightning.support.walk import files_below, folders_without
 
 
 class _Layout(NamedTuple):
-    """Where the masks lie.
+    """The folders that masks lie in.
 
     Attributes:
         class_folders: The folder of each class's masks; empty where masks are of class indices.
@@ -24,14 +24,16 @@ class _Layout(NamedTuple):
 
     @property
     def by_class(self) -> bool:
+        """Whether each class has a folder of its own."""
         return bool(self.class_folders)
 
     @property
     def folders(self) -> tuple[str, ...]:
+        """The folders of the classes' masks, then those of the masks that say where classes are not."""
         return self.class_folders + self.not_folders
 
     def names(self, stem: str) -> list[str]:
-        """The mask files that a picture may have; with a folder for each class, in the order of ``folders``."""
+        """List the mask files that a picture may have, with folders of classes in the order of ``folders``."""
         return [f"{folder}/{stem}.png" for folder in self.folders] if self.by_class else [f"{stem}.png"]
 
 
@@ -47,9 +49,9 @@ def find_masks(
 
     Args:
         folder: ``masks/``, which need not be there.
-        ids: Names of the n pictures.
+        ids: The names of the n pictures.
         labels: Their labels, ``(n, C)``.
-        class_names: Names of the C classes.
+        class_names: The names of the C classes.
         problems: What is wrong is added here, such as a mask of no picture.
         notes: What may not be meant is added here.
 
@@ -95,7 +97,7 @@ def find_masks(
 
 
 def _outer_folders(folder: Path, files: set[str], problems: list[Problem]) -> dict[str, str]:
-    """The folders right below ``masks/`` as they are called on the disk, by their composed names."""
+    """List the folders right below ``masks/`` as they are called on the disk, by their composed names."""
     folders: dict[str, str] = {}
     for name in sorted({name.split("/")[0] for name in files if "/" in name}):
         other = folders.setdefault(composed(name.strip()), name)
@@ -108,7 +110,7 @@ def _outer_folders(folder: Path, files: set[str], problems: list[Problem]) -> di
 def _layout(
     folders: dict[str, str], files: set[str], stems: list[str], class_names: tuple[str, ...]
 ) -> _Layout:
-    """Whether masks lie in a folder for each class, and what these folders are called."""
+    """Find out whether masks lie in a folder for each class, and what these folders are called."""
     meant = {look_of(text) for name in class_names for text in (name, f"not {name}")}
     # pictures may lie in folders of their classes, and then their masks of indices do, too
     beside_pictures = any(f"{stem}.png" in files for stem in stems)
@@ -140,7 +142,7 @@ def _unused(
     stems: list[str],
     class_names: tuple[str, ...],
 ) -> list[Problem]:
-    """Folders of no class, and masks of no picture."""
+    """Find folders of no class, and masks of no picture."""
     problems = []
     if layout.by_class:
         for name in sorted(set(folders.values()) - set(layout.folders)):

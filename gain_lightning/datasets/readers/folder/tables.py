@@ -1,4 +1,4 @@
-"""The tables of a folder of one's own: ``labels.csv``, ``classes.txt`` and ``boxes.csv``, each row with its line.
+"""The tables ``labels.csv``, ``classes.txt`` and ``boxes.csv`` are read, each row with its line.
 
 Every function appends what is wrong to ``problems`` and leaves the row out. Names of classes are read in one Unicode
 form (:func:`~gain_lightning.support.names.composed`).
@@ -23,13 +23,14 @@ _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
 
 
 class Row(NamedTuple):
-    """A picture with its label: where that is written, and what it says.
+    """A picture with its label.
 
     Attributes:
-        file, line: Where it is written; line 0 where a folder says it.
-        filename: Of the picture, as on the disk, relative to ``images/``.
-        classes: Amount of each class, 1 where none is given.
-        split: Empty without one.
+        file: The file that says the label.
+        line: Its line there; 0 where a folder says the label.
+        filename: The name of the picture on the disk, relative to ``images/``.
+        classes: The amount of each class, 1 where none is given.
+        split: The split; empty without one.
     """
 
     file: Path
@@ -40,12 +41,12 @@ class Row(NamedTuple):
 
 
 class BoxRow(NamedTuple):
-    """A box, of a picture and class that there are.
+    """A box of a picture and of a class that there are.
 
     Attributes:
-        line: Where it is written.
-        row: Number of its picture.
-        class_idx: Number of its class.
+        line: The line of ``boxes.csv``.
+        row: The number of the picture.
+        class_idx: The number of the class.
         corners: ``(xmin, ymin, xmax, ymax)`` as written, finite.
     """
 
@@ -56,12 +57,12 @@ class BoxRow(NamedTuple):
 
 
 def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[Problem]) -> list[Row]:
-    """Rows of ``labels.csv``.
+    """Read the rows of ``labels.csv``.
 
     Args:
         path: The file.
-        name_on_disk: How the file of a picture is called that a table names.
-        problems: To which is added what is wrong.
+        name_on_disk: Gives the name on the disk of a picture that a table names.
+        problems: What is wrong is added here.
 
     Raises:
         ValueError: If a column is missing, or there is no row.
@@ -102,7 +103,7 @@ def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[P
 
 
 def _joined_classes(rows: list[Row]) -> list[Problem]:
-    """Names that are several classes of the same table, with another sign between them than ``;``."""
+    """Find names that are several classes of the same table with another sign between them than ``;``."""
     names = {name for row in rows for name in row.classes}
     joined = {
         name
@@ -119,7 +120,7 @@ def _joined_classes(rows: list[Row]) -> list[Problem]:
 
 
 def read_classes(path: Path, problems: list[Problem]) -> list[str]:
-    """Names of the classes in the order of ``classes.txt``; none without the file.
+    """Read the names of the classes in the order of ``classes.txt``; there are none without the file.
 
     Raises:
         ValueError: If the file names no class.
@@ -143,7 +144,7 @@ def read_classes(path: Path, problems: list[Problem]) -> list[str]:
 
 
 def check_class_names(names: Sequence[str], where: Path) -> list[Problem]:
-    """Classes that a person sees as one: names that differ in blanks or invisible letters alone."""
+    """Find classes that a person sees as one, since their names differ in blanks or invisible letters alone."""
     seen: dict[str, str] = {}
     problems = []
     for name in names:
@@ -162,15 +163,18 @@ def read_boxes(
     class_idx: dict[str, int],
     problems: list[Problem],
 ) -> list[BoxRow]:
-    """Rows of ``boxes.csv`` by the row of their picture, their corners as they are written; none without the file.
+    """Read the rows of ``boxes.csv``, their corners as they are written; there are none without the file.
 
     Args:
         path: The file.
-        name_on_disk: How the file of a picture is called that a table names.
-        labels: Of all pictures, ``(n, C)``.
-        row_of: Number of each picture.
-        class_idx: Number of each class.
-        problems: To which is added what is wrong.
+        name_on_disk: Gives the name on the disk of a picture that a table names.
+        labels: The labels of all pictures, ``(n, C)``.
+        row_of: The number of each picture by its name.
+        class_idx: The number of each class by its name.
+        problems: What is wrong is added here.
+
+    Returns:
+        The boxes by ascending number of their picture.
 
     Raises:
         ValueError: If a column is missing.
@@ -206,7 +210,7 @@ def read_boxes(
 def _read_table(
     path: Path, columns: Sequence[str], problems: list[Problem]
 ) -> list[tuple[int, dict[str, str]]]:
-    """Lines of a CSV with a header, whatever its byte order mark or line ends, each with its number."""
+    """Read the lines of a CSV with a header, each with its number, whatever its byte order mark or line ends."""
     reader = csv.reader(read_text(path).splitlines(), strict=True)
     table, last = [], 0
     try:
@@ -238,12 +242,12 @@ def _read_table(
 
 
 def _filename(cell: str) -> str:
-    r"""A path as every table writes it in the end: ./a.jpg and a\b.jpg are a.jpg and a/b.jpg."""
+    r"""Write a path in the one form that is compared: ./a.jpg and a\b.jpg become a.jpg and a/b.jpg."""
     return PurePosixPath(cell.replace("\\", "/")).as_posix()
 
 
 def _is_unfit(cell: str, path: Path, line: int, problems: list[Problem]) -> bool:
-    """Whether a table names a file that is no picture of the data set, which becomes a problem."""
+    """Tell whether a table names a file that can be no picture of the data set; if so, add a problem."""
     if not stays_inside(cell):
         problems.append(Problem(path, line, f"filename {cell!r} leaves the data folder"))
     elif any(is_left_behind(part) for part in PurePosixPath(_filename(cell)).parts):
@@ -255,7 +259,7 @@ def _is_unfit(cell: str, path: Path, line: int, problems: list[Problem]) -> bool
 
 
 def _amount(entry: str) -> tuple[str, float]:
-    """A class and how much of it; 1 where no number is given.
+    """Read a class and its amount, which is 1 where no number is given.
 
     Example:
         >>> _amount("boat=2.5"), _amount(" a=b")
