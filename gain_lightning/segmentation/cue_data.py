@@ -23,8 +23,7 @@ from gain_lightning.datasets.streams import (
     run_seed,
     share_out,
 )
-from gain_lightning.segmentation.cue_files import file_name, read_cues
-from gain_lightning.support.files import read_json
+from gain_lightning.segmentation.cue_files import file_name, read_cues, read_provenance
 
 
 class CueDataModule(pl.LightningDataModule):
@@ -67,7 +66,7 @@ class CueDataModule(pl.LightningDataModule):
             raise ValueError(f"data.batch_size is {batch_size}, expected at least 1")
         path = Path(cues)
         self.cues = path / "cues.npz" if path.is_dir() else path
-        self.provenance = read_json(self.cues.with_name("provenance.json"))
+        self.provenance = read_provenance(self.cues.parent)
         self.cue_method = str(self.provenance.get("method") or "cues")
         self.cues_sha256: str | None = None
         self.images = images

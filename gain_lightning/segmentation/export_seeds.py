@@ -26,7 +26,15 @@ from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import read_summary
-from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
+from gain_lightning.segmentation.cue_files import (
+    PROVENANCE,
+    check_num_classes,
+    file_name,
+    read_provenance,
+    write_cues,
+    write_maps,
+    write_provenance,
+)
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
     crf_regions,
@@ -37,7 +45,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     summed_maps,
 )
-from gain_lightning.support.files import read_json, remove_parts, write_json
+from gain_lightning.support.files import remove_parts
 from gain_lightning.support.home import expand_home
 from gain_lightning.support.names import first_pair
 
@@ -212,21 +220,19 @@ def _begin(options: SeedOptions, checkpoint: Path, images: PictureSet, names: li
         ).hexdigest(),
         "git_commit": git_commit(),
     }
-    path = options.out / "provenance.json"
     if options.out.exists() and not options.out.is_dir():
         raise NotADirectoryError(f"--out {options.out}: is a file, expected a folder")
     if any(_is_content(entry) for entry in options.out.glob("*")):
-        _refuse_others(options.out, read_json(path), provenance)
+        _refuse_others(options.out, read_provenance(options.out), provenance)
     # of an export that was killed here
-    for folder in (options.out, *(options.out / name for name in ("maps", "masks", "cues"))):
-        remove_parts(folder)
-    write_json(path, provenance)
+    remove_parts(options.out, "**/*")
+    write_provenance(options.out, provenance)
     return provenance
 
 
 def _is_content(entry: Path) -> bool:
     """Whether it is more than what a start leaves that has written no seed yet."""
-    return entry.name != "provenance.json" and not entry.name.startswith(".") and entry.suffix != ".part"
+    return entry.name != PROVENANCE and not entry.name.startswith(".") and entry.suffix != ".part"
 
 
 def _refuse_others(out: Path, earlier: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -328,7 +334,7 @@ def _finish(options: SeedOptions, names: list[str], labels: np.ndarray, provenan
         if missing:
             without.append([name, *missing])
     provenance |= {"state": "finished", "without_cue": without}
-    write_json(options.out / "provenance.json", provenance)
+    write_provenance(options.out, provenance)
     print(f"{len(names)} images: {options.out}")
     if without:
         listed = "; ".join(f"{name} ({', '.join(missing)})" for name, *missing in without[:3])

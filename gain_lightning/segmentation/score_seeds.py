@@ -13,8 +13,14 @@ import numpy as np
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.metrics import THRESHOLDS
-from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
-from gain_lightning.support.files import read_json, read_text
+from gain_lightning.segmentation.cue_files import (
+    SUFFIXES,
+    check_num_classes,
+    read_cues,
+    read_maps,
+    read_provenance,
+)
+from gain_lightning.support.files import read_text
 from gain_lightning.support.names import written_as
 from gain_lightning.support.walk import files_below
 
@@ -53,7 +59,7 @@ def _provenance(cues: Path) -> dict[str, Any]:
     folders = [cues] if cues.is_dir() else []
     if not cues.is_dir() or cues.name in ("maps", "masks"):
         folders.append(cues.parent)
-    return next((found for folder in folders if (found := read_json(folder / "provenance.json"))), {})
+    return next((found for folder in folders if (found := read_provenance(folder))), {})
 
 
 def score_seeds(

@@ -23,6 +23,7 @@ from gain_lightning.constants import REQUEUE
 from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.summary import read_summary
+from gain_lightning.segmentation.cue_files import read_provenance
 from gain_lightning.support.files import csv_text, read_json, write_atomically, write_json
 from gain_lightning.support.yaml_files import read_config
 
@@ -79,7 +80,7 @@ class Section4Run:
         if not published:
             self._fit(classifier, self._classifier_words())
             self._keep("classifier", _digest((classifier / "checkpoints" / "last.ckpt").read_bytes()))
-            if read_json(seeds / "provenance.json").get("state") != "finished":
+            if read_provenance(seeds).get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published else seeds

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -69,11 +70,13 @@ def remove_parts(folder: Path, name: str = "*") -> None:
     """Remove what killed processes left of files in a folder that nobody else writes to now.
 
     Args:
-        folder: The folder; those below it are not looked into.
-        name: The file; all of them by default.
+        folder: The folder.
+        name: The file, or a pattern of files: all in the folder by default, ``**/*`` also those below it.
     """
     for left in folder.glob(f"{name}.*.part"):
-        left.unlink(missing_ok=True)
+        # parts have a process's number, so a browser's half download is none
+        if re.search(r"\.(rank)?\d+\.part$", left.name):
+            left.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -83,13 +83,24 @@ def test_a_block_that_fails_leaves_the_old_file_and_its_own_error(tmp_path, erro
 
 
 def test_what_was_killed_is_removed_on_demand(tmp_path):
-    kept = [tmp_path / "a.csv", tmp_path / "a.part", tmp_path / "b.csv.12.part"]
-    for path in [*kept, tmp_path / "a.csv.12.part", tmp_path / "a.csv.rank1.part"]:
+    (tmp_path / "z").mkdir()
+    below = tmp_path / "z" / "a.csv.12.part"
+    kept = [
+        tmp_path / "a.csv",
+        tmp_path / "a.part",
+        tmp_path / "a.zip.part",
+        tmp_path / "b.csv.12.part",
+        tmp_path / "z",
+    ]
+    for path in [*kept[:-1], below, tmp_path / "a.csv.12.part", tmp_path / "a.csv.rank1.part"]:
         path.touch()
     remove_parts(tmp_path, "a.csv")
     assert sorted(tmp_path.iterdir()) == kept
     remove_parts(tmp_path)
-    assert sorted(tmp_path.iterdir()) == kept[:2]
+    assert sorted(tmp_path.iterdir()) == [*kept[:3], tmp_path / "z"]
+    assert below.exists()
+    remove_parts(tmp_path, "**/*")
+    assert not below.exists()
 
 
 def test_json_is_read_back(tmp_path):
