@@ -72,7 +72,7 @@ class Cells(NamedTuple):
         )
 
 
-def even_cells(grid: tuple[int, int], size: tuple[int, int]) -> Cells:
+def even_cells(grid: tuple[int, ...], size: tuple[int, ...]) -> Cells:
     """The cells of a picture that is cut into ``grid`` = (h, w) equal parts, as pictures are resized.
 
     Args:
@@ -88,7 +88,7 @@ def even_cells(grid: tuple[int, int], size: tuple[int, int]) -> Cells:
     return Cells((step_y - 1) / 2, (step_x - 1) / 2, step_y, step_x)
 
 
-def place_maps(maps: Tensor, size: tuple[int, int], cells: Cells) -> Tensor:
+def place_maps(maps: Tensor, size: tuple[int, ...], cells: Cells) -> Tensor:
     """Draw maps of cells at the size of their picture, each cell where it was computed, bilinear between centres.
 
     Beyond the outermost centres the outermost cells go on.
@@ -124,7 +124,7 @@ def _interpolation(
     return (1 - distance).clamp_min(0).to(device, dtype)
 
 
-def pool_to_cells(values: Tensor, grid: tuple[int, int], cells: Cells) -> Tensor:
+def pool_to_cells(values: Tensor, grid: tuple[int, ...], cells: Cells) -> Tensor:
     """Average pixels over cells: what :func:`place_maps` spreads out, each cell from half a step before its centre on.
 
     Args:
@@ -163,7 +163,7 @@ def _coverage(
     return (share / share.sum(1, keepdim=True)).to(device, dtype)
 
 
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize maps that lie pixel for pixel on a picture, as the picture is resized: bilinear, corners not aligned.
 
     Maps of a network's cells are placed by :func:`place_maps`.

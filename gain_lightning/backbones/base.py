@@ -6,9 +6,8 @@ Grad-CAM passes through ``head`` alone.
 
 import difflib
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +37,16 @@ class Backbone(nn.Module):
             those of a batch an image's map would depend on the other images.
     """
 
+    classifier: nn.Module
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         features: nn.Module,
         head: nn.Module,
         classifier: nn.Module,
-        normalization: tuple = IMAGENET,
+        normalization: Sequence[Sequence[float]] = IMAGENET,
         *,
         image_size: int = 224,
         memory_format: torch.memory_format = torch.channels_last,
@@ -84,7 +87,7 @@ class Backbone(nn.Module):
         """The picture ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
         return ((image * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
-    def cells(self, size: tuple[int, int]) -> Cells:
+    def cells(self, size: tuple[int, ...]) -> Cells:
         """Where the cells of the map of pictures of ``size`` = (H, W) lie in them; found once for each size.
 
         Example:
@@ -92,10 +95,10 @@ class Backbone(nn.Module):
             >>> build_backbone("tiny_cnn", 5).cells((96, 96))
             Cells(top=0.0, left=0.0, step_y=8.0, step_x=8.0)
         """
-        size = tuple(size)
-        if size not in self._cells:
-            self._cells[size] = find_cells(self.features, size)
-        return self._cells[size]
+        height, width = size
+        if (height, width) not in self._cells:
+            self._cells[height, width] = find_cells(self.features, (height, width))
+        return self._cells[height, width]
 
     def train(self, mode: bool = True) -> "Backbone":
         """Training mode, but for the BatchNorm layers of the head."""
@@ -106,7 +109,8 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
-        return self.head(self.features(image))
+        logits: Tensor = self.head(self.features(image))
+        return logits
 
 
 # Makes a backbone of the number of classes, the weights and the output stride.
@@ -141,12 +145,15 @@ def names_of_part(model: nn.Module, part: nn.Module) -> list[str]:
 
 
 def unknown_words(kind: str, name: str, known: list[str]) -> str:
+    """Say that a name is unknown, and which one was meant, or which ones there are."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:20])}"
     return f"unknown {kind} {name!r}; {hint}"
 
 
-def checkpointed(features: nn.Module, image: Tensor, *, again: Callable[[], Any]) -> Tensor:
+def checkpointed(
+    features: nn.Module, image: Tensor, *, again: Callable[[], AbstractContextManager[None]]
+) -> Tensor:
     """``features(image)``, keeping only a few maps in between; the backward pass computes the others again.
 
     Args:

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def named_batch_norm_layers(module: nn.Module) -> dict[str, nn.Module]:
+def named_batch_norm_layers(module: nn.Module) -> dict[str, _BatchNorm]:
     """Every BatchNorm layer of a module, by its name there."""
     layers = module.named_modules()
-    return {name: layer for name, layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)}
+    return {name: layer for name, layer in layers if isinstance(layer, _BatchNorm)}
 
 
-def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
+def batch_norm_layers(module: nn.Module) -> list[_BatchNorm]:
     """Every BatchNorm layer of a module."""
     return list(named_batch_norm_layers(module).values())
 
@@ -20,16 +21,20 @@ def batch_norm_layers(module: nn.Module) -> list[nn.Module]:
 @contextmanager
 def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
     """Let BatchNorm in training mode leave its running statistics as they are."""
-    layers = [layer for layer in batch_norm_layers(module) if layer.training and layer.track_running_stats]
-    known = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
-    for layer in layers:
+    layers = [layer for layer in batch_norm_layers(module) if layer.training]
+    known = [
+        (layer, layer.momentum, layer.num_batches_tracked, layer.num_batches_tracked.clone())
+        for layer in layers
+        if layer.num_batches_tracked is not None
+    ]
+    for layer, *_ in known:
         layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer, (momentum, count) in zip(layers, known, strict=True):
+        for layer, momentum, tracked, count in known:
             layer.momentum = momentum
-            layer.num_batches_tracked.copy_(count)
+            tracked.copy_(count)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ left padding p centres its output i at input ``s i - p + d (k - 1) / 2`` (Araujo
 Convolutional Neural Networks*, Distill 2019).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +50,10 @@ class Axis(NamedTuple):
         return self._replace(start=self.start + self.step * (length - 1), step=-self.step)
 
 
-Axes = tuple[Axis | None, ...]  # one for every axis of a tensor; None is no place in the picture
+# One for every axis of a tensor; None is no place in the picture.
+Axes = tuple[Axis | None, ...]
+# A setting of torch for height and width.
+Setting = int | Sequence[int]
 
 
 def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
@@ -93,7 +96,9 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
 def _run(features: nn.Module, size: tuple[int, int]) -> Tensor:
     """The map of a random picture by the network itself."""
     weight = next((tensor for tensor in features.parameters() if tensor.is_floating_point()), torch.empty(0))
-    return features(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight))
+    picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
+    maps: Tensor = features(picture)
+    return maps
 
 
 class _Places(TorchFunctionMode):
@@ -106,13 +111,16 @@ class _Places(TorchFunctionMode):
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
-        self.axes: Any = WeakIdKeyDictionary()
-        self.last: dict[
-            tuple[int, int], Axis
-        ] = {}  # of the last known map with so many rows (1) or columns (2)
+        self.axes: MutableMapping[Tensor, Axes] = WeakIdKeyDictionary()
+        # of the last known map with so many rows (1) or columns (2)
+        self.last: dict[tuple[int, int], Axis] = {}
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for output in _tensors([result]):
@@ -120,8 +128,10 @@ class _Places(TorchFunctionMode):
             self.axes[output] = axes = (
                 rule(self, output, *args, **(kwargs or {})) if rule else self.kept(output, [args, kwargs])
             )
-            if output.ndim == 4 and axes[1] is None and not any(a is None or a.is_guess for a in axes[2:]):
-                self.last |= {(dim, output.shape[dim + 1]): axes[dim + 1] for dim in (1, 2)}
+            if output.ndim == 4 and axes[1] is None:
+                places = [axis for axis in axes[2:] if axis is not None and not axis.is_guess]
+                if len(places) == 2:
+                    self.last |= {(dim, output.shape[dim + 1]): places[dim - 1] for dim in (1, 2)}
         return result
 
     def of(self, tensor: Tensor) -> Axes:
@@ -142,7 +152,7 @@ class _Places(TorchFunctionMode):
         )
         return y, x
 
-    def kept(self, output: Tensor, arguments: Any) -> Axes:
+    def kept(self, output: Tensor, arguments: Iterable[object]) -> Axes:
         """Axes of an operation that moves nothing: its inputs' where sizes agree, aligned as broadcasting does."""
         found: list[list[Axis]] = [[] for _ in range(output.ndim)]
         for tensor in _tensors(arguments):
@@ -162,7 +172,7 @@ class _Places(TorchFunctionMode):
         return axes[0]._replace(start=sum(starts) / len(starts), step=step)
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
     """Every tensor in nested lists, tuples and dicts."""
     for value in values:
         if isinstance(value, Tensor):
@@ -173,7 +183,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value.values())
 
 
-def _two(value: Any) -> tuple[int, int]:
+def _two(value: Setting) -> tuple[int, int]:
     """A setting for height and width that may be one number."""
     first, *others = value if isinstance(value, Iterable) else (value,)
     return first, others[0] if others else first
@@ -185,15 +195,16 @@ def _conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: Setting = 1,
+    padding: Setting | str = 0,
+    dilation: Setting = 1,
     groups: int = 1,
 ) -> Axes:
-    kernels, rates = tuple(weight.shape[2:]), _two(dilation)
-    if padding == "same":  # torch puts the odd element behind
+    kernels, rates = _two(weight.shape[2:]), _two(dilation)
+    if padding == "same":
+        # torch puts the odd element behind
         padding = [rate * (kernel - 1) // 2 for kernel, rate in zip(kernels, rates, strict=True)]
-    before = (0, 0) if padding == "valid" else _two(padding)
+    before = (0, 0) if isinstance(padding, str) else _two(padding)
     return _windows(places, input, kernels, _two(stride), before, rates)
 
 
@@ -201,10 +212,10 @@ def _pool2d(
     places: _Places,
     output: Tensor,
     input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    kernel_size: Setting,
+    stride: Setting | None = None,
+    padding: Setting = 0,
+    dilation: Setting = 1,
     *_: Any,
     **__: Any,
 ) -> Axes:
@@ -216,9 +227,9 @@ def _avg_pool2d(
     places: _Places,
     output: Tensor,
     input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    kernel_size: Setting,
+    stride: Setting | None = None,
+    padding: Setting = 0,
     *_: Any,
     **__: Any,
 ) -> Axes:
@@ -253,11 +264,11 @@ def _conv_transpose2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
+    stride: Setting = 1,
+    padding: Setting = 0,
+    output_padding: Setting = 0,
     groups: int = 1,
-    dilation: Any = 1,
+    dilation: Setting = 1,
 ) -> Axes:
     """Input i reaches outputs ``s i - p`` to ``s i - p + d (k - 1)``."""
     settings = zip(
@@ -275,7 +286,7 @@ def _conv_transpose2d(
 def _resample(places: _Places, output: Tensor, input: Tensor, *args: Any, **kwargs: Any) -> Axes:
     """Divided evenly; or, with ``align_corners``, with the outermost elements on each other; or picked."""
     sizes = zip(places.spatial(input), input.shape[-2:], output.shape[-2:], strict=True)
-    corners, offset = kwargs.get("align_corners"), _PICKING.get(kwargs.get("mode"))
+    corners, offset = kwargs.get("align_corners"), _PICKING.get(kwargs.get("mode", ""))
     moved = (
         axis._replace(step=axis.step * (old - 1) / (new - 1))
         if corners and new > 1
@@ -307,18 +318,20 @@ def _cat(places: _Places, output: Tensor, tensors: Sequence[Tensor], dim: int = 
 
 def _narrow(places: _Places, output: Tensor, input: Tensor, dim: int, start: int, length: int) -> Axes:
     axes = list(places.of(input))
-    axes[dim] = axes[dim].window(1, 1, -(int(start) % input.shape[dim])) if axes[dim] else None
+    axis = axes[dim]
+    axes[dim] = axis.window(1, 1, -(int(start) % input.shape[dim])) if axis else None
     return tuple(axes)
 
 
-def _roll(places: _Places, output: Tensor, input: Tensor, shifts: Any, dims: Any = ()) -> Axes:
+def _roll(places: _Places, output: Tensor, input: Tensor, shifts: Setting, dims: Setting = ()) -> Axes:
     """Most elements move on; the few that come back at the other end lie where the axis would go on."""
     axes = list(places.of(input))
     shifts, dims = ((value,) if isinstance(value, int) else value for value in (shifts, dims))
     if not dims:  # as if all elements were behind each other
         return (None,) * input.ndim
     for dim, shift in zip(dims, shifts, strict=True):
-        axes[dim] = axes[dim].window(1, 1, int(shift)) if axes[dim] else None
+        axis = axes[dim]
+        axes[dim] = axis.window(1, 1, int(shift)) if axis else None
     return tuple(axes)
 
 
@@ -326,7 +339,8 @@ def _flip(places: _Places, output: Tensor, input: Tensor, *dims: Any, **kwargs: 
     """The last element becomes the first, and the axis runs backwards."""
     axes = list(places.of(input))
     for dim in kwargs.get("dims", dims[0] if dims and isinstance(dims[0], Iterable) else dims):
-        axes[dim] = axes[dim].reversed(input.shape[dim]) if axes[dim] else None
+        axis = axes[dim]
+        axes[dim] = axis.reversed(input.shape[dim]) if axis else None
     return tuple(axes)
 
 
@@ -362,7 +376,7 @@ def _transpose(places: _Places, output: Tensor, input: Tensor, dim0: int, dim1: 
     return tuple(axes)
 
 
-def _index(places: _Places, output: Tensor, input: Tensor, index: Any) -> Axes:
+def _index(places: _Places, output: Tensor, input: Tensor, index: object) -> Axes:
     """Slices move and widen an axis; a number takes one away; what else is asked for has no place any more."""
     index = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, slice | int) or part is Ellipsis for part in index):
@@ -381,7 +395,7 @@ def _index(places: _Places, output: Tensor, input: Tensor, index: Any) -> Axes:
 
 _PICKING = {"nearest": 0.0, "nearest-exact": 0.5}  # modes of F.interpolate
 
-_RULES = {
+_RULES: dict[Callable[..., Any], Callable[..., Axes]] = {
     **dict.fromkeys((F.conv2d, torch.conv2d), _conv2d),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices), _pool2d),
     F.lp_pool2d: _lp_pool2d,

@@ -1,6 +1,7 @@
 """Dilated depthwise convolutions at the price of plain ones on a CPU."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,22 +58,17 @@ def replace_convolutions(module: nn.Module, kind: type[nn.Conv2d], fits: Callabl
         kind: A convolution that computes the same in another way; it takes parameters and settings over.
         fits: Whether it can stand for a convolution.
     """
-    for parent in list(
-        module.modules()
-    ):  # a weight that is no parameter is made anew by a hook before each pass
+    # A weight that is no parameter is made anew by a hook before each pass.
+    for parent in list(module.modules()):
         for name, conv in list(parent.named_children()):
             if type(conv) is nn.Conv2d and isinstance(conv.weight, nn.Parameter) and fits(conv):
-                other = kind(
-                    conv.in_channels,
-                    conv.out_channels,
-                    conv.kernel_size,
-                    stride=conv.stride,
-                    padding=conv.padding,
-                    dilation=conv.dilation,
-                    groups=conv.groups,
-                    bias=conv.bias is not None,
-                    device="meta",
-                )
+                # torch types these settings as of any length
+                settings: dict[str, Any] = {
+                    key: getattr(conv, key)
+                    for key in ("kernel_size", "stride", "padding", "dilation", "groups")
+                }
+                has_bias = conv.bias is not None
+                other = kind(conv.in_channels, conv.out_channels, bias=has_bias, device="meta", **settings)
                 other.weight, other.bias = conv.weight, conv.bias
                 other.train(conv.training)
                 setattr(parent, name, other)

@@ -45,7 +45,7 @@ def weights_dtype(weights: dict[str, Tensor]) -> torch.dtype | None:
     return next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
 
 
-def run_on_meta(features: nn.Module, size: tuple[int, int]) -> Tensor:
+def run_on_meta(features: nn.Module, size: tuple[int, ...]) -> Tensor:
     """What a network makes of one picture, of which only the shape is known.
 
     Args:
@@ -58,4 +58,6 @@ def run_on_meta(features: nn.Module, size: tuple[int, int]) -> Tensor:
     """
     weights = meta_weights(features)
     with torch.no_grad(), torch.device("meta"), evaluating(features):
-        return functional_call(features, weights, (torch.empty(1, 3, *size, dtype=weights_dtype(weights)),))
+        image = torch.empty(1, 3, *size, dtype=weights_dtype(weights))
+        maps: Tensor = functional_call(features, weights, (image,))
+    return maps

@@ -3,7 +3,7 @@
 Every convolutional model of timm is ``timm/<model>``; one with a name of its own is a builder and a row in ``BUILDERS``.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +29,18 @@ def _lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Bac
     return timm_model("tf_efficientnet_lite0")(num_classes, weights, output_stride)
 
 
+class _TimmModel(Protocol):
+    """What a backbone asks of timm's models."""
+
+    def forward_features(self, image: Tensor, /) -> Tensor: ...
+
+    def forward_head(self, features: Tensor, /) -> Tensor: ...
+
+
 class _TimmFeatures(nn.Module):
     """``forward_features`` of a timm model; owns all of its parameters."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: _TimmModel) -> None:
         super().__init__()
         self.model = model
 
@@ -43,7 +51,9 @@ class _TimmFeatures(nn.Module):
 class _TimmHead(nn.Module):
     """``forward_head`` of the model that the features own."""
 
-    def __init__(self, model: nn.Module) -> None:
+    model: _TimmModel
+
+    def __init__(self, model: _TimmModel) -> None:
         super().__init__()
         object.__setattr__(self, "model", model)
 
@@ -52,6 +62,8 @@ class _TimmHead(nn.Module):
 
 
 def timm_model(name: str) -> Builder:
+    """The builder of a timm model, whose ``features`` and ``head`` are its own two halves."""
+
     def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         timm = _import_timm(name)
         options = {} if output_stride is None else {"output_stride": output_stride}
@@ -89,6 +101,7 @@ def _import_timm(name: str) -> Any:
 
 
 def check_timm_name(name: str) -> None:
+    """Raise a ValueError that names a similar model, if timm has none of this name."""
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise ValueError(unknown_words("timm model", name, timm.list_models()))

@@ -38,12 +38,14 @@ def _resnet(name: str) -> Builder:
 
 def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> None:
     """Give layer4 (stride 16), or layer3 and layer4 (stride 8), stride 1; later 3 x 3 convolutions dilate."""
-    stages = {16: [resnet.layer4], 8: [resnet.layer3, resnet.layer4]}.get(output_stride)
-    if stages is None:
+    names = {16: ["layer4"], 8: ["layer3", "layer4"]}.get(output_stride)
+    if names is None:
         raise ValueError(f"output_stride is {output_stride}, expected 8, 16 or 32 for {name}")
     dilation = 1
-    for stage in stages:
-        for conv in (module for module in stage.modules() if isinstance(module, nn.Conv2d)):
+    for stage in names:
+        for conv in (
+            module for module in resnet.get_submodule(stage).modules() if isinstance(module, nn.Conv2d)
+        ):
             strided = conv.stride == (2, 2)
             conv.stride = (1, 1)
             if conv.kernel_size == (3, 3):  # a strided one still sees the map of the stage before

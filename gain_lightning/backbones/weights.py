@@ -99,7 +99,7 @@ def read_weights(source: str, class_names: Sequence[str] | None = None) -> Weigh
         },
         class_names=names,
         amount_unit=tensors.get("amount_unit"),
-        keep_last=keep_last or names == list(class_names),
+        keep_last=class_names is None or names == list(class_names),
     )
 
 

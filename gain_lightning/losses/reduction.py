@@ -32,4 +32,5 @@ def mean_per_image(values: Tensor, pairs: Pairs, num_images: int, included: Tens
 
 
 def at_least_float32(values: Tensor) -> Tensor:
+    """Bring values of a lower precision to float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -146,7 +146,11 @@ def _targets(mask: Tensor, dtype: torch.dtype, *, unknown_is_object: bool) -> tu
 
 
 def _pooled(target: Tensor, known: Tensor, shape: torch.Size, cells: Cells | None) -> tuple[Tensor, Tensor]:
-    """Means of the targets over the known part of each cell of maps of a ``shape``, and that part's share, both ``(P, 1, h, w)``."""
+    """Pool targets to the cells of maps of a ``shape``.
+
+    Returns:
+        The mean target over the known part of each cell, and that part's share, both ``(P, 1, h, w)``.
+    """
     if cells is None:
         raise ValueError(
             f"maps are {tuple(shape)} and masks {tuple(target.shape)}, expected equal sizes or cells"

@@ -59,7 +59,7 @@ def shifted_correlations(
 
     def total(power_a: int, power_b: int) -> Tensor:
         """Sum of ``a(x - s) ** power_a * b(x) ** power_b`` over known pixels, for every shift s."""
-        sums = torch.fft.irfft2(moving[power_a] * fixed[power_b], s=size)
+        sums: Tensor = torch.fft.irfft2(moving[power_a] * fixed[power_b], s=size)
         for axis, shift in enumerate(most, start=1):
             sums = sums.roll(shift, axis).narrow(axis, 0, 2 * shift + 1)
         return sums
@@ -98,7 +98,8 @@ def _vertex(values: Tensor, place: int) -> float:
     """How far beside ``place``, the maximum, a parabola through it and its neighbours has its own; 0 at an end."""
     if not 0 < place < len(values) - 1:
         return 0.0
-    before, here, after = values[place - 1 : place + 2].tolist()
+    around: list[float] = values[place - 1 : place + 2].tolist()
+    before, here, after = around
     return 0.5 * (before - after) / min(before - 2 * here + after, -1e-12)
 
 
@@ -139,14 +140,14 @@ def displacements(
         )
         result["mirror_shift"] = {"dx": round(mirror.dx, 3), "interval": ends, "words": words}
     if fit:
-        across, down = _shift_intervals(both, weight[:, drawn], fit)
+        right, down = _shift_intervals(both, weight[:, drawn], fit)
         words = (
-            f"masks fit maps best that are moved by {_pixels(fit.dx, 'to the right', 'to the left')} ({_ends(across)}) "
+            f"masks fit maps best that are moved by {_pixels(fit.dx, 'to the right', 'to the left')} ({_ends(right)}) "
             f"and {_pixels(fit.dy, 'down', 'up')} ({_ends(down)})"
         )
         result["mask_shift"] = {
             "dx": round(fit.dx, 3),
-            "dx_interval": across,
+            "dx_interval": right,
             "dy": round(fit.dy, 3),
             "dy_interval": down,
             "correlation": round(fit.correlation, 4),

@@ -19,7 +19,8 @@ class ExactMetric(torchmetrics.Metric):
     """Keeps the types of its states where a module is brought to another precision: bfloat16 cannot count."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ExactMetric":
-        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), *args, **kwargs)
+        super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), *args, **kwargs)
+        return self
 
 
 _COUNTS = ("true", "hit", "false_alarm", "excused")
@@ -45,6 +46,11 @@ class SeedIoU(ExactMetric):
 
     full_state_update = False
     higher_is_better = True
+    thresholds: Tensor
+    true: Tensor
+    hit: Tensor
+    false_alarm: Tensor
+    excused: Tensor
 
     def __init__(
         self,
@@ -139,6 +145,8 @@ class MeanAP(ExactMetric):
     # torchmetrics' own MultilabelAveragePrecision refuses a single class
     full_state_update = False
     higher_is_better = True
+    score: list[Tensor]
+    target: list[Tensor]
 
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
         super().__init__()
@@ -185,6 +193,8 @@ class MeanAE(ExactMetric):
 
     full_state_update = False
     higher_is_better = False
+    error: Tensor
+    num_images: Tensor
 
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
         super().__init__()
@@ -222,6 +232,8 @@ class PairMean(ExactMetric):
 
     full_state_update = False
     higher_is_better = True
+    total: Tensor
+    count: Tensor
 
     def __init__(self, num_classes: int, score_classes: list[int] | None = None) -> None:
         super().__init__()

@@ -147,11 +147,11 @@ def test_unit_of_amounts_goes_with_the_last_layer(run, said):
     path, old = run(task="regression")
     new = GAIN(class_names=ANIMALS, image_size=32, weights=path, task="regression")
     assert is_taken(new, old)
-    assert (new.amount_unit.tolist(), new.starts_from_amounts) == ([3.0, 1.5], True)
+    assert (new.amount_unit.tolist(), new.task.starts_from_amounts) == ([3.0, 1.5], True)
     for names in (["scratch", "hole"], ["dog", "cat"]):
         new = GAIN(class_names=names, image_size=32, weights=path, task="regression")
         assert not is_taken(new, old)
-        assert (new.amount_unit.tolist(), new.starts_from_amounts) == ([1.0, 1.0], False)
+        assert (new.amount_unit.tolist(), new.task.starts_from_amounts) == ([1.0, 1.0], False)
 
 
 def test_segmentation_network_takes_features_alone(run):
