@@ -1,6 +1,7 @@
 """The house keeps its order: imports point down, nothing goes in a circle, and no function or class is too long."""
 
 import ast
+import configparser
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_functions_and_classes_are_short(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             most = 300 if isinstance(node, ast.ClassDef) else 60
             assert node.end_lineno - node.lineno + 1 <= most, node.name
+
+
+def test_what_is_no_python_is_packed_too():
+    config = configparser.ConfigParser()
+    config.read(PACKAGE.parent / "setup.cfg")
+    patterns = config["options.package_data"]["gain_lightning"].split(",")
+    packed = {path for pattern in patterns for path in PACKAGE.glob(pattern.strip())}
+    others = {path for path in PACKAGE.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert others <= packed
