@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gain_lightning import attention
+
 PACKAGE = Path(__file__).parents[1] / "gain_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -60,6 +62,16 @@ def test_imports_point_down(path):
     room = room_of(name_of(path))
     others = {room_of(name) for name in imports_of(path) if name.split(".")[0] == "gain_lightning"}
     assert others - {room} <= MAY_IMPORT[room]
+
+
+def test_attention_imports_torch_alone():
+    """The equations stand without Lightning and without the rest of the package, but for the number of void."""
+    files = Path(attention.__file__).parent.glob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    others = {name for name in imported if not name.startswith("gain_lightning.attention.")}
+    assert others == {"torch", "torch.nn.functional", "typing", "functools", "gain_lightning.constants"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

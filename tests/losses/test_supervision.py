@@ -1,36 +1,15 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
+from label_tables import LABELS
 
 from gain_lightning.attention import Cells, even_cells, label_pairs, scale_maps
 from gain_lightning.constants import VOID
-from gain_lightning.losses import (
-    SUPERVISION_LOSSES,
-    attention_mining_loss,
-    attention_supervision_loss,
-    classification_loss,
-    mean_per_image,
-)
-
-TASKS = ("multi_label", "single_label")
-SCORES_AND_TASKS = list(itertools.product(["probability", "logit"], TASKS))
-LABELS = {
-    "none, one and many": torch.tensor(
-        [[0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
-    ),
-    "one each": torch.tensor([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]),
-    "nothing": torch.zeros(3, 4, dtype=torch.long),
-}
-
-
-@pytest.fixture(params=LABELS)
-def label(request):
-    return LABELS[request.param]
+from gain_lightning.losses import SUPERVISION_LOSSES, attention_supervision_loss
 
 
 def random_masks(generator, label, side):
@@ -47,139 +26,6 @@ def oracle_supervision(maps, masks, label, reduction="mean", loss="l2", cells=No
     return reference.supervision_loss(
         list(maps[:, 0].numpy()), list(masks.numpy()), label.numpy(), reduction, loss, cells
     )
-
-
-# L_cl -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("task", TASKS)
-def test_classification_loss_equals_the_oracle(generator, task, reduction):
-    logits = 3 * torch.randn(3, 4, generator=generator)
-    label = LABELS["one each" if task == "single_label" else "none, one and many"][:3].float()
-    expected = reference.classification_loss(logits.tolist(), label.tolist(), task, reduction)
-    loss = classification_loss(logits, label, task=task, reduction=reduction)
-    assert loss.item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_classification_loss_is_the_sum_over_classes_unless_a_mean_is_asked_for(generator):
-    """Against torch: the sum is binary cross-entropy summed up, the mean its own soft margin loss to the bit."""
-    logits, label = torch.randn(2, 3, generator=generator), torch.tensor([[1.0, 0, 1], [0, 0, 1]])
-    summed = F.binary_cross_entropy_with_logits(logits, label, reduction="sum") / 2
-    assert classification_loss(logits, label).item() == pytest.approx(summed.item(), rel=1e-6)
-    mean = classification_loss(logits, label, reduction="mean")
-    assert torch.equal(mean, F.multilabel_soft_margin_loss(logits, label))
-
-
-def test_classes_that_are_never_there_do_not_change_what_a_class_adds_to_the_loss():
-    """So the weights of the other two terms need not follow the number of classes."""
-    logits, label = torch.tensor([[0.5, -40.0]]), torch.tensor([[1.0, 0.0]])
-    alone = classification_loss(logits[:, :1], label[:, :1])
-    assert classification_loss(logits, label).item() == pytest.approx(alone.item(), rel=1e-6)
-
-
-def test_classification_loss_refuses_an_unknown_reduction():
-    with pytest.raises(ValueError, match=r"'none'.*'sum' or 'mean'"):
-        classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), reduction="none")
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_classification_loss_is_finite_for_a_sure_and_wrong_logit(task):
-    logits = torch.tensor([[-300.0, 300.0]], requires_grad=True)
-    loss = classification_loss(logits, torch.tensor([[1.0, 0.0]]), task=task)
-    loss.backward()
-    assert loss.item() == pytest.approx(600)
-    assert logits.grad.isfinite().all()
-
-
-def test_classification_loss_refuses_an_unknown_task():
-    with pytest.raises(ValueError, match=r"'ranking'.*multi_label, single_label, regression"):
-        classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), task="ranking")
-
-
-# The mean of Eq. 5 and 7 ----------------------------------------------------------------------------------
-
-
-def test_mean_per_image_averages_classes_then_images(generator, label):
-    pairs = label_pairs(label)
-    values = torch.randn(len(pairs.image), generator=generator, dtype=torch.double)
-    of_image = [values[pairs.image == n] for n in range(len(label))]
-    expected = sum(part.sum() / len(part) for part in of_image if len(part)) / 7
-    assert float(mean_per_image(values, pairs, 7)) == pytest.approx(float(expected), rel=1e-12)
-
-
-def test_mean_per_image_of_no_image_is_zero_with_a_graph():
-    values = torch.zeros(0, requires_grad=True)
-    mean = mean_per_image(values * 2, label_pairs(torch.zeros(2, 3)), 0)
-    assert mean.item() == 0
-    mean.backward()
-
-
-# L_am -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("score", "task"), SCORES_AND_TASKS)
-def test_mining_loss_equals_the_oracle(generator, label, score, task):
-    pairs = label_pairs(label)
-    logits = 3 * torch.randn(len(pairs.image), 4, generator=generator)
-    expected = reference.mining_loss(logits.tolist(), label.numpy(), score, task)
-    loss = attention_mining_loss(logits, pairs, score=score, task=task)
-    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
-
-
-def test_mining_loss_vanishes_when_the_class_is_gone():
-    """A second sigmoid would leave 1/2; a maximum over classes would leave 1."""
-    label = torch.tensor([[1, 0, 0], [1, 0, 1]])
-    logits = torch.full((3, 3), 60.0)
-    logits[range(3), label_pairs(label).label] = -60
-    assert 0 <= attention_mining_loss(logits, label_pairs(label)).item() < 1e-20
-
-
-@pytest.mark.parametrize("score", ["probability", "logit"])
-def test_mining_loss_ignores_classes_without_a_label(generator, score):
-    label = LABELS["none, one and many"]
-    pairs = label_pairs(label)
-    logits = torch.randn(len(pairs.image), 4, generator=generator, requires_grad=True)
-    attention_mining_loss(logits, pairs, score=score).backward()
-    own = torch.zeros_like(logits, dtype=torch.bool)
-    own[range(len(pairs.label)), pairs.label] = True
-    assert (logits.grad[own] > 0).all()
-    assert (logits.grad[~own] == 0).all()
-
-
-def test_mining_loss_of_logits_has_no_lower_bound():
-    loss = attention_mining_loss(
-        torch.tensor([[-1e4, 0.0]]), label_pairs(torch.tensor([[1, 0]])), score="logit"
-    )
-    assert loss.item() == -1e4
-
-
-@pytest.mark.parametrize("score", ["probability", "logit"])
-def test_mining_loss_of_a_batch_is_the_mean_over_all_its_images(generator, score):
-    label = LABELS["none, one and many"]
-    pairs = label_pairs(label)
-    logits = torch.randn(len(pairs.image), 4, generator=generator)
-    alone = [
-        attention_mining_loss(logits[pairs.image == n], label_pairs(label[n : n + 1]), score=score)
-        for n in range(len(label))
-    ]
-    torch.testing.assert_close(attention_mining_loss(logits, pairs, score=score), torch.stack(alone).mean())
-    assert alone[0] == alone[4] == 0
-
-
-def test_mining_loss_without_pairs_is_zero_with_a_graph():
-    logits = torch.zeros(0, 4, requires_grad=True)
-    loss = attention_mining_loss(logits, label_pairs(torch.zeros(2, 4)))
-    assert loss.item() == 0
-    loss.backward()
-
-
-def test_mining_loss_refuses_an_unknown_score():
-    with pytest.raises(ValueError, match=r"'max'.*'probability' or 'logit'"):
-        attention_mining_loss(torch.zeros(1, 2), label_pairs(torch.ones(1, 1)), score="max")
-
-
-# L_e ------------------------------------------------------------------------------------------------------
 
 
 CELLS = {  # of masks of 6 x 6 pixels: the size of the map, and where its cells lie
@@ -422,33 +268,3 @@ def test_supervision_loss_refuses_an_unknown_reduction():
         attention_supervision_loss(
             torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1), label_pairs(torch.ones(1, 1)), reduction="max"
         )
-
-
-# Precision ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_classification_loss_keeps_double_precision(generator, task):
-    """Float32 at least, as Grad-CAM: a finite-difference check in float64 must not be rounded."""
-    logits = torch.randn(3, 4, generator=generator, dtype=torch.double)
-    label = LABELS["one each"]
-    expected = reference.classification_loss(logits.tolist(), label.tolist(), task)
-    assert float(classification_loss(logits, label.double(), task=task)) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize(("score", "task"), SCORES_AND_TASKS)
-def test_mining_loss_keeps_double_precision(generator, score, task):
-    logits = torch.randn(3, 4, generator=generator, dtype=torch.double)
-    label = LABELS["one each"]
-    expected = reference.mining_loss(logits.tolist(), label.numpy(), score, task)
-    loss = attention_mining_loss(logits, label_pairs(label), score=score, task=task)
-    assert float(loss) == pytest.approx(expected, rel=1e-12)
-
-
-def test_losses_of_half_precision_logits_are_float32(generator):
-    logits = torch.randn(3, 4, generator=generator).bfloat16()
-    label = LABELS["one each"]
-    expected = reference.mining_loss(logits.tolist(), label.numpy(), "probability", "multi_label")
-    loss = attention_mining_loss(logits, label_pairs(label))
-    assert loss.dtype == classification_loss(logits, label.bfloat16()).dtype == torch.float32
-    np.testing.assert_allclose(loss.item(), expected, rtol=1e-6)
