@@ -81,7 +81,7 @@ SCORES = [  # in the order of every table
     Score(
         "seed_miou_best",
         "best seed mIoU",
-        "The same at the run's best threshold: chosen on the very images it is scored on.",
+        "Maps cut at the run's best threshold, chosen on the very images it is scored on: mean IoU.",
         over="set",
         listed="best mIoU",
         remark="threshold chosen on these images",
@@ -146,7 +146,7 @@ SCORES = [  # in the order of every table
     Score(
         "miou_crf",
         "mIoU CRF",
-        "The same after a dense CRF at the images' own size.",
+        "Segmentations after a dense CRF at the images' own size: mean IoU.",
         rises="segments better with the CRF",
         falls="segments worse with the CRF",
         listed="+CRF",

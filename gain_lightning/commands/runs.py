@@ -3,17 +3,19 @@
 import os
 
 from gain_lightning.commands.common import VerbParser
-from gain_lightning.studies.listing import run_folders, run_row, runs_table
+from gain_lightning.studies.listing import LISTED, run_folders, run_row, runs_table
 
 DESCRIPTION = """\
-List runs: state, method, number of masks and seed, and the test scores that a run has: mean AP, mean absolute error,
-best seed mIoU, biased accuracy, and mIoU of SEC without and with the CRF. All but the error are in percent.
+List runs: state, method, number of masks, seed, and the test scores that a run has; shares are in percent:
+
+{scores}
 """
 
 
 def parser() -> VerbParser:
     """The options of ``gain runs``."""
-    options = VerbParser("runs", DESCRIPTION)
+    scores = "\n".join(f"  {score.listed:<11}{score.meaning}" for score in LISTED)
+    options = VerbParser("runs", DESCRIPTION.format(scores=scores))
     options.add_argument(
         "dir", nargs="?", default="runs", metavar="DIR", help="where to look (default: %(default)s)"
     )
