@@ -5,7 +5,8 @@ from torch import Tensor
 
 from gain_lightning.attention.pairs import Pairs
 
-RANKS_AT_ONCE = 4  # a vectorised backward pass holds this many gradients of the features
+# A vectorised backward pass holds this many gradients of the features.
+RANKS_AT_ONCE = 4
 
 
 def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bool = False) -> Tensor:
@@ -42,7 +43,8 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
     dtype = torch.promote_types(features.dtype, torch.float32)
     if len(pairs.image) == 0:
         return features.new_zeros((0, 1, *features.shape[2:]), dtype=dtype)
-    chosen = logits.new_zeros((pairs.num_ranks, *logits.shape))  # row r: the r-th label of each image
+    # Row r chooses the r-th label of each image.
+    chosen = logits.new_zeros((pairs.num_ranks, *logits.shape))  # (R, N, C)
     chosen[pairs.rank, pairs.image, pairs.label] = 1
     weights = []
     for some in chosen.split(RANKS_AT_ONCE):
@@ -57,10 +59,10 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
 
 
 def margins(logits: Tensor) -> Tensor:
-    """Each logit's lead over all others, ``s^c - log sum exp of the others``: the log-odds of a softmax.
+    """Return each logit's lead over all others, ``s^c - log sum exp of the others``: the log-odds of a softmax.
 
     A softmax decides by differences, so evidence against the other classes counts as much as evidence for
-    one's own; a map of the logit alone does not show it, a map of the margin does.
+    the class itself. A map of the margin shows evidence of both kinds, a map of the logit only the second.
 
     Args:
         logits: Shape ``(N, C)``, C at least 2.
@@ -73,10 +75,11 @@ def margins(logits: Tensor) -> Tensor:
         tensor([[ 2., -2.]])
     """
     own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
-    others = logits.unsqueeze(1).masked_fill(own, float("-inf"))  # (N, C, C): row c without its own logit
+    # Row c lacks its own logit.
+    others = logits.unsqueeze(1).masked_fill(own, float("-inf"))  # (N, C, C)
     return logits - others.logsumexp(2)
 
 
-# Every class activation map, by the name that ``model.map_method`` takes. A new one is a function of features, the score
-# to explain, pairs and ``second_order`` that gives maps ``(P, 1, h, w)``, and a row here.
+# Every class activation map, by the name that ``model.map_method`` takes. A new one is a row here and a function
+# that takes features, the scores to explain, pairs and ``second_order``, and returns maps ``(P, 1, h, w)``.
 CAMS = {"grad_cam": grad_cam}

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPS = 1e-8  # below this a map counts as all zero
+# A map whose maximum is not above this counts as all zero.
+EPS = 1e-8
 
 
 def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
@@ -42,14 +43,15 @@ def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
 
 
 class Cells(NamedTuple):
-    """Where the cells of a map lie in a picture: cell (i, j) is centred at ``(top + step_y i, left + step_x j)``.
+    """Places of a map's cells in a picture: cell (i, j) is centred at ``(top + step_y i, left + step_x j)``.
 
-    In pixels of the picture, whose first pixel is centred at 0. Cells of 2 x 2 pools (VGG) are centred between pixels,
-    those of strided 3 x 3 convolutions with symmetric padding (ResNet) on the first pixel.
+    The unit is a pixel of the picture, and the first pixel is centred at 0. The first cell of 2 x 2 pools (VGG)
+    is centred between pixels, that of strided 3 x 3 convolutions with symmetric padding (ResNet) on the first
+    pixel.
 
     Attributes:
         top, left: Centre of the first cell.
-        step_y, step_x: Distance of two cells.
+        step_y, step_x: Distance between neighbouring cells.
     """
 
     top: float
@@ -58,10 +60,11 @@ class Cells(NamedTuple):
     step_x: float
 
     def relative_to(self, grid: "Cells") -> "Cells":
-        """The same cells in units of another grid: its cell (0, 0) is then the first pixel.
+        """Return the same cells in units of another grid, whose cell (0, 0) is then the first pixel.
 
         Example:
-            >>> Cells(7.5, 7.5, 16, 16).relative_to(even_cells((2, 2), (8, 8)))  # cells of 4 pixels, centred at 1.5
+            >>> grid = even_cells((2, 2), (8, 8))  # cells of 4 pixels, the first centred at 1.5
+            >>> Cells(7.5, 7.5, 16, 16).relative_to(grid)
             Cells(top=1.5, left=1.5, step_y=4.0, step_x=4.0)
         """
         return Cells(
@@ -73,10 +76,10 @@ class Cells(NamedTuple):
 
 
 def even_cells(grid: tuple[int, ...], size: tuple[int, ...]) -> Cells:
-    """The cells of a picture that is cut into ``grid`` = (h, w) equal parts, as pictures are resized.
+    """Return the cells of a picture that is cut into ``grid`` = (h, w) equal parts, as resizing cuts it.
 
     Args:
-        grid: Rows and columns.
+        grid: Numbers of rows and columns.
         size: Height and width of the picture, pixels.
 
     Example:
@@ -89,20 +92,21 @@ def even_cells(grid: tuple[int, ...], size: tuple[int, ...]) -> Cells:
 
 
 def place_maps(maps: Tensor, size: tuple[int, ...], cells: Cells) -> Tensor:
-    """Draw maps of cells at the size of their picture, each cell where it was computed, bilinear between centres.
+    """Draw maps at the size of their picture, each cell where it was computed, bilinear between centres.
 
-    Beyond the outermost centres the outermost cells go on.
+    Pixels beyond the outermost centres take the value of the outermost cell.
 
     Args:
         maps: Shape ``(P, C, h, w)``.
         size: H and W of the picture, pixels.
-        cells: Where the cells lie in it, as :meth:`gain_lightning.backbones.Backbone.cells` says.
+        cells: Places of the cells in the picture, see :meth:`gain_lightning.backbones.Backbone.cells`.
 
     Returns:
         Shape ``(P, C, H, W)``.
 
     Example:
-        >>> place_maps(torch.tensor([[[[0.0, 1.0]]]]), (1, 4), Cells(0, 0, 1, 2))  # cells on pixels 0 and 2
+        >>> on_pixels_0_and_2 = Cells(0, 0, 1, 2)
+        >>> place_maps(torch.tensor([[[[0.0, 1.0]]]]), (1, 4), on_pixels_0_and_2)
         tensor([[[[0.0000, 0.5000, 1.0000, 1.0000]]]])
         >>> place_maps(torch.tensor([[[[0.0, 1.0]]]]), (1, 4), even_cells((1, 2), (1, 4)))
         tensor([[[[0.0000, 0.2500, 0.7500, 1.0000]]]])
@@ -113,25 +117,28 @@ def place_maps(maps: Tensor, size: tuple[int, ...], cells: Cells) -> Tensor:
         return rows @ maps @ columns.T
 
 
+# A cached tensor serves training too, so it is never made in inference mode.
 @lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # what is kept serves training too
+@torch.inference_mode(mode=False)
 def _interpolation(
     num_cells: int, num_pixels: int, start: float, step: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """What each pixel takes of each cell along one axis, ``(num_pixels, num_cells)``."""
+    """Return the weight of each cell in each pixel along one axis, ``(num_pixels, num_cells)``; rows sum to 1."""
     place = ((torch.arange(num_pixels, dtype=torch.float64) - start) / step).clamp(0, num_cells - 1)
     distance = (place.unsqueeze(1) - torch.arange(num_cells, dtype=torch.float64)).abs()
     return (1 - distance).clamp_min(0).to(device, dtype)
 
 
 def pool_to_cells(values: Tensor, grid: tuple[int, ...], cells: Cells) -> Tensor:
-    """Average pixels over cells: what :func:`place_maps` spreads out, each cell from half a step before its centre on.
+    """Average pixels over cells; :func:`place_maps` goes the other way.
+
+    A cell reaches half a step to each side of its centre. Where it reaches beyond the picture, only the part
+    inside counts; a cell that lies outside takes the nearest pixel.
 
     Args:
         values: Shape ``(P, C, H, W)``.
         grid: Rows and columns of the cells, (h, w).
-        cells: Where they lie. Of a cell that reaches beyond the picture the part inside counts, and of one that lies
-            outside the nearest pixel.
+        cells: Places of the cells in the picture.
 
     Returns:
         Shape ``(P, C, h, w)``.
@@ -146,15 +153,17 @@ def pool_to_cells(values: Tensor, grid: tuple[int, ...], cells: Cells) -> Tensor
         return rows @ values @ columns.T
 
 
+# A cached tensor serves training too, so it is never made in inference mode.
 @lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # what is kept serves training too
+@torch.inference_mode(mode=False)
 def _coverage(
     num_cells: int, num_pixels: int, start: float, step: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Share of each pixel in each cell along one axis, ``(num_cells, num_pixels)``; rows sum to 1."""
+    """Return the share of each pixel in each cell along one axis, ``(num_cells, num_pixels)``; rows sum to 1."""
     centre = start + step * torch.arange(num_cells, dtype=torch.float64).unsqueeze(1)
     pixel = torch.arange(num_pixels, dtype=torch.float64)
-    half = abs(step) / 2  # of a map that is mirrored
+    # The step of a mirrored map is negative.
+    half = abs(step) / 2
     low = torch.maximum(centre - half, pixel - 0.5)
     inside = (torch.minimum(centre + half, pixel + 0.5) - low).clamp_min(0)
     nearest = (pixel - centre).abs()
@@ -164,9 +173,9 @@ def _coverage(
 
 
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resize maps that lie pixel for pixel on a picture, as the picture is resized: bilinear, corners not aligned.
+    """Resize maps that lie pixel for pixel on a picture as the picture is resized: bilinear, corners not aligned.
 
-    Maps of a network's cells are placed by :func:`place_maps`.
+    For maps of a network's cells, use :func:`place_maps`.
 
     Args:
         maps: Shape ``(P, 1, h, w)``.

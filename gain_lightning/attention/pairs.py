@@ -1,4 +1,4 @@
-"""The (image, class) pairs of a batch: what a map, a mask and a term of Eq. 5 and 7 belong to."""
+"""The (image, class) pairs of a batch; each pair has one map, one mask, and one term in Eq. 5 and 7."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from gain_lightning.constants import VOID
 
 
 class Pairs(NamedTuple):
-    """Every (image, class present) of a batch, ordered by image, then by class.
+    """Every (image, class) pair of a batch whose class is present, ordered by image, then by class.
 
     Attributes:
         image: Index of the image, ``(P,)`` int64.
         label: Index of the class, ``(P,)`` int64.
         rank: 0 for the first label of an image, 1 for its second, ..., ``(P,)`` int64.
         num_images: N, images without a label included.
-        num_ranks: The largest number of labels of one image.
+        num_ranks: The largest number of labels that one image has.
     """
 
     image: Tensor
@@ -26,11 +26,11 @@ class Pairs(NamedTuple):
     num_ranks: int
 
     def none(self) -> "Pairs":
-        """As many images, without a pair."""
+        """Return a batch of as many images, but without a pair."""
         return Pairs(self.image[:0], self.label[:0], self.rank[:0], self.num_images, 0)
 
     def followed_by(self, other: "Pairs") -> "Pairs":
-        """The pairs of two batches as of one, ``other`` behind."""
+        """Return the pairs of two batches as those of one; the images of ``other`` come last."""
         return Pairs(
             torch.cat([self.image, other.image + self.num_images]),
             torch.cat([self.label, other.label]),
@@ -43,8 +43,8 @@ class Pairs(NamedTuple):
 def label_pairs(label: Tensor) -> Pairs:
     """List the (image, class) pairs of a batch of labels.
 
-    How many there are is known only when it is done, so on a GPU this waits for the device. A training lists
-    them on the CPU, before a batch is moved.
+    The number of pairs depends on the values of the labels, so on a GPU this waits for the device. A training
+    lists the pairs on the CPU, before a batch is moved.
 
     Args:
         label: 1 where the class is present, else 0, shape ``(N, C)``.
@@ -64,12 +64,12 @@ def label_pairs(label: Tensor) -> Pairs:
 
 
 def pair_masks(mask: Tensor, mask_image: Tensor, mask_class: Tensor, pairs: Pairs) -> Tensor:
-    """The mask of every pair, from the masks of a batch; unknown throughout where nobody drew one.
+    """Look up the mask of every pair among the masks of a batch; a pair without one is unknown throughout.
 
     Args:
         mask: 1 the class, 0 not the class, 255 unknown, shape ``(M, H, W)``.
-        mask_image: Index of the image that each mask is of, ``(M,)``.
-        mask_class: Index of its class, ``(M,)``.
+        mask_image: Index of each mask's image, ``(M,)``.
+        mask_class: Index of each mask's class, ``(M,)``.
         pairs: The P pairs.
 
     Returns:
@@ -94,11 +94,11 @@ def sample_labels(label: Tensor, most: int, generator: torch.Generator) -> Tenso
 
     Args:
         label: 1 where the class is present, else 0, shape ``(N, C)``.
-        most: Labels an image keeps, at least 1.
-        generator: Of the CPU; draws the labels.
+        most: Number of labels that an image keeps at most; 1 or more.
+        generator: A generator on the CPU, which draws the labels.
 
     Returns:
-        Same shape, at most ``most`` ones a row.
+        Same shape, with at most ``most`` ones in a row.
 
     Example:
         >>> label = torch.tensor([[1, 1, 1, 0], [0, 1, 0, 0]])
@@ -106,5 +106,6 @@ def sample_labels(label: Tensor, most: int, generator: torch.Generator) -> Tenso
         [2, 1]
     """
     draw = torch.rand(label.shape, generator=generator).to(label.device)
-    order = torch.where(label > 0, draw, 2.0).argsort(1).argsort(1)  # the present ones in random order, first
+    # Present labels come first, in random order: every draw is below 2.
+    order = torch.where(label > 0, draw, 2.0).argsort(1).argsort(1)  # (N, C)
     return torch.where(order < most, label, 0)

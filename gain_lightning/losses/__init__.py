@@ -1,8 +1,8 @@
 """The losses of GAIN and GAIN_ext: Eq. 5 and 7 of Li et al., CVPR 2018, rivals of Eq. 7, and classification losses.
 
 Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C classes, H W image, h w map.
-Each is a mean over all images of its batch, so that a batch of N equals N batches of one, on one device or several
-and whatever number of batches an optimizer step adds up.
+Each loss is a mean over all images of its batch. So a batch of N images equals N batches of one, on one device
+or several, and whatever number of batches an optimizer step adds up.
 """
 
 from gain_lightning.losses.classification import TASKS, classification_loss

@@ -11,19 +11,19 @@ TASKS = ("multi_label", "single_label", "regression")
 def classification_loss(
     logits: Tensor, label: Tensor, *, task: str = "multi_label", reduction: str = "sum"
 ) -> Tensor:
-    """L_cl: multi-label soft margin loss as in the paper; cross-entropy for single labels, squared error of amounts.
+    """L_cl: the paper's soft margin loss for many labels, cross-entropy for one, squared error for amounts.
 
     Args:
         logits: Shape ``(N, C)``.
-        label: 1 where the class is present, else 0; or of ``regression`` its amount, in the unit of the logits;
-            shape ``(N, C)``.
+        label: 1 where the class is present, else 0; in a ``regression`` its amount, in the unit of the logits.
+            Shape ``(N, C)``.
         task: ``multi_label``, ``single_label`` or ``regression``.
-        reduction: Over the classes of ``multi_label`` and ``regression``: ``sum``, as Caffe's sigmoid cross-entropy
-            loss, or ``mean``, as torch's ``multilabel_soft_margin_loss``. The paper does not say. L_am and L_e do not
-            shrink with the number of classes, so beside a ``mean`` the weights that suit them do.
+        reduction: ``sum`` or ``mean`` over the classes of ``multi_label`` and ``regression``. Caffe's sigmoid
+            cross-entropy loss sums, torch's ``multilabel_soft_margin_loss`` takes the mean; the paper does not
+            say. L_am and L_e do not shrink with the number of classes, so beside a ``mean`` their weights have to.
 
     Returns:
-        Scalar, mean over images.
+        Scalar, the mean over images.
 
     Raises:
         ValueError: If ``task`` or ``reduction`` is unknown.
@@ -42,7 +42,8 @@ def classification_loss(
     if task == "multi_label":
         return F.multilabel_soft_margin_loss(logits, label) * (logits.shape[1] if reduction == "sum" else 1)
     if task == "single_label":
-        return F.cross_entropy(logits, label.argmax(1))  # exactly one label each
+        # Each image has exactly one label.
+        return F.cross_entropy(logits, label.argmax(1))
     if task == "regression":
         return F.mse_loss(logits, label) * (logits.shape[1] if reduction == "sum" else 1)
     raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")

@@ -7,16 +7,16 @@ from gain_lightning.attention import Pairs
 
 
 def mean_per_image(values: Tensor, pairs: Pairs, num_images: int, included: Tensor | None = None) -> Tensor:
-    """``1/num_images sum_images 1/n sum_classes``: the average that Eq. 5 and 7 share.
+    """Average over the classes of each image, then over images: ``1/num_images sum_images 1/n sum_classes``.
 
     Args:
-        values: One value a pair, shape ``(P,)``.
-        pairs: The pairs they belong to; n counts an image's pairs among these.
-        num_images: What to divide by; 0 gives 0.
+        values: One value for each pair, shape ``(P,)``.
+        pairs: The pairs that the values belong to; n counts the pairs of an image that enter the mean.
+        num_images: Number to divide by; 0 gives 0.
         included: Pairs that enter the mean, ``(P,)`` bool; None takes all.
 
     Returns:
-        Scalar, 0 without pairs, always in the graph of ``values``.
+        Scalar; it is 0 without pairs, and always in the graph of ``values``.
 
     Example:
         >>> from gain_lightning.attention import label_pairs
@@ -26,7 +26,7 @@ def mean_per_image(values: Tensor, pairs: Pairs, num_images: int, included: Tens
     ones = torch.ones_like(pairs.image)
     if included is not None:
         values, ones = torch.where(included, values, 0), included.long()
-    # bincount would wait for a GPU
+    # torch.bincount would wait for a GPU.
     count = pairs.image.new_zeros(pairs.num_images).index_add_(0, pairs.image, ones)  # (N,)
     return (values / count[pairs.image].clamp_min(1)).sum() / max(num_images, 1)
 

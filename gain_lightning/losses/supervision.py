@@ -1,20 +1,20 @@
-"""L_e, Eq. 7 of Li et al., CVPR 2018: maps against masks; and the rivals of Eq. 7.
+"""L_e, Eq. 7 of Li et al., CVPR 2018, which compares maps with masks, and the rivals of Eq. 7.
 
 ================= ========================== ==================================================================
-``loss``          of a map A and its mask H  source
+``loss``          for a map A and its mask H source
 ================= ========================== ==================================================================
 ``l2``            mean (A - H)^2             Eq. 7 of the paper
 ``l1``            mean abs(A - H)            Gao et al., *RES*, KDD 2022; Rao et al., ICCV 2023
 ``energy``        1 - sum(A H) / sum(A)      Rao et al., *Studying How to Efficiently and Effectively Guide
                                              Models with Explanations*, ICCV 2023
 ``rrr``           mean (1 - H) A^2           Ross et al., *Right for the Right Reasons*, IJCAI 2017, who punish
-                                             input gradients; of maps, as Rao et al. adapt it
+                                             input gradients; Rao et al. adapt it to maps
 ``cross_entropy`` -sum(H log A) / sum(H)     the per-pixel cross-entropy of Rao et al.
 ================= ========================== ==================================================================
 
-``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark,
-``cross_entropy`` only the object bright, so that it learns nothing of a mask that only says where a class is not.
-Of such a mask ``energy`` takes the unknown pixels for the object: no others can be.
+``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark, and
+``cross_entropy`` only the object bright. So ``cross_entropy`` learns nothing from a mask that only says where a
+class is not. ``energy`` takes the unknown pixels of such a mask for the object, since no others can be.
 """
 
 from collections.abc import Callable
@@ -27,17 +27,19 @@ from gain_lightning.attention import EPS, Cells, Pairs, pool_to_cells
 from gain_lightning.constants import VOID, YES
 from gain_lightning.losses.reduction import mean_per_image
 
-# A map below this costs cross_entropy no more: a ReLU has no gradient at 0, and log 0 is infinite.
+# ``cross_entropy`` takes values below this for this value: a ReLU has no gradient at 0, and log 0 is infinite.
 DARKEST = 1e-4
 
 
 class MapLoss(NamedTuple):
-    """How a loss compares maps with masks.
+    """One loss between maps and masks.
 
     Attributes:
-        compare: Of maps, target and share of known pixels, each ``(P, 1, h, w)``: the error of every pixel, in the same
-            shape, whose mean or sum over the known ones is the loss; or the loss of every map, ``(P,)``.
-        unknown_is_object: Where a mask says only where its class is not, its unknown pixels count as the class.
+        compare: Takes maps, targets and shares of known pixels, each ``(P, 1, h, w)``. It returns the error of
+            every pixel, in the same shape, whose mean or sum over the known pixels is the loss; or it returns the
+            loss of every map, ``(P,)``.
+        unknown_is_object: If true, the unknown pixels of a mask that only says where its class is not count as
+            the class.
     """
 
     compare: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -64,7 +66,7 @@ def _cross_entropy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
     return -_total(target * maps.clamp_min(DARKEST).log(), known) / _total(target, known).clamp_min(EPS)
 
 
-# Eq. 7 and its rivals; a new one is a function above and a row here.
+# Eq. 7 and its rivals. A new one is a function above and a row here.
 MAP_LOSSES = {
     "l2": MapLoss(_l2),
     "l1": MapLoss(_l1),
@@ -86,25 +88,25 @@ def attention_supervision_loss(
 ) -> Tensor:
     """L_e, Eq. 7: squared distance of each attention map A^c from the mask H^c of its class; or a rival.
 
-    Unknown pixels are left out. So is a pair of whose mask nothing is known; n counts the pairs that remain. The mean
-    runs over all images, and an image of which nothing is known adds 0. A mask may say only where its class is not
-    (0 there, 255 elsewhere), as people mark what a network shall not look at.
+    Unknown pixels are left out, and so are pairs whose mask is unknown throughout; n counts the pairs that remain.
+    The mean runs over all images, and an image without a known pixel adds 0. A mask may say only where its class
+    is not (0 there, 255 elsewhere), when people mark what a network shall not look at.
 
-    Maps of cells are compared at their own size, with the mask averaged over each cell.
+    Maps that are smaller than the mask are compared at their own size, with the mask averaged over each cell.
 
-    The module says what each ``loss`` is.
+    The table at the top of this module defines each ``loss``.
 
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, h, w)``.
         mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
         pairs: The P pairs.
-        loss: Which one.
+        loss: A key of ``MAP_LOSSES``.
         reduction: ``mean`` or ``sum`` over a map's pixels; the paper does not say. ``energy`` and
-            ``cross_entropy`` bring their own.
-        cells: Where the cells of maps that are smaller than the mask lie in the image.
+            ``cross_entropy`` have a reduction of their own.
+        cells: Places in the image of the cells of maps that are smaller than the mask.
 
     Returns:
-        Scalar, exactly 0 (with a graph) if no image carries a mask.
+        Scalar; it is exactly 0, and has a graph, if no image carries a mask.
 
     Raises:
         ValueError: If ``loss`` or ``reduction`` is unknown, or maps are smaller than the mask and have no cells.
@@ -135,12 +137,12 @@ def attention_supervision_loss(
 
 
 def _targets(mask: Tensor, dtype: torch.dtype, *, unknown_is_object: bool) -> tuple[Tensor, Tensor]:
-    """What maps should be, and 1 where that is known, both ``(P, 1, H, W)``."""
+    """Return the targets of the maps, and 1 where a target is known, both ``(P, 1, H, W)``."""
     target, known = (mask == YES).to(dtype), (mask != VOID).to(dtype)
     if unknown_is_object:
         shows_class = target.flatten(1).any(1).view(-1, 1, 1, 1)
         known = torch.where(shows_class, known, 1)
-        # This counts only where the line above calls it known.
+        # A 1 at an unknown pixel counts only where the line above calls that pixel known.
         target = torch.where(mask == VOID, 1, target)
     return target, known
 
@@ -161,5 +163,5 @@ def _pooled(target: Tensor, known: Tensor, shape: torch.Size, cells: Cells | Non
 
 
 def _total(values: Tensor, known: Tensor) -> Tensor:
-    """Sum over the known pixels of each map, ``(P,)``."""
+    """Return the sum over the known pixels of each map, ``(P,)``."""
     return (known * values).flatten(1).sum(1)
