@@ -23,7 +23,8 @@ from gain_lightning.datasets.streams import (
     run_seed,
     share_out,
 )
-from gain_lightning.segmentation.cue_files import file_name, read_cues, read_provenance
+from gain_lightning.segmentation.cue_files import file_name, read_cues
+from gain_lightning.segmentation.provenance import read_provenance
 
 
 class CueDataModule(pl.LightningDataModule):

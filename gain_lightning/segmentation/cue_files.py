@@ -15,10 +15,9 @@ import torch
 
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.support.files import read_json, read_text, write_atomically, write_json, written_whole
+from gain_lightning.support.files import read_text, write_atomically, written_whole
 
 SUFFIXES = (".npz", ".pickle")
-PROVENANCE = "provenance.json"
 _SIDE = 41  # of SEC's cues
 _SLACK = 1e-3  # of maps in [0, 1], for rounding
 
@@ -77,20 +76,6 @@ def write_cues(folder: Path, cues: Mapping[str, np.ndarray], labels: np.ndarray)
         # SEC's trainers run on Python 2
         part.write_bytes(_pickled(sec, protocol=2))
     write_atomically(folder / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(cues)))
-
-
-def write_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write ``provenance.json`` of a folder of seeds: their options, checkpoint and data, and whether all are made."""
-    write_json(folder / PROVENANCE, provenance)
-
-
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """Read ``provenance.json`` of a folder of seeds; nothing if there is none, as of cues that others made.
-
-    Raises:
-        ValueError: If it is no JSON object.
-    """
-    return read_json(folder / PROVENANCE)
 
 
 def write_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:

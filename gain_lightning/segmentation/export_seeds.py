@@ -26,15 +26,8 @@ from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import read_summary
-from gain_lightning.segmentation.cue_files import (
-    PROVENANCE,
-    check_num_classes,
-    file_name,
-    read_provenance,
-    write_cues,
-    write_maps,
-    write_provenance,
-)
+from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
+from gain_lightning.segmentation.provenance import PROVENANCE, read_provenance, write_provenance
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
     crf_regions,

@@ -13,13 +13,8 @@ import numpy as np
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.metrics import THRESHOLDS
-from gain_lightning.segmentation.cue_files import (
-    SUFFIXES,
-    check_num_classes,
-    read_cues,
-    read_maps,
-    read_provenance,
-)
+from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
+from gain_lightning.segmentation.provenance import read_provenance
 from gain_lightning.support.files import read_text
 from gain_lightning.support.names import written_as
 from gain_lightning.support.walk import files_below

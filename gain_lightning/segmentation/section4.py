@@ -23,7 +23,7 @@ from gain_lightning.constants import REQUEUE
 from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.summary import read_summary
-from gain_lightning.segmentation.cue_files import read_provenance
+from gain_lightning.segmentation.provenance import read_provenance
 from gain_lightning.support.files import csv_text, read_json, write_atomically, write_json
 from gain_lightning.support.yaml_files import read_config
 
