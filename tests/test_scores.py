@@ -93,7 +93,7 @@ def test_what_a_set_is_scored_by_has_a_row_each_in_the_order_of_the_tables(is_re
     assert list(whole.scores) == [first, *of_maps.scores, "zero_maps"] == in_order(whole.scores)
     assert set(whole.scores) <= set(keys)
     known = {score.column or score.key for score in SCORES} | {"num_images", "num_judged"}
-    assert set(whole.of_class) <= known
+    assert set(whole.per_class) <= known
     set_scores.reset()
     set_scores.update(answer, label, maps, mask, pairs)
     assert set_scores.compute() == whole

@@ -245,7 +245,7 @@ class Classifier(Method):
         metrics.reset()
         self.judged[split] = result.judged
         self.log_dict({f"{split}/{name}": value for name, value in result.scores.items()})
-        return result.of_class
+        return result.per_class
 
 
 def masks_of_pairs(batch: Mapping[str, Any], pairs: Pairs) -> Tensor:

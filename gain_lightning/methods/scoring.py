@@ -19,12 +19,12 @@ class SetResult(NamedTuple):
 
     Attributes:
         scores: By the key of :data:`gain_lightning.scores.SCORES`; nan where nothing can be judged.
-        of_class: Columns of ``per_class.csv``, C values each, nan where nothing of a class is judged.
+        per_class: Columns of ``per_class.csv``, C values each, nan where nothing of a class is judged.
         judged: On how many ``pairs`` of how many ``images`` maps are judged.
     """
 
     scores: dict[str, Tensor]
-    of_class: dict[str, list[float]]
+    per_class: dict[str, list[float]]
     judged: dict[str, int]
 
 
@@ -79,13 +79,13 @@ class MapScores(nn.Module):
             "seed_miou_best": seed_miou.max(),
             "seed_threshold_best": thresholds[seed_miou.argmax()].where(num_judged > 0, torch.nan),
         }
-        of_class = {"num_judged": num_pairs.long(), "seed_iou": seed["iou"][at_paper, 1:]}
+        per_class = {"num_judged": num_pairs.long(), "seed_iou": seed["iou"][at_paper, 1:]}
         for score in pair_scores():
             found = of_pairs[score.key]
             scores[score.key] = found["over_pairs" if score.mean == "pair" else "over_classes"].float()
-            of_class[score.key] = found["of_class"]
+            per_class[score.key] = found["per_class"]
         judged = {"pairs": int(num_judged), "images": int(self.judged_images.compute())}
-        return SetResult(scores, {name: _listed(values) for name, values in of_class.items()}, judged)
+        return SetResult(scores, {name: _listed(values) for name, values in per_class.items()}, judged)
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -106,8 +106,8 @@ class SetScores(MapScores):
     def __init__(self, num_classes: int, scored: list[int], *, is_regression: bool = False) -> None:
         super().__init__(num_classes, scored)
         # the score, its column in per_class.csv, and what the metric calls the values of all classes
-        self.key, self.column, self.of_class = (
-            ("mae", "mae", "of_class") if is_regression else ("mean_ap", "ap", "ap")
+        self.key, self.column, self.per_class = (
+            ("mae", "mae", "per_class") if is_regression else ("mean_ap", "ap", "ap")
         )
         self.answers = MeanAE(num_classes, scored) if is_regression else MeanAP(num_classes, scored)
         self.zero_maps = PairMean(num_classes, scored)
@@ -130,10 +130,10 @@ class SetScores(MapScores):
         """The scores of all batches since :meth:`reset`."""
         of_maps = super().compute()
         zero_maps, answers = self.zero_maps.compute()["over_pairs"].float(), self.answers.compute()
-        of_class = {"num_images": answers["num_images"], self.column: answers[self.of_class]}
+        per_class = {"num_images": answers["num_images"], self.column: answers[self.per_class]}
         return SetResult(
             {self.key: answers[self.key], **of_maps.scores, "zero_maps": zero_maps},
-            {**{name: _listed(values) for name, values in of_class.items()}, **of_maps.of_class},
+            {**{name: _listed(values) for name, values in per_class.items()}, **of_maps.per_class},
             of_maps.judged,
         )
 

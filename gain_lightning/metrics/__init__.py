@@ -1,7 +1,7 @@
 """How good attention maps are: seed mIoU, energy pointing game, pointing game.
 
-Pure functions give one value a (image, class) pair; torchmetrics classes gather them over a set. Every map
-is judged for a class that the image's label names. Void pixels never count.
+Pure functions give one value for each (image, class) pair; torchmetrics classes gather the values over a set.
+Every map is judged for a class that the image's label names. Void pixels never count.
 """
 
 from gain_lightning.metrics.maps import center_gaussian, energy_in_mask, pointing_hit, seed_iou, with_mask

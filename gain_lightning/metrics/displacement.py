@@ -1,7 +1,7 @@
-"""How far maps lie beside their evidence: against the mirror, and against masks.
+"""Displacement of maps from their evidence, measured by mirrored images and by masks.
 
-A map is placed where its cells were computed, but a trained network may still gather the evidence of a pixel in a cell
-beside it. Axis letters: P (image, class) pairs, H W image, R resamples.
+A map is placed where its cells were computed, but a trained network may still gather the evidence of a pixel in
+a cell beside it. Axis letters: P (image, class) pairs, H W image, R resamples.
 """
 
 from typing import Any, NamedTuple
@@ -11,16 +11,17 @@ from torch import Tensor
 
 from gain_lightning.metrics.resampling import Interval, interval
 
-_REACH = 4  # shifts are looked for up to a quarter of a side
+# Shifts are looked for up to a quarter of a side.
+_REACH = 4
 
 
 class Shift(NamedTuple):
-    """By how much maps must move to fit best, in pixels.
+    """The move by which maps fit best, in pixels.
 
     Attributes:
-        dx: To the right.
-        dy: Downwards.
-        correlation: Mean Pearson correlation there.
+        dx: Move to the right.
+        dy: Move downwards.
+        correlation: Mean Pearson correlation after the move.
     """
 
     dx: float
@@ -31,24 +32,26 @@ class Shift(NamedTuple):
 def shifted_correlations(
     maps: Tensor, target: Tensor, known: Tensor | None = None, *, most: tuple[int, int]
 ) -> Tensor:
-    """Pearson's correlation of every map with its target while the map moves by whole pixels.
+    """Compute Pearson's correlation of every map with its target for every shift of the map by whole pixels.
 
-    Only pixels that both have count; all shifts at once by Fourier transforms.
+    Only pixels where the shifted map and the target overlap count. Fourier transforms compute all shifts at once.
 
     Args:
         maps: Shape ``(P, H, W)``.
-        target: What they should fit, same shape.
-        known: Which pixels of the target count, same shape, bool; None takes all.
+        target: Pictures that the maps should fit, same shape.
+        known: True for the pixels of the target that count, same shape, bool; None takes all.
         most: The largest shift downwards and to the right, Y and X, less than H and W.
 
     Returns:
-        Shape ``(P, 2 Y + 1, 2 X + 1)``, float64: first what moves up and left most. 0 where the map or the target is
-        the same at all pixels that count.
+        Shape ``(P, 2 Y + 1, 2 X + 1)``, float64; the first entry is the largest shift up and to the left. A value
+        is 0 where the map or the target is the same at all pixels that count.
 
     Example:
+        The target lies 1 pixel below the map and 2 pixels to its right.
+
         >>> maps, target = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
         >>> maps[0, 3, 2], target[0, 4, 4] = 1, 1
-        >>> shifted_correlations(maps, target, most=(2, 2))[0].round().int().tolist()  # 1 down, 2 right
+        >>> shifted_correlations(maps, target, most=(2, 2))[0].round().int().tolist()
         [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]
     """
     a, b = maps.double(), target.double()
@@ -58,7 +61,7 @@ def shifted_correlations(
     fixed = {power: torch.fft.rfft2(v * b**power, s=size) for power in (0, 1, 2)}
 
     def total(power_a: int, power_b: int) -> Tensor:
-        """Sum of ``a(x - s) ** power_a * b(x) ** power_b`` over known pixels, for every shift s."""
+        """Sum ``a(x - s) ** power_a * b(x) ** power_b`` over known pixels x, for every shift s."""
         sums: Tensor = torch.fft.irfft2(moving[power_a] * fixed[power_b], s=size)
         for axis, shift in enumerate(most, start=1):
             sums = sums.roll(shift, axis).narrow(axis, 0, 2 * shift + 1)
@@ -73,16 +76,20 @@ def shifted_correlations(
 
 
 def best_shift(correlations: Tensor) -> Shift | None:
-    """The shift where the mean correlation is highest, between pixels by a parabola through its neighbours.
+    """Find the shift at which the mean correlation is highest.
+
+    A parabola through the highest value and its neighbours gives the fraction of a pixel.
 
     Args:
-        correlations: Of :func:`shifted_correlations`.
+        correlations: The result of :func:`shifted_correlations`.
 
     Returns:
         The shift; None if no map correlates with its target anywhere.
 
     Example:
-        >>> best_shift(torch.tensor([[[0.0, 0.5, 1.0, 1.0, 0.5]]]))  # the true maximum lies between 0 and 1
+        The true maximum lies between the shifts 0 and 1.
+
+        >>> best_shift(torch.tensor([[[0.0, 0.5, 1.0, 1.0, 0.5]]]))
         Shift(dx=0.5, dy=0.0, correlation=1.0)
     """
     curve = correlations.sum(0) / max(len(correlations), 1)
@@ -95,7 +102,10 @@ def best_shift(correlations: Tensor) -> Shift | None:
 
 
 def _vertex(values: Tensor, place: int) -> float:
-    """How far beside ``place``, the maximum, a parabola through it and its neighbours has its own; 0 at an end."""
+    """Return the distance from the maximum at ``place`` to that of a parabola through it and its neighbours.
+
+    At an end of ``values`` the distance is 0.
+    """
     if not 0 < place < len(values) - 1:
         return 0.0
     around: list[float] = values[place - 1 : place + 2].tolist()
@@ -106,23 +116,26 @@ def _vertex(values: Tensor, place: int) -> float:
 def displacements(
     maps: Tensor, mirrored: Tensor, mask: Tensor, known: Tensor, weight: Tensor
 ) -> dict[str, dict[str, Any] | None]:
-    """How far maps lie beside those of the mirrored images, and beside masks.
+    """Measure the displacement of maps from those of the mirrored images, and from masks.
 
-    Evidence that a network moves to the right in every image, it moves to the left in a mirrored one, seen from the
-    image. So the mirror shows twice the displacement, whatever the network looks at; up and down it shows nothing. The
-    shift at which masks fit best holds for both axes, but also what the network prefers of an object, heads say.
+    A network that moves evidence to the right in every image moves it to the left in a mirrored image, seen from
+    the image itself. So the mirror shows twice the displacement, whatever the network looks at, but it shows
+    nothing up and down. The shift at which masks fit best covers both axes, but it also holds the parts of an
+    object that the network prefers, such as heads.
 
     Args:
-        maps: Placed, ``(P, H, W)``.
-        mirrored: Of the mirrored images, mirrored back, same shape.
-        mask: Where each pair's class is, same shape, bool; pairs without a pixel are left out of ``mask_shift``.
-        known: Where the mask is not void, same shape, bool.
-        weight: How often each pair counts, in R resamples, ``(R, P)``.
+        maps: Placed maps, ``(P, H, W)``.
+        mirrored: Maps of the mirrored images, mirrored back, same shape.
+        mask: True where each pair's class is, same shape, bool; pairs without such a pixel are left out of
+            ``mask_shift``.
+        known: True where the mask is not void, same shape, bool.
+        weight: Times that each pair counts, in R resamples, ``(R, P)``.
 
     Returns:
-        ``mirror_shift``: how far to the right the maps lie from the mirrored ones (``dx``, its ``interval``), and
-        ``mask_shift``: how far they must move to fit the masks best (``dx``, ``dy``, each with an interval, the mean
-        ``correlation`` there and that ``unmoved``); in pixels, with a sentence, ``words``. None without such pairs.
+        Two entries, in pixels, each with a sentence, ``words``, or None where no pair can be judged.
+        ``mirror_shift`` is the distance of the maps to the right of the mirrored ones: ``dx`` and its
+        ``interval``. ``mask_shift`` is the move by which the maps fit the masks best: ``dx`` and ``dy``, each with
+        an interval, the mean ``correlation`` after the move, and the mean correlation ``unmoved``.
     """
     height, width = maps.shape[1:]
     across = shifted_correlations(mirrored, maps, most=(0, width // _REACH))
@@ -158,7 +171,7 @@ def displacements(
 
 
 def _pixels(shift: float, ahead: str, behind: str) -> str:
-    """A shift in words.
+    """Say a shift in words.
 
     Example:
         >>> _pixels(-3.14, "right", "left"), _pixels(0.02, "right", "left")
@@ -169,7 +182,7 @@ def _pixels(shift: float, ahead: str, behind: str) -> str:
 
 
 def _ends(ends: Interval) -> str:
-    """An interval in words.
+    """Say an interval in words.
 
     Example:
         >>> _ends([-1.26, 3.0]), _ends(None)
@@ -179,7 +192,10 @@ def _ends(ends: Interval) -> str:
 
 
 def _shift_intervals(correlations: Tensor, weight: Tensor, best: Shift) -> tuple[Interval, Interval]:
-    """95 % intervals of the shift to the right and downwards, looked for along the two lines through the best."""
+    """Return the 95 % intervals of the shift to the right and of the shift downwards.
+
+    Each is looked for along the line through the best shift.
+    """
     row, column = (
         min(max(round(shift) + side // 2, 0), side - 1)
         for shift, side in zip((best.dy, best.dx), correlations.shape[1:], strict=True)

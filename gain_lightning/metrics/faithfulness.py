@@ -1,7 +1,7 @@
-"""Whether maps speak of the network or only look right: deletion, insertion, and random weights.
+"""Tests of whether maps show what the network decides by: deletion, insertion, and random weights.
 
-A map that was trained towards masks may imitate them without the decision following. Axis letters: P (image,
-class) pairs, C classes, H W image, h w map.
+A map that was trained towards masks may imitate them while the decision rests on other pixels. Axis letters:
+P (image, class) pairs, C classes, H W image, h w map.
 """
 
 import copy
@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from torchmetrics.functional import spearman_corrcoef
 from torchvision.transforms.functional import gaussian_blur
 
-Fill = Callable[[Tensor], Tensor]  # pictures (P, 3, H, W) without the pixels taken (P, 1, H, W) bool
+# Takes the pixels to remove, (P, 1, H, W) bool, and returns the pictures without them, (P, 3, H, W).
+Fill = Callable[[Tensor], Tensor]
 
 
 class FillKind(NamedTuple):
     """One way to take pixels away.
 
     Attributes:
-        title: In words, at most 11 letters.
-        prepare: From images ``(P, 3, H, W)`` and a generator of the CPU to the fill.
-        is_random: Whether every draw is another.
+        title: Its name in words, at most 11 letters.
+        prepare: Makes the fill from images ``(P, 3, H, W)`` and a generator on the CPU.
+        is_random: If true, every draw gives another fill.
     """
 
     title: str
@@ -32,24 +33,24 @@ class FillKind(NamedTuple):
 
 
 def _with_mean(image: Tensor, generator: torch.Generator) -> Fill:
-    """0, the mean colour of normalised images, which Eq. 3 erases with."""
+    """Fill with 0, the mean colour of normalised images, which Eq. 3 erases with."""
     return lambda taken: image * ~taken
 
 
 def _with_blur(image: Tensor, generator: torch.Generator) -> Fill:
-    """The same image, blurred with a deviation of 5 pixels in 224 (Petsiuk et al., 2018)."""
+    """Fill with the same image, blurred with a deviation of 5 pixels in 224 (Petsiuk et al., 2018)."""
     sigma = 5 * image.shape[-1] / 224
     blurred = gaussian_blur(image, 2 * round(2 * sigma) + 1, sigma)
     return lambda taken: torch.where(taken, blurred, image)
 
 
 def _with_neighbours(image: Tensor, generator: torch.Generator) -> Fill:
-    """The mean of the pixels that are left around."""
+    """Fill with the mean of the remaining pixels around."""
     return lambda taken: torch.where(taken, inpaint(image, ~taken), image)
 
 
 def _with_noise(image: Tensor, generator: torch.Generator) -> Fill:
-    """Every pixel and channel drawn evenly from what the image's channel spans."""
+    """Fill every pixel and channel with a uniform draw from the range of the image's channel."""
     low, high = image.amin((2, 3), keepdim=True), image.amax((2, 3), keepdim=True)
     noise = low + (high - low) * torch.rand(image.shape, generator=generator).to(image.device)
     return lambda taken: torch.where(taken, noise, image)
@@ -66,12 +67,13 @@ FILLS = {
 def inpaint(image: Tensor, known: Tensor) -> Tensor:
     """Fill pixels with the mean of the known ones around, in the smallest of ever larger squares that holds some.
 
-    It stands for the linear system of neighbours that ROAD solves (Rong et al., *A Consistent and Efficient Evaluation
-    Strategy for Attribution Methods*, ICML 2022): no colour that the image lacks, hardly an outline.
+    This stands in for the linear system of neighbours that ROAD solves (Rong et al., *A Consistent and Efficient
+    Evaluation Strategy for Attribution Methods*, ICML 2022). It brings in no colour that the image lacks, and it
+    leaves hardly an outline.
 
     Args:
         image: Shape ``(P, K, H, W)``.
-        known: Which pixels count, ``(P, 1, H, W)`` bool.
+        known: True for the pixels that count, ``(P, 1, H, W)`` bool.
 
     Returns:
         The filled image; 0 where no pixel is known.
@@ -85,7 +87,7 @@ def inpaint(image: Tensor, known: Tensor) -> Tensor:
 
 
 def _pull_and_push(total: Tensor, weight: Tensor) -> Tensor:
-    """Means ``total / weight``; where there is no weight, those of squares twice as large."""
+    """Return the means ``total / weight``; where the weight is 0, take the means of squares twice as large."""
     mean = total / weight.clamp_min(1e-12)
     if total.shape[2:] == (1, 1):
         return mean
@@ -104,27 +106,30 @@ def deletion_and_insertion(
     fill: str,
     steps: int = 20,
 ) -> tuple[Tensor, Tensor]:
-    """Areas under the deletion and insertion curves (Petsiuk et al., *RISE*, BMVC 2018).
+    """Compute the areas under the deletion and insertion curves (Petsiuk et al., *RISE*, BMVC 2018).
 
-    Deletion takes pixels away where the map is highest first, in ``steps`` equal parts, and watches the class's
-    probability; insertion begins without any pixel and lets them come back. Pixels of equal value go in random order.
+    Deletion takes pixels away in ``steps`` equal parts, those where the map is highest first, and watches the
+    class's probability. Insertion begins without any pixel and brings them back in the same order. Pixels of
+    equal value go in random order.
 
     Args:
-        predict: Probabilities ``(P, C)`` of normalised images.
+        predict: Returns the probabilities ``(P, C)`` of normalised images.
         image: The image of every pair, normalised, ``(P, 3, H, W)``.
         maps: Any scores of pixels, ``(P, 1, H, W)``.
         label: The class of every pair, ``(P,)``.
-        generator: Of the CPU; orders equal pixels, and draws what is random in the fill.
-        fill: What stands in place of pixels, a key of ``FILLS``.
-        steps: Parts.
+        generator: A generator on the CPU; it orders equal pixels, and draws the random part of the fill.
+        fill: The values that removed pixels take, a key of ``FILLS``.
+        steps: Number of parts.
 
     Returns:
-        Deletion, low where the map names what the network needs, and insertion, high where what it names is
-        enough; each ``(P,)``, the mean probability along the curve.
+        Deletion, which is low where the map names the pixels that the network needs, and insertion, which is
+        high where the pixels that it names are enough. Each is the mean probability along the curve, ``(P,)``.
 
     Example:
+        The network sees only the first pixel, and the map names it.
+
         >>> image = torch.zeros(1, 3, 4, 4)
-        >>> image[:, :, 0, 0] = 1  # all that this network sees
+        >>> image[:, :, 0, 0] = 1
         >>> areas = deletion_and_insertion(
         ...     lambda image: image[:, :1, 0, 0], image, image[:, :1], torch.tensor([0]), torch.Generator(),
         ...     fill="mean", steps=4,
@@ -136,7 +141,8 @@ def deletion_and_insertion(
     flat = maps.flatten(1)
     shuffled = torch.rand(flat.shape, generator=generator).argsort(1).to(flat.device)
     order = shuffled.gather(1, flat.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
-    rank = order.argsort(1).view_as(maps)  # 0 for the highest
+    # Rank 0 is the highest pixel.
+    rank = order.argsort(1).view_as(maps)  # (P, 1, H, W)
     num_pixels = rank[0].numel()
     curves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(steps + 1):
@@ -148,14 +154,16 @@ def deletion_and_insertion(
 
 
 def with_random_weights(module: nn.Module, *, part: nn.Module | None = None) -> nn.Module:
-    """A copy whose layers, or those of one ``part``, are as new (Adebayo et al., *Sanity Checks*, NeurIPS 2018).
+    """Return a copy with the weights of all layers, or of one ``part``, drawn anew.
+
+    This is the sanity check of Adebayo et al. (*Sanity Checks*, NeurIPS 2018).
 
     Args:
-        module: Stays as it is.
+        module: The module to copy; it stays as it is.
         part: A submodule of it; None takes all.
 
     Returns:
-        The copy; it draws from torch's global generator.
+        The copy; its weights are drawn from torch's global generator.
 
     Example:
         >>> layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -172,14 +180,14 @@ def with_random_weights(module: nn.Module, *, part: nn.Module | None = None) -> 
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of maps, pixel against pixel.
+    """Compute Spearman's rank correlation of maps, pixel against pixel.
 
     Args:
         first: Shape ``(P, 1, h, w)``.
         second: Same shape.
 
     Returns:
-        In [-1, 1], ``(P,)``; nan where a map is the same everywhere.
+        Correlations in [-1, 1], ``(P,)``; nan where a map is the same everywhere.
 
     Example:
         >>> rank_correlation(torch.tensor([[[[1.0, 2, 3]]]]), torch.tensor([[[[3.0, 2, 1]]]]))

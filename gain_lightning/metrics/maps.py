@@ -1,4 +1,4 @@
-"""How good a map is: one value for each (image, class) pair. Void pixels never count."""
+"""Scores of maps, one value for each (image, class) pair. Void pixels never count."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,16 @@ from gain_lightning.constants import VOID, YES
 
 
 def with_mask(mask: Tensor) -> Tensor:
-    """Which pairs can be judged: those whose mask shows their class, ``(P,)`` bool.
+    """Find the pairs that can be judged: those whose mask shows their class, ``(P,)`` bool.
 
     Args:
-        mask: Of every pair, see :func:`gain_lightning.attention.pair_masks`, shape ``(P, H, W)``.
+        mask: The mask of every pair, see :func:`gain_lightning.attention.pair_masks`, shape ``(P, H, W)``.
     """
     return (mask == YES).flatten(1).any(1)
 
 
 def energy_in_mask(maps: Tensor, mask: Tensor) -> Tensor:
-    """Energy pointing game: the share of a map's sum that lies on its class (Wang et al., Score-CAM, 2020).
+    """Return the share of a map's sum that lies on its class: the energy pointing game (Wang et al., Score-CAM, 2020).
 
     An all-zero map counts 0, as in Rao et al. (ICCV 2023).
 
@@ -38,7 +38,9 @@ def energy_in_mask(maps: Tensor, mask: Tensor) -> Tensor:
 
 
 def pointing_hit(maps: Tensor, mask: Tensor) -> Tensor:
-    """Pointing game: is a map's maximum on its class (Zhang et al., ECCV 2016; without their 15 px margin)?
+    """Return 1 where a map's maximum lies on its class, else 0: the pointing game.
+
+    It follows Zhang et al. (ECCV 2016), but without their margin of 15 pixels.
 
     Args:
         maps: Non-negative maps, shape ``(P, 1, H, W)``; an all-zero map misses.
@@ -59,12 +61,14 @@ def pointing_hit(maps: Tensor, mask: Tensor) -> Tensor:
 
 
 def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
-    """IoU of each pair's seeds, the pixels above a threshold, with its class; for one image, not for a set.
+    """Compute the IoU of each pair's seeds, the pixels above a threshold, with its class.
+
+    This is the score of one image; :class:`gain_lightning.metrics.SeedIoU` scores a set.
 
     Args:
         maps: Scaled maps in [0, 1], shape ``(P, 1, H, W)``.
         mask: 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
-        threshold: In units of the maps.
+        threshold: Threshold of the seeds, in units of the maps.
 
     Returns:
         IoU in [0, 1], shape ``(P,)``.
@@ -80,10 +84,10 @@ def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
 
 
 def center_gaussian(size: tuple[int, int]) -> Tensor:
-    """The map that looks at the centre of any image: what the middle alone gives.
+    """Return the map that looks at the centre of any image.
 
-    Objects are photographed at the centre, so this map scores well without having seen anything (Choe et al.,
-    *Evaluating Weakly Supervised Object Localization Methods Right*, CVPR 2020).
+    Most objects are photographed at the centre, so this map scores well without having seen anything (Choe et
+    al., *Evaluating Weakly Supervised Object Localization Methods Right*, CVPR 2020).
 
     Args:
         size: Height and width in pixels.

@@ -1,7 +1,7 @@
-"""How far a value of the pairs of one network depends on which images were drawn: 95 % intervals by a bootstrap.
+"""95 % intervals over the draw of images, by a bootstrap, of values that the pairs of one network have.
 
-Images are drawn, each with all of its pairs, since the maps of one image are not independent. Axis letters: P (image,
-class) pairs, N images, R resamples.
+Images are drawn, each with all of its pairs, since the maps of one image are not independent. Axis letters:
+P (image, class) pairs, N images, R resamples.
 """
 
 from collections.abc import Iterable
@@ -12,22 +12,23 @@ from torch import Tensor
 
 from gain_lightning.attention import Pairs
 
-Interval = list[float] | None  # the two ends
+# The two ends of an interval, or None where nothing can be said.
+Interval = list[float] | None
 
 
 def draw_images(pairs: Pairs, seed: int, *, resamples: int = 2000) -> Tensor:
-    """How often each pair counts, ``(R, P)`` float64, in ``resamples`` = R draws of N images."""
+    """Draw N images R = ``resamples`` times, and return the times that each pair counts, ``(R, P)`` float64."""
     share = np.full(pairs.num_images, 1 / pairs.num_images)
     drawn = np.random.default_rng(seed).multinomial(pairs.num_images, share, resamples)
     return torch.from_numpy(drawn)[:, pairs.image].double()
 
 
 def mean_interval(values: Tensor, weight: Tensor) -> Interval:
-    """Of the mean over pairs.
+    """Return the interval of the mean over pairs.
 
     Args:
-        values: Of the pairs, ``(P,)``; nan where one cannot be judged.
-        weight: How often each counts, ``(R, P)``.
+        values: Values of the pairs, ``(P,)``; nan where a pair cannot be judged.
+        weight: Times that each pair counts, ``(R, P)``.
     """
     judged = ~values.isnan()
     weight = weight[:, judged]
@@ -35,7 +36,7 @@ def mean_interval(values: Tensor, weight: Tensor) -> Interval:
 
 
 def interval(values: Iterable[float]) -> Interval:
-    """The central 95 % of resampled values, without those that are nan; None where there are none.
+    """Return the central 95 % of resampled values, those that are nan left out; None where none remains.
 
     Example:
         >>> interval([float(value) for value in range(1001)] + [float("nan")])

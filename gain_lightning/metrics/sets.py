@@ -12,11 +12,12 @@ from torchmetrics.utilities.data import dim_zero_cat
 from gain_lightning.attention import Pairs
 from gain_lightning.constants import NO, YES
 
-THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # of the seed sweep; 0.2 is the paper's
+# Thresholds of the seed sweep; 0.2 is the paper's.
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
 class ExactMetric(torchmetrics.Metric):
-    """Keeps the types of its states where a module is brought to another precision: bfloat16 cannot count."""
+    """A metric that keeps the types of its states when a module changes its precision: bfloat16 cannot count."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ExactMetric":
         super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), *args, **kwargs)
@@ -27,21 +28,23 @@ _COUNTS = ("true", "hit", "false_alarm", "excused")
 
 
 class SeedIoU(ExactMetric):
-    """mIoU of seeds over a sweep of thresholds: pixels are counted over the whole set, never a mean over images.
+    """mIoU of seeds over a sweep of thresholds; pixels are counted over the whole set, never a mean over images.
 
     A pixel's seed is the class, among those the image's label names, whose scaled map is highest there (equal maps
-    share the pixel); it is background where that map does not exceed the threshold. Each class is judged where its mask
-    says yes or no, background where every labelled class is known not to be, or one is known to be. Where classes
-    overlap, either is right. Without overlaps and unknown classes this is the confusion matrix of PASCAL VOC.
+    share the pixel); it is background where that map does not exceed the threshold. Each class is judged where its
+    mask says yes or no. Background is judged where every labelled class is known to be absent, or one is known to
+    be present. Where classes overlap, either is right. Without overlaps and unknown classes this is the confusion
+    matrix of PASCAL VOC.
 
     Args:
         num_classes: C; background is class 0 besides.
-        thresholds: Ascending, in units of the scaled maps.
+        thresholds: Ascending thresholds, in units of the scaled maps.
         score_classes: Class indices (0..C-1) that the mean runs over, beside background; None takes all.
 
     Returns of ``compute``:
-        ``iou`` ``(T, C + 1)``, nan for a class that no mask shows; ``miou`` ``(T,)``, the mean over background and
-        the scored classes that have an IoU; nan where none of these has one, for background alone judges no map.
+        ``iou`` ``(T, C + 1)``, nan for a class that no mask shows; and ``miou`` ``(T,)``, the mean over background
+        and the scored classes that have an IoU. It is nan where no class has one, for background alone judges no
+        map.
     """
 
     full_state_update = False
@@ -64,33 +67,41 @@ class SeedIoU(ExactMetric):
         scored = range(num_classes) if score_classes is None else score_classes
         self.scored = [0, *(index + 1 for index in scored)]
         self.register_buffer("thresholds", torch.tensor(thresholds), persistent=False)
-        # pixels by class and by how many thresholds the winning map exceeds
+        # Pixels are counted by class and by the number of thresholds that the winning map exceeds.
         shape = (num_classes + 1, len(thresholds) + 1)
         for name in _COUNTS:
             self.add_state(name, torch.zeros(shape, dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
-        """Count a batch: scaled ``maps`` ``(P, 1, H, W)``, each pair's ``mask`` ``(P, H, W)``."""
+        """Count the pixels of a batch.
+
+        Args:
+            maps: Scaled maps, ``(P, 1, H, W)``.
+            mask: The mask of every pair, ``(P, H, W)``.
+            pairs: The P pairs.
+        """
         if not len(maps):
             return
         maps, image = maps.squeeze(1).to(self.thresholds.dtype), pairs.image
 
         def over_images(values: Tensor) -> Tensor:
-            """Sum of the pairs' values of each image, ``(N, H, W)``."""
+            """Sum the values of each image's pairs, ``(N, H, W)``."""
             return values.new_zeros(pairs.num_images, *values.shape[1:]).index_add_(0, image, values)
 
         best = maps.new_zeros(pairs.num_images, *maps.shape[1:])
         for rank in range(pairs.num_ranks):
-            mine = pairs.rank == rank
-            best[image[mine]] = torch.maximum(best[image[mine]], maps[mine])
-        num_exceeded = torch.bucketize(best, self.thresholds)  # value > threshold
+            at_rank = pairs.rank == rank
+            best[image[at_rank]] = torch.maximum(best[image[at_rank]], maps[at_rank])
+        # A value that equals a threshold does not exceed it.
+        num_exceeded = torch.bucketize(best, self.thresholds)
+        # A pair wins a share of each pixel, as equal maps share it.
         won = ((maps == best[image]) & (maps > 0)).double()
-        won = won / over_images(won).clamp_min(1)[image]  # share of each pixel
+        won = won / over_images(won).clamp_min(1)[image]  # (P, H, W)
         yes, no = (mask == YES).double(), (mask == NO).double()
         hit = won * yes
         excused = over_images(hit)[image] * yes - hit
         self._count(pairs.label.view(-1, 1, 1) + 1, num_exceeded[image], yes, hit, won * no, excused)
-        # background: hit where nothing is found and nothing is, false alarm where something is
+        # Background has a hit where no seed is found and no class is, a false alarm where a class is.
         num_labels = torch.bincount(image, minlength=pairs.num_images).view(-1, 1, 1)
         nothing = ((over_images(no) == num_labels) & (num_labels > 0)).double()
         something = (over_images(yes) > 0).double()
@@ -98,7 +109,7 @@ class SeedIoU(ExactMetric):
         self._count(background, num_exceeded, nothing, nothing, something, torch.zeros_like(nothing))
 
     def _count(self, class_idx: Tensor, num_exceeded: Tensor, *weights: Tensor) -> None:
-        """Add pixels to ``true``, ``hit``, ``false_alarm`` and ``excused``, as much of each as its weight says."""
+        """Add pixels to ``true``, ``hit``, ``false_alarm`` and ``excused``, each with its own weight."""
         num_classes, num_steps = self.true.shape
         cell = (class_idx * num_steps + num_exceeded).flatten()
         sums = self.true.new_zeros(num_classes * num_steps, len(_COUNTS))
@@ -107,7 +118,7 @@ class SeedIoU(ExactMetric):
             getattr(self, name).add_(count.view(num_classes, num_steps))
 
     def compute(self) -> dict[str, Tensor]:
-        """IoU per threshold and class, and their mean."""
+        """Return the IoU of every threshold and class, and the mean over classes."""
         true = self.true.sum(1)
         ious = []
         for step in range(len(self.thresholds)):
@@ -116,7 +127,8 @@ class SeedIoU(ExactMetric):
                 for count in (self.hit, self.false_alarm, self.excused)
             )
             ious.append(hit / (true + false_alarm - excused))
-        iou = torch.stack(ious).masked_fill(true == 0, torch.nan)  # what nobody drew cannot be found
+        # A class that nobody drew cannot be found.
+        iou = torch.stack(ious).masked_fill(true == 0, torch.nan)
         is_judged = (true[self.scored[1:]] > 0).any()
         return {"iou": iou, "miou": iou[:, self.scored].nanmean(1).where(is_judged, torch.nan)}
 
@@ -124,16 +136,16 @@ class SeedIoU(ExactMetric):
 class MeanAP(ExactMetric):
     """Average precision of every class, and its mean over those that the set shows.
 
-    It keeps 5 bytes an image and class, of its own images, and while it computes of those of all processes: 250 MB for
-    50,000 images of 1,000 classes.
+    It keeps 5 bytes for each image and class: for its own images, and while it computes, for those of all
+    processes. That is 250 MB for 50,000 images of 1,000 classes.
 
     Args:
         num_classes: C.
         score_classes: Class indices that the mean runs over; None takes all.
 
     Returns of ``compute``:
-        ``ap`` ``(C,)``, nan for a class that no image shows; ``mean_ap``, nan if no scored class is shown;
-        ``num_images`` ``(C,)``, how many show each class.
+        ``ap`` ``(C,)``, nan for a class that no image shows; ``mean_ap``, nan if no image shows a scored class;
+        ``num_images`` ``(C,)``, the number of images that show each class.
 
     Example:
         >>> metric = MeanAP(1)
@@ -142,7 +154,7 @@ class MeanAP(ExactMetric):
         tensor(0.7500)
     """
 
-    # torchmetrics' own MultilabelAveragePrecision refuses a single class
+    # torchmetrics' own MultilabelAveragePrecision refuses a single class, so each class is scored by itself.
     full_state_update = False
     higher_is_better = True
     score: list[Tensor]
@@ -158,15 +170,15 @@ class MeanAP(ExactMetric):
         """Add a batch.
 
         Args:
-            score: Orders the images of a class, any numbers; best log-odds, for float32 probabilities near 1 are equal
-                where networks are not. Shape ``(N, C)``.
+            score: Numbers that order the images of a class, shape ``(N, C)``. Log-odds are best: float32
+                probabilities near 1 round to the same number where log-odds still differ.
             target: Labels 0/1, shape ``(N, C)``.
         """
         self.score.append(score)
         self.target.append(target.to(torch.uint8))
 
     def compute(self) -> dict[str, Tensor]:
-        """Average precision of each class, and the mean."""
+        """Return the average precision of each class, and the mean."""
         score, target = dim_zero_cat(self.score), dim_zero_cat(self.target)
         num_images = target.sum(0)
         ap = torch.stack([_average_precision(*column) for column in zip(score.T, target.T, strict=True)])
@@ -175,7 +187,8 @@ class MeanAP(ExactMetric):
 
 
 def _average_precision(score: Tensor, target: Tensor) -> Tensor:
-    """Of one class, ``(N,)``. Its ranks are scored: torchmetrics puts what is not in [0, 1] through a sigmoid first."""
+    """Return the average precision of one class; both arguments are ``(N,)``."""
+    # Ranks are scored, since torchmetrics puts scores outside [0, 1] through a sigmoid first.
     rank = score.unique(return_inverse=True)[1]
     return binary_average_precision(rank.double() / len(rank), target.long()).float()
 
@@ -188,7 +201,7 @@ class MeanAE(ExactMetric):
         score_classes: Class indices that the mean runs over; None takes all.
 
     Returns of ``compute``:
-        ``of_class`` ``(C,)`` and ``mae``, in the labels' unit; ``num_images`` ``(C,)``, how many were judged.
+        ``per_class`` ``(C,)`` and ``mae``, in the labels' unit; ``num_images`` ``(C,)``, the number of images.
     """
 
     full_state_update = False
@@ -206,28 +219,28 @@ class MeanAE(ExactMetric):
         """Add images.
 
         Args:
-            amount: What is said, ``(N, C)``.
-            label: What is true, ``(N, C)``.
+            amount: Predicted amounts, ``(N, C)``.
+            label: True amounts, ``(N, C)``.
         """
         self.error += (amount - label).abs().sum(0)
         self.num_images += len(amount)
 
     def compute(self) -> dict[str, Tensor]:
-        """The errors."""
-        of_class = self.error / self.num_images
-        return {"of_class": of_class, "mae": of_class[self.scored].mean(), "num_images": self.num_images}
+        """Return the error of each class, and the mean."""
+        per_class = self.error / self.num_images
+        return {"per_class": per_class, "mae": per_class[self.scored].mean(), "num_images": self.num_images}
 
 
 class PairMean(ExactMetric):
-    """Mean of one value a pair.
+    """Means of values of which each pair has one.
 
     Args:
         num_classes: C.
         score_classes: Class indices that both means run over; None takes all.
 
     Returns of ``compute``:
-        ``of_class`` ``(C,)``, nan without a pair; ``over_pairs`` and ``over_classes``, the mean of all scored
-        classes' pairs and that of these classes' means; ``num_pairs`` ``(C,)``.
+        ``per_class`` ``(C,)``, nan for a class without a pair; ``over_pairs``, the mean over the pairs of all
+        scored classes; ``over_classes``, the mean of these classes' means; ``num_pairs`` ``(C,)``.
     """
 
     full_state_update = False
@@ -247,11 +260,11 @@ class PairMean(ExactMetric):
         self.count.index_add_(0, class_idx, torch.ones_like(value, dtype=self.count.dtype))
 
     def compute(self) -> dict[str, Tensor]:
-        """The means."""
-        of_class = self.total / self.count
+        """Return the means."""
+        per_class = self.total / self.count
         return {
-            "of_class": of_class,
+            "per_class": per_class,
             "over_pairs": self.total[self.scored].sum() / self.count[self.scored].sum(),
-            "over_classes": of_class[self.scored].nanmean(),
+            "over_classes": per_class[self.scored].nanmean(),
             "num_pairs": self.count,
         }

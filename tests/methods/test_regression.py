@@ -52,12 +52,12 @@ def test_error_of_amounts_against_loops(generator):
     for rows in (slice(0, 4), slice(4, 7)):
         metric.update(score[rows], amount[rows])
     got = metric.compute()
-    of_class = [
+    per_class = [
         np.mean([abs(s - a) for s, a in zip(score[:, c].tolist(), amount[:, c].tolist(), strict=True)])
         for c in range(3)
     ]
-    assert got["of_class"].tolist() == pytest.approx(of_class)
-    assert got["mae"].item() == pytest.approx((of_class[0] + of_class[2]) / 2)
+    assert got["per_class"].tolist() == pytest.approx(per_class)
+    assert got["mae"].item() == pytest.approx((per_class[0] + per_class[2]) / 2)
     assert got["num_images"].tolist() == [7, 7, 7]
 
 

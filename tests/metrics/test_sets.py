@@ -193,7 +193,7 @@ def test_pair_mean_runs_over_pairs_and_over_classes():
     means = metric.compute()
     assert means["over_pairs"].item() == pytest.approx(1.5 / 4)
     assert means["over_classes"].item() == pytest.approx((1 / 3 + 1 / 2) / 2)
-    np.testing.assert_allclose(means["of_class"], [1 / 3, np.nan, 0.5, np.nan])
+    np.testing.assert_allclose(means["per_class"], [1 / 3, np.nan, 0.5, np.nan])
     assert means["num_pairs"].tolist() == [3, 0, 1, 0]
 
 
@@ -204,7 +204,7 @@ def test_pair_mean_of_the_scored_classes_alone():
     means = metric.compute()
     assert means["over_pairs"].item() == pytest.approx(1.25 / 3)
     assert means["over_classes"].item() == pytest.approx((0.5 + 0.25) / 2)
-    assert means["of_class"].tolist() == [0.5, 0.25, 0.25]
+    assert means["per_class"].tolist() == [0.5, 0.25, 0.25]
     assert means["num_pairs"].tolist() == [2, 2, 1]
 
 
