@@ -1,4 +1,4 @@
-"""Every score once: what it is called, what it means, in which unit it is and which direction is better."""
+"""Every score once: its name, its meaning, its unit and the direction that is better."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,25 +10,27 @@ class Score:
     """One score of a set of images, as a run writes it and as every table, report and message speaks of it.
 
     Attributes:
-        key: ``energy`` names ``test/energy``, ``val/energy`` and ``center/energy`` in ``summary.json``.
-        name: What tables call it.
-        meaning: What the report says of it, in a sentence.
-        unit: A ``share`` of 1 is shown in percent, an ``amount`` in the labels' unit, a plain ``number``, such as a
-            threshold in units of a map, as it is.
-        better: The ``higher`` or the ``lower`` value is better; ``neither`` is where it judges nothing, and then no
-            differences are taken.
-        over: What it is of. ``per_image.csv`` gives a score over ``images`` or ``pairs`` (image, class) for any draw
-            of images, and so an interval over images; for one of the whole ``set`` it holds too little.
-        measure: Function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from maps
-            before scaling and masks. A score that names one is taken by every classifier, and is a column of
+        key: The key ``energy`` stands for ``test/energy``, ``val/energy`` and ``center/energy`` in ``summary.json``.
+        name: The name in tables.
+        meaning: The report's sentence about it.
+        unit: A ``share`` of 1 is shown in percent, an ``amount`` in the labels' unit, and a plain ``number``, such as
+            a threshold in units of a map, as it is.
+        better: The ``higher`` or the ``lower`` value is better. A score where ``neither`` is better judges nothing,
+            so no differences are taken of it.
+        over: The items that it is taken over. ``per_image.csv`` holds enough to compute a score over ``images`` or
+            over ``pairs`` (image, class) for any draw of images, and so an interval over images; it holds too little
+            for a score of the whole ``set``.
+        measure: The function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from
+            maps before scaling and masks. Every classifier takes a score that names one, and it is a column of
             ``per_image.csv`` and of ``per_class.csv``.
-        mean: Every ``pair`` counts the same in such a score, or every ``class``.
-        rises, falls: What the report's reading says of a method whose score clearly does; without words the reading
-            speaks of it only where it is clearly worse.
+        mean: Every ``pair`` or every ``class`` has the same weight in such a score.
+        rises, falls: The words of the report's reading for a method whose score clearly rises or falls. Without
+            words the reading speaks of the score only where it is clearly worse.
         listed: Its column in ``gain runs``, if it has one.
         column: Its column in ``per_class.csv``, where that is not its key.
-        by_class: What the report says of that column, where it shows it: the last of these that all runs have.
-        remark: What stands beside it where a test prints it.
+        by_class: The report's name for that column. The report shows the last column with such a name that all runs
+            have.
+        remark: A remark that stands beside the score where a test prints it.
     """
 
     key: str
@@ -47,7 +49,8 @@ class Score:
     remark: str = ""
 
 
-SCORES = [  # in the order of every table
+# All scores, in the order of every table.
+SCORES = [
     Score(
         "mean_ap",
         "mAP",
@@ -155,18 +158,17 @@ SCORES = [  # in the order of every table
     ),
 ]
 
-
-# What a metric is that has no row above; its name is its key in words.
+# A metric without a row above is one of these three; its name is its key in words.
 FURTHER_SET = Score("", "", "How often an image's decision is right on the test set of this name.")
 FURTHER_ERROR = Score("", "", "", unit="amount", better="lower")
 LOSS = Score("", "", "", unit="number", better="neither", over="set")
 
 
 def score_of(metric: str) -> Score:
-    """What a metric is, ``test/<key>``, ``val/<key>`` or ``center/<key>``.
+    """Return the score that a metric ``test/<key>``, ``val/<key>`` or ``center/<key>`` is.
 
-    What has no row in :data:`SCORES` is a term of the loss (``loss_...``), or of a further test set the error
-    (``<set>_mae``) or the accuracy (``<set>``).
+    A key without a row in :data:`SCORES` is a term of the loss (``loss_...``), or the error (``<set>_mae``) or the
+    accuracy (``<set>``) on a further test set.
 
     Example:
         >>> score_of("val/energy").name, score_of("test/boat_without_water").name
@@ -180,7 +182,7 @@ def score_of(metric: str) -> Score:
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
-    """Metrics in the order of every table; further test sets come between the accuracy and the mean over them.
+    """Return metrics in the order of every table; further test sets come between the accuracy and their mean.
 
     Example:
         >>> in_order(["test/biased_accuracy", "test/night", "test/energy", "test/mean_ap", "test/accuracy"])
@@ -192,12 +194,12 @@ def in_order(metrics: Iterable[str]) -> list[str]:
 
 
 def pair_scores() -> list[Score]:
-    """The scores that are a mean of one value a pair, in the order of the tables."""
+    """Return the scores that are a mean of one value a pair, in the order of the tables."""
     return [score for score in SCORES if score.measure]
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a test set of this name would hide a score, or be taken for an error or a loss.
+    """Return whether a test set of this name would hide a score, or be taken for an error or a loss.
 
     Example:
         >>> is_reserved("mean_ap"), is_reserved("night_mae"), is_reserved("night")

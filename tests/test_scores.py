@@ -22,7 +22,7 @@ from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.runs.read import read_run
 from gain_lightning.scores import SCORES, Score, in_order, is_reserved, score_of
-from gain_lightning.studies.comparison.bootstrap import Judging, resampled_miou, resampled_scores
+from gain_lightning.studies.comparison.bootstrap import DecisionRule, resampled_miou, resampled_scores
 from gain_lightning.studies.comparison.compare import compare
 from gain_lightning.studies.comparison.groups import Comparison, Difference, Group
 from gain_lightning.studies.report.report import reading
@@ -114,7 +114,7 @@ def test_per_image_csv_gives_what_is_over_images_and_pairs_and_no_more():
     values = np.random.default_rng(0).random(shape)
     of_pairs = {score.key: values for score in scores.pair_scores()}
     table = ImageTable(ids, ["boat", "car"], values > 0.5, values, values, of_pairs)
-    (of_classifier,) = resampled_scores([{"test": table, "night": table}], Judging(), 3)
+    (of_classifier,) = resampled_scores([{"test": table, "night": table}], DecisionRule(), 3)
     pixels = {kind: np.ones((3, 6, 3)) for kind in ("miou", "miou_crf")}
     (of_segmentation,) = resampled_miou([PixelTable(ids, ["background", "boat", "car"], pixels)], None, 3)
     given = {*of_classifier, *of_segmentation} - {"test/night", "test/night_mae"}

@@ -1,1 +1,1 @@
-"""Arrays in, pictures out."""
+"""Draw pictures from arrays: maps, grids, charts, strips and their encoding."""

@@ -1,4 +1,4 @@
-"""Curves and planes of scores."""
+"""Draw curves of scores, and runs as points in a plane."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-LINES = (  # colours that the colour-blind tell apart (after Okabe and Ito) on light and on dark; dashes
+# The colour of a line on a light and on a dark page, and its dashes. People with colour blindness can tell the colours
+# apart (after Okabe and Ito).
+LINES = (
     ("#0072B2", "#56B4E9", "-"),
     ("#D55E00", "#F0894A", (0, (5, 1.5))),
     ("#009E73", "#2FC799", (0, (3, 1, 1, 1))),
@@ -31,12 +33,12 @@ def curves_figure(
     """Draw curves of one quantity, a line and a band of the runs' range for every name.
 
     Args:
-        lines: Name of each line to its points: rows x, mean, lowest, highest; ``(4, points)``. A line without
-            points is left out, but keeps its colour, so that figures of one study agree.
-        title: What is drawn.
-        x_label: What it is drawn against.
-        dark: For a dark page.
-        dots: Mark every point.
+        lines: The points of each line by its name, in rows of x, mean, lowest and highest value, ``(4, points)``. A
+            line without points is left out, but keeps its colour, so that figures of one study agree.
+        title: The name of the quantity.
+        x_label: The name of x.
+        dark: Whether the figure is for a dark page.
+        dots: Whether every point is marked.
         kind: ``svg`` with a transparent ground, or ``png`` on white.
 
     Returns:
@@ -64,10 +66,10 @@ def plane_figure(
     """Draw runs as points in a plane, a colour and a marker for every name.
 
     Args:
-        points: Name of each group to its runs' x and y, ``(2, runs)``.
-        title: What y is.
-        x_label: What x is.
-        dark: For a dark page.
+        points: The x and y of each group's runs by its name, ``(2, runs)``.
+        title: The name of y.
+        x_label: The name of x.
+        dark: Whether the figure is for a dark page.
         kind: ``svg`` with a transparent ground, or ``png`` on white.
 
     Returns:
@@ -85,7 +87,7 @@ def plane_figure(
 
 @contextmanager
 def _figure(title: str, x_label: str, dark: bool, kind: str) -> Iterator[tuple[Figure, Axes, io.BytesIO]]:
-    """A small figure in the page's colours, saved on leaving."""
+    """Yield a small figure in the page's colours, its axes and its file; the figure is saved on leaving."""
     ink, faint = ("#dddddd", "#555555") if dark else ("#333333", "#cccccc")
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "gain_lightning", "font.size": 9, "text.color": ink}):
@@ -105,16 +107,18 @@ def _figure(title: str, x_label: str, dark: bool, kind: str) -> Iterator[tuple[F
 
 
 def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
-    """Names above the axes, which make room for as many lines as these need."""
+    """Write the names above the axes, which make room for as many lines as the names need."""
     longest = max((len(name) for name in names), default=0)
-    columns = max(int(figure.get_figwidth() / (0.45 + 0.07 * longest)), 1)  # inches of a line and of a letter
+    # A line sample takes 0.45 inches and a letter 0.07.
+    columns = max(int(figure.get_figwidth() / (0.45 + 0.07 * longest)), 1)
     num_lines = -(-len(names) // columns)
     (axes,) = figure.axes
     left, bottom, width, _ = axes.get_position().bounds
     axes.set_position((left, bottom, width, max(0.64 - 0.065 * (num_lines - 1), 0.25)))
+    # matplotlib hides names that start with an underscore.
     legend = figure.legend(
         handles,
-        [name.lstrip("_") for name in names],  # matplotlib hides names that start with it
+        [name.lstrip("_") for name in names],
         loc="upper left",
         bbox_to_anchor=(0.0, 0.92),
         ncols=columns,

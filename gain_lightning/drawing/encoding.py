@@ -1,4 +1,4 @@
-"""Pictures as bytes: PNG files, and data URIs of a page."""
+"""Write pictures as bytes: PNG files, and data URIs of a page."""
 
 import base64
 import io
@@ -17,11 +17,11 @@ def save_png(path: Path, image: np.ndarray) -> None:
 
 
 def data_uri(picture: np.ndarray | bytes, *, lossy: bool = False) -> str:
-    """A picture in the text of a page.
+    """Return a picture as text that a page holds.
 
     Args:
-        picture: ``(H, W, 3)`` uint8, or an SVG file.
-        lossy: An array becomes a JPEG, a fifth of the PNG that it is otherwise; for photographs.
+        picture: Picture, ``(H, W, 3)`` uint8, or the bytes of an SVG file.
+        lossy: Whether an array becomes a JPEG, which suits photographs and is a fifth of the PNG that it is otherwise.
     """
     if isinstance(picture, bytes):
         return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
@@ -31,20 +31,18 @@ def data_uri(picture: np.ndarray | bytes, *, lossy: bool = False) -> str:
 
 
 def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray:
-    """A picture with no side longer than ``side``; not smooth keeps exact colours, as masks need."""
+    """Return a picture with no side longer than ``side``; without ``smooth`` its colours stay exact, as masks need."""
     height, width = picture.shape[:2]
-    if max(height, width) <= side:
+    longest = max(height, width)
+    if longest <= side:
         return picture
-    size = (
-        max(1, round(width * side / max(height, width))),
-        max(1, round(height * side / max(height, width))),
-    )
+    size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
     method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(picture).resize(size, method))
 
 
 def save_indexed(path: Path, mask: np.ndarray) -> None:
-    """Write class indices as a PNG with VOC's palette; a kill leaves no half of it."""
+    """Write class indices as a PNG with VOC's palette; a killed process leaves no half of it."""
     picture = Image.fromarray(mask).convert("P")
     picture.putpalette(voc_palette().tobytes())
     with written_whole(path) as part:

@@ -1,4 +1,4 @@
-"""Pictures side by side: panels of attention, and samples of a data set."""
+"""Draw pictures side by side: panels of attention, and samples of a data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def panel_grid(
     maps: Sequence[np.ndarray],
     captions: Sequence[str],
 ) -> np.ndarray:
-    """One picture with a row for every image: caption, image | mask | map over the image.
+    """Draw one picture with a row for every image: caption, image | mask | map over the image.
 
     Args:
         images: Pictures of one size, each ``(H, W, 3)`` uint8.
@@ -37,7 +37,8 @@ def panel_grid(
             "expected equal numbers, at least 1"
         )
     height, width = images[0].shape[:2]
-    gap, bar = 4, 18  # pixels between pictures, and of a caption
+    # Pixels between pictures, and the height of a caption.
+    gap, bar = 4, 18
     grid = Image.new("RGB", (3 * width + 4 * gap, len(images) * (height + bar + gap)), "white")
     draw = ImageDraw.Draw(grid)
     for row, (image, mask, attention, caption) in enumerate(zip(images, masks, maps, captions, strict=True)):
@@ -58,12 +59,12 @@ def sample_grid(
     columns: int = 6,
     side: int = 200,
 ) -> np.ndarray:
-    """Pictures with their captions, masks and boxes, in columns.
+    """Draw pictures with their captions, masks and boxes, in columns.
 
     Args:
-        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes, caption; of any sizes. Boxes are
-            the class of each, ``(B,)``, and its ``(xmin, ymin, xmax, ymax)`` in pixels, ``(B, 4)``.
-        columns: Pictures in a row.
+        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes and caption of each sample, of any
+            size. Boxes are their classes, ``(B,)``, and their ``(xmin, ymin, xmax, ymax)`` in pixels, ``(B, 4)``.
+        columns: Number of pictures in a row.
         side: Longer side of each picture in the grid, pixels.
 
     Returns:
@@ -75,7 +76,8 @@ def sample_grid(
     if not samples:
         raise ValueError("got no sample, expected at least 1")
     columns = min(columns, len(samples))
-    gap, bar = 6, 18  # pixels between pictures, and of a caption
+    # Pixels between pictures, and the height of a caption.
+    gap, bar = 6, 18
     step_x, step_y = side + gap, side + bar + gap
     grid = Image.new("RGB", (columns * step_x + gap, -(-len(samples) // columns) * step_y + gap), "white")
     draw = ImageDraw.Draw(grid)
@@ -94,12 +96,8 @@ def sample_grid(
         grid.paste(picture, (left, top + bar))
         for class_idx, corners in zip(*boxes, strict=True):
             xmin, ymin, xmax, ymax = (corners * factor).tolist()
-            edge = (
-                left + xmin,
-                top + bar + ymin,
-                left + max(xmax - 1, xmin),
-                top + bar + max(ymax - 1, ymin),
-            )
+            xmax, ymax = max(xmax - 1, xmin), max(ymax - 1, ymin)
+            edge = (left + xmin, top + bar + ymin, left + xmax, top + bar + ymax)
             draw.rectangle(edge, outline=tuple(palette[class_idx + 1].tolist()), width=2)
     return np.asarray(grid)
 

@@ -1,11 +1,12 @@
-"""Attention maps over their pictures, and masks in colour."""
+"""Draw attention maps over their pictures, and masks in colour."""
 
 import matplotlib
 import numpy as np
 
 from gain_lightning.drawing.palette import voc_palette
 
-COLOURMAP = "inferno"  # perceptually uniform: dark where the network does not look
+# It is perceptually uniform, and dark where the network does not look.
+COLOURMAP = "inferno"
 
 
 def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -31,7 +32,7 @@ def overlay(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """The picture without colour, ``(H, W, 3)`` uint8: an overlay's colours then speak of the map alone."""
+    """Return the picture without colour, ``(H, W, 3)`` uint8, so that an overlay's colours show the map alone."""
     return np.repeat(np.rint(image @ (0.299, 0.587, 0.114))[..., None], 3, 2).astype(np.uint8)
 
 
@@ -39,7 +40,7 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
     """Paint class indices in the palette of PASCAL VOC, void in pale yellow.
 
     Args:
-        mask: 0 background, 1..C class, 255 void, ``(H, W)`` integers.
+        mask: Class indices, ``(H, W)`` integers: 0 background, 1..C classes, 255 void.
 
     Returns:
         Picture, ``(H, W, 3)`` uint8.
@@ -52,6 +53,6 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:
-    """The colours of 0 (left) to 1 (right), ``(height, width, 3)`` uint8."""
+    """Draw the colours of 0 (left) to 1 (right), ``(height, width, 3)`` uint8."""
     black = np.zeros((height, width, 3), np.uint8)
     return overlay(black, np.broadcast_to(np.linspace(0, 1, width), (height, width)), alpha=1.0)

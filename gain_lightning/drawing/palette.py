@@ -4,7 +4,7 @@ import numpy as np
 
 
 def voc_palette() -> np.ndarray:
-    """The colours of PASCAL VOC's masks by index, ``(256, 3)`` uint8.
+    """Return the colours of PASCAL VOC's masks by index, ``(256, 3)`` uint8.
 
     Example:
         >>> voc_palette()[[0, 1, 15, 255]].tolist()  # background, aeroplane, person, void
@@ -12,7 +12,8 @@ def voc_palette() -> np.ndarray:
     """
     index = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):  # three bits of the index at a time, one for each of red, green and blue
+    # Three bits of the index go to red, green and blue, then the next three.
+    for bit in range(8):
         for channel in range(3):
             palette[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
     return palette

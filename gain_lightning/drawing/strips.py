@@ -1,4 +1,4 @@
-"""Strips of pictures, of a segmentation beside what it should be: written by runs, read by reports."""
+"""Strips of pictures, a segmentation beside its ground truth: runs write them, reports read them."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,12 @@ from gain_lightning.constants import VOID
 from gain_lightning.drawing.grids import write_caption
 from gain_lightning.drawing.maps import colour_mask
 
-NUM_STRIPS = 16  # of the first images of a set
+# Strips are drawn of so many first images of a set.
+NUM_STRIPS = 16
 IMAGE = "image"
 TRUTH = "ground truth"
-_GAP, _BAR = 6, 18  # pixels between pictures, and of a caption above them
+# Pixels between pictures, and the height of the caption above them.
+_GAP, _BAR = 6, 18
 
 
 def save_strip(path: Path, picture: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
@@ -23,8 +25,8 @@ def save_strip(path: Path, picture: np.ndarray, masks: Mapping[str, np.ndarray])
 
     Args:
         path: The file, PNG; its folder is made.
-        picture: Shape ``(H, W, 3)`` uint8.
-        masks: By caption, class indices, shape ``(H, W)`` integers, 255 void; one that is void throughout stays white.
+        picture: Picture, ``(H, W, 3)`` uint8.
+        masks: Class indices by caption, ``(H, W)`` integers, 255 void. A mask that is void throughout stays white.
     """
     height, width = picture.shape[:2]
     tiles = {IMAGE: picture}
@@ -43,7 +45,7 @@ def save_strip(path: Path, picture: np.ndarray, masks: Mapping[str, np.ndarray])
 
 
 def read_strip(path: Path) -> dict[str, np.ndarray]:
-    """The pictures of a strip by caption, each ``(H, W, 3)`` uint8.
+    """Read the pictures of a strip by caption, each ``(H, W, 3)`` uint8.
 
     Raises:
         ValueError: If the file is no strip.
@@ -56,5 +58,6 @@ def read_strip(path: Path) -> dict[str, np.ndarray]:
             caption: strip[_BAR:, number * step : (number + 1) * step - _GAP]
             for number, caption in enumerate(captions)
         }
-    except (OSError, KeyError, SyntaxError, ValueError) as error:  # Pillow calls broken PNGs SyntaxErrors
+    # Pillow raises SyntaxError for a broken PNG.
+    except (OSError, KeyError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: not a strip of pictures ({type(error).__name__}: {error})") from error

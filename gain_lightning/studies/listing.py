@@ -1,4 +1,4 @@
-"""Every run below a folder, whatever its state, as a table."""
+"""List every run below a folder, whatever its state, as a table."""
 
 import os
 import time
@@ -13,16 +13,17 @@ from gain_lightning.scores import SCORES, Score
 from gain_lightning.support.messages import printable
 from gain_lightning.support.walk import is_left_behind
 
-LISTED = [score for score in SCORES if score.listed]  # a column each
-STALE_DAYS = 2  # a run that says it is running and has written nothing for so long is most likely dead
+# The scores that have a column in the table.
+LISTED = [score for score in SCORES if score.listed]
+# A run that says it is running and has written nothing for so many days is most likely dead.
+STALE_DAYS = 2
 
 
 def run_folders(root: str) -> Iterator[str]:
-    """Folders with a run's summary or config below ``root``, itself included, sorted; not looked into further."""
+    """Yield the folders with a run's summary or config at or below ``root``, sorted; none inside another one."""
     for folder, inner, files in os.walk(root):
-        inner[:] = sorted(
-            name for name in inner if name != "wandb_runs" and not is_left_behind(name)
-        )  # what gain compare fetched from W&B
+        # `wandb_runs` holds the runs that gain compare fetched from W&B.
+        inner[:] = sorted(name for name in inner if name != "wandb_runs" and not is_left_behind(name))
         is_run = SUMMARY in files and "report.html" not in files
         if is_run or (CONFIG in files and "checkpoints" in inner):
             inner.clear()
@@ -30,7 +31,7 @@ def run_folders(root: str) -> Iterator[str]:
 
 
 def run_row(path: str, root: str) -> list[str]:
-    """One run as cells of text."""
+    """Return one run as cells of text."""
     name = os.path.relpath(path, root) if path != root else os.path.basename(os.path.abspath(path))
     file = Path(path) / SUMMARY
     if not file.exists():
@@ -60,7 +61,7 @@ def _cell(value: Any, score: Score) -> str:
 
 
 def runs_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as text, without scores that no run has; names too long for 80 columns lose their beginning."""
+    """Return rows as text, without the scores that no run has; names too long for 80 columns lose their beginning."""
     header = ["run", "state", "method", "seed", *(score.listed for score in LISTED)]
     kept = [column for column in range(len(header)) if column < 4 or any(row[column] for row in rows)]
     rows = [[printable(row[column]) for column in kept] for row in [header, *rows]]

@@ -8,7 +8,7 @@ import pytest
 
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.images import ImageFile, ImageRows, join_parts, parts_of, read_images
-from gain_lightning.studies.comparison.bootstrap import Judging, image_scores
+from gain_lightning.studies.comparison.bootstrap import DecisionRule, image_scores
 
 CLASSES = ["boat", "car"]
 
@@ -89,7 +89,7 @@ def test_images_are_ranked_by_logits_where_probabilities_round(tmp_path, kind, e
         + "".join(f"test,{name},boat,{present},{score},{logit},,\n" for name, present, score, logit in rows)
     )
     table = read_images(str(tmp_path))["test"]
-    assert image_scores(table, np.ones((1, 4)), Judging())["test/mean_ap"].tolist() == pytest.approx(
+    assert image_scores(table, np.ones((1, 4)), DecisionRule())["test/mean_ap"].tolist() == pytest.approx(
         [expected]
     )
 

@@ -1,1 +1,1 @@
-"""Finished runs, method against method: statistics, tables, and runs that W&B holds."""
+"""Compare finished runs, method against method: statistics, tables, and runs that W&B holds."""

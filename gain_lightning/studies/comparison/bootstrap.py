@@ -1,4 +1,4 @@
-"""How far a score depends on which images were drawn for the test: a paired bootstrap from ``per_image.csv``.
+"""A paired bootstrap over test images, from ``per_image.csv``: it shows how far a score depends on their draw.
 
 One set of resamples serves every run, so that the difference of two runs is taken on the same images.
 """
@@ -13,16 +13,18 @@ from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.scores import pair_scores
 
 RESAMPLES = 2000
-_AT_ONCE = 4_000_000  # counts in memory: how often each image was drawn, in some resamples
+# Resamples are drawn in parts, so that no more than this many counts are in memory. A count says how often one
+# image was drawn in one resample.
+_AT_ONCE = 4_000_000
 
 
-class Judging(NamedTuple):
-    """How images are judged: which classes count in every score, and what makes an image's decision right.
+class DecisionRule(NamedTuple):
+    """The rule by which images are judged: the classes that count in every score, and when a decision is right.
 
     Attributes:
         scored: Names of the classes that count, or None for all.
         accuracy_class: The one class whose decision makes an image right, or None for all that count.
-        single_label: The highest score decides, instead of every score above 0.5.
+        single_label: Whether the highest score decides, instead of every score above 0.5.
     """
 
     scored: list[str] | None = None
@@ -30,23 +32,23 @@ class Judging(NamedTuple):
     single_label: bool = False
 
     def columns(self, class_names: Sequence[str]) -> list[int]:
-        """Places of the classes that count.
+        """Return the places of the classes that count.
 
         Example:
-            >>> Judging(scored=["cow", "car"]).columns(["boat", "car", "cow"])
+            >>> DecisionRule(scored=["cow", "car"]).columns(["boat", "car", "cow"])
             [1, 2]
         """
         return [place for place, name in enumerate(class_names) if self.scored is None or name in self.scored]
 
 
 def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Average precision of one class for images that count several times or not at all.
+    """Return the average precision of one class, where images count several times or not at all.
 
-    Sum over recall steps of (recall gained) x (precision there); equal scores make one step.
+    It is the sum over recall steps of (recall gained) x (precision there). Equal scores make one step.
 
     Args:
-        score: Of the N images, shape ``(N,)``.
-        present: Where the class is present, shape ``(N,)`` bool.
+        score: Score of every image, shape ``(N,)``.
+        present: Whether the class is present in an image, shape ``(N,)`` bool.
         weight: How often each image counts, in R resamples, shape ``(R, N)``.
 
     Returns:
@@ -62,7 +64,7 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
     ends_step = np.append(ranked[1:] != ranked[:-1], True)
     drawn, recalled, before, area = np.zeros((4, len(weight)))
     gains = False
-    # a sum over resamples an image: numpy's own running sums over images are several times slower
+    # The loop adds one image at a time to all resamples: numpy's running sums over images are several times slower.
     for times, is_present, is_last in zip(weight.T[order], present[order], ends_step, strict=True):
         drawn += times
         if is_present:
@@ -76,25 +78,26 @@ def average_precision(score: np.ndarray, present: np.ndarray, weight: np.ndarray
         return area / recalled
 
 
-def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
-    """The scores over images and pairs of the main test set.
+def image_scores(table: ImageTable, weight: np.ndarray, rule: DecisionRule) -> dict[str, np.ndarray]:
+    """Return the scores over images and pairs of the main test set.
 
     Args:
-        table: Of N images and C classes.
+        table: The scores of N images and C classes.
         weight: How often each image counts, ``(R, N)``.
-        judging: Names the classes that count.
+        rule: It names the classes that count.
 
     Returns:
-        Of the classes that count: ``test/mean_ap``, the mean over classes; ``test/mae``, where amounts are known; and
-        every score of :func:`gain_lightning.scores.pair_scores`, such as ``test/energy``, over judged pairs or over
-        classes of each class's mean; each ``(R,)``, nan where nothing can be judged.
+        Scores over the classes that count, each ``(R,)``, nan where nothing can be judged: ``test/mean_ap``, the mean
+        over classes; ``test/mae``, where amounts are known; and every score of
+        :func:`gain_lightning.scores.pair_scores`, such as ``test/energy``. The latter are means over the judged pairs
+        or means over classes of each class's mean.
     """
-    classes = judging.columns(table.class_names)
+    classes = rule.columns(table.class_names)
     precisions = [average_precision(table.rank[:, i], table.present[:, i], weight) for i in classes]
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
-            "test/mae": weight @ absolute_error(table, judging) / weight.sum(1),
+            "test/mae": weight @ absolute_error(table, rule) / weight.sum(1),
             **{
                 f"test/{score.key}": _pair_mean(table.of_pairs[score.key][:, classes], weight, score.mean)
                 for score in pair_scores()
@@ -103,43 +106,46 @@ def image_scores(table: ImageTable, weight: np.ndarray, judging: Judging) -> dic
 
 
 def _pair_mean(values: np.ndarray, weight: np.ndarray, mean: str) -> np.ndarray:
-    """Mean of values ``(N, C)`` that are there, every ``pair`` the same, or every ``class``; ``(R,)``."""
+    """Return the mean of the values ``(N, C)`` that are not nan, ``(R,)``.
+
+    Every ``pair`` or every ``class`` has the same weight in it, as ``mean`` says.
+    """
     total, count = np.nan_to_num(values), ~np.isnan(values)
     if mean == "pair":
         return (weight @ total.sum(1)) / (weight @ count.sum(1))
     return _nanmean((weight @ total) / (weight @ count))
 
 
-def absolute_error(table: ImageTable, judging: Judging) -> np.ndarray:
-    """Each image's absolute error, mean over the classes that count, ``(N,)``; nan where amounts are not known."""
-    return np.abs(table.score - table.amount)[:, judging.columns(table.class_names)].mean(1)
+def absolute_error(table: ImageTable, rule: DecisionRule) -> np.ndarray:
+    """Return each image's mean absolute error over the classes that count, ``(N,)``; nan for unknown amounts."""
+    return np.abs(table.score - table.amount)[:, rule.columns(table.class_names)].mean(1)
 
 
-def is_correct(table: ImageTable, judging: Judging) -> np.ndarray:
-    """Whether each image's decision is right, ``(N,)`` bool."""
-    if judging.single_label:
+def is_correct(table: ImageTable, rule: DecisionRule) -> np.ndarray:
+    """Return whether each image's decision is right, ``(N,)`` bool."""
+    if rule.single_label:
         return table.score.argmax(1) == table.present.argmax(1)
     right = (table.score > 0.5) == table.present
-    if judging.accuracy_class in table.class_names:
-        return right[:, table.class_names.index(judging.accuracy_class)]
-    return right[:, judging.columns(table.class_names)].all(1)
+    if rule.accuracy_class in table.class_names:
+        return right[:, table.class_names.index(rule.accuracy_class)]
+    return right[:, rule.columns(table.class_names)].all(1)
 
 
 def resampled_scores(
-    runs: Sequence[dict[str, ImageTable]], judging: Judging, resamples: int = RESAMPLES
+    runs: Sequence[dict[str, ImageTable]], rule: DecisionRule, resamples: int = RESAMPLES
 ) -> list[dict[str, np.ndarray]]:
-    """Every run's scores on the whole sets, then on resampled ones, the same images for all runs.
+    """Return every run's scores on the whole sets and on resampled ones, with the same images for all runs.
 
     Each test set is resampled on its own. The accuracy of the main one is ``test/accuracy``, that of a further
     one ``test/<name>``; ``test/biased_accuracy`` is the mean of the further ones.
 
     Args:
-        runs: Test sets of each run, with equal names, ids and classes.
-        judging: How decisions are judged.
+        runs: The test sets of each run, with equal names, ids and classes.
+        rule: It says which decisions are right.
         resamples: R, how many times the images are drawn.
 
     Returns:
-        Scores of each run, ``(1 + R,)``: first the score itself.
+        The scores of each run, ``(1 + R,)``: the score itself, then those of the resamples.
     """
     main, *further = main_set_first(runs[0])
     scores: list[dict[str, np.ndarray]] = [{} for _ in runs]
@@ -147,12 +153,12 @@ def resampled_scores(
         parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
         for weight in _draws(len(runs[0][name].ids), resamples, seed):
             for part, tables in zip(parts, runs, strict=True):
-                correct = is_correct(tables[name], judging)
+                correct = is_correct(tables[name], rule)
                 key = "test/accuracy" if name == main else f"test/{name}"
                 values = (
-                    image_scores(tables[name], weight, judging)
+                    image_scores(tables[name], weight, rule)
                     if name == main
-                    else {f"{key}_mae": weight @ absolute_error(tables[name], judging) / weight.sum(1)}
+                    else {f"{key}_mae": weight @ absolute_error(tables[name], rule) / weight.sum(1)}
                 )
                 part.append({**values, key: weight @ correct / weight.sum(1)})
         for score, part in zip(scores, parts, strict=True):
@@ -166,16 +172,17 @@ def resampled_scores(
 def resampled_miou(
     tables: Sequence[PixelTable], scored: list[str] | None = None, resamples: int = RESAMPLES
 ) -> list[dict[str, np.ndarray]]:
-    """Every run's mean IoU, of all pixels of the images at once, on the whole set, then on resampled ones.
+    """Return every run's mean IoU on the whole set and on resampled ones; the pixels of all images count together.
 
     Args:
-        tables: Of the runs, with equal ids and classes.
+        tables: The pixel counts of the runs, with equal ids and classes.
         scored: Names of the classes that the mean runs over beside the background, as far as the masks of the images
             drawn show them; None takes all.
         resamples: R, how many times the images are drawn.
 
     Returns:
-        ``test/miou`` and, where a table has it, ``test/miou_crf`` of each run, ``(1 + R,)``: first the score itself.
+        ``test/miou`` and, where a table has it, ``test/miou_crf`` of each run, ``(1 + R,)``: the score itself, then
+        those of the resamples.
 
     Example:
         >>> pixels = np.array([[[4], [4]], [[4], [4]], [[4], [2]]])  # IoU 1 of the first image, 2 / 6 of the second
@@ -184,8 +191,8 @@ def resampled_miou(
         np.float64(0.6)
     """
     first = tables[0]
-    judging = Judging(scored if scored is None else ["background", *scored])
-    columns = judging.columns(first.class_names)
+    rule = DecisionRule(scored if scored is None else ["background", *scored])
+    columns = rule.columns(first.class_names)
     scores: list[dict[str, list[np.ndarray]]] = [{} for _ in tables]
     for weight in _draws(len(first.ids), resamples, 0):
         for score, table in zip(scores, tables, strict=True):
@@ -198,12 +205,12 @@ def resampled_miou(
 
 
 def main_set_first(tables: dict[str, ImageTable]) -> list[str]:
-    """Names of the test sets, the one that all scores are taken on first."""
+    """Return the names of the test sets; the main one, on which all scores are taken, is the first."""
     return sorted(tables, key=lambda name: name != "test")
 
 
 def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights ``(R, N)``, a few resamples at a time: of the first part the first row is all images once."""
+    """Yield weights ``(R, N)``, a few resamples at a time; in the very first row every image counts once."""
     rng = np.random.default_rng(seed)
     whole = np.ones((1, num_images))
     step = max(1, _AT_ONCE // num_images)
@@ -211,9 +218,10 @@ def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         count = min(step, resamples - start)
         drawn = rng.multinomial(num_images, np.full(num_images, 1 / num_images), count)
         rows = [drawn] if start else [whole, drawn]
-        yield np.asfortranarray(np.concatenate(rows), float)  # the resamples of an image side by side
+        # Fortran's order lays the resamples of an image side by side, as `average_precision` reads them.
+        yield np.asfortranarray(np.concatenate(rows), float)
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over axis 1 of what is not nan; nan where all are."""
+    """Return the mean over axis 1 of the values that are not nan; nan where all are."""
     return np.nansum(values, 1) / (~np.isnan(values)).sum(1)

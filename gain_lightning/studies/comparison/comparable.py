@@ -1,4 +1,4 @@
-"""Whether runs may be compared: what of their settings must be equal."""
+"""Refuse to compare runs whose settings differ in what must be equal, and note other differences."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -9,7 +9,7 @@ from gain_lightning.runs.read import Run, as_text
 from gain_lightning.studies.comparison.groups import Group, metric_order
 from gain_lightning.support.messages import printable
 
-# Comparable runs agree on all of the data but these, and on the keys below.
+# Comparable runs agree on all data settings but these, and on the keys of _FIXED.
 _FREE_DATA = (
     "batch_size",
     "masked_batch_size",
@@ -44,13 +44,13 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
         by: The key that the runs are grouped by, which may differ.
 
     Returns:
-        A note on every key that was allowed to differ and does.
+        A note on every key that was allowed to differ and differs.
 
     Raises:
         RunError: If another key differs, or ``allow`` names a key that is not compared.
     """
     keys = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
-    # what may differ of a classifier's data may of the images that SEC is trained on, too
+    # A data setting that may differ between classifiers may also differ for the images that SEC is trained on.
     names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in keys}
     keys = [*(key for key in keys if names[key] not in _FREE_DATA), *_FIXED]
     allowed = {key.replace(".init_args.", ".") for key in allow}
@@ -77,7 +77,7 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
 
 
 def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[str]]], list[str]]:
-    """Keys whose values differ, with each group's values, and a note on those that differ within a group."""
+    """Return the keys whose values differ, with each group's values, and a note on those that differ in a group."""
     runs = [run for group in groups for run in group.runs]
     rows, mixed = [], []
     for key in dict.fromkeys(key for run in runs for key in run.config):
@@ -92,7 +92,11 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
 
 
 def _setting(run: Run, key: str) -> str:
-    """A value as text; of cues that a run of ours made, and of the run that SEC starts from, only that they are so."""
+    """Return a setting as text.
+
+    The paths of our own cues and of the checkpoint that SEC starts from differ between seeds by nature, so they all
+    read "of a run".
+    """
     text = as_text(run, key)
     is_of_run = (key == "data.cues" and run.method != "sec_cues") or (
         key == "model.weights" and Path(text).parent.name == "checkpoints"
@@ -101,7 +105,7 @@ def _setting(run: Run, key: str) -> str:
 
 
 def repetitions(groups: Sequence[Group]) -> list[str]:
-    """Notes on runs of one seed and equal settings: they should agree."""
+    """Return notes on runs of one seed and equal settings, which should agree."""
     notes = []
     for group in groups:
         for a, b in combinations(group.runs, 2):

@@ -1,4 +1,4 @@
-"""Statistics over finished runs, method against method."""
+"""Group finished runs by method and take statistics, method against method."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -23,7 +23,7 @@ from gain_lightning.studies.comparison.groups import (
     Stat,
     by_budget,
     by_key,
-    method_name,
+    method_title,
     methods_of,
     metric_order,
     sort_key,
@@ -32,10 +32,11 @@ from gain_lightning.studies.comparison.intervals import difference_interval
 from gain_lightning.studies.comparison.tables import short_name, show
 from gain_lightning.support.messages import printable
 
-_MANY_ZERO = 0.2  # share of zero maps that a note speaks of
-_TOLERANCE = (
-    0.005  # between a run's score and what its per_image.csv gives; of what is no share, as a share of it
-)
+# Above this share of zero maps, a note speaks of them.
+_MANY_ZERO = 0.2
+# A run's score may differ by this much from the one that its per_image.csv gives. The tolerance of a score that is no
+# share is relative to the score.
+_TOLERANCE = 0.005
 
 
 def compare(
@@ -53,7 +54,7 @@ def compare(
         runs: Finished runs.
         allow: Keys that may differ although they decide what is measured.
         by: Key of the config to group by, in place of the method; it may differ.
-        left_out: Runs that are not among ``runs``, and why; the notes begin with them.
+        left_out: A line for each run that is not among ``runs``, with the reason. The notes begin with them.
 
     Returns:
         The comparison.
@@ -83,7 +84,7 @@ def compare(
         if not pairs:
             seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
             image_notes.append(
-                f"{method_name(a.name)} and {method_name(b.name)} cannot be paired by seed, for they "
+                f"{method_title(a.name)} and {method_title(b.name)} cannot be paired by seed, for they "
                 f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
@@ -100,7 +101,7 @@ def compare(
 
 
 def _scored_set(tables: Sequence[dict[str, ImageTable] | PixelTable | None]) -> str:
-    """What the data call the set that the runs are scored on; ``test`` where no run says it."""
+    """Return the data's own name for the set that the runs are scored on; ``test`` where no run says it."""
     names = [
         table.set_name if isinstance(table, PixelTable) else bootstrap.main_set_first(table)[0]
         for table in tables
@@ -110,7 +111,7 @@ def _scored_set(tables: Sequence[dict[str, ImageTable] | PixelTable | None]) -> 
 
 
 def _below_centre(groups: Sequence[Group]) -> list[str]:
-    """A note for every method whose maps do no better than one that looks at the centre of every image."""
+    """Return a note for every method whose maps do no better than one that looks at the centre of every image."""
     notes = []
     for group in groups:
         centre = {key: group.metrics.get(key.replace("test/", "center/", 1)) for key in metric_order([group])}
@@ -121,7 +122,7 @@ def _below_centre(groups: Sequence[Group]) -> list[str]:
         ]
         if lost:
             notes.append(
-                f"The maps of {method_name(group.name)} do no better than a Gaussian at the centre of every image, "
+                f"The maps of {method_title(group.name)} do no better than a Gaussian at the centre of every image, "
                 f"which has seen nothing, in {', '.join(lost)}."
             )
     return notes
@@ -137,11 +138,11 @@ def _is_no_better(metric: str, mean: float, other: float) -> bool:
 
 
 def _zero_maps(groups: Sequence[Group]) -> list[str]:
-    """A note for every method many of whose maps show nothing: what its seed mIoU then is of."""
+    """Return a note for every method many of whose maps show nothing; it says what its seed mIoU then measures."""
     shares = [(group, group.metrics.get("test/zero_maps")) for group in groups]
     seeds = short_name("seed_miou")
     return [
-        f"{100 * share.mean:.0f} % of the maps of {method_name(group.name)} are zero everywhere: its {seeds} is then "
+        f"{100 * share.mean:.0f} % of the maps of {method_title(group.name)} are zero everywhere: its {seeds} is then "
         "of the background alone, which is nearly right where objects are small."
         for group, share in shares
         if share is not None and share.mean > _MANY_ZERO
@@ -160,7 +161,7 @@ def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
 def _resample(
     runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """Resampled scores by run and metric, where they agree with what the run says; notes on the others."""
+    """Return the resampled scores by run and metric, where they agree with the run's own; notes on the others."""
     segmented = all(run.segments for run in runs)
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
@@ -172,11 +173,12 @@ def _resample(
             f"By their per_image.csv, other images or classes were tested in {', '.join(odd)} than in {runs[0].path}: "
             "no intervals over images."
         ]
-    judging = judging_of(runs[0])
-    if segmented:
-        resampled = bootstrap.resampled_miou(tables, judging.scored)
-    else:
-        resampled = bootstrap.resampled_scores(tables, judging)
+    rule = decision_rule_of(runs[0])
+    resampled = (
+        bootstrap.resampled_miou(tables, rule.scored)
+        if segmented
+        else bootstrap.resampled_scores(tables, rule)
+    )
     notes = []
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
@@ -189,23 +191,23 @@ def _resample(
     return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
 
 
-def judging_of(run: Run) -> bootstrap.Judging:
-    """How a run's images are judged, by its config; comparable runs agree on it."""
+def decision_rule_of(run: Run) -> bootstrap.DecisionRule:
+    """Return the rule by which a run's images are judged, from its config; comparable runs agree on it."""
     scored, is_single = run.config.get("model.score_classes"), run.config.get("model.task") == "single_label"
-    return bootstrap.Judging(
+    return bootstrap.DecisionRule(
         scored if isinstance(scored, list) else None, run.summary.get("accuracy_class"), is_single
     )
 
 
 def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple]:
-    """Which images and classes were tested, by test set."""
+    """Return the images and classes that were tested, by test set."""
     if isinstance(tables, PixelTable):
         return [(tables.ids, tables.class_names)]
     return sorted((name, table.ids, table.class_names) for name, table in tables.items())
 
 
 def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
-    """Runs of equal seed; none unless both groups have the same seeds, each once."""
+    """Return pairs of runs with equal seeds; none unless both groups have the same seeds, each once."""
     runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
     complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs) and None not in runs_a
     if not complete or runs_a.keys() != runs_b.keys():
@@ -231,7 +233,8 @@ def _group_differences(
                 for run in runs
             }
             deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
-            # Of the scores that the interval is of: those of older runs were rounded on their way into the file.
+            # The difference is taken of the same scores as the interval, because older runs rounded the scores in
+            # their summaries.
             delta = float(deltas[:, 0].mean())
             interval = difference_interval(deltas)
         ci95, over = (interval[:2], interval.over) if interval else (None, "")
@@ -239,5 +242,5 @@ def _group_differences(
 
 
 def _agrees(metric: str, said: float, found: float) -> bool:
-    """Whether a run's score is what its ``per_image.csv`` gives."""
+    """Return whether a run's score is the one that its ``per_image.csv`` gives."""
     return abs(found - said) <= _TOLERANCE * (1 if score_of(metric).unit == "share" else abs(said))

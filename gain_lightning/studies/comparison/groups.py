@@ -1,4 +1,4 @@
-"""Runs in groups: by method, by mask budget, or by a key of the config."""
+"""Put runs in groups: by method, by mask budget, or by a key of the config."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from gain_lightning.runs.read import Run, as_text
 from gain_lightning.scores import in_order
 from gain_lightning.support.messages import printable
 
-METHODS = {  # in the order of every table
+# The titles of the methods, in the order of every table.
+METHODS = {
     "gradcam": "Grad-CAM",
     "gain": "GAIN",
     "gain_ext": "GAIN_ext",
@@ -22,7 +23,7 @@ METHODS = {  # in the order of every table
 
 
 class Stat(NamedTuple):
-    """Mean and sample standard deviation (None for one run) over n runs."""
+    """The mean and the sample standard deviation (None for one run) over n runs."""
 
     mean: float
     std: float | None
@@ -30,7 +31,10 @@ class Stat(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """``b - a`` of one metric; the interval is over ``seeds and images``, ``seeds`` or ``images``, "" without one."""
+    """The difference ``b - a`` of one metric.
+
+    Its interval is ``over`` ``seeds and images``, ``seeds`` or ``images``, or "" where there is none.
+    """
 
     metric: str
     a: str
@@ -41,7 +45,7 @@ class Difference(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Return whether the interval excludes 0."""
         return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
@@ -56,9 +60,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` finds; ``config`` has one row of texts per key, a text for every group.
+    """The result of :func:`compare`.
 
-    ``scored_set`` is what the data call the set that the scores ``test/...`` are of: ``test``, or ``val`` without one.
+    ``config`` has a row for every key that differs: the key and a text for every group. ``scored_set`` is the data's
+    own name for the set that the scores ``test/...`` belong to: ``test``, or ``val`` where there is no test set.
     """
 
     groups: list[Group]
@@ -69,12 +74,12 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """Test metrics, in the order of the tables."""
+        """Return the test metrics, in the order of the tables."""
         return metric_order(self.groups)
 
 
-def method_name(name: str) -> str:
-    """How a page calls a method."""
+def method_title(name: str) -> str:
+    """Return the title of a method on pages, such as ``GAIN_ext (48 masks)`` for ``gain_ext_48``."""
     method, _, num_masked = name.rpartition("_")
     if method in METHODS and num_masked[:1].isdigit():
         return f"{METHODS[method]} ({num_masked} masks)"
@@ -82,9 +87,10 @@ def method_name(name: str) -> str:
 
 
 def by_budget(runs: Sequence[Run]) -> list[Run]:
-    """The runs, GAIN_ext's called after their number of masked images where it is known, fewest first.
+    """Return the runs, where those of GAIN_ext are named after their number of masked images, fewest first.
 
-    Runs of one budget by several classes are one method: ``gain_ext_41-45``, for their draws differ in number.
+    Runs of one budget by several classes are one method, such as ``gain_ext_41-45``, because their draws differ in
+    number. A run whose number is not known keeps its name.
     """
     others = [run for run in runs if run.method != "gain_ext"]
     ours = sorted((run for run in runs if run.method == "gain_ext"), key=_num_masked)
@@ -97,7 +103,11 @@ def by_budget(runs: Sequence[Run]) -> list[Run]:
 
 
 def _budget(run: Run) -> str:
-    """What a run's masks were drawn by; a budget by class draws as many images as its classes happen to share."""
+    """Return a text that runs share whose masks were drawn by the same budget.
+
+    It is the number of masked images, except for a budget by class, which draws more or fewer images with each seed
+    as its classes happen to share them.
+    """
     budget = run.config.get("data.mask_budget")
     by_class = {key: value for key, value in run.config.items() if key.startswith("data.mask_budget.")}
     several = len(by_class or (budget if isinstance(budget, dict) else {})) > 1
@@ -105,7 +115,7 @@ def _budget(run: Run) -> str:
 
 
 def sort_key(name: str) -> tuple[int, int, str]:
-    """Where a method stands in a table: as in :data:`METHODS`, fewer masks first, unknown ones last."""
+    """Return the sort key of a method: methods stand as in :data:`METHODS`, fewer masks first, unknown ones last."""
     method, _, num_masked = name.rpartition("_")
     known = list(METHODS)
     if method in METHODS and num_masked[:1].isdigit():
@@ -114,7 +124,7 @@ def sort_key(name: str) -> tuple[int, int, str]:
 
 
 def methods_of(runs: Sequence[Run]) -> list[str]:
-    """The runs' methods, in the runs' order."""
+    """Return the runs' methods, in the runs' order."""
     return list(dict.fromkeys(run.method for run in runs))
 
 
@@ -123,7 +133,7 @@ def _num_masked(run: Run) -> int:
 
 
 def by_key(runs: Sequence[Run], key: str) -> list[Run]:
-    """The runs, called after what they have for a key of the config.
+    """Return the runs, each named after its value of a key of the config, in the order of these values.
 
     Raises:
         RunError: If no run has the key.
@@ -135,7 +145,8 @@ def by_key(runs: Sequence[Run], key: str) -> list[Run]:
         raise RunError(f"--by {key}: no run has this key" + (f"; did you mean {near[0]}?" if near else ""))
     name = key.rpartition(".")[2]
     values = {as_text(run, key) for run in runs}
-    if len({_short(value) for value in values}) == len(values):  # else the digits tell them apart
+    # Values that look alike when they are shortened stay as they are, so that their digits tell them apart.
+    if len({_short(value) for value in values}) == len(values):
         values = set()
     ordered = sorted(runs, key=lambda run: _in_order(run.config.get(key)))
     return [
@@ -146,7 +157,7 @@ def by_key(runs: Sequence[Run], key: str) -> list[Run]:
 
 
 def _short(text: str) -> str:
-    """A number with four digits; other texts as they are.
+    """Return a number with four digits, and any other text as it is.
 
     Example:
         >>> _short("0.034639644598918023"), _short("48"), _short("lite0")
@@ -164,7 +175,10 @@ def _in_order(value: object) -> tuple[bool, float, str]:
 
 
 def metric_order(groups: Sequence[Group]) -> list[str]:
-    """Test metrics that some group has, in the order of the tables; the share of zero maps where there are any."""
+    """Return the test metrics that some group has, in the order of the tables.
+
+    The share of zero maps is among them only where there are any.
+    """
     found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
     if not any(group.metrics["test/zero_maps"].mean for group in groups if "test/zero_maps" in group.metrics):
         found.pop("test/zero_maps", None)

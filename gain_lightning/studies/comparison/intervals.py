@@ -1,12 +1,12 @@
-"""How sure the difference of two methods is: its 95 % interval, and the population that the interval is of.
+"""The 95 % interval of the difference of two methods, and the population that the interval speaks of.
 
-A training depends on its seed, a score on which images were drawn for the test. All networks of a study are tested on
-the same images, so seeds and images are crossed. The difference of two methods with seed s is then a sum::
+A training depends on its seed, and a score on the images that were drawn for the test. All networks of a study are
+tested on the same images, so seeds and images are crossed. The difference of two methods with seed s is then a sum::
 
     d_s = difference of the methods + part of the images + part of the seed_s
 
-The part of the images is the same for every seed. What the seeds alone scatter by therefore does not show it, and
-what the images alone scatter by does not show the part of the seeds; an interval about the methods needs both.
+The part of the images is the same for every seed. Therefore the scatter over seeds alone does not show it, and the
+scatter over images alone does not show the part of the seeds. An interval about the methods needs both.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-_SAME = 1e-9  # differences less apart than this are equal, but for rounding
+# Differences that lie less than this apart are equal but for rounding.
+_SAME = 1e-9
 
 
 class Interval(NamedTuple):
-    """The ends of a 95 % interval, and what it is over: ``seeds and images``, ``seeds`` or ``images``."""
+    """The ends of a 95 % interval, and what it is taken over: ``seeds and images``, ``seeds`` or ``images``."""
 
     low: float
     high: float
@@ -26,7 +27,7 @@ class Interval(NamedTuple):
 
 
 def difference_interval(deltas: np.ndarray) -> Interval | None:
-    """The 95 % interval of a mean difference, over all that its values let vary.
+    """Return the 95 % interval of a mean difference, over seeds, images or both, as the values allow.
 
     The variance of the mean of n seeds is the sum of two estimates (Obuchowski and Rockette, Communications in
     Statistics 24, 1995, where readers judge the same cases as our networks judge the same images)::
@@ -36,8 +37,8 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
 
     The first has n - 1 degrees of freedom. The half width is the standard error times the mean of Student's t and of
     the normal quantile, weighted by the two parts (Cochran and Cox, Experimental Designs, 1957).
-    Satterthwaite's degrees of freedom would cover 92 % with three seeds. Without images this is Student's interval,
-    and with one seed that of the bootstrap's standard error.
+    Satterthwaite's degrees of freedom would cover 92 % with three seeds. Without images this is Student's interval;
+    with one seed it is the interval of the bootstrap's standard error.
 
     Args:
         deltas: Differences of n pairs of runs, ``(n, 1 + R)``: on all images, then on R resamples of them, which are
@@ -45,8 +46,9 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
 
     Returns:
         The interval around the mean of the first column. It is over seeds where n > 1, and over images where R > 1.
-        None where nothing varies, which would pass for certainty: one pair without images, pairs without images that
-        all differ by the same, and a difference that is the same on every image.
+        It is None where nothing varies, because an interval of width 0 would pass for certainty: with one pair without
+        images, with pairs without images that all differ by the same, and with a difference that is the same on every
+        image.
 
     Example:
         >>> low, high, over = difference_interval(np.array([[0.01], [0.02], [0.03]]))
@@ -55,7 +57,8 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
     """
     num_seeds = len(deltas)
     first, resampled = deltas[:, 0], deltas[:, 1:]
-    resampled = resampled[:, ~np.isnan(resampled).any(0)]  # a draw without an image to judge says nothing
+    # A draw without an image to judge says nothing.
+    resampled = resampled[:, ~np.isnan(resampled).any(0)]
     has_images = resampled.shape[1] > 1
     covariance = np.atleast_2d(np.cov(resampled)) if has_images else np.zeros((num_seeds, num_seeds))
     of_one = covariance.trace() / num_seeds
@@ -64,8 +67,8 @@ def difference_interval(deltas: np.ndarray) -> Interval | None:
     else:
         of_two = (covariance.sum() - covariance.trace()) / (num_seeds * (num_seeds - 1))
         of_images = max(of_two, 0.0)
-        # Scores of few images are coarse, so that all seeds may differ by the same: then what seeds would scatter
-        # by for their images' sake stands in for what they do.
+        # Scores of few images are coarse, so all seeds may differ by the same although seeds do scatter. Then the
+        # scatter that the images alone would give each seed stands in for it.
         spread = first.var(ddof=1) if np.ptp(first) > _SAME else max(of_one - of_two, 0.0)
         of_seeds = spread / num_seeds
         share = of_seeds / (of_seeds + of_images) if of_seeds else 0.0

@@ -1,4 +1,4 @@
-"""Which of the runs that a person names are compared."""
+"""Choose the runs to compare from the paths that a person names."""
 
 import os
 from collections.abc import Sequence
@@ -14,18 +14,19 @@ def select_runs(
 ) -> tuple[list[Run], list[str]]:
     """Read every run that paths and globs name, each once.
 
-    The folder of the comparison is none of them. What is no run for a good reason is passed over.
+    The folder of the comparison itself is left out, and so are folders that are no finished run for a good reason.
 
     Args:
-        patterns: See :func:`~gain_lightning.runs.read.find_runs`; and runs of W&B.
+        patterns: Paths and globs, see :func:`~gain_lightning.runs.read.find_runs`, and runs of W&B.
         out: The folder of the comparison, which keeps the runs of W&B.
         skip_broken: Whether runs that cannot be read are left out.
 
     Returns:
-        The runs, and a line for each that was left out, which says why.
+        The runs, and a line for each that was left out, with the reason.
 
     Raises:
-        RunError: If runs cannot be read; it names all of them. Or if no run is left, or ``out`` is a run's folder.
+        RunError: If runs cannot be read (the message names all of them), if no run is left, or if ``out`` is a run's
+            folder.
     """
     if (out / "config.yaml").exists():
         raise RunError(f"--out {out}: is the folder of a run, expected another folder")

@@ -1,4 +1,4 @@
-"""A comparison as text, JSON and CSV."""
+"""Write a comparison as text, JSON, CSV and LaTeX."""
 
 import csv
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gain_lightning.scores import score_of
-from gain_lightning.studies.comparison.groups import Comparison, Stat, method_name
+from gain_lightning.studies.comparison.groups import Comparison, Stat, method_title
 
 
 def short_name(metric: str) -> str:
-    """What tables call a metric.
+    """Return the name of a metric in tables.
 
     Example:
         >>> short_name("test/mean_ap"), short_name("test/boat_without_water")
@@ -22,12 +22,12 @@ def short_name(metric: str) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """The same where there is little room: ``GAIN_ext 48``."""
-    return method_name(name).replace(" (", " ").removesuffix(" masks)")
+    """Return a method's title for narrow columns, such as ``GAIN_ext 48``."""
+    return method_title(name).replace(" (", " ").removesuffix(" masks)")
 
 
 def points(delta: float) -> str:
-    """A difference of fractions, in points.
+    """Return a difference of fractions as text, in points.
 
     Example:
         >>> points(0.0314), points(-0.00001)
@@ -37,7 +37,10 @@ def points(delta: float) -> str:
 
 
 def _digits(metric: str, value: float) -> tuple[int, int]:
-    """What a metric is multiplied by to be shown, and its decimals; an amount shows three digits that count."""
+    """Return the factor that a metric is shown with, and its number of decimals.
+
+    An amount is shown with three significant digits.
+    """
     unit = score_of(metric).unit
     if unit == "share":
         return 100, 1
@@ -45,7 +48,7 @@ def _digits(metric: str, value: float) -> tuple[int, int]:
 
 
 def change(metric: str, delta: float) -> str:
-    """A difference of a metric, in letters that every terminal has: of shares in points, of others in their unit.
+    """Return a difference of a metric as ASCII text: shares in points, other metrics in their unit.
 
     Example:
         >>> change("test/energy", -0.0314), change("test/mae", 0.0314)
@@ -57,7 +60,7 @@ def change(metric: str, delta: float) -> str:
 
 
 def show(metric: str, stat: Stat | None) -> str:
-    """Mean and spread: shares in percent, an error, threshold or loss as it is.
+    """Return mean and spread as text: shares in percent, an error, a threshold or a loss as it is.
 
     Example:
         >>> show("test/mean_ap", Stat(0.912, 0.004, 3)), show("test/seed_threshold_best", Stat(0.35, None, 1))
@@ -73,7 +76,7 @@ def show(metric: str, stat: Stat | None) -> str:
 
 
 def text_table(comparison: Comparison) -> str:
-    """The comparison as text, at most 80 columns wide."""
+    """Return the comparison as text, at most 80 columns wide."""
     has_amount = any(score_of(metric).unit == "amount" for metric in comparison.metrics)
     unit = f"; {short_name('mae')} in the labels' unit" if has_amount else ""
     lines = [f"Percent on {comparison.scored_set}, mean ± standard deviation over runs{unit}"]
@@ -107,7 +110,10 @@ def text_table(comparison: Comparison) -> str:
 
 
 def _end(name: str, width: int) -> str:
-    """A group's name, whose end tells it from the others: a number of masks, the value of a key."""
+    """Return the last ``width`` letters of a group's name.
+
+    The end of a name (a number of masks, the value of a key) tells it from the others.
+    """
     return name if len(name) <= width else ".." + name[2 - width :]
 
 
@@ -118,14 +124,15 @@ def _cut(text: str, width: int) -> str:
 def write_summary(comparison: Comparison, path: Path) -> None:
     """Write ``summary.json``; docs/compare.md shows it.
 
-    Its schema: ``groups``, a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``, where ``std``
-    is null for one run; ``differences``, a list of ``{metric, a, b, delta, ci95, over}`` where ``delta`` is
-    mean b - mean a, ``ci95`` is ``[low, high]`` or null, and ``over`` is the population that it is of,
-    ``seeds and images``, ``seeds``, ``images`` or null; and ``scored_set``, what the data call the set that the scores
-    are of. Keys and units are those of the runs: fractions of 1, such as ``test/mean_ap``, errors in the labels' unit.
+    The file has three keys. ``groups`` is a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``,
+    where ``std`` is null for one run. ``differences`` is a list of ``{metric, a, b, delta, ci95, over}``, where
+    ``delta`` is mean b - mean a, ``ci95`` is ``[low, high]`` or null, and ``over`` is the population that the interval
+    speaks of: ``seeds and images``, ``seeds``, ``images`` or null. ``scored_set`` is the data's own name for the set
+    that the scores belong to. Keys and units are those of the runs: fractions of 1, such as ``test/mean_ap``, and
+    errors in the labels' unit.
 
     Args:
-        comparison: What to write.
+        comparison: The comparison to write.
         path: The file.
     """
     content: dict[str, Any] = {
@@ -144,7 +151,7 @@ def write_summary(comparison: Comparison, path: Path) -> None:
 
 
 def write_latex(comparison: Comparison, path: Path) -> None:
-    """Write ``table.tex``: the table of results for a paper; needs the package booktabs."""
+    """Write ``table.tex``, the table of results for a paper; it needs the LaTeX package booktabs."""
     metrics = comparison.metrics
     lines = [
         r"\begin{tabular}{l" + "r" * (1 + len(metrics)) + "}",
@@ -154,20 +161,20 @@ def write_latex(comparison: Comparison, path: Path) -> None:
     ]
     for group in comparison.groups:
         cells = [show(metric, group.metrics.get(metric)).replace("±", r"$\pm$") for metric in metrics]
-        name = _tex(method_name(group.name))
+        name = _tex(method_title(group.name))
         lines.append(" & ".join([name, str(len(group.runs)), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _tex(text: str) -> str:
-    """Text with TeX's own letters written out."""
+    """Return a text in which TeX's special letters are escaped."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(letter, rf"\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
 def write_table(comparison: Comparison, path: Path) -> None:
-    """Write ``table.csv``: group, metric, mean, std, n; one row per group and metric, unrounded."""
+    """Write ``table.csv``: group, metric, mean, std, n; it has one row per group and metric, unrounded."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "metric", "mean", "std", "n"])

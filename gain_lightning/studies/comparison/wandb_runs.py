@@ -1,4 +1,4 @@
-"""W&B and ``gain compare``: runs that it holds become run folders; a comparison is logged to it."""
+"""Make run folders of runs that W&B holds, and log a comparison to W&B."""
 
 import json
 import re
@@ -22,9 +22,9 @@ _STATES = {"finished": "finished", "running": "running", "killed": "killed", "cr
 
 
 def is_wandb_run(name: str) -> bool:
-    """Whether a name is a W&B run: a ``.wandb`` file, an offline run's folder, or ``entity/project/run``.
+    """Return whether a name is a W&B run: a ``.wandb`` file, an offline run's folder, or ``entity/project/run``.
 
-    A path whose first folder exists here is never taken for one on the server.
+    A path whose first folder exists here is never taken for a run on the server.
 
     Example:
         >>> is_wandb_run("team/boats/3k2f9x"), is_wandb_run("runs/gain")
@@ -37,17 +37,17 @@ def is_wandb_run(name: str) -> bool:
 
 
 def fetch_run(name: str, folder: Path) -> str:
-    """Write what W&B knows of a run as a run folder.
+    """Write a run of W&B as a run folder.
 
-    Scores of single images are not there: a comparison has no intervals over images for such a run.
+    W&B holds no scores of single images, so a comparison has no intervals over images for such a run.
 
     Args:
-        name: See :func:`is_wandb_run`.
-        folder: Where the run folder is made.
+        name: The name of the run, see :func:`is_wandb_run`.
+        folder: The folder in which the run folder is made.
 
     Returns:
-        The run folder, ``folder/<id of the run>``, with entity and project before the id of one on the server:
-        ``config.yaml``, ``metrics.csv`` and ``summary.json``.
+        The run folder, ``folder/<id of the run>``, with ``config.yaml``, ``metrics.csv`` and ``summary.json``. For a
+        run on the server, entity and project stand before the id.
 
     Raises:
         RunError: If the run cannot be read; the message says why.
@@ -73,15 +73,17 @@ def fetch_run(name: str, folder: Path) -> str:
 
 
 def log_comparison(comparison: Comparison, folder: Path, project: str) -> str:
-    """Log a written comparison as a W&B run: report, table of means, figures. Offline without key or network.
+    """Log a written comparison as a W&B run: report, table of means, figures.
+
+    Without a key or a network the run is offline.
 
     Args:
-        comparison: What was compared.
-        folder: Where its files are; those of W&B are put beside them.
-        project: Of W&B.
+        comparison: The comparison.
+        folder: The folder of its files; those of W&B are put beside them.
+        project: The name of the project on W&B.
 
     Returns:
-        Where the run is.
+        The address or the folder of the run.
     """
     prepare_wandb(folder)
     import wandb
@@ -102,7 +104,7 @@ def log_comparison(comparison: Comparison, folder: Path, project: str) -> str:
 
 
 def _curve_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The scalars of the history as rows of ``metrics.csv``; W&B's step is the trainer's."""
+    """Return the scalars of the history as rows of ``metrics.csv``; W&B's step is the trainer's."""
     rows = []
     for item in history:
         scalars = {
@@ -116,7 +118,7 @@ def _curve_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read_offline(path: Path) -> tuple[str, dict[str, Any]]:
-    """Id and content of an offline run, by the ``wandb leet inspect`` of the installed W&B."""
+    """Read the id and the content of an offline run with ``wandb leet inspect`` of the installed W&B."""
     file = path if path.suffix == ".wandb" else next(path.glob("run-*.wandb"))
     summary = json.loads(_inspect(file, "--summary"))
     records = (json.loads(line) for line in _inspect(file).splitlines())
@@ -136,7 +138,7 @@ def _inspect(file: Path, *options: str) -> str:
 
 
 def _read_from_server(name: str) -> tuple[str, dict[str, Any]]:
-    """Id and content of a run on the server."""
+    """Read the id and the content of a run on the server."""
     import wandb
 
     try:
@@ -152,7 +154,8 @@ def _read_from_server(name: str) -> tuple[str, dict[str, Any]]:
             "summary": dict(run.summary),
             "history": list(run.scan_history()),
         }
-    except Exception as error:  # wandb raises many kinds, some with a long text
+    # wandb raises many kinds of errors, some with a long text.
+    except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(f"{name}: W&B does not give it ({reason})") from error
     return name.replace("/", "_"), {**content, "state": _STATES.get(run.state, "failed")}

@@ -1,1 +1,1 @@
-"""A comparison as a page and as figures."""
+"""Write a comparison as a page and as figures."""

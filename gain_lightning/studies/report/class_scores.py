@@ -1,4 +1,4 @@
-"""Which classes a method is better at: the scores of every class, a column for each method."""
+"""The scores of every class, a column for each method: they show at which classes a method is better."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,14 +11,18 @@ from gain_lightning.studies.comparison.groups import Group
 
 
 class ClassScores(NamedTuple):
-    """What is shown, and for every class with a score its cells, percent, a method each; – where there is none."""
+    """The name of the score that is shown, and a row for every class that has it.
+
+    A row has the class's name and a cell for every method: the score in percent, or – where there is none, and
+    whether it is the best of its row.
+    """
 
     what: str
-    rows: list[tuple[str, list[tuple[str, bool]]]]  # the best of a row is marked
+    rows: list[tuple[str, list[tuple[str, bool]]]]
 
 
 def class_scores(groups: Sequence[Group]) -> ClassScores | None:
-    """Means over every method's runs; None where the runs have no score in common.
+    """Return means over every method's runs; None where the runs have no score in common.
 
     Raises:
         RunError: If a ``per_class.csv`` is malformed.

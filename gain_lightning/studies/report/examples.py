@@ -1,4 +1,4 @@
-"""The same test images through every method: rows of image, ground truth, and one map a method."""
+"""The same test images through every method, in rows of image, ground truth, and one map a method."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.maps import Maps, read_maps
 from gain_lightning.runs.read import Run
 from gain_lightning.studies.comparison.groups import Group
-from gain_lightning.studies.comparison.tables import method_name, points
+from gain_lightning.studies.comparison.tables import method_title, points
 from gain_lightning.support.masks import class_to_index_mask
 
 NUM_ROWS = 12
@@ -22,7 +22,7 @@ Pair = tuple[str, str]  # image id, class name
 
 
 class Tile(NamedTuple):
-    """One picture of a row: its caption, what it shows in words, and its data URI ("" where there is none)."""
+    """One picture of a row: its caption, its description in words, and its data URI ("" where there is none)."""
 
     caption: str
     alt: str
@@ -39,21 +39,21 @@ class Row(NamedTuple):
 
 
 def first_runs(groups: Sequence[Group]) -> list[Run]:
-    """The run of every group that its pictures come from: that of the lowest seed."""
+    """Return the run of every group that its pictures come from, which is the one with the lowest seed."""
     return [min(group.runs, key=lambda run: (run.seed is None, run.seed or 0)) for group in groups]
 
 
 def example_rows(
     groups: Sequence[Group], tables: Mapping[str, ImageTable | None]
 ) -> tuple[list[Row], list[str]]:
-    """Rows for (image, class) pairs that every method's first run keeps maps of.
+    """Return rows for the (image, class) pairs of which every method's first run keeps maps.
 
-    Pairs are ordered by how the share of the map on its object changes from the first method to the last: the
-    worst, the best, the second worst, and so on; without such scores in the order of the test set.
+    Pairs are ordered by the change in the share of the map on its object from the first method to the last: the
+    worst, the best, the second worst, and so on. Without such scores they keep the order of the test set.
 
     Args:
         groups: The methods.
-        tables: By a first run's path, its scores on the test set, if it has them.
+        tables: The scores of each first run on the test set, by the run's path; None for a run without them.
 
     Returns:
         At most ``NUM_ROWS`` rows, and the paths of runs without maps.
@@ -64,7 +64,7 @@ def example_rows(
     runs = first_runs(groups)
     maps = [read_maps(run.path) for run in runs]
     kept = [
-        (method_name(group.name), m, _pairs(m), _energies(tables.get(run.path)))
+        (method_title(group.name), m, _pairs(m), _energies(tables.get(run.path)))
         for group, run, m in zip(groups, runs, maps, strict=True)
         if m is not None
     ]
@@ -79,11 +79,7 @@ def example_rows(
         image_id, class_name = pair
         image = first.image[first.pair_image[places[pair]]]
         tiles = [
-            Tile(
-                "image",
-                f"Image {image_id}",
-                data_uri(shrink(image, _SIDE), lossy=True),
-            ),
+            Tile("image", f"Image {image_id}", data_uri(shrink(image, _SIDE), lossy=True)),
             _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]], class_name),
         ]
         tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
@@ -95,7 +91,7 @@ def example_rows(
 
 
 def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> list[Pair]:
-    """The pairs, ends of the order by change first and in turns; those without a change last.
+    """Return the pairs in turns from both ends of their order by change; pairs without a change come last.
 
     Example:
         >>> _worst_and_best("abcde", {"a": 0.1, "b": -0.2, "c": 0.3, "d": 0.0})
@@ -107,7 +103,7 @@ def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> lis
 
 
 def _truth(mask: np.ndarray, class_idx: int, class_name: str) -> Tile:
-    """The mask of one class, 1 where it is, in the colour of the class."""
+    """Return the picture of a mask, 1 where the class is, in the colour of the class."""
     if not (mask == YES).any():
         return Tile("ground truth", f"No mask of {class_name}", "")
     picture = shrink(colour_mask(class_to_index_mask(mask, class_idx)), _SIDE, smooth=False)
@@ -122,21 +118,19 @@ def _map_tile(name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[P
     if not highest:
         caption, alt = f"{name}, all zero", f"{alt}: zero everywhere"
     elif pair in energies:
-        caption, alt = (
-            f"{name}, {100 * energies[pair]:.0f} %",
-            f"{alt}: {100 * energies[pair]:.0f} % on the object",
-        )
+        share = f"{100 * energies[pair]:.0f} %"
+        caption, alt = f"{name}, {share}", f"{alt}: {share} on the object"
     return Tile(caption, alt, data_uri(shrink(picture, _SIDE), lossy=True))
 
 
 def _pairs(maps: Maps) -> dict[Pair, int]:
-    """Where each pair's map is."""
+    """Return the index of each pair's map."""
     pairs = zip(maps.ids[maps.pair_image], maps.class_names[maps.pair_class], strict=True)
     return {(str(image_id), str(class_name)): index for index, (image_id, class_name) in enumerate(pairs)}
 
 
 def _energies(table: ImageTable | None) -> dict[Pair, float]:
-    """Share of each judged pair's map on its object."""
+    """Return the share of each judged pair's map that lies on its object."""
     if table is None:
         return {}
     energy = table.of_pairs["energy"]

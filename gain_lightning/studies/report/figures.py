@@ -1,4 +1,4 @@
-"""Figures of a study: maps against classification, scores against the mask budget, curves of the training."""
+"""Draw a study: maps against classification, scores against the mask budget, curves of the training."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,10 +12,12 @@ from gain_lightning.runs.curves import read_curves
 from gain_lightning.runs.read import Run
 from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison.groups import Comparison, Group
-from gain_lightning.studies.comparison.tables import method_name, short_name
+from gain_lightning.studies.comparison.tables import method_title, short_name
 
-_ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")  # the first that runs have
-_MAX_POINTS = 400  # of a curve
+# The score of maps that the figures show is the first of these that the runs have.
+_ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")
+# A curve has at most this many points.
+_MAX_POINTS = 400
 _LOSSES = {
     "train/loss": "L",
     **{f"train/loss_{name}": f"L_{name}" for name in ("cl", "am", "ext", "seed", "expand", "constrain")},
@@ -23,7 +25,7 @@ _LOSSES = {
 
 
 class Drawing(NamedTuple):
-    """A figure: what draws it, given ``dark`` and ``kind``, and what it shows in words."""
+    """A figure: its name, the function of ``dark`` and ``kind`` that draws it, and its description in words."""
 
     name: str
     draw: Callable[..., bytes]
@@ -34,8 +36,8 @@ def write_figures(comparison: Comparison, folder: Path) -> None:
     """Write every figure as SVG and PNG, on white, for papers.
 
     Args:
-        comparison: What to draw; curves are read from the folders of its runs.
-        folder: Made if there is a figure to write.
+        comparison: The comparison to draw; curves are read from the folders of its runs.
+        folder: The folder of the figures; it is made if there is a figure to write.
 
     Raises:
         RunError: If a run's curves are unreadable.
@@ -47,7 +49,7 @@ def write_figures(comparison: Comparison, folder: Path) -> None:
 
 
 def study_figures(comparison: Comparison) -> list[Drawing]:
-    """Maps against classification over runs, and scores against the number of masks where that varies."""
+    """Return the figures of maps against classification, and of scores against the number of masks where it varies."""
     attention = next((key for key in _ATTENTION if key in comparison.metrics), None)
     return [
         drawing
@@ -57,7 +59,7 @@ def study_figures(comparison: Comparison) -> list[Drawing]:
 
 
 def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
-    """A figure for every validation metric and term of the loss.
+    """Return a figure for every validation metric and every term of the loss.
 
     Raises:
         RunError: If a run's ``metrics.csv`` is unreadable.
@@ -78,7 +80,7 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
         title = f"{short_name(column)} (validation{', %' if is_percent else ''})"
         title = title if column.startswith("val/") else f"{_LOSSES.get(column, column)} (training)"
         lines = {
-            method_name(group.name): _line(runs, column, axis, 100 if is_percent else 1)
+            method_title(group.name): _line(runs, column, axis, 100 if is_percent else 1)
             for group, runs in zip(groups, curves, strict=True)
         }
         ends = [f"{name} ends at {line[1, -1]:.3g}" for name, line in lines.items() if line.size]
@@ -94,7 +96,7 @@ def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
     if attention is None or "test/mean_ap" not in comparison.metrics:
         return None
     points = {
-        method_name(group.name): 100 * np.array([[run.metrics[key] for run in group.runs] for key in keys])
+        method_title(group.name): 100 * np.array([[run.metrics[key] for run in group.runs] for key in keys])
         for group in comparison.groups
         if all(key in run.metrics for run in group.runs for key in keys)
     }
@@ -120,24 +122,18 @@ def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | N
     title = f"Scores on {comparison.scored_set} (%)"
     return Drawing(
         "score_against_masks",
-        partial(
-            curves_figure,
-            lines,
-            title,
-            "images with masks",
-            dots=True,
-        ),
+        partial(curves_figure, lines, title, "images with masks", dots=True),
         f"{title} against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
     )
 
 
 def _num_masked(run: Run) -> int:
-    """Images with masks that the training used."""
+    """Return the number of images with masks that the training used."""
     return (run.summary.get("num_masked") or 0) if run.config.get("model.ext_weight") else 0
 
 
 def _against_budget(runs: Sequence[Run], key: str) -> np.ndarray:
-    """Number of masked images, mean, lowest and highest score, ``(4, budgets)``."""
+    """Return the number of masked images and the mean, lowest and highest score, ``(4, budgets)``."""
     scores: dict[int, list[float]] = {}
     for run in runs:
         if key in run.metrics:
@@ -147,7 +143,10 @@ def _against_budget(runs: Sequence[Run], key: str) -> np.ndarray:
 
 
 def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: float) -> np.ndarray:
-    """x, mean, lowest, highest over runs, where all that have the column have a value; ``(4, points)``."""
+    """Return x and the mean, lowest and highest value over runs, ``(4, points)``.
+
+    The points are those at which every run that has the column has a value.
+    """
     series = []
     for curves in runs:
         if column in curves:
@@ -158,14 +157,15 @@ def _line(runs: Sequence[dict[str, np.ndarray]], column: str, axis: int, scale: 
     common = sorted(set.intersection(*map(set, series))) if series else []
     if not common:
         return np.empty((4, 0))
+    # Evenly spaced points are kept, the first and the last among them.
     places = np.linspace(0, len(common) - 1, min(len(common), _MAX_POINTS)).round().astype(int)
-    common = [common[place] for place in places]  # the first and the last among them
+    common = [common[place] for place in places]
     values = np.array([[run[x] for x in common] for run in series])
     return np.stack([common, values.mean(0), values.min(0), values.max(0)])
 
 
 def _file_name(column: str) -> str:
-    """A column's name without what a file's must not have.
+    """Return a column's name without the letters that a file's name must not have.
 
     Example:
         >>> _file_name("val/mean_ap")

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs no other file and no network."""
+"""Write a comparison as one HTML page that needs no other file and no network."""
 
 import base64
 import hashlib
@@ -15,9 +15,9 @@ from gain_lightning.drawing.maps import colour_bar
 from gain_lightning.runs.images import ImageTable, read_images
 from gain_lightning.runs.read import Run
 from gain_lightning.scores import SCORES, score_of
-from gain_lightning.studies.comparison.bootstrap import Judging, main_set_first
-from gain_lightning.studies.comparison.compare import judging_of
-from gain_lightning.studies.comparison.groups import Comparison, Difference, Group, method_name
+from gain_lightning.studies.comparison.bootstrap import DecisionRule, main_set_first
+from gain_lightning.studies.comparison.compare import decision_rule_of
+from gain_lightning.studies.comparison.groups import Comparison, Difference, Group, method_title
 from gain_lightning.studies.comparison.tables import change, points, short_name, show
 from gain_lightning.studies.report.class_scores import class_scores
 from gain_lightning.studies.report.examples import example_rows, first_runs
@@ -33,7 +33,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     """Write the report.
 
     Args:
-        comparison: What to report; curves and maps are read from the folders of its runs.
+        comparison: The comparison to report; curves and maps are read from the folders of its runs.
         path: The HTML file.
 
     Raises:
@@ -47,7 +47,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["method"] = method_name
+    environment.filters["method"] = method_title
     environment.filters["points"] = points
     environment.filters["change"] = _change
     environment.filters["metric"] = short_name
@@ -60,10 +60,12 @@ def write_report(comparison: Comparison, path: Path) -> None:
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        title=_join([method_name(group.name) for group in comparison.groups]),
+        title=_join([method_title(group.name) for group in comparison.groups]),
         reading=reading(comparison),
         comparison=comparison,
-        judged=_judged(next(iter(tables.values()), None), judging_of(first.runs[0]), comparison.scored_set),
+        judged=_judged(
+            next(iter(tables.values()), None), decision_rule_of(first.runs[0]), comparison.scored_set
+        ),
         columns=[(metric, score_of(metric)) for metric in comparison.metrics],
         results=_results(comparison),
         center=_center(comparison),
@@ -79,22 +81,21 @@ def write_report(comparison: Comparison, path: Path) -> None:
         colour_bar=data_uri(colour_bar()),
         runs=[_provenance(run) for group in comparison.groups for run in group.runs],
     )
-    path.write_text(
-        page, encoding="utf-8", errors="replace", newline="\n"
-    )  # the script's hash is of these bytes
+    # The script's hash holds for these bytes, so line ends stay as they are.
+    path.write_text(page, encoding="utf-8", errors="replace", newline="\n")
 
 
 def _main_table(run: Run) -> ImageTable | None:
-    """Scores of every image of the test set, if the run is of a classifier and has them."""
+    """Return the scores of every image of the test set, if the run is of a classifier and has them."""
     tables = {} if run.segments else read_images(run.path)
     return tables[main_set_first(tables)[0]] if tables else None
 
 
-def _judged(table: ImageTable | None, judging: Judging, scored_set: str) -> str:
-    """Over how many pairs the map scores run."""
+def _judged(table: ImageTable | None, rule: DecisionRule, scored_set: str) -> str:
+    """Return a sentence with the number of pairs that the map scores run over; "" without pairs."""
     judged = np.zeros((0, 0), bool)
     if table is not None:
-        judged = table.judged[:, judging.columns(table.class_names)]
+        judged = table.judged[:, rule.columns(table.class_names)]
     if not judged.any():
         return ""
     return (
@@ -104,9 +105,9 @@ def _judged(table: ImageTable | None, judging: Judging, scored_set: str) -> str:
 
 
 def reading(comparison: Comparison) -> list[str]:
-    """The result in words, a sentence a method: against the first, which differences are clear.
+    """Return the result in words: for every further method a sentence with its clear differences from the first.
 
-    Of one seed each, a sentence is about the two networks and says so; only intervals over seeds speak of methods.
+    With one seed each, a sentence is about the two networks and says so; only intervals over seeds speak of methods.
     """
     first, *others = comparison.groups
     told = [
@@ -116,7 +117,7 @@ def reading(comparison: Comparison) -> list[str]:
         if score.over == over and score.rises
     ]
     if not others:
-        return [f"Only {method_name(first.name)} is here, so there is nothing to compare it with."]
+        return [f"Only {method_title(first.name)} is here, so there is nothing to compare it with."]
     sentences = []
     for group in others:
         rows = [row for row in comparison.differences if (row.a, row.b) == (first.name, group.name)]
@@ -131,7 +132,7 @@ def reading(comparison: Comparison) -> list[str]:
         one = "the one network of " if of_one_seed else ""
         end = ": this is about these two networks and not about the methods" if of_one_seed else ""
         sentences.append(
-            f"Against {one}{method_name(first.name)}, {one}{method_name(group.name)} {found}{end}."
+            f"Against {one}{method_title(first.name)}, {one}{method_title(group.name)} {found}{end}."
         )
     if all(len(group.runs) == 1 for group in comparison.groups):
         sentences.append("One run each: how far another seed would differ is not known.")
@@ -153,7 +154,7 @@ def _with_amount(row: Difference) -> str:
 
 
 def _on_these(row: Difference) -> str:
-    """What an interval over seeds alone holds fixed."""
+    """Return the words for the images, which an interval over seeds alone holds fixed."""
     return " on these very images" if row.over == "seeds" else ""
 
 
@@ -162,7 +163,7 @@ def _amount(row: Difference) -> str:
 
 
 def _is_clear_loss(row: Difference) -> bool:
-    """Whether the second method is clearly worse."""
+    """Return whether the second method is clearly worse."""
     return row.is_clear and (row.delta > 0) == (score_of(row.metric).better == "lower")
 
 
@@ -175,7 +176,7 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _differences(comparison: Comparison) -> dict[str, list[list[Difference]]]:
-    """Differences of pairs of methods: those from the first, and the others."""
+    """Return the differences of pairs of methods: those from the first method, and the others."""
     pairs = [list(rows) for _, rows in groupby(comparison.differences, key=lambda row: (row.a, row.b))]
     first = comparison.groups[0].name
     return {
@@ -185,7 +186,7 @@ def _differences(comparison: Comparison) -> dict[str, list[list[Difference]]]:
 
 
 def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]]]:
-    """Each group with its cells: text, and whether it is the best of its column."""
+    """Return each group with its cells; a cell is its text and whether it is the best of its column."""
     best = {}
     for metric in comparison.metrics:
         means = [group.metrics[metric].mean for group in comparison.groups if metric in group.metrics]
@@ -205,14 +206,14 @@ def _results(comparison: Comparison) -> list[tuple[Group, list[tuple[str, bool]]
 
 
 def _center(comparison: Comparison) -> list[str]:
-    """The scores of a map that looks at the centre of every image, in the columns of the results."""
+    """Return the scores of a map that looks at the centre of every image, in the columns of the results."""
     metrics = comparison.groups[0].metrics
     cells = [(key, metrics.get(key.replace("test/", "center/"))) for key in comparison.metrics]
     return [show(key, stat) for key, stat in cells] if any(stat for _, stat in cells) else []
 
 
 def _is_best(mean: float, best: float | None) -> bool:
-    """Whether a score looks like the best one, to a tenth of a point."""
+    """Return whether a score looks like the best one, to a tenth of a point."""
     return best is not None and f"{100 * mean:.1f}" == f"{100 * best:.1f}"
 
 
@@ -228,13 +229,13 @@ def _both_themes(drawings: Sequence[Drawing]) -> list[dict[str, str]]:
 
 
 def _provenance(run: Run) -> dict[str, str]:
-    """Where a run's numbers come from, as text."""
+    """Return the origin of a run's numbers, as text."""
     seconds, versions = run.summary.get("wall_time_s"), run.summary.get("versions")
     is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e9
     minutes, rest = divmod(round(seconds), 60) if is_time else (0, 0)
     return {
         "path": printable(run.path),
-        "method": method_name(run.method),
+        "method": method_title(run.method),
         "seed": "-" if run.seed is None else str(run.seed),
         "commit": printable(str(run.summary.get("git_commit") or "-"))[:16],
         "device": printable(str(run.summary.get("device") or "-")),

@@ -1,4 +1,4 @@
-"""What SEC was trained on and what it segments: the same images through every method's first run."""
+"""The cues that SEC was trained on and its segmentations: the same images through every method's first run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from gain_lightning.drawing.strips import IMAGE, TRUTH, read_strip
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import Run
 from gain_lightning.studies.comparison.groups import Group
-from gain_lightning.studies.comparison.tables import method_name
+from gain_lightning.studies.comparison.tables import method_title
 from gain_lightning.studies.report.examples import Row, Tile, first_runs
 from gain_lightning.support.walk import files_below
 
@@ -19,7 +19,7 @@ _SIDE = 224  # longest side of a picture, pixels
 
 
 def segmentation_rows(groups: Sequence[Group]) -> list[Row]:
-    """Image, truth, and every method's segmentation, after the CRF where there is one.
+    """Return rows of image, truth, and every method's segmentation, after the CRF where there is one.
 
     Args:
         groups: The methods; those that do not segment are left out.
@@ -34,10 +34,10 @@ def segmentation_rows(groups: Sequence[Group]) -> list[Row]:
 
 
 def cue_rows(groups: Sequence[Group]) -> list[Row]:
-    """Image, truth, and the cues and pseudo-masks that every method was trained on.
+    """Return rows of image, truth, and the cues and pseudo-masks that every method was trained on.
 
     Args:
-        groups: The methods; those whose seeds are not there any more are left out.
+        groups: The methods; those whose seeds do not exist any more are left out.
 
     Returns:
         Rows of images that all of them drew, at most ``NUM_ROWS``.
@@ -57,9 +57,9 @@ def cue_rows(groups: Sequence[Group]) -> list[Row]:
 
 
 def _rows(groups: Sequence[Group], folder: Callable[[Run], Path | None], parts: slice) -> list[Row]:
-    """Rows of strips: image, truth, and of every method's pictures those of ``parts``."""
+    """Return rows of image, truth, and the ``parts`` of every method's strip."""
     folders = {
-        method_name(group.name): at
+        method_title(group.name): at
         for group, run in zip(groups, first_runs(groups), strict=True)
         if (at := folder(run)) is not None and at.is_dir()
     }

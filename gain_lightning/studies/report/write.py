@@ -1,4 +1,4 @@
-"""The folder of a comparison: its report, figures and tables."""
+"""Write the folder of a comparison: its report, figures and tables."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     """Write ``summary.json``, ``table.csv``, ``table.tex``, ``report.html`` and ``figures/``.
 
     Args:
-        comparison: What is written.
-        out: The folder; it is made if it is not there.
+        comparison: The comparison to write.
+        out: The folder; it is made if it does not exist.
     """
     out.mkdir(parents=True, exist_ok=True)
     tables.write_summary(comparison, out / "summary.json")

@@ -5,7 +5,7 @@ from fake_runs import slow_average_precision
 from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.studies.comparison.bootstrap import (
-    Judging,
+    DecisionRule,
     average_precision,
     image_scores,
     is_correct,
@@ -70,7 +70,7 @@ def test_equal_infinite_scores_make_one_step():
 
 
 def test_no_resamples_leave_the_score_itself():
-    (scores,) = resampled_scores([{"test": make_table(30)}], Judging(), resamples=0)
+    (scores,) = resampled_scores([{"test": make_table(30)}], DecisionRule(), resamples=0)
     assert all(values.shape == (1,) for values in scores.values())
 
 
@@ -82,7 +82,7 @@ def test_image_scores_equal_loops_on_resampled_images():
     table = make_table(25, num_classes=3)
     weight = np.random.default_rng(2).multinomial(25, np.full(25, 1 / 25), 5)
 
-    got = image_scores(table, weight, Judging(scored=["class_0", "class_2"]))
+    got = image_scores(table, weight, DecisionRule(scored=["class_0", "class_2"]))
 
     for r, row in enumerate(weight):
         drawn = repeat(table, row)
@@ -102,7 +102,7 @@ def test_image_scores_pass_over_a_class_that_a_resample_lacks():
     table = make_table(10)
     weight = np.where(table.present[:, 0], 0, 1)[None]
 
-    got = image_scores(table, weight, Judging())
+    got = image_scores(table, weight, DecisionRule())
 
     drawn = repeat(table, weight[0])
     assert got["test/mean_ap"][0] == slow_average_precision(
@@ -112,23 +112,23 @@ def test_image_scores_pass_over_a_class_that_a_resample_lacks():
 
 
 @pytest.mark.parametrize(
-    ("judging", "expected"),
+    ("rule", "expected"),
     [
-        (Judging(accuracy_class="class_1"), [True, False]),
-        (Judging(), [False, False]),
-        (Judging(scored=["class_1"]), [True, False]),
-        (Judging(scored=["class_0"], accuracy_class="class_1"), [True, False]),
-        (Judging(single_label=True), [True, True]),
+        (DecisionRule(accuracy_class="class_1"), [True, False]),
+        (DecisionRule(), [False, False]),
+        (DecisionRule(scored=["class_1"]), [True, False]),
+        (DecisionRule(scored=["class_0"], accuracy_class="class_1"), [True, False]),
+        (DecisionRule(single_label=True), [True, True]),
     ],
 )
-def test_is_correct_follows_the_decision_rule(judging, expected):
+def test_is_correct_follows_the_decision_rule(rule, expected):
     present = np.array([[False, True], [True, False]])
     score = np.array([[0.6, 0.7], [0.9, 0.8]])
     table = ImageTable(
         ["a", "b"], ["class_0", "class_1"], present, score, score, {"energy": score, "pointing": score}
     )
 
-    assert is_correct(table, judging).tolist() == expected
+    assert is_correct(table, rule).tolist() == expected
 
 
 @pytest.mark.parametrize("scored", [None, ["class_0", "class_2"]])
@@ -142,14 +142,14 @@ def test_decisions_are_judged_as_a_run_judges_them(scored):
 
     judged = module.task.judge(torch.tensor(table.score), torch.tensor(table.present).float(), None)
 
-    assert judged.bool().tolist() == is_correct(table, Judging(scored)).tolist()
+    assert judged.bool().tolist() == is_correct(table, DecisionRule(scored)).tolist()
 
 
 def test_resampled_scores_start_with_the_score_itself():
     table = make_table(50)
 
     (scores,) = resampled_scores(
-        [{"test": table, "further": make_table(20, seed=5)}], Judging(), resamples=30
+        [{"test": table, "further": make_table(20, seed=5)}], DecisionRule(), resamples=30
     )
 
     assert {key: len(values) for key, values in scores.items()} == dict.fromkeys(
@@ -162,15 +162,15 @@ def test_resampled_scores_start_with_the_score_itself():
         ],
         31,
     )
-    assert scores["test/accuracy"][0] == is_correct(table, Judging()).mean()
+    assert scores["test/accuracy"][0] == is_correct(table, DecisionRule()).mean()
     assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.of_pairs["energy"]))
-    assert scores["test/further"][0] == is_correct(make_table(20, seed=5), Judging()).mean()
+    assert scores["test/further"][0] == is_correct(make_table(20, seed=5), DecisionRule()).mean()
 
 
 def test_resampled_scores_draw_the_same_images_for_every_run():
     table = make_table(60)
 
-    a, b = resampled_scores([{"test": table}, {"test": table}], Judging(), resamples=20)
+    a, b = resampled_scores([{"test": table}, {"test": table}], DecisionRule(), resamples=20)
 
     assert a["test/mean_ap"].std() > 0
     np.testing.assert_array_equal(a["test/mean_ap"], b["test/mean_ap"])
@@ -179,9 +179,9 @@ def test_resampled_scores_draw_the_same_images_for_every_run():
 @pytest.mark.parametrize("at_once", [1, 90, 1_000_000])
 def test_scores_do_not_depend_on_how_many_resamples_are_held(monkeypatch, at_once):
     runs = [{"test": make_table(30)}]
-    (expected,) = resampled_scores(runs, Judging(), resamples=7)
+    (expected,) = resampled_scores(runs, DecisionRule(), resamples=7)
     monkeypatch.setattr("gain_lightning.studies.comparison.bootstrap._AT_ONCE", at_once)
-    (scores,) = resampled_scores(runs, Judging(), resamples=7)
+    (scores,) = resampled_scores(runs, DecisionRule(), resamples=7)
     for key, values in expected.items():
         assert len(values) == 8
         np.testing.assert_allclose(scores[key], values, rtol=1e-12)
@@ -192,7 +192,7 @@ def test_further_sets_are_resampled_on_their_own():
 
     sets = {"test": same, "x": same, "y": same}
 
-    (scores,) = resampled_scores([sets], Judging(accuracy_class="class_0"), resamples=200)
+    (scores,) = resampled_scores([sets], DecisionRule(accuracy_class="class_0"), resamples=200)
 
     assert abs(np.corrcoef(scores["test/x"][1:], scores["test/y"][1:])[0, 1]) < 0.3
     np.testing.assert_allclose(scores["test/biased_accuracy"], (scores["test/x"] + scores["test/y"]) / 2)

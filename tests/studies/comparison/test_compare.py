@@ -15,7 +15,7 @@ from gain_lightning.cli import main
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import read_run
 from gain_lightning.studies.comparison.compare import _agrees, compare
-from gain_lightning.studies.comparison.tables import method_name
+from gain_lightning.studies.comparison.tables import method_title
 
 
 def compared(paths, **kwargs):
@@ -530,7 +530,7 @@ def test_a_budget_by_several_classes_is_one_method(make_run):
     runs.append(read_run(make_run("one", "gain_ext", 0, summary={"num_masked": 9})))
     groups = compare(runs).groups
     assert [(group.name, len(group.runs)) for group in groups] == [("gain_ext_9", 1), ("gain_ext_41-45", 3)]
-    assert method_name("gain_ext_41-45") == "GAIN_ext (41-45 masks)"
+    assert method_title("gain_ext_41-45") == "GAIN_ext (41-45 masks)"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from scipy.stats import binom, ttest_1samp
 
 from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.read import Run
-from gain_lightning.studies.comparison.bootstrap import Judging, resampled_scores
+from gain_lightning.studies.comparison.bootstrap import DecisionRule, resampled_scores
 from gain_lightning.studies.comparison.compare import _group_differences
 from gain_lightning.studies.comparison.groups import Difference, Group, Stat
 from gain_lightning.studies.comparison.intervals import difference_interval
@@ -141,7 +141,7 @@ def draw_study(
 def differences_of(tables: list[list[ImageTable]], resamples: int = 60) -> dict[str, Difference]:
     """What a comparison says of two methods, from the tables of their seeds."""
     resampled = resampled_scores(
-        [{"test": table} for seeds in tables for table in seeds], Judging(), resamples
+        [{"test": table} for seeds in tables for table in seeds], DecisionRule(), resamples
     )
     keys = ("test/mean_ap", "test/accuracy", "test/energy")
     runs = [
