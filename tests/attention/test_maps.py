@@ -187,3 +187,9 @@ def test_places_found_in_inference_mode_serve_training_too():
 def test_cells_of_no_pair():
     assert place_maps(torch.zeros(0, 1, 3, 4), (11, 14), Cells(0, 0, 4, 4)).shape == (0, 1, 11, 14)
     assert pool_to_cells(torch.zeros(0, 1, 11, 14), (3, 4), Cells(0, 0, 4, 4)).shape == (0, 1, 3, 4)
+
+
+def test_cells_beyond_the_picture_take_its_nearest_pixels():
+    cells = Cells(0, 0, 4, 4)
+    pooled = pool_to_cells(torch.arange(6.0).view(1, 1, 1, 6), (1, 3), cells)
+    assert pooled.flatten().tolist() == pytest.approx([(0 + 1 + 2 / 2) / 2.5, (2 / 2 + 3 + 4 + 5) / 3.5, 5.0])

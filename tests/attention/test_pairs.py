@@ -3,7 +3,7 @@ import reference
 import torch
 
 from gain_lightning import VOID
-from gain_lightning.attention import label_pairs, pair_masks
+from gain_lightning.attention import label_pairs, pair_masks, sample_labels
 
 LABEL = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]])  # 2, 0, 3 and 1 labels
 
@@ -50,3 +50,17 @@ def test_pair_masks_take_no_mask_and_no_pair(num_masks, label):
     masks = pair_masks(torch.ones(num_masks, 3, 2, dtype=torch.uint8), places, places, pairs)
     assert masks.shape == (len(pairs.image), 3, 2)
     assert (masks == VOID).all()
+
+
+def test_sampled_labels_are_uniform_and_seeded():
+    label = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]])
+    counts = torch.zeros(3, 4)
+    for seed in range(3000):
+        drawn = sample_labels(label, 2, torch.Generator().manual_seed(seed))
+        assert (drawn <= label).all()
+        assert drawn.sum(1).tolist() == [2, 1, 0]
+        counts += drawn
+    share = counts / 3000
+    torch.testing.assert_close(share[0, [0, 2, 3]], torch.full((3,), 2 / 3), atol=0.04, rtol=0)
+    first, again = (sample_labels(label, 1, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, again)

@@ -3,8 +3,8 @@
 Usage: ``python synced_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``: logits of the same pictures
 before the training, in it and in its test, and the kinds of BatchNorm layers then.
 
-torch and :func:`gain_lightning.methods.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them is not
-possible. Both are told not to: here no BatchNorm trains.
+torch and :func:`gain_lightning.methods.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them
+is not possible. Both are told not to: here no BatchNorm trains.
 """
 
 import sys

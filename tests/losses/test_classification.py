@@ -9,9 +9,6 @@ from gain_lightning.losses import classification_loss
 TASKS = ("multi_label", "single_label")
 
 
-# L_cl -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("task", TASKS)
 def test_classification_loss_equals_the_oracle(generator, task, reduction):
@@ -57,9 +54,6 @@ def test_classification_loss_refuses_an_unknown_task():
         classification_loss(torch.zeros(1, 2), torch.zeros(1, 2), task="ranking")
 
 
-# Precision ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_classification_loss_keeps_double_precision(generator, task):
     """Float32 at least, as Grad-CAM: a finite-difference check in float64 must not be rounded."""
@@ -67,3 +61,15 @@ def test_classification_loss_keeps_double_precision(generator, task):
     label = LABELS["one each"]
     expected = reference.classification_loss(logits.tolist(), label.tolist(), task)
     assert float(classification_loss(logits, label.double(), task=task)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_loss_of_amounts_is_the_squared_error(generator, reduction):
+    value, amount = torch.randn(2, 5, 3, generator=generator)
+    loss = classification_loss(value, amount, task="regression", reduction=reduction)
+    squares = [
+        [(v - a) ** 2 for v, a in zip(*rows, strict=True)]
+        for rows in zip(value.tolist(), amount.tolist(), strict=True)
+    ]
+    per_image = [sum(row) / (3 if reduction == "mean" else 1) for row in squares]
+    assert loss.item() == pytest.approx(sum(per_image) / 5, rel=1e-5)

@@ -13,9 +13,6 @@ TASKS = ("multi_label", "single_label")
 SCORES_AND_TASKS = list(itertools.product(["probability", "logit"], TASKS))
 
 
-# L_am -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("score", "task"), SCORES_AND_TASKS)
 def test_mining_loss_equals_the_oracle(generator, label, score, task):
     pairs = label_pairs(label)
@@ -77,9 +74,6 @@ def test_mining_loss_refuses_an_unknown_score():
         attention_mining_loss(torch.zeros(1, 2), label_pairs(torch.ones(1, 1)), score="max")
 
 
-# Precision ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("score", "task"), SCORES_AND_TASKS)
 def test_mining_loss_keeps_double_precision(generator, score, task):
     logits = torch.randn(3, 4, generator=generator, dtype=torch.double)
@@ -96,3 +90,12 @@ def test_losses_of_half_precision_logits_are_float32(generator):
     loss = attention_mining_loss(logits, label_pairs(label))
     assert loss.dtype == classification_loss(logits, label.bfloat16()).dtype == torch.float32
     np.testing.assert_allclose(loss.item(), expected, rtol=1e-6)
+
+
+def test_mining_loss_of_amounts_is_what_is_still_seen():
+    """By hand: of image 0's classes 0.5 and nothing are left, of the one class of image 1 there are 2."""
+    erased = torch.tensor([[0.5, 9.0], [9.0, -1.0], [9.0, 2.0]])
+    pairs = label_pairs(torch.tensor([[3.0, 1.0], [0.0, 4.0]]))
+    assert attention_mining_loss(erased, pairs, task="regression").item() == pytest.approx(
+        ((0.5 + 0) / 2 + 2) / 2
+    )

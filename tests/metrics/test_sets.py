@@ -10,7 +10,7 @@ from label_tables import LABEL
 
 from gain_lightning.attention import label_pairs
 from gain_lightning.constants import VOID
-from gain_lightning.metrics import THRESHOLDS, MeanAP, PairMean, SeedIoU
+from gain_lightning.metrics import THRESHOLDS, MeanAE, MeanAP, PairMean, SeedIoU
 from gain_lightning.studies.comparison.bootstrap import average_precision
 
 NUM_CLASSES = 4
@@ -301,3 +301,18 @@ def test_background_alone_judges_no_seeds(scored, expected):
     metric.update(torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]]), mask, label_pairs(label))
     miou = metric.compute()["miou"].item()
     assert math.isnan(miou) if expected is None else miou == expected
+
+
+def test_error_of_amounts_against_loops(generator):
+    score, amount = torch.rand(2, 7, 3, generator=generator)
+    metric = MeanAE(3, [0, 2])
+    for rows in (slice(0, 4), slice(4, 7)):
+        metric.update(score[rows], amount[rows])
+    got = metric.compute()
+    per_class = [
+        np.mean([abs(s - a) for s, a in zip(score[:, c].tolist(), amount[:, c].tolist(), strict=True)])
+        for c in range(3)
+    ]
+    assert got["per_class"].tolist() == pytest.approx(per_class)
+    assert got["mae"].item() == pytest.approx((per_class[0] + per_class[2]) / 2)
+    assert got["num_images"].tolist() == [7, 7, 7]

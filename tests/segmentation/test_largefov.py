@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gain_lightning.attention import Cells
 from gain_lightning.backbones import build_backbone
 from gain_lightning.segmentation.largefov import build_largefov
 
@@ -77,3 +78,7 @@ def test_building_leaves_no_trace_in_batch_norm():
 def test_a_stride_that_vgg_does_not_have_is_named():
     with pytest.raises(ValueError, match="output_stride is 16, but the map of vgg16 is at stride 8 here"):
         build_largefov("vgg16", 4, output_stride=16)
+
+
+def test_largefov_has_the_published_grid():
+    assert build_largefov("vgg16", 2).cells((321, 321)) == Cells(0, 0, 8, 8)

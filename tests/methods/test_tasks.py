@@ -1,4 +1,4 @@
-"""Task regression: labels are amounts, maps and masks are of what is counted."""
+"""The tasks: what a label says, of whole classes or of amounts."""
 
 import csv
 import json
@@ -7,61 +7,53 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import reference
 import torch
 from fake_batch import masks_of, oracle_masks
 from PIL import Image
+from small_gain import make_shapes_gain
 
 from gain_lightning.attention import Cells, erase, grad_cam, label_pairs, place_maps, scale_maps, soft_mask
 from gain_lightning.cli import main
 from gain_lightning.datasets import ShapesDataModule
-from gain_lightning.datasets.shapes.count import MOST, SPLITS, draw_picture
-from gain_lightning.losses import attention_mining_loss, classification_loss
+from gain_lightning.datasets.shapes.count import draw_picture
 from gain_lightning.methods.gain import GAIN
-from gain_lightning.metrics import MeanAE
 from gain_lightning.runs.read import read_run
 from gain_lightning.studies.comparison.compare import compare
 
-# Losses ---------------------------------------------------------------------------------------------------
+
+def test_single_label_training_on_several_labels_stops_before_the_first_step(tmp_path):
+    data = ShapesDataModule(num_train=40, num_val=2, batch_size=4)
+    module = make_shapes_gain(task="single_label")
+    trainer = pl.Trainer(
+        accelerator="cpu", inference_mode=False, max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"single_label, but \d+ images of training do not have exactly one label, the first"
+    ):
+        trainer.fit(module, datamodule=data)
+    assert trainer.global_step == 0
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_loss_of_amounts_is_the_squared_error(generator, reduction):
-    value, amount = torch.randn(2, 5, 3, generator=generator)
-    loss = classification_loss(value, amount, task="regression", reduction=reduction)
-    squares = [
-        [(v - a) ** 2 for v, a in zip(*rows, strict=True)]
-        for rows in zip(value.tolist(), amount.tolist(), strict=True)
+@pytest.mark.parametrize(("task", "size"), [("single_label", 3), ("multi_label", 3), ("multi_label", 1)])
+def test_log_odds_are_the_probabilities_logits_and_differ_where_these_round(task, size):
+    module = GAIN([f"class {index}" for index in range(size)], 96, task=task)
+    logits = torch.tensor([[1.0, -2.0, 0.5], [60.0, 0.0, 1.0], [50.0, 0.0, 1.0], [-150.0, 90.0, 0.0]])[
+        :, :size
     ]
-    per_image = [sum(row) / (3 if reduction == "mean" else 1) for row in squares]
-    assert loss.item() == pytest.approx(sum(per_image) / 5, rel=1e-5)
-
-
-def test_mining_loss_of_amounts_is_what_is_still_seen():
-    """By hand: of image 0's classes 0.5 and nothing are left, of the one class of image 1 there are 2."""
-    erased = torch.tensor([[0.5, 9.0], [9.0, -1.0], [9.0, 2.0]])
-    pairs = label_pairs(torch.tensor([[3.0, 1.0], [0.0, 4.0]]))
-    assert attention_mining_loss(erased, pairs, task="regression").item() == pytest.approx(
-        ((0.5 + 0) / 2 + 2) / 2
+    score, log_odds = module.scores(logits), module.log_odds(logits)
+    expected = torch.special.logit(
+        logits.double().softmax(1) if task == "single_label" else logits.double().sigmoid()
     )
+    is_inside = (score > 1e-30) & (score < 0.9)
+    torch.testing.assert_close(log_odds[is_inside].double(), expected[is_inside], rtol=1e-5, atol=1e-5)
+    assert score[1, 0] == score[2, 0] == 1
+    assert log_odds[1, 0] - log_odds[2, 0] == 10
 
 
-def test_error_of_amounts_against_loops(generator):
-    score, amount = torch.rand(2, 7, 3, generator=generator)
-    metric = MeanAE(3, [0, 2])
-    for rows in (slice(0, 4), slice(4, 7)):
-        metric.update(score[rows], amount[rows])
-    got = metric.compute()
-    per_class = [
-        np.mean([abs(s - a) for s, a in zip(score[:, c].tolist(), amount[:, c].tolist(), strict=True)])
-        for c in range(3)
-    ]
-    assert got["per_class"].tolist() == pytest.approx(per_class)
-    assert got["mae"].item() == pytest.approx((per_class[0] + per_class[2]) / 2)
-    assert got["num_images"].tolist() == [7, 7, 7]
-
-
-# The module -----------------------------------------------------------------------------------------------
+# Amounts --------------------------------------------------------------------------------------------------
 
 
 def make_module(**settings):
@@ -141,42 +133,7 @@ def test_scores_are_in_the_labels_unit(batch):
     assert torch.equal(module.scores(logits), logits * torch.tensor([[3.0, 1.5]]))
 
 
-# The count scene ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_label_counts_the_boats_that_mask_and_boxes_show(split):
-    from scipy.ndimage import label as components
-
-    for index in range(40):
-        picture = draw_picture(index, split)
-        count = int(picture.label[0])
-        assert 1 <= count <= MOST
-        assert len(picture.boxes.class_idx) == count
-        assert 1 <= components(picture.mask)[1] <= count  # bodies may touch
-        inside = np.zeros_like(picture.mask)
-        for left, top, right, bottom in picture.boxes.corners.astype(int):
-            body = picture.mask[top:bottom, left:right]
-            assert (body.any(0).all(), body.any(1).all()) == (True, True)  # from side to side
-            inside[top:bottom, left:right] = 1
-        assert not picture.mask[inside == 0].any()
-
-
-def count_buoys(picture) -> int:
-    from scipy.ndimage import label as components
-
-    image = picture.image.astype(int)
-    return components((image[..., 0] > 200) & (image[..., 2] < 90))[1]
-
-
-def test_training_has_a_buoy_for_every_boat_and_the_test_set_has_not():
-    train, test = ([draw_picture(index, split) for index in range(60)] for split in ("train", "test"))
-    assert all(count_buoys(picture) == picture.label[0] for picture in train)
-    boats, buoys = np.array([(picture.label[0], count_buoys(picture)) for picture in test]).T
-    assert abs(np.corrcoef(boats, buoys)[0, 1]) < 0.35
-
-
-# Whole runs -----------------------------------------------------------------------------------------------
+# Whole runs of amounts ------------------------------------------------------------------------------------
 
 
 def train(tmp_path, name, *arguments):
@@ -290,14 +247,3 @@ def test_an_amount_below_nothing_is_named_with_its_line(tmp_path, capsys):
     assert "labels.csv:2" in text
     assert "0.png has -1 of boat, expected an amount from 0 on" in text
     assert "2.png has nan of boat" in text
-
-
-def test_errors_are_printed_in_their_unit_and_shares_in_percent(capsys):
-    from gain_lightning.training.score_lines import print_scores
-
-    print_scores([{"test/mae": 0.146, "test/far_mae": 12.5, "test/energy": 0.5}])
-    assert [line.split()[1:] for line in capsys.readouterr().out.splitlines()] == [
-        ["energy", "50.0", "%"],
-        ["far_mae", "12.5"],
-        ["mae", "0.146"],
-    ]

@@ -21,7 +21,7 @@ from two_processes import SIZES, gradient, make_batch, make_model
 from gain_lightning.datasets.streams import share_out
 from gain_lightning.support.sharing import in_turn
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 HELPERS = ROOT / "tests" / "helpers"
 
 

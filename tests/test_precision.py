@@ -10,7 +10,7 @@ import torch
 from gain_lightning import GAIN, ShapesDataModule
 from gain_lightning.cli import main
 
-CONFIG = Path(__file__).parents[2] / "experiments" / "shapes" / "gain_ext.yaml"
+CONFIG = Path(__file__).parents[1] / "experiments" / "shapes" / "gain_ext.yaml"
 SMALL = [
     *("--data.num_train=160", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
     *("--data.batch_size=16", "--data.masked_batch_size=4", "--data.mask_budget=16"),

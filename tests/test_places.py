@@ -7,10 +7,8 @@ from dots import centroids, dots, make_dot_detector
 from PIL import Image
 from torch import nn
 
-from gain_lightning.attention import Cells, pool_to_cells
 from gain_lightning.cli import main
 from gain_lightning.methods.gain import GAIN, Step
-from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.sec import SEC
 from gain_lightning.segmentation.seeds import attention_maps
 
@@ -122,13 +120,3 @@ def test_segmentations(backbone, side):
     np.testing.assert_allclose(centroids(scores[:, 1:].relu()), places, atol=0.5)
     expected = [((2 * top + 0.5), (3 * left + 1.0)) for top, left in places]
     np.testing.assert_allclose(centroids(large[:, 1:].relu()), expected, atol=1.5)
-
-
-def test_largefov_has_the_published_grid():
-    assert build_largefov("vgg16", 2).cells((321, 321)) == Cells(0, 0, 8, 8)
-
-
-def test_cells_beyond_the_picture_take_its_nearest_pixels():
-    cells = Cells(0, 0, 4, 4)
-    pooled = pool_to_cells(torch.arange(6.0).view(1, 1, 1, 6), (1, 3), cells)
-    assert pooled.flatten().tolist() == pytest.approx([(0 + 1 + 2 / 2) / 2.5, (2 / 2 + 3 + 4 + 5) / 3.5, 5.0])

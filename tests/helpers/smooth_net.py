@@ -1,0 +1,84 @@
+"""A network without kinks, its guidance losses written out, and their gradient by finite differences."""
+
+import functools
+
+import numpy as np
+import reference
+import torch
+from fake_batch import oracle_masks
+from torch import nn
+
+from gain_lightning.backbones import Backbone
+from gain_lightning.constants import VOID
+
+
+class SmoothNet(Backbone):
+    """Two smooth convolutions and a head, linear or with a hidden layer, in float64."""
+
+    def __init__(self, hidden):
+        features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Conv2d(4, 5, 3, padding=1), nn.Softplus()
+        )
+        classifier = nn.Linear(6 if hidden else 5, 3)
+        layers = [nn.Linear(5, 6), nn.Tanh()] if hidden else []
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers, classifier)
+        super().__init__(features, head, classifier)
+        self.double()
+
+    def channel_weights(self, features, label):
+        """d s_c / d f, averaged over the map, by hand; ``(P, 5)``."""
+        out = []
+        for n, c in reference.pairs(label):
+            if len(self.head) == 3:
+                gradient = self.head[2].weight[c]
+            else:
+                hidden = self.head[3](self.head[2](features[n].mean((1, 2))))
+                gradient = (self.head[4].weight[c] * (1 - hidden**2)) @ self.head[2].weight
+            out.append(gradient / features[n, 0].numel())
+        return torch.stack(out)
+
+
+@functools.cache
+def drawn(num_pixels, num_cells, start, step):
+    """What each pixel of a square picture takes of each cell of its map, by the oracle, one cell after another."""
+    cells = torch.eye(num_cells**2, dtype=torch.double).view(-1, num_cells, num_cells).numpy()
+    placed = [reference.place(cell, num_pixels, num_pixels, start, start, step, step) for cell in cells]
+    return torch.from_numpy(np.stack(placed)).flatten(1).T
+
+
+def composed_loss(net, batch, name, held=None):
+    """L_am or L_e written out for ``net``; with ``held``, the channel weights are these numbers."""
+    image, label, masks = batch["image"], batch["label"], oracle_masks(batch)
+    drawing = drawn(11, 5, start=1, step=2)  # a convolution of kernel 3 and stride 2 without padding
+    features = net.features(image)
+    weights = net.channel_weights(features, label) if held is None else held
+    total, count = 0.0, {n: int(row.sum()) for n, row in enumerate(label)}
+    for (n, c), weight, mask in zip(reference.pairs(label), weights, masks, strict=True):
+        attention = (weight[:, None, None] * features[n]).sum(0).relu()
+        assert attention.max() > 1e-3
+        attention = attention / attention.max()
+        large = (drawing @ attention.flatten()).view(1, 11, 11)
+        if name == "loss_am":
+            erased = image[n] * (1 - torch.sigmoid(10 * (large - 0.5)))
+            value = torch.sigmoid(net(erased[None])[0, c])
+        else:
+            valid = torch.from_numpy(mask != VOID)
+            value = ((large[0] - torch.from_numpy(mask == 1).double())[valid] ** 2).mean()
+        total = total + value / count[n] / len(image)
+    return total
+
+
+def central_differences(net, function, step=1e-5):
+    out = []
+    with torch.no_grad():
+        for parameter in net.parameters():
+            flat, gradient = parameter.view(-1), torch.zeros(parameter.numel(), dtype=torch.double)
+            for index in range(len(flat)):
+                kept = flat[index].item()
+                flat[index] = kept + step
+                up = function()
+                flat[index] = kept - step
+                gradient[index] = (up - function()) / (2 * step)
+                flat[index] = kept
+            out.append(gradient.view_as(parameter))
+    return torch.cat([gradient.flatten() for gradient in out])

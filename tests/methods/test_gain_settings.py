@@ -1,0 +1,112 @@
+import math
+
+import pytest
+from small_gain import NAMES, make_gain
+
+from gain_lightning.methods.gain import GAIN
+
+
+@pytest.mark.parametrize(
+    ("warmup", "ramp", "epoch", "share"),
+    [
+        (0, 0, 0, 1),
+        (2, 0, 0, 0),
+        (2, 0, 1.99, 0),
+        (2, 0, 2, 1),
+        (2, 4, 1.99, 0),
+        (2, 4, 2, 0),
+        (2, 4, 3, 0.25),
+        (2, 4, 4.5, 0.625),
+        (2, 4, 6, 1),
+        (2, 4, 60, 1),
+        (0, 0.5, 0.25, 0.5),
+    ],
+)
+def test_guidance_waits_then_rises(warmup, ramp, epoch, share):
+    assert make_gain(warmup_epochs=warmup, ramp_epochs=ramp).guidance(epoch) == pytest.approx(share)
+
+
+def test_cross_entropy_of_an_unbounded_map_is_refused():
+    with pytest.raises(ValueError, match="cross_entropy takes a map for probabilities"):
+        GAIN(["a"], 32, ext_loss="cross_entropy", scaling="none")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", "ranking"),
+        ("scaling", "sum"),
+        ("am_score", "max"),
+        ("ext_resolution", "pixel"),
+        ("ext_loss", "dice"),
+        ("ext_reduction", "none"),
+        ("lr_interval", "batch"),
+        ("am_weight", -1.0),
+        ("am_weight", math.nan),
+        ("ext_weight", -0.1),
+        ("ext_weight", math.inf),
+        ("warmup_epochs", -1),
+        ("ramp_epochs", -0.5),
+        ("omega", 0.0),
+        ("omega", -1.0),
+        ("omega", math.nan),
+        ("new_layer_lr_scale", 0.0),
+        ("new_layer_lr_scale", math.inf),
+        ("score_classes", ["a", "zebra"]),
+        ("output_stride", 16),
+        ("backbone", "tiny_cn"),
+        ("sigma", math.nan),
+        ("sigma", math.inf),
+    ],
+)
+def test_bad_setting_is_refused_by_its_key(key, value):
+    with pytest.raises(ValueError, match=rf"\b{key}\b|unknown {key}") as error:
+        make_gain(**{key: value})
+    wrong = "zebra" if key == "score_classes" else str(value)
+    assert wrong in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("task", ["multi_label", "single_label"]),
+        ("scaling", ["max", "minmax", "none"]),
+        ("am_score", ["probability", "logit"]),
+        ("ext_resolution", ["image", "map"]),
+        ("ext_loss", ["l2", "l1", "energy", "rrr", "cross_entropy"]),
+        ("ext_reduction", ["mean", "sum"]),
+        ("lr_interval", ["epoch", "step"]),
+    ],
+)
+def test_message_of_a_bad_choice_lists_the_good_ones(key, values):
+    with pytest.raises(ValueError, match=rf"model\.{key} is 'wrong'") as error:
+        make_gain(**{key: "wrong"})
+    assert all(value in str(error.value) for value in values)
+
+
+def test_hyperparameters_hold_every_setting_but_the_callables():
+    hparams = make_gain(am_weight=0.5, sigma=0.3).hparams
+    assert hparams["am_weight"] == 0.5
+    assert hparams["sigma"] == 0.3
+    assert hparams["class_names"] == NAMES
+    assert not {"optimizer", "lr_scheduler"} & set(hparams)
+
+
+def test_margin_needs_a_single_label():
+    with pytest.raises(
+        ValueError, match=r"model\.map_score margin compares classes: expected model\.task single"
+    ):
+        make_gain(map_score="margin")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"am_every": 0}, "am_every is 0, expected at least 1"),
+        ({"max_classes_per_image": 0}, "max_classes_per_image is 0, expected at least 1"),
+        ({"compile_features": True, "checkpoint_features": True}, "exclude each other"),
+    ],
+)
+def test_levers_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_gain(**settings)

@@ -1,0 +1,151 @@
+import copy
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from small_gain import CELLS, make_shapes, make_shapes_gain, make_trainer
+
+from gain_lightning.datasets.shapes.boat import draw_picture
+
+
+@pytest.fixture(scope="module")
+def trained_shapes():
+    """A classifier of a few steps, so that scores differ from those of a random one."""
+    module = make_shapes_gain()
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    pictures = [draw_picture(index, "test", seed=1) for index in range(24)]
+    image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures])
+    label = torch.stack([torch.from_numpy(picture.label) for picture in pictures]).float()
+    for _ in range(6):
+        optimizer.zero_grad()
+        F.multilabel_soft_margin_loss(module(module.backbone.normalize(image)), label).backward()
+        optimizer.step()
+    return module
+
+
+def oracle_outputs(module, split, count, seed=0):
+    """Probabilities, labels, masks of all pairs and their placed raw maps of a split, by hand."""
+    pictures = [draw_picture(index, split, seed=seed) for index in range(count)]
+    image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures]).double()
+    backbone = copy.deepcopy(module.backbone).double().eval()
+    with torch.no_grad():
+        features = backbone.features(image / 127.5 - 1)
+        probability = backbone.head(features).sigmoid().numpy()
+    label = np.stack([picture.label for picture in pictures])
+    weight = backbone.classifier.weight.detach() / features[0, 0].numel()
+    maps = [(weight[c][:, None, None] * features[n]).sum(0).relu() for n, c in reference.pairs(label)]
+    maps = [reference.place(attention.numpy(), 96, 96, *CELLS) for attention in maps]
+    return (
+        probability,
+        label,
+        reference.split_index_masks([picture.mask for picture in pictures], label),
+        maps,
+    )
+
+
+def scores_of_test(folder, module, **settings):
+    trainer = make_trainer(folder)
+    trainer.test(module, datamodule=make_shapes(**settings), verbose=False)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+def mean_pointing(maps, masks, label, classes=range(5)):
+    """Mean over classes of the means over their pairs whose mask shows them."""
+    hits = {c: [] for c in classes}
+    for (_, c), attention, mask in zip(reference.pairs(label), maps, masks, strict=True):
+        if c in hits and (mask == 1).any():
+            hits[c].append(reference.pointing(attention, mask))
+    return np.mean([np.mean(values) for values in hits.values() if values])
+
+
+def test_test_scores_equal_the_oracles(tmp_path, trained_shapes):
+    """Of the first test set, in batches that do not divide it, by every metric; of the others on boats."""
+    module = trained_shapes
+    scores = scores_of_test(tmp_path, module, data_seed=1)
+
+    probability, label, mask, maps = oracle_outputs(module, "test", 6, seed=1)
+    assert label.any(0).all()
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in range(5)]
+    assert scores["test/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
+    energies = [
+        reference.energy(attention, own)
+        for attention, own in zip(maps, mask, strict=True)
+        if (own == 1).any()
+    ]
+    assert scores["test/energy"] == pytest.approx(np.mean(energies), rel=1e-4)
+    assert scores["test/pointing"] == pytest.approx(mean_pointing(maps, mask, label), rel=1e-5)
+    scaled = [reference.scale(attention, "max") for attention in maps]
+    miou = np.nanmean(reference.seed_iou(scaled, mask, label, 0.2))
+    assert scores["test/seed_miou"] == pytest.approx(miou, rel=1e-3)
+    assert scores["test/seed_miou_best"] >= scores["test/seed_miou"]
+    at_best = reference.seed_iou(scaled, mask, label, scores["test/seed_threshold_best"])
+    assert scores["test/seed_miou_best"] == pytest.approx(np.nanmean(at_best), rel=1e-3)
+
+    num_zero = sum(attention.max() <= 1e-8 for attention in maps)
+    assert scores["test/zero_maps"] == pytest.approx(num_zero / len(maps))
+
+    accuracies = []
+    for split in ("boat_without_water", "water_without_boat"):
+        probability, label, _, _ = oracle_outputs(module, split, 4, seed=1)
+        accuracies.append(np.mean((probability[:, 0] > 0.5) == label[:, 0]))
+        assert scores[f"test/{split}"] == pytest.approx(accuracies[-1])
+    assert scores["test/biased_accuracy"] == pytest.approx(np.mean(accuracies))
+
+
+def test_share_of_zero_maps(tmp_path):
+    """Those of a class whose weights are all negative are zero, for features are not."""
+    module = make_shapes_gain()
+    with torch.no_grad():
+        module.backbone.classifier.weight.abs_()[0].neg_()
+    scores = scores_of_test(tmp_path, module, data_seed=1)
+    _, label, _, _ = oracle_outputs(module, "test", 6, seed=1)
+    assert scores["test/zero_maps"] == pytest.approx(label[:, 0].sum() / label.sum())
+    assert 0 < scores["test/zero_maps"] < 1
+
+
+@pytest.mark.filterwarnings("ignore:No positive samples found in target:UserWarning")
+def test_mean_ap_passes_over_a_class_that_no_image_shows(tmp_path, trained_shapes):
+    """As the seeds' mIoU does: it has no average precision, not one of 0."""
+    probability, label, _, _ = oracle_outputs(trained_shapes, "test", 6)
+    present = label.any(0)
+    assert 0 < present.sum() < 5
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in present.nonzero()[0]]
+    assert scores_of_test(tmp_path, trained_shapes)["test/mean_ap"] == pytest.approx(
+        np.mean(per_class), rel=1e-5
+    )
+
+
+def test_scores_of_one_test_do_not_enter_the_next(tmp_path, trained_shapes):
+    first, second = (scores_of_test(tmp_path, trained_shapes) for _ in range(2))
+    assert len(first) == 16
+    assert first == second
+
+
+def test_score_classes_restrict_every_mean(tmp_path, trained_shapes):
+    """Of what is decided and of maps; those of class car are turned to zero, and no score may know of it."""
+    module = make_shapes_gain(score_classes=["cow", "boat"])
+    module.backbone = copy.deepcopy(trained_shapes.backbone)
+    weight = module.backbone.classifier.weight.data
+    weight[1] = -weight[1].abs()
+    weight[2] = -weight[2].abs()  # cow
+    (scores,) = make_trainer(tmp_path).validate(module, datamodule=make_shapes(), verbose=False)
+    probability, label, mask, maps = oracle_outputs(module, "val", 6)
+    per_class = [reference.average_precision(probability[:, c], label[:, c]) for c in (0, 2)]
+    assert scores["val/mean_ap"] == pytest.approx(np.mean(per_class), rel=1e-5)
+    ious = reference.seed_iou([reference.scale(attention, "max") for attention in maps], mask, label, 0.2)
+    assert scores["val/seed_miou"] == pytest.approx(np.nanmean([ious[0], ious[1], ious[3]]), rel=1e-3)
+    mine = [p for p, (_, c) in enumerate(reference.pairs(label)) if c in (0, 2)]
+    assert 0 < len(mine) < len(maps)
+    energies = [reference.energy(maps[p], mask[p]) for p in mine]
+    assert scores["val/energy"] == pytest.approx(np.mean(energies), rel=1e-4)
+    assert scores["val/pointing"] == pytest.approx(mean_pointing(maps, mask, label, (0, 2)), rel=1e-5)
+    zero = [maps[p].max() <= 1e-8 for p in range(len(maps))]
+    assert scores["val/zero_maps"] == pytest.approx(np.mean([zero[p] for p in mine]))
+    assert 0 < np.mean([zero[p] for p in mine]) != np.mean(zero)
+    shown = [p for p in mine if (mask[p] == 1).any()]
+    images = {reference.pairs(label)[p][0] for p in shown}
+    assert module.judged["val"] == {"pairs": len(shown), "images": len(images)}
+    others = {n for n, _ in reference.pairs(label)}
+    assert len(images) < len(others)  # some image shows car alone
