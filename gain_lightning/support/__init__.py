@@ -1,1 +1,1 @@
-"""What all rooms stand on: files, names, threads and terminals; nothing here knows what a network is."""
+"""The ground that all packages stand on: files, names, threads and terminals. Nothing here knows any network."""

@@ -1,4 +1,4 @@
-"""What is printed never ends the work: a console that lacks a letter, a pipe that is closed, a log on a full disk."""
+"""Printing that never ends the work, even if the console lacks a letter, a pipe is closed or the log's disk is full."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class _Outlet(io.FileIO):
-    """A file descriptor whose failures are swallowed: there is nobody left to tell."""
+    """A file descriptor that passes over failed writes, because nobody is left to read an error."""
 
     def write(self, data: bytes | memoryview) -> int:
         try:
@@ -19,9 +19,9 @@ class _Outlet(io.FileIO):
 
 @contextlib.contextmanager
 def forgiving_output() -> Iterator[None]:
-    """Make ``sys.stdout`` and ``sys.stderr`` print on whatever happens to them, for as long as this lasts.
+    """Let ``sys.stdout`` and ``sys.stderr`` survive every failure to print, for as long as the block lasts.
 
-    A letter that the console's encoding lacks is printed as its code; what cannot be written is lost, as after
+    A letter that the console's encoding lacks is printed as its code. Text that cannot be written is lost, as after
     ``gain runs | head -1``, and the work goes on.
 
     Example:
@@ -35,18 +35,21 @@ def forgiving_output() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError):  # none, or closed
+            # There may be no stream (AttributeError), or a closed one (ValueError).
+            with contextlib.suppress(AttributeError, ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = before
 
 
 def _forgiving(stream: TextIO | None) -> TextIO | None:
-    if not isinstance(stream, io.TextIOWrapper):  # none at all, or a notebook's or a test's own
+    # There may be no stream at all; notebooks and tests have streams of their own.
+    if not isinstance(stream, io.TextIOWrapper):
         return stream
+    # A stream that is closed or has no file stays as it is.
     try:
         stream.flush()
         number = stream.fileno()
-    except (OSError, ValueError):  # closed, or no file
+    except (OSError, ValueError):
         return stream
     raw = io.BufferedWriter(_Outlet(number, "w", closefd=False))
     return io.TextIOWrapper(

@@ -1,4 +1,4 @@
-"""Files: read with an error that names the file, written so that a kill leaves the old one or the new one."""
+"""Read files with errors that name them, and write files so that a kill leaves the old one or the new one."""
 
 import contextlib
 import csv
@@ -14,21 +14,22 @@ from typing import Any
 
 @contextlib.contextmanager
 def written_whole(path: Path, *, is_synced: bool = False) -> Iterator[Path]:
-    """Write a file so that a kill at any moment leaves the old one or the new one: the one way for all files.
+    """Write a file so that a kill at any moment leaves the old one or the new one. All files are written this way.
 
-    The block writes to a part beside the file, which takes its place when the block ends. Two processes may write the
-    same file, since the part's name has the process's number. What a kill leaves of it, :func:`remove_parts` removes.
+    The block writes to a part beside the file, and the part takes the file's place when the block ends. Two processes
+    may write the same file, since the part's name has the process's number. :func:`remove_parts` removes the parts
+    that kills leave.
 
     Args:
         path: The file; its folder is made if there is none.
-        is_synced: Bring the part to the disk first, so that it also outlives a machine that loses its power. That
-            takes time, and is for what cannot be made again in a moment: checkpoints.
+        is_synced: Whether the part is brought to the disk first, so that it also outlives a machine that loses its
+            power. That takes time and is meant for files that cannot be made again in a moment, such as checkpoints.
 
     Yields:
         The part to write to.
 
     Raises:
-        OSError: If it cannot be written, with the file's name; the old file stays and the part is removed.
+        OSError: If the file cannot be written; the error names it. The old file stays and the part is removed.
 
     Example:
         >>> import tempfile
@@ -54,27 +55,27 @@ def _part_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _whole_or_nothing(path: Path) -> Iterator[None]:
-    """Remove the part of ``path`` if the block fails, and name ``path`` where the disk is what failed."""
+    """Remove the part of ``path`` if the block fails, and name ``path`` in the error if its disk failed."""
     part = _part_of(path)
     try:
         yield
     except BaseException as error:
         part.unlink(missing_ok=True)
-        # an error that names another file, or has no number of the system's, is none of this file's disk
+        # An error that names another file, or has no number of the system's, does not come from this file's disk.
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def remove_parts(folder: Path, name: str = "*") -> None:
-    """Remove what killed processes left of files in a folder that nobody else writes to now.
+    """Remove the parts of files that killed processes left in a folder that nobody else writes to now.
 
     Args:
         folder: The folder.
-        name: The file, or a pattern of files: all in the folder by default, ``**/*`` also those below it.
+        name: A file's name, or a pattern of names: by default all in the folder; ``**/*`` are those below it too.
     """
     for left in folder.glob(f"{name}.*.part"):
-        # parts have a process's number, so a browser's half download is none
+        # A part has a process's number in its name. A browser's half download has none and stays.
         if re.search(r"\.(rank)?\d+\.part$", left.name):
             left.unlink(missing_ok=True)
 
@@ -91,15 +92,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class WholeTable:
-    r"""A table that is written as its rows come, and that is there as soon as it is whole.
+    r"""A table that is written row by row, and that takes its place when it is whole.
 
-    Until then its rows lie in a part beside it: a kill at any moment leaves the old table or the new one.
+    Until then its rows lie in a part beside it, so a kill at any moment leaves the old table or the new one.
 
     Args:
         path: The CSV file; its folder is made if there is none.
 
     Raises:
-        OSError: If it cannot be written, with its name; the part is removed.
+        OSError: If the table cannot be written; the error names it. The part is removed.
 
     Example:
         >>> import tempfile
@@ -119,18 +120,18 @@ class WholeTable:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, rows: Iterable[Iterable[Any]]) -> None:
-        """Add rows; the header is the first."""
+        """Add rows; the very first is the header."""
         with _whole_or_nothing(self.path):
             self._writer.writerows(rows)
 
     def finish(self) -> None:
-        """No more rows come: the table takes its place."""
+        """Put the table in its place, as no more rows come."""
         with written_whole(self.path):
             self._file.close()
 
     def drop(self) -> None:
-        """What there is of the table is worth nothing: the old one stays."""
-        # a full disk takes no last rows
+        """Drop the rows written so far; the old table stays."""
+        # A full disk does not take the last rows.
         with contextlib.suppress(OSError):
             self._file.close()
         self.part.unlink(missing_ok=True)
@@ -145,11 +146,11 @@ class WholeTable:
 
 
 def read_text(path: Path) -> str:
-    """Text in UTF-8, with or without a byte order mark.
+    """Read text in UTF-8, with or without a byte order mark.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not UTF-8; UTF-16 is told by its zeros, too.
+        ValueError: If it is not UTF-8, or holds zeros, as UTF-16 does.
     """
     expected = "expected it saved as UTF-8"
     try:
@@ -162,16 +163,17 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file.
+    """Read a JSON object; an empty one where there is no file.
 
     Raises:
-        ValueError: If it is not JSON, or no object.
+        ValueError: If the file is not JSON, or no object.
     """
     if not path.is_file():
         return {}
+    # Very many brackets inside brackets raise a RecursionError.
     try:
         content = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:  # the latter of brackets in brackets without end
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object, but a {type(content).__name__}")
@@ -179,7 +181,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV."""
+    """Return a table as CSV text."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)

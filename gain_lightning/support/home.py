@@ -1,7 +1,7 @@
-"""Paths below the user's home: kept as ``~/...``, so that a run folder can be shared without a user's name in it."""
+"""Keep paths below the user's home as ``~/...``, so that a run folder can be shared without a user's name in it."""
 
 import os
-from argparse import Namespace  # jsonargparse's is one of these
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ def hide_home(value: Any) -> Any:
         value: A string, or lists, tuples, dicts and namespaces of any depth.
 
     Returns:
-        The same with other strings.
+        The same value with the home folder replaced.
 
     Example:
         >>> hide_home([os.path.expanduser("~/VOCdevkit"), "/data/VOCdevkit", 3])
@@ -36,7 +36,7 @@ def expand_home(value: Any) -> Any:
 
 
 def without_home(text: str) -> str:
-    """A text, such as that of an error, whose paths begin with ``~`` where they are below the home folder."""
+    """Return a text, such as an error's, in which paths below the home folder begin with ``~``."""
     home = _home()
     return text.replace(f"{home}/", "~/") if home else text
 
@@ -51,17 +51,18 @@ def map_strings(value: Any, function: Callable[[str], str]) -> Any:
         return type(value)(map_strings(element, function) for element in value)
     if isinstance(value, dict):
         return {map_strings(key, function): map_strings(element, function) for key, element in value.items()}
+    # jsonargparse's namespace is a subclass of argparse's.
     if isinstance(value, Namespace):
         return type(value)(**{key: map_strings(element, function) for key, element in vars(value).items()})
     return value
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept from run to run: ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+    """Return the folder of files that runs share and can make again, in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "gain_lightning"
 
 
 def _home() -> str:
-    """The home folder; nothing where there is none, or where everything is below it."""
+    """Return the home folder; "" where there is none, or where it is the root of all folders."""
     home = os.path.expanduser("~").rstrip("/")
     return home if os.path.isabs(home) else ""

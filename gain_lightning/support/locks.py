@@ -1,29 +1,30 @@
-"""Locks on files: who holds one is alone until it lets go or ends."""
+"""Lock files: the process that holds a lock is alone until it lets go or ends."""
 
 import errno
 from typing import IO
 
+# Windows has no fcntl.
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-# What a system says of a lock that another process holds; any other error is a failure.
+# Systems report one of these errors if another process holds the lock; any other error is a failure.
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 def take_lock(file: IO[str], *, is_inherited: bool) -> None:
-    """Lock an open file at once or not at all; closing it, or the end of who holds it, frees it.
+    """Lock an open file at once or not at all. The lock ends when the file is closed or its holder ends.
 
     Args:
         file: The file, open for writing.
-        is_inherited: Who holds the lock. If true it is the open file, and with it every child that was given it
-            (``flock``): a trial of a sweep is alive as long as its own process, even when the worker that started it
-            is dead. If false it is this process alone (``lockf``): a training's data loaders, which may outlive its
-            kill, do not keep its folder from the next one.
+        is_inherited: Whether children hold the lock too. If true, the open file holds it, and with it every child
+            that was given the file (``flock``): a trial of a sweep is alive as long as its own process, even when the
+            worker that started it is dead. If false, this process alone holds it (``lockf``): a training's data
+            loaders, which may outlive its kill, do not keep its folder from the next training.
 
     Raises:
-        BlockingIOError: If another process holds it.
+        BlockingIOError: If another process holds the lock.
         OSError: If there are no locks in the file's file system, or on this system at all.
     """
     if fcntl is None:

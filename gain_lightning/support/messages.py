@@ -1,4 +1,4 @@
-"""Words of errors that several places share."""
+"""The form of error messages, shared by all that report errors."""
 
 import difflib
 import sys
@@ -7,12 +7,12 @@ from functools import lru_cache
 
 
 def unknown_name(name: str, known: Iterable[str], kind: str = "key") -> str:
-    """The message that there is no such name, and which may be meant.
+    """Return the message that a name is unknown, with the known name that may be meant.
 
     Args:
-        name: As it was given.
-        known: The names that there are.
-        kind: What they name, such as ``key``, ``class`` or ``option``.
+        name: The name as it was given.
+        known: The names that exist.
+        kind: The kind of thing that they name, such as ``key``, ``class`` or ``option``.
 
     Example:
         >>> unknown_name("model.sigmaa", ["model.sigma", "model.omega"])
@@ -25,9 +25,10 @@ def unknown_name(name: str, known: Iterable[str], kind: str = "key") -> str:
     )
 
 
-@lru_cache  # of the few names of test sets, for every row of a table
+# Answers are kept, because every row of a table asks for the same few names of test sets.
+@lru_cache
 def printable(text: str) -> str:
-    """The text with ``?`` for what a terminal or a font cannot show."""
+    """Return the text with ``?`` for every letter that a terminal or a font cannot show."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -38,7 +39,7 @@ def print_error(verb: str, message: str) -> None:
 
     Args:
         verb: The verb's name; empty if there is none yet.
-        message: What was got, what was expected, and where.
+        message: The message: it says what was got, what was expected, and where.
     """
     text = "\n".join(printable(line) for line in message.split("\n"))
     print(f"gain {verb}: error: {text}" if verb else f"gain: error: {text}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Two texts that a person sees as one: the same letters in another Unicode form, other blanks, other case.
+"""Compare texts as a person sees them: letters may have another Unicode form, blanks or case may differ.
 
 macOS writes ``é`` into the names of files as ``e`` and an accent (NFD), keyboards and tables write it as one letter
-(NFC). Only the bytes differ, so that a comparison of texts says that there is no such file or class.
+(NFC). Only the bytes differ, but a plain comparison of texts says that there is no such file or class.
 """
 
 import unicodedata
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def composed(text: str) -> str:
-    r"""The text with every accented letter as one (NFC): equal for all texts that Unicode calls the same.
+    r"""Return the text with every accented letter as one (NFC); it is equal for all texts that Unicode calls equal.
 
     Example:
         >>> composed("Ba\u0308r") == "B\u00e4r"
@@ -22,7 +22,9 @@ def composed(text: str) -> str:
 
 
 def written_as(text: str, names: Iterable[str]) -> str:
-    r"""How a text is written among names, which may be in another Unicode form; itself where it is not among them.
+    r"""Return the name that a text is, as the names write it; the text itself where it is not among them.
+
+    The names may be in another Unicode form than the text.
 
     Example:
         >>> written_as("Ba\u0308r", ["B\u00e4r", "cat"]) == "B\u00e4r"
@@ -35,7 +37,7 @@ def written_as(text: str, names: Iterable[str]) -> str:
 
 
 def as_seen(text: str) -> str:
-    r"""What a person sees of a text: no invisible letters, every run of blanks is one space, none at the ends.
+    r"""Return a text as a person sees it: no invisible letters, one space for every run of blanks, none at the ends.
 
     Example:
         >>> as_seen("polar\u00a0bear\u200b "), as_seen("\uff43at")
@@ -46,7 +48,7 @@ def as_seen(text: str) -> str:
 
 
 def look_of(text: str) -> str:
-    """Equal for texts that a person may take for one, in upper or lower case.
+    """Return a key that is equal for texts that a person may take for one, in upper or lower case.
 
     Example:
         >>> look_of("IMG 1.JPG") == look_of("img  1.jpg")
@@ -56,7 +58,9 @@ def look_of(text: str) -> str:
 
 
 def as_file(name: str) -> str:
-    r"""Equal for names that are one file somewhere: macOS and Windows do not tell case, macOS no Unicode forms.
+    r"""Return a key that is equal for names that are one file on some system.
+
+    macOS and Windows do not tell upper from lower case, and macOS does not tell Unicode forms apart.
 
     Example:
         >>> as_file("A\u0308.PNG") == as_file("\u00e4.png")
@@ -66,7 +70,7 @@ def as_file(name: str) -> str:
 
 
 def difference(text: str, expected: str) -> str:
-    r"""Why two texts that look alike are not the same, in words.
+    r"""Say in words how two texts differ that look alike.
 
     Example:
         >>> difference("Ba\u0308r", "B\u00e4r")
@@ -86,7 +90,7 @@ def difference(text: str, expected: str) -> str:
 
 
 def first_pair(items: Iterable[Item], name: Callable[[Item], str] = str) -> tuple[Item, Item] | None:
-    """The first two items whose names are one file somewhere, or None where there are no such two.
+    """Return the first two items whose names are one file on some system; None where there are no such two.
 
     Example:
         >>> first_pair(["a", "b", "A"])

@@ -1,4 +1,4 @@
-"""Where Optuna keeps a study: a journal in the sweep's folder, or a database."""
+"""The storage of Optuna's study: a journal in the sweep's folder, or a database."""
 
 import os
 import uuid
@@ -14,12 +14,12 @@ TRIAL_VARIABLE = "GAIN_SWEEP_TRIAL"
 
 
 def is_database(storage: str) -> bool:
-    """Whether it is a URL and not a journal file."""
+    """Return whether a storage is a database's URL and not a journal file."""
     return "://" in storage
 
 
 def open_storage(storage: str) -> Any:
-    """Optuna's storage of a journal file or a database URL."""
+    """Open Optuna's storage in a journal file or at a database URL."""
     if not is_database(storage):
         lock = _journal_lock(Path(storage))
         _cut_half_line(Path(storage), lock)
@@ -28,23 +28,25 @@ def open_storage(storage: str) -> Any:
         return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise ValueError(f"this database needs a driver: {error}") from error
-    except Exception as error:  # whatever the driver raises, without what it may say of the password
+    # Drivers raise errors of many kinds, and their texts may hold the password.
+    except Exception as error:
         raise ValueError(f"{without_password(storage)}: cannot be opened ({type(error).__name__})") from error
 
 
 def _journal_lock(journal: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
-    """Optuna's lock for old network file systems, too; where there are no symbolic links, the one without them."""
+    """Return Optuna's lock that also holds on old network file systems, or one that needs no symbolic links."""
     probe = journal.with_name(f"symlink.{uuid.uuid4().hex}")
+    # A full disk fails here, too; then the lock itself reports it.
     try:
         os.symlink(journal, probe)
-    except OSError:  # a full disk, too: then the lock itself says so
+    except OSError:
         return JournalFileOpenLock(str(journal))
     probe.unlink()
     return JournalFileSymlinkLock(str(journal))
 
 
 def _cut_half_line(journal: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
-    """Drop a last line without an end, which a full disk or a power cut left: the journal could not be read."""
+    """Drop a last line without an end, which a full disk or a power cut left; with it the journal could not be read."""
     if not journal.is_file():
         return
     lock.acquire()
@@ -57,7 +59,7 @@ def _cut_half_line(journal: Path, lock: JournalFileSymlinkLock | JournalFileOpen
 
 
 def without_password(storage: str) -> str:
-    """A storage for messages: of a URL, no user, no password, no query."""
+    """Return a storage as messages show it: a URL without user, password and query."""
     if not is_database(storage):
         return storage
     url = urlsplit(storage)

@@ -1,4 +1,4 @@
-"""How the images of a set are shared out over processes, and gathered again in their order."""
+"""Gather the images of a set, which processes took in turns, again in their order."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 def in_turn(shares: Iterable[Iterable[T]]) -> Iterator[T]:
-    """What processes made of the images that :func:`share_out` gave them, in the order of the set.
+    """Yield what processes made of the images that they took in turns, in the order of the set.
 
     Args:
-        shares: Of each process, one item an image.
+        shares: The results of each process, one item an image.
 
     Example:
         >>> list(in_turn(["ad", "be", "c"]))

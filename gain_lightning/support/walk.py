@@ -1,7 +1,7 @@
-"""Walk through a person's folders: the one way to the files of pictures, masks and maps.
+"""Walk through a person's folders. All readers find the files of pictures, masks and maps this way.
 
-What systems and programs leave behind in such folders (``.DS_Store``, ``._a.png``, ``.ipynb_checkpoints/``,
-``Thumbs.db``, ``__MACOSX/``) is no file of theirs and is passed over, for every reader alike.
+Systems and programs leave files behind in such folders (``.DS_Store``, ``._a.png``, ``.ipynb_checkpoints/``,
+``Thumbs.db``, ``__MACOSX/``). They are not the person's and are passed over, for every reader alike.
 """
 
 import os
@@ -9,17 +9,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_LEFT_BEHIND = frozenset(  # beside all names that begin with a dot; any case
+# Names that programs leave behind, in upper or lower case, beside all names that begin with a dot.
+_LEFT_BEHIND = frozenset(
     (
         *("__macosx", "icon\r", "lost+found", "__pycache__", "@eadir", "#recycle"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
     )
 )
-_HEAD = 1024  # bytes that tell text from data
+# So many first bytes tell text from data.
+_HEAD = 1024
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file or folder of this name is a program's and not a person's.
+    """Return whether a file or folder of this name is a program's and not a person's.
 
     Example:
         >>> [is_left_behind(name) for name in ("._a.png", "Thumbs.db", "__MACOSX", "a.png")]
@@ -29,14 +31,14 @@ def is_left_behind(name: str) -> bool:
 
 
 def files_below(folder: Path, *, depth: int | None = None) -> list[Path]:
-    """Every file in a folder and those below, sorted, but not what programs leave behind.
+    """Return every file in a folder and below it, sorted, except those that programs leave behind.
 
-    Links to folders outside are followed, each folder once. Links to nothing are among the files, so that whoever
-    reads them says so.
+    Links to folders outside are followed, each folder once. Links to nothing are among the files, so that their
+    reader reports them.
 
     Args:
-        folder: Where to begin; its own name may be any.
-        depth: How many levels of folders to enter; None enters all.
+        folder: The folder to begin with, whatever its name.
+        depth: Number of levels of folders to enter; None enters all.
 
     Raises:
         OSError: If a folder cannot be read.
@@ -48,7 +50,7 @@ def files_below(folder: Path, *, depth: int | None = None) -> list[Path]:
 
 
 def folders_without(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """Folders below ``folder`` that hold none of ``files`` at any level, sorted; those inside such a one are not named.
+    """Return the folders below ``folder`` that hold none of ``files`` at any level, sorted, but none inside another.
 
     Raises:
         OSError: If a folder cannot be read.
@@ -84,8 +86,8 @@ class Unread(NamedTuple):
     """Files of one kind that nobody reads.
 
     Attributes:
-        first: The first of them.
-        count: How many there are.
+        first: The first file.
+        count: The number of files.
         is_text: Whether the first is text, and so no picture.
     """
 
@@ -99,7 +101,7 @@ class Unread(NamedTuple):
 
 
 def group_unread(paths: Iterable[Path]) -> list[Unread]:
-    """Unread files by their kind, which is the ending of their names in lower case.
+    """Group unread files by their kind, which is the ending of their names in lower case.
 
     Example:
         >>> [str(kind) for kind in group_unread([Path("b.HEIC"), Path("a.heic"), Path("README")])]
@@ -112,14 +114,16 @@ def group_unread(paths: Iterable[Path]) -> list[Unread]:
 
 
 def _is_text(path: Path) -> bool:
+    # A link to nothing, or a file that may not be read, may be a picture.
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except OSError:  # a link to nothing, or no right to read it: it may be a picture
+    except OSError:
         return False
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3 or len(head) < _HEAD:  # else a letter is cut at the end
+        # A letter that is cut at the end of the head is no error.
+        if error.start < len(head) - 3 or len(head) < _HEAD:
             return False
     return b"\0" not in head

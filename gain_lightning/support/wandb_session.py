@@ -1,4 +1,4 @@
-"""Whether W&B can be used from here, found out without asking and without waiting."""
+"""Start and end W&B's sessions without asking and without waiting, offline where W&B cannot be used."""
 
 import os
 import socket
@@ -11,17 +11,18 @@ NO_KEY = "it has no key (wandb login, or WANDB_API_KEY)"
 
 
 def log_in() -> str | None:
-    """Log in with the key of ``WANDB_API_KEY`` or of an earlier ``wandb login``; never asks.
+    """Log in with the key of ``WANDB_API_KEY`` or of an earlier ``wandb login``, and never ask for one.
 
     Returns:
-        None if W&B can be used, else why not.
+        None if W&B can be used, else the reason why not.
 
     Raises:
         ValueError: If the server refuses the key.
     """
     import wandb
 
-    wandb.teardown()  # a session of before has seen another environment
+    # An earlier session has seen another environment.
+    wandb.teardown()
     try:
         if not wandb.login(prompt=False, verify=False):
             return NO_KEY
@@ -36,19 +37,20 @@ def log_in() -> str | None:
             f"W&B refuses the key: {reason}. Expected another one (wandb login --relogin), or WANDB_MODE=offline"
         ) from error
     finally:
-        wandb.teardown()  # the next session shall see what is set in the environment by then
+        # The next session must see the environment as it is by then.
+        wandb.teardown()
     return None
 
 
 def end_wandb(*, failed: bool) -> None:
-    """End the run that is logged, if one is: W&B itself only sees that the process ended, not how."""
+    """End the run that is being logged, if there is one, since W&B itself does not see whether a process failed."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=int(failed))
 
 
 def is_reachable(url: str) -> bool:
-    """Whether a server, or the proxy to it, answers within three seconds."""
+    """Return whether a server, or the proxy to it, answers within three seconds."""
     server = urlsplit(url)
     proxy = getproxies().get(server.scheme)
     if proxy and not proxy_bypass(server.hostname):
@@ -62,17 +64,17 @@ def is_reachable(url: str) -> bool:
 
 
 def prepare_wandb(folder: Path) -> None:
-    """Keep W&B's files in a folder, and log offline without a key or a network: it never asks and never waits.
+    """Keep W&B's files in a folder, and log offline without a key or a network; this never asks and never waits.
 
     Args:
-        folder: A run's, or that of a comparison. Made if it does not exist.
+        folder: The folder of a run or of a comparison. It is made if it does not exist.
 
     Raises:
         ValueError: If the server refuses the key.
     """
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))
     os.environ.setdefault("WANDB_SILENT", "true")
-    # an agent of a sweep is online, and its session is shared with ours
+    # An agent of a W&B sweep is online, and it shares its session with this process.
     is_settled = "WANDB_MODE" in os.environ or "WANDB_SWEEP_ID" in os.environ
     reason = None if is_settled else log_in()
     if reason:

@@ -1,7 +1,7 @@
-"""Worker processes that outlive a signal to their whole group: what becomes of them is for their parent to decide.
+"""Worker processes that outlive a signal to their whole group, so that their parent decides when they end.
 
-``timeout``, ``scancel`` and Ctrl-C tell every process of a job. A training saves and ends in good order only if its
-workers go on until it ends them. Without torch, so that such processes start at once.
+``timeout``, ``scancel`` and Ctrl-C signal every process of a job. A training saves and ends in good order only if its
+workers go on until it ends them. This module does not import torch, so that such processes start at once.
 """
 
 import contextlib
@@ -14,13 +14,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-_CAN_TELL = hasattr(signal, "sigtimedwait")  # who sent a signal: Linux
+# Only Linux tells who sent a signal.
+_CAN_TELL = hasattr(signal, "sigtimedwait")
 _HELD = {signal.SIGINT, signal.SIGTERM} if _CAN_TELL else set()
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Start workers inside: they are born deaf to signals, and this thread hears what came meanwhile afterwards.
+    """Hold signals back while workers start in the block.
+
+    The workers begin with the signals blocked; this thread receives signals that came meanwhile after the block.
 
     Example:
         >>> with signals_held():
@@ -38,10 +41,10 @@ def signals_held() -> Iterator[None]:
 
 
 def heed_parent_alone() -> None:
-    """What a worker calls first: Ctrl-C is no longer its business, a SIGTERM ends it if its parent sent it.
+    """Let a worker, which calls this first, ignore Ctrl-C and end on a SIGTERM only if its parent sent it.
 
-    It ends, too, within a second of its parent's death. Where the system cannot tell who sent a signal (macOS), a
-    SIGTERM from anyone still ends it.
+    The worker also ends within a second of its parent's death. Where the system cannot tell who sent a signal
+    (macOS), a SIGTERM from anyone still ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -60,9 +63,10 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 @functools.cache
 def refuse_without_sockets() -> None:
-    """Refuse to start loader workers where they could not hand their tensors over, and training would wait for ever.
+    """Refuse to start loader workers where they could not hand their tensors over and training would wait for ever.
 
-    They do so by sockets in the folder for temporary files, whose whole path must fit into about 100 bytes.
+    They hand tensors over through sockets in the folder for temporary files, and a socket's whole path must fit into
+    about 100 bytes.
 
     Raises:
         OSError: If no socket can be made there.
@@ -74,7 +78,8 @@ def refuse_without_sockets() -> None:
             tempfile.TemporaryDirectory(prefix="pymp-") as folder,
             socket.socket(socket.AF_UNIX) as probe,
         ):
-            probe.bind(os.path.join(folder, "listener-" + 8 * "x"))  # as multiprocessing names its own
+            # The name is as long as those that multiprocessing gives its sockets.
+            probe.bind(os.path.join(folder, "listener-" + 8 * "x"))
     except OSError as error:
         raise OSError(
             f"loader workers need sockets in {tempfile.gettempdir()}, and none can be made there ({error}): expected "

@@ -1,4 +1,4 @@
-"""YAML that people write, read strictly."""
+"""Read YAML that people write, strictly."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from gain_lightning.support.files import read_text
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML's own reader takes the last."""
+    """A loader that refuses a key that comes twice; YAML's own reader would take the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -22,7 +22,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def refuse_key_twice(text: str) -> None:
-    r"""Look at YAML that another reader reads.
+    r"""Refuse a key that comes twice in YAML that another reader reads.
 
     Raises:
         ValueError: If a key comes twice in one mapping.
@@ -32,12 +32,13 @@ def refuse_key_twice(text: str) -> None:
         Traceback (most recent call last):
         ValueError: line 2: key 'sigma' comes twice
     """
-    with contextlib.suppress(yaml.YAMLError):  # the other reader's business
+    # The other reader reports text that is no YAML.
+    with contextlib.suppress(yaml.YAMLError):
         yaml.load(text, _StrictLoader)  # noqa: S506, a SafeLoader
 
 
 def read_mapping(text: str) -> dict[str, Any]:
-    """Keys and values out of YAML that comes from people.
+    """Read keys and values from YAML that people wrote.
 
     Raises:
         ValueError: If it is no YAML, no mapping, runs code, or has a key twice.
@@ -58,10 +59,10 @@ def read_mapping(text: str) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config file as it is written.
+    """Read a config file as it is written.
 
     Raises:
-        ValueError: As of :func:`read_mapping`, with the file's name; or if it is not UTF-8.
+        ValueError: If :func:`read_mapping` refuses the text, or the text is not UTF-8; the error names the file.
     """
     text = read_text(path)
     try:
