@@ -1,6 +1,6 @@
 """Classifiers split in two, ``features | head``, at the layer whose attention is trained.
 
-``features`` ends at the last convolutional map, ``head`` turns that map into logits. Every gradient of
+``features`` ends at the last convolutional map, and ``head`` turns that map into logits. Every gradient of
 Grad-CAM passes through ``head`` alone.
 """
 
@@ -31,8 +31,8 @@ class Backbone(nn.Module):
         head: Maps ``(N, K, h, w)`` to logits ``(N, C)``; treats images independently.
         classifier: The last layer of ``head``, new for every task.
         mean, std: Colour statistics that the weights were trained with, on the scale 0 to 1.
-        image_size: Side of an image that the network surely takes, pixels.
-        memory_format: How images and weights lie in memory, see :func:`fastest_format`.
+        image_size: Side of an image that the network is known to take, pixels.
+        memory_format: The layout of images and weights in memory, see :func:`fastest_format`.
         frozen: Names of the BatchNorm layers of ``head``. They always use their running statistics, because with
             those of a batch an image's map would depend on the other images.
     """
@@ -55,7 +55,8 @@ class Backbone(nn.Module):
         self.memory_format = memory_format
         self.features = features
         self.head = head
-        object.__setattr__(self, "classifier", classifier)  # a second name, not a second submodule
+        # The classifier gets a second name here, but is no second submodule.
+        object.__setattr__(self, "classifier", classifier)
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalization)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -66,10 +67,10 @@ class Backbone(nn.Module):
     def normalize(self, image: Tensor) -> Tensor:
         """Bring pictures ``(N, 3, H, W)`` uint8 to float32 with the colour statistics of the weights.
 
-        They then lie in memory as ``memory_format`` says.
+        The result lies in memory as ``memory_format`` says.
 
         Raises:
-            TypeError: If ``image`` is not uint8, thus perhaps normalised already.
+            TypeError: If ``image`` is not uint8, and so may be normalised already.
         """
         if image.dtype != torch.uint8:
             raise TypeError(f"normalize got an image of {image.dtype}, expected torch.uint8")
@@ -77,18 +78,19 @@ class Backbone(nn.Module):
         return (image.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def lay_out(self) -> "Backbone":
-        """Bring the weights to ``memory_format``, those that have a height and a width."""
+        """Bring the weights that have a height and a width to ``memory_format``."""
         for parameter in self.parameters():
-            if parameter.ndim == 4:  # timm has some of five axes
+            # timm has weights of five axes, which no memory format fits.
+            if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self.memory_format)
         return self
 
     def denormalize(self, image: Tensor) -> Tensor:
-        """The picture ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
+        """Return the pictures ``(N, 3, H, W)`` uint8 that ``normalize`` was given."""
         return ((image * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def cells(self, size: tuple[int, ...]) -> Cells:
-        """Where the cells of the map of pictures of ``size`` = (H, W) lie in them; found once for each size.
+        """Find where the cells of a map lie in pictures of ``size`` = (H, W); the answer is kept for each size.
 
         Example:
             >>> from gain_lightning.backbones import build_backbone
@@ -101,31 +103,31 @@ class Backbone(nn.Module):
         return self._cells[height, width]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Training mode, but for the BatchNorm layers of the head."""
+        """Set the mode of all layers but the BatchNorm layers of the head, which stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
+        """Return the logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         logits: Tensor = self.head(self.features(image))
         return logits
 
 
-# Makes a backbone of the number of classes, the weights and the output stride.
+# A builder takes the number of classes, the weights and the output stride, and makes a backbone.
 Builder = Callable[[int, Weights, int | None], Backbone]
 
 
 def map_shape(features: nn.Module, side: int) -> torch.Size:
-    """Shape of the map of one square image, ``(1, K, h, w)``, found without computing anything.
+    """Find the shape of the map of one square image, ``(1, K, h, w)``, without computing anything.
 
     Args:
-        features: Of a backbone.
-        side: Of the image, pixels.
+        features: The features of a backbone.
+        side: Side of the image, pixels.
 
     Raises:
-        TypeError: If they give something else than a tensor.
+        TypeError: If ``features`` give something else than a tensor.
 
     Example:
         >>> from gain_lightning.backbones import build_backbone
@@ -139,7 +141,7 @@ def map_shape(features: nn.Module, side: int) -> torch.Size:
 
 
 def names_of_part(model: nn.Module, part: nn.Module) -> list[str]:
-    """Names that the parameters of a part have in the model."""
+    """Return the names that the parameters of a part have in the model."""
     known = {id(parameter) for parameter in part.parameters()}
     return [name for name, parameter in model.named_parameters() if id(parameter) in known]
 
@@ -152,14 +154,15 @@ def unknown_words(kind: str, name: str, known: list[str]) -> str:
 
 
 def checkpointed(
-    features: nn.Module, image: Tensor, *, again: Callable[[], AbstractContextManager[None]]
+    features: nn.Module, image: Tensor, *, recompute_in: Callable[[], AbstractContextManager[None]]
 ) -> Tensor:
-    """``features(image)``, keeping only a few maps in between; the backward pass computes the others again.
+    """Compute ``features(image)`` and keep only a few maps in between; the backward pass recomputes the others.
 
     Args:
-        features: In about as many pieces as the root of its layers; in one, if it is no ``nn.Sequential``.
-        image: ``(N, 3, H, W)``.
-        again: Makes the context in which a piece is computed a second time.
+        features: Layers to compute. An ``nn.Sequential`` is cut into about as many pieces as the square root of
+            its number of layers; any other module is one piece.
+        image: Shape ``(N, 3, H, W)``.
+        recompute_in: Makes the context in which a piece is computed a second time.
 
     Returns:
         Maps ``(N, K, h, w)``.
@@ -168,11 +171,15 @@ def checkpointed(
     size = math.isqrt(len(layers))
     pieces: list[list[nn.Module]] = [[]]
     for layer in layers:
-        if len(pieces[-1]) >= size and not getattr(layer, "inplace", False):  # which would spoil what is kept
+        # A layer that works in place must not begin a piece: it would overwrite the map that is kept.
+        if len(pieces[-1]) >= size and not getattr(layer, "inplace", False):
             pieces.append([])
         pieces[-1].append(layer)
     for piece in pieces:
         image = checkpoint(
-            nn.Sequential(*piece), image, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
+            nn.Sequential(*piece),
+            image,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), recompute_in()),
         )
     return image

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics, kept or used as they are while a network sees what is no data: erased images."""
+"""BatchNorm while a network sees images that are no data, such as erased ones: its statistics do not move."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def named_batch_norm_layers(module: nn.Module) -> dict[str, _BatchNorm]:
-    """Every BatchNorm layer of a module, by its name there."""
+    """Return every BatchNorm layer of a module by its name in it."""
     layers = module.named_modules()
     return {name: layer for name, layer in layers if isinstance(layer, _BatchNorm)}
 
 
 def batch_norm_layers(module: nn.Module) -> list[_BatchNorm]:
-    """Every BatchNorm layer of a module."""
+    """Return every BatchNorm layer of a module."""
     return list(named_batch_norm_layers(module).values())
 
 
 @contextmanager
 def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorm in training mode leave its running statistics as they are."""
+    """Keep BatchNorm in training mode from moving its running statistics."""
     layers = [layer for layer in batch_norm_layers(module) if layer.training]
     known = [
         (layer, layer.momentum, layer.num_batches_tracked, layer.num_batches_tracked.clone())
@@ -39,9 +39,9 @@ def kept_batch_norm_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen_batch_norm(module: nn.Module, *, weights: bool = False) -> Iterator[None]:
-    """Use BatchNorm's running statistics and leave them as they are; each layer's mode is restored.
+    """Use BatchNorm's running statistics without moving them; each layer's mode is restored at the end.
 
-    With ``weights``, what is computed here gives the module's parameters no gradient either.
+    With ``weights``, computations inside give the module's parameters no gradient either.
     """
     layers = [layer for layer in batch_norm_layers(module) if layer.training]
     held = [parameter for parameter in module.parameters() if weights and parameter.requires_grad]

@@ -19,7 +19,10 @@ FORMATS = {"auto": None, "channels_last": torch.channels_last, "contiguous": tor
 
 
 def _tiny_cnn(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
-    """Four convolutions and GAP; map at stride 8; for made data on a CPU. No pretrained weights."""
+    """Build four convolutions and GAP, whose map is at stride 8: a network for made data on a CPU.
+
+    There are no pretrained weights of it.
+    """
     problems = []
     if weights.default:
         problems.append(
@@ -40,7 +43,7 @@ def _tiny_cnn(num_classes: int, weights: Weights, output_stride: int | None) -> 
     return backbone
 
 
-# Every backbone that has a name of its own; each file of models brings its table.
+# Every backbone that has a name of its own; each file of models has its own table.
 BUILDERS: dict[str, Builder] = {
     "tiny_cnn": _tiny_cnn,
     **torchvision_models.BUILDERS,
@@ -61,22 +64,23 @@ def build_backbone(
 
     Args:
         name: A key of ``BUILDERS``, or ``timm/<model>`` for any convolutional model of timm.
-        num_classes: C, outputs of the last layer.
-        weights: ``none`` (random), ``default`` (the library's pretrained weights, downloaded, or for
-            lite0 out of its package), or the path of a state dict or of a checkpoint of ours.
-        output_stride: Input pixels per map cell; null keeps the model's own. ResNets take 8, 16, 32
-            (strides become dilation), timm models what they support.
-        class_names: Of the C outputs. The last layer is then new, unless ``weights`` are of a run of the same
-            classes in the same order, and one line says which. Without names it is taken over where its size fits.
-        memory_format: How images and weights lie in memory: ``channels_last``, ``contiguous``, or ``auto``, which
-            takes the faster of the two. Results are equal to rounding.
+        num_classes: C, the number of outputs of the last layer.
+        weights: ``none`` (random), ``default`` (the library's pretrained weights; they are downloaded, or come
+            with the package of lite0), or the path of a state dict or of a run's checkpoint.
+        output_stride: Input pixels per map cell; null keeps the model's own. ResNets take 8, 16 and 32 (strides
+            become dilation), timm models the strides that they support.
+        class_names: Names of the C outputs. With names, the last layer is new unless ``weights`` come from a run
+            of the same classes in the same order, and one printed line says which. Without names, the last layer
+            is taken over where its size fits.
+        memory_format: The layout of images and weights in memory: ``channels_last``, ``contiguous``, or ``auto``,
+            which takes the faster of the two. Results are equal to rounding.
 
     Returns:
         The backbone, in training mode but for :attr:`Backbone.frozen`.
 
     Raises:
-        ValueError: Unknown name, unsupported stride, weights that do not fit, features that are no maps, or a head
-            that mixes the images of a batch.
+        ValueError: If the name is unknown, the stride is not supported, the weights do not fit, the features are
+            no maps, or the head mixes the images of a batch.
         FileNotFoundError: If ``weights`` is neither a keyword nor a file.
         ImportError: If the extra that a backbone needs is not installed.
 
@@ -108,20 +112,21 @@ def build_backbone(
 
 
 def fastest_format(name: str) -> torch.memory_format:
-    """The memory format in which a step of a backbone takes less time on this machine.
+    """Return the memory format in which a step of a backbone takes less time on this machine.
 
-    That is channels_last, but for VGG on a CPU without AVX-512, where it takes 1.4 to 1.6 times as long: oneDNN has
-    no kernel there that suits wide layers in it. Other networks need at most 1.02 times as long (docs/cost.md).
+    That is channels_last for all but VGG on a CPU without AVX-512. There VGG takes 1.4 to 1.6 times as long in
+    channels_last, since oneDNN has no kernel for wide layers in this format. Other networks need at most 1.02
+    times as long (docs/cost.md).
 
     Args:
-        name: Of the backbone.
+        name: Name of the backbone.
     """
     is_wide = name.removeprefix("timm/").startswith("vgg")
     return torch.contiguous_format if is_wide and not _has_avx512() else torch.channels_last
 
 
 def _has_avx512() -> bool:
-    """Whether convolutions on the CPU may use it, or a GPU does them; the user can forbid it to oneDNN."""
+    """Return True if convolutions may use AVX-512, which the user can forbid to oneDNN, or if a GPU does them."""
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
     capability = torch.backends.cpu.get_cpu_capability()
     return torch.cuda.is_available() or (
@@ -130,7 +135,7 @@ def _has_avx512() -> bool:
 
 
 def _check_maps(backbone: Backbone, name: str) -> None:
-    """See that there are maps, and that each image's are its own, before anything is trained."""
+    """Refuse a backbone without maps, or one that mixes the images of a batch, before anything is trained."""
     side = backbone.image_size
     try:
         shape = map_shape(backbone.features, side)

@@ -1,9 +1,9 @@
-"""Where the cells of a network's map lie in its picture, composed from kernel, stride, padding and dilation.
+"""Places of a map's cells in the picture, composed from the kernel, stride, padding and dilation of every layer.
 
-A network is run once on the meta device, where nothing is computed, and every axis of every tensor carries the place
-of its first element and their distance, in pixels of the picture. A convolution of kernel k, stride s, dilation d and
-left padding p centres its output i at input ``s i - p + d (k - 1) / 2`` (Araujo et al., *Computing Receptive Fields of
-Convolutional Neural Networks*, Distill 2019).
+The network is run once on the meta device, where nothing is computed. Every axis of every tensor carries the place
+of its first element and the distance between elements, in pixels of the picture. A convolution of kernel k, stride
+s, dilation d and left padding p centres its output i at input ``s i - p + d (k - 1) / 2`` (Araujo et al.,
+*Computing Receptive Fields of Convolutional Neural Networks*, Distill 2019).
 """
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
@@ -21,50 +21,57 @@ from gain_lightning.backbones.dry_run import evaluating, run_on_meta
 
 
 class Axis(NamedTuple):
-    """Place of an axis's first element and the distance of its elements, in pixels of the picture; known or guessed."""
+    """One axis of a tensor: the place of its first element and the distance between elements, in picture pixels.
+
+    Attributes:
+        start: Place of the first element.
+        step: Distance between elements.
+        is_guess: True if the layers could not be followed, so that both numbers are guessed.
+    """
 
     start: float
     step: float
     is_guess: bool = False
 
     def window(self, kernel: int, stride: int, before: int, dilation: int = 1) -> "Axis":
-        """The axis after a convolution or a pool that was padded by ``before`` elements."""
+        """Return the axis after a convolution or a pool that was padded by ``before`` elements."""
         return self._replace(
             start=self.start + self.step * (dilation * (kernel - 1) / 2 - before), step=self.step * stride
         )
 
     def resampled(self, old: int, new: int) -> "Axis":
-        """The axis after its ``old`` elements were divided evenly into ``new``."""
+        """Return the axis after its ``old`` elements were divided evenly into ``new``."""
         return self._replace(start=self.start + self.step * (old / new - 1) / 2, step=self.step * old / new)
 
     def picked(self, old: int, new: int, offset: float) -> "Axis":
-        """The axis after ``new`` of its ``old`` elements were taken, i the one in which ``(i + offset) old / new`` is.
+        """Return the axis after ``new`` of its ``old`` elements were picked.
 
-        They scatter around even distances; on average they lie there.
+        The i-th is the element that holds the place ``(i + offset) old / new``. The picked elements scatter around
+        even distances, and on average they lie at them.
         """
         taken = ((i + offset) * old // new - i * old / new for i in range(new))
         return self._replace(start=self.start + self.step * sum(taken) / new, step=self.step * old / new)
 
     def reversed(self, length: int) -> "Axis":
-        """The axis read from its last element to its first."""
+        """Return the axis read from its last element to its first."""
         return self._replace(start=self.start + self.step * (length - 1), step=-self.step)
 
 
-# One for every axis of a tensor; None is no place in the picture.
+# One entry for every axis of a tensor; None stands for an axis that is no place in the picture.
 Axes = tuple[Axis | None, ...]
 # A setting of torch for height and width.
 Setting = int | Sequence[int]
 
 
 def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
-    """Where the cells of a map lie.
+    """Find where the cells of a map lie in the picture.
 
-    Branches that meet are averaged: in a residual block both lie at the same place, or half a cell apart. Tokens that
-    become a map again lie where the last map of that size did. What cannot be followed at all is taken to cover the
-    picture evenly, with a warning.
+    Branches that meet are averaged: in a residual block both lie at the same place, or half a cell apart. Tokens
+    that become a map again lie where the last map of that size did. Layers that cannot be followed at all are taken
+    to cover the picture evenly, with a warning.
 
     Args:
-        features: Pictures ``(N, 3, H, W)`` to maps ``(N, K, h, w)``.
+        features: A network from pictures ``(N, 3, H, W)`` to maps ``(N, K, h, w)``.
         size: H and W, pixels.
 
     Returns:
@@ -81,7 +88,8 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
         try:
             with _Places(size) as places:
                 maps = run_on_meta(features, size)
-        except Exception:  # a network that looks at values, or holds tensors that nobody moves
+        # The network looks at values, or holds tensors that are not moved to the meta device: run it as it is.
+        except Exception:
             with _Places(size) as places, evaluating(features):
                 maps = _run(features, size)
         y, x = places.spatial(maps)
@@ -94,7 +102,7 @@ def find_cells(features: nn.Module, size: tuple[int, int]) -> Cells:
 
 
 def _run(features: nn.Module, size: tuple[int, int]) -> Tensor:
-    """The map of a random picture by the network itself."""
+    """Return the network's map of a random picture, computed on its own device."""
     weight = next((tensor for tensor in features.parameters() if tensor.is_floating_point()), torch.empty(0))
     picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
     maps: Tensor = features(picture)
@@ -112,7 +120,7 @@ class _Places(TorchFunctionMode):
         super().__init__()
         self.size = size
         self.axes: MutableMapping[Tensor, Axes] = WeakIdKeyDictionary()
-        # of the last known map with so many rows (1) or columns (2)
+        # The axis of the last known map by (1, number of rows) or (2, number of columns).
         self.last: dict[tuple[int, int], Axis] = {}
 
     def __torch_function__(
@@ -135,14 +143,15 @@ class _Places(TorchFunctionMode):
         return result
 
     def of(self, tensor: Tensor) -> Axes:
-        """The axes of a tensor; nothing has noted those of the picture itself."""
+        """Return the axes of a tensor."""
         axes = self.axes.get(tensor, (None,) * tensor.ndim)
+        # No operation has noted the axes of the picture itself.
         if tensor.ndim == 4 and tuple(tensor.shape[2:]) == tuple(self.size) and not any(axes):
             return (None, None, Axis(0.0, 1.0), Axis(0.0, 1.0))
         return axes
 
     def spatial(self, tensor: Tensor) -> tuple[Axis, Axis]:
-        """The last two axes of a tensor; where they are lost, those of the last map of its size, or a guess."""
+        """Return the last two axes of a tensor; where they are lost, those of the last map of its size or a guess."""
         even, shape = even_cells(tensor.shape[-2:], self.size), tuple(tensor.shape[-2:])
         is_picture = shape == tuple(self.size)
         guesses = Axis(even.top, even.step_y, not is_picture), Axis(even.left, even.step_x, not is_picture)
@@ -153,7 +162,10 @@ class _Places(TorchFunctionMode):
         return y, x
 
     def kept(self, output: Tensor, arguments: Iterable[object]) -> Axes:
-        """Axes of an operation that moves nothing: its inputs' where sizes agree, aligned as broadcasting does."""
+        """Return the axes after an operation that moves nothing.
+
+        They are the inputs' axes where sizes agree, aligned as in broadcasting.
+        """
         found: list[list[Axis]] = [[] for _ in range(output.ndim)]
         for tensor in _tensors(arguments):
             for place, axis in enumerate(reversed(self.of(tensor)), start=1):
@@ -163,7 +175,10 @@ class _Places(TorchFunctionMode):
         return tuple(self.merged(axes) for axes in found)
 
     def merged(self, axes: Sequence[Axis]) -> Axis | None:
-        """Where branches meet: their mean. One of another step is a gate that was enlarged to fit: it moves nothing."""
+        """Return the mean of the axes of branches that meet.
+
+        A branch of another step is a gate that was enlarged to fit: it moves nothing.
+        """
         axes = [axis for axis in axes if not axis.is_guess] or axes
         if not axes:
             return None
@@ -173,7 +188,7 @@ class _Places(TorchFunctionMode):
 
 
 def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
-    """Every tensor in nested lists, tuples and dicts."""
+    """Yield every tensor in nested lists, tuples and dicts."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -184,7 +199,7 @@ def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
 
 
 def _two(value: Setting) -> tuple[int, int]:
-    """A setting for height and width that may be one number."""
+    """Return a setting for height and width, which may be given as one number."""
     first, *others = value if isinstance(value, Iterable) else (value,)
     return first, others[0] if others else first
 
@@ -202,7 +217,7 @@ def _conv2d(
 ) -> Axes:
     kernels, rates = _two(weight.shape[2:]), _two(dilation)
     if padding == "same":
-        # torch puts the odd element behind
+        # torch puts the odd element behind.
         padding = [rate * (kernel - 1) // 2 for kernel, rate in zip(kernels, rates, strict=True)]
     before = (0, 0) if isinstance(padding, str) else _two(padding)
     return _windows(places, input, kernels, _two(stride), before, rates)
@@ -270,7 +285,7 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: Setting = 1,
 ) -> Axes:
-    """Input i reaches outputs ``s i - p`` to ``s i - p + d (k - 1)``."""
+    """Follow a transposed convolution: input i reaches outputs ``s i - p`` to ``s i - p + d (k - 1)``."""
     settings = zip(
         places.spatial(input), weight.shape[2:], _two(stride), _two(padding), _two(dilation), strict=True
     )
@@ -284,7 +299,7 @@ def _conv_transpose2d(
 
 
 def _resample(places: _Places, output: Tensor, input: Tensor, *args: Any, **kwargs: Any) -> Axes:
-    """Divided evenly; or, with ``align_corners``, with the outermost elements on each other; or picked."""
+    """Divide the axis evenly; or with ``align_corners``, lay the outermost elements on each other; or pick some."""
     sizes = zip(places.spatial(input), input.shape[-2:], output.shape[-2:], strict=True)
     corners, offset = kwargs.get("align_corners"), _PICKING.get(kwargs.get("mode", ""))
     moved = (
@@ -299,12 +314,12 @@ def _resample(places: _Places, output: Tensor, input: Tensor, *args: Any, **kwar
 
 
 def _shuffle(places: _Places, output: Tensor, input: Tensor, factor: int) -> Axes:
-    """Channels become pixels, or pixels channels: each cell is cut in even parts, or each block is one cell."""
+    """Turn channels into pixels, each cell cut into even parts; or pixels into channels, each block one cell."""
     return _resample(places, output, input)
 
 
 def _cat(places: _Places, output: Tensor, tensors: Sequence[Tensor], dim: int = 0, **_: Any) -> Axes:
-    """Behind each other along an axis that is no place, or from the first one's beginning on."""
+    """Join along an axis that is no place, or that begins at the first tensor that has a place."""
     axes = list(places.kept(output, [tensors]))
     shift = 0
     for tensor in tensors:
@@ -324,10 +339,11 @@ def _narrow(places: _Places, output: Tensor, input: Tensor, dim: int, start: int
 
 
 def _roll(places: _Places, output: Tensor, input: Tensor, shifts: Setting, dims: Setting = ()) -> Axes:
-    """Most elements move on; the few that come back at the other end lie where the axis would go on."""
+    """Move the axis: most elements move on, and the few that wrap around lie where the axis would go on."""
     axes = list(places.of(input))
     shifts, dims = ((value,) if isinstance(value, int) else value for value in (shifts, dims))
-    if not dims:  # as if all elements were behind each other
+    # Without ``dims`` torch rolls all elements as if they stood in one row.
+    if not dims:
         return (None,) * input.ndim
     for dim, shift in zip(dims, shifts, strict=True):
         axis = axes[dim]
@@ -336,7 +352,7 @@ def _roll(places: _Places, output: Tensor, input: Tensor, shifts: Setting, dims:
 
 
 def _flip(places: _Places, output: Tensor, input: Tensor, *dims: Any, **kwargs: Any) -> Axes:
-    """The last element becomes the first, and the axis runs backwards."""
+    """Turn the axis round: the last element becomes the first."""
     axes = list(places.of(input))
     for dim in kwargs.get("dims", dims[0] if dims and isinstance(dims[0], Iterable) else dims):
         axis = axes[dim]
@@ -353,12 +369,13 @@ def _flipud(places: _Places, output: Tensor, input: Tensor) -> Axes:
 
 
 def _movedim(places: _Places, output: Tensor, input: Tensor, source: Any, destination: Any) -> Axes:
-    numbered = torch.empty(tuple(range(1, input.ndim + 1)), device="meta")  # axis n has n + 1 elements
+    # Axis n has n + 1 elements, so its size tells where it goes.
+    numbered = torch.empty(tuple(range(1, input.ndim + 1)), device="meta")
     return tuple(places.of(input)[length - 1] for length in numbered.movedim(source, destination).shape)
 
 
 def _reshape(places: _Places, output: Tensor, *args: Any, **kwargs: Any) -> Axes:
-    """Tokens that become a map lie where the last map of that size did."""
+    """Keep the axes; tokens that become a map lie where the last map of that size did."""
     axes = places.kept(output, [args, kwargs])
     if output.ndim == 4 and not any(axes):
         return (None, None, *(places.last.get((dim, output.shape[dim + 1])) for dim in (1, 2)))
@@ -377,7 +394,10 @@ def _transpose(places: _Places, output: Tensor, input: Tensor, dim0: int, dim1: 
 
 
 def _index(places: _Places, output: Tensor, input: Tensor, index: object) -> Axes:
-    """Slices move and widen an axis; a number takes one away; what else is asked for has no place any more."""
+    """Follow an index: a slice moves and widens its axis, and a number takes its axis away.
+
+    After any other index only axes that keep their size keep their place.
+    """
     index = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, slice | int) or part is Ellipsis for part in index):
         return places.kept(output, [input])
@@ -393,7 +413,8 @@ def _index(places: _Places, output: Tensor, input: Tensor, index: object) -> Axe
     return tuple(axes)
 
 
-_PICKING = {"nearest": 0.0, "nearest-exact": 0.5}  # modes of F.interpolate
+# Modes of F.interpolate that pick elements, and their offsets.
+_PICKING = {"nearest": 0.0, "nearest-exact": 0.5}
 
 _RULES: dict[Callable[..., Any], Callable[..., Axes]] = {
     **dict.fromkeys((F.conv2d, torch.conv2d), _conv2d),

@@ -11,19 +11,21 @@ from torch import Tensor, nn
 class DilatedDepthwise(nn.Conv2d):
     """A dilated depthwise convolution of stride 1 that keeps its map's size, by space-to-batch.
 
-    With dilation d an output sees every d-th pixel in each direction, so the map falls apart into d x d smaller
-    ones, and a plain convolution of those is the same, to rounding. On a CPU the backward pass of a dilated
-    depthwise convolution takes twice as long (docs/cost.md); on a GPU, and where torch.compile
-    takes the network, it is left as it was.
+    With dilation d an output sees every d-th pixel in each direction. So the map falls apart into d x d smaller
+    maps, and a plain convolution of those gives the same result to rounding. On a CPU the backward pass of a
+    dilated depthwise convolution takes twice as long (docs/cost.md). On a GPU, and under torch.compile, the layer
+    computes as before.
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features ``(N, K, h, w)``, same shape."""
-        if features.device.type != "cpu" or torch.compiler.is_compiling():  # whose sizes are symbols
+        """Convolve features ``(N, K, h, w)``; the result has the same shape."""
+        # Under torch.compile sizes are symbols.
+        if features.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(features)
         num_images, channels, height, width = features.shape
         (rate, _), (kernel_h, kernel_w) = self.dilation, self.kernel_size
-        pixels = features.permute(0, 2, 3, 1)  # (N, h, w, K): maps lie in channels_last memory
+        # Maps lie in channels_last memory.
+        pixels = features.permute(0, 2, 3, 1)  # (N, h, w, K)
         pixels = F.pad(pixels, (0, 0, 0, -width % rate, 0, -height % rate))
         rows, columns = pixels.shape[1] // rate, pixels.shape[2] // rate
         parts = pixels.reshape(num_images, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
@@ -37,9 +39,9 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def split_dilated(module: nn.Module) -> None:
-    """Replace, in place, every convolution of ``module`` that :class:`DilatedDepthwise` can stand for.
+    """Replace, in place, every convolution of ``module`` that :class:`DilatedDepthwise` can stand in for.
 
-    Parameters, their names and their values stay.
+    Parameters keep their names and their values.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8))
@@ -51,18 +53,18 @@ def split_dilated(module: nn.Module) -> None:
 
 
 def replace_convolutions(module: nn.Module, kind: type[nn.Conv2d], fits: Callable[[nn.Conv2d], bool]) -> None:
-    """Make every plain convolution of ``module`` that ``fits`` one of another ``kind``, in place.
+    """Replace, in place, every plain convolution of ``module`` that ``fits`` by one of another ``kind``.
 
     Args:
-        module: Whose convolutions; one that is no part of another module cannot be replaced.
-        kind: A convolution that computes the same in another way; it takes parameters and settings over.
-        fits: Whether it can stand for a convolution.
+        module: Module whose convolutions are replaced. A convolution that is ``module`` itself stays.
+        kind: A convolution that computes the same in another way; it takes over parameters and settings.
+        fits: Returns True for a convolution that ``kind`` can stand in for.
     """
-    # A weight that is no parameter is made anew by a hook before each pass.
+    # A weight that is no parameter is left alone: a hook makes it anew before each pass.
     for parent in list(module.modules()):
         for name, conv in list(parent.named_children()):
             if type(conv) is nn.Conv2d and isinstance(conv.weight, nn.Parameter) and fits(conv):
-                # torch types these settings as of any length
+                # torch types these settings as tuples of any length.
                 settings: dict[str, Any] = {
                     key: getattr(conv, key)
                     for key in ("kernel_size", "stride", "padding", "dilation", "groups")

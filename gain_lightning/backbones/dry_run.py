@@ -1,4 +1,4 @@
-"""Runs of a network that leave it as it is, and those on the meta device, where nothing is computed."""
+"""Runs of a network that leave it as it is, and runs on the meta device, where nothing is computed."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode; then every layer has the mode that it had."""
+    """Set evaluation mode, and give every layer its former mode at the end."""
     modes = {layer: layer.training for module in modules for layer in module.modules()}
     for module in modules:
         module.eval()
@@ -24,16 +24,19 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_onednn() -> Iterator[None]:
-    """Leave oneDNN alone, which takes its bound on kernels at its first convolution: that is of the whole network."""
+    """Keep oneDNN out of convolutions inside.
+
+    oneDNN reads its bound on kernels at its first convolution, and that bound is set for the whole network.
+    """
     with warnings.catch_warnings():
-        # of GPUs that are not meant here
+        # This warning speaks of GPUs, which are not used here.
         warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")
         with torch.backends.mkldnn.flags(enabled=False):
             yield
 
 
 def meta_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, with shape, type and layout, but no values."""
+    """Return parameters and buffers by name, with shape, type and layout, but no values."""
     return {
         name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
@@ -41,15 +44,15 @@ def meta_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def weights_dtype(weights: dict[str, Tensor]) -> torch.dtype | None:
-    """Type of the first weight that is a fraction, which pictures must have too; None without any."""
+    """Return the type of the first floating-point weight, which pictures must have too; None without any."""
     return next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
 
 
 def run_on_meta(features: nn.Module, size: tuple[int, ...]) -> Tensor:
-    """What a network makes of one picture, of which only the shape is known.
+    """Return the output of a network for one picture on the meta device, where only its shape is known.
 
     Args:
-        features: Takes pictures ``(N, 3, H, W)``.
+        features: A network that takes pictures ``(N, 3, H, W)``.
         size: H and W, pixels.
 
     Example:

@@ -1,4 +1,4 @@
-"""A head sees every image alone, or Grad-CAM of one image would depend on the others of its batch."""
+"""Checks of heads: a head must see every image alone, or Grad-CAM of one image would depend on the others."""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,15 @@ from gain_lightning.backbones.dry_run import evaluating, without_onednn
 
 
 def batch_norm_run_by(head: nn.Module, features: Tensor, *, owner: nn.Module) -> tuple[str, ...]:
-    """Find the BatchNorm layers that a head runs, also where another module owns them, by running it once.
+    """Find the BatchNorm layers that a head runs, even if another module owns them, by running it once.
 
     Args:
-        head: Maps to logits; its modes and statistics stay as they are.
+        head: Network from maps to logits; its modes and statistics stay as they are.
         features: Maps ``(N, K, h, w)`` of any values.
         owner: The module whose layers are looked at.
 
     Returns:
-        Their names in ``owner``.
+        The names of the layers in ``owner``.
 
     Example:
         >>> head = nn.Sequential(nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
@@ -38,15 +38,15 @@ def batch_norm_run_by(head: nn.Module, features: Tensor, *, owner: nn.Module) ->
 def refuse_mixing_head(head: nn.Module, features: Tensor, *, name: str) -> None:
     """Refuse a head in which the logits of one image depend on the map of another.
 
-    Found by the gradient of one image's logits in the mode that the head is in.
+    The gradient of one image's logits shows it, in the mode that the head is in.
 
     Args:
-        head: Maps to logits.
+        head: Network from maps to logits.
         features: Maps of two images, ``(2, K, h, w)``, of random values.
-        name: Of the backbone, for the message.
+        name: Name of the backbone, for the message.
 
     Raises:
-        ValueError: If it mixes them.
+        ValueError: If the head mixes the images.
 
     Example:
         >>> class Centred(nn.Module):

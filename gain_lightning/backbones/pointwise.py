@@ -5,20 +5,22 @@ from torch import Tensor, nn
 
 from gain_lightning.backbones.dilation import replace_convolutions
 
-LANES = 16  # float32 numbers in a register of AVX-512, which that kernel counts channels in
+# Number of float32 values in a register of AVX-512; oneDNN's kernel handles channels in groups of this size.
+LANES = 16
 
 
 class StridedPointwise(nn.Conv2d):
-    """A 1 x 1 convolution with a stride: it takes the pixels that count, and then has no stride.
+    """A 1 x 1 convolution with a stride that first picks the pixels it needs, and then convolves without a stride.
 
-    The results are the same, to rounding. On a CPU, for the gradient of the weights of such a convolution with 2 to 15
-    input channels in channels_last memory, oneDNN (3.x, in torch 2.15) writes past the end of its work space: the
-    process crashes there, later, or computes with what was overwritten. RepVGG, MobileOne and FastViT begin with such
-    a layer on the picture's three channels. On other devices it is left as it was.
+    The results are the same to rounding. oneDNN (3.x, in torch 2.15) has a fault on a CPU in the gradient of the
+    weights of a strided 1 x 1 convolution with 2 to 15 input channels in channels_last memory: it writes past the
+    end of its work space. The process crashes then or later, or computes with overwritten values. RepVGG,
+    MobileOne and FastViT begin with such a layer on the picture's three channels. On other devices the layer
+    computes as before.
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features ``(N, K, h, w)`` to ``(N, K', ceil(h / stride), ceil(w / stride))``."""
+        """Convolve features ``(N, K, h, w)`` to ``(N, K', ceil(h / stride), ceil(w / stride))``."""
         if features.device.type != "cpu":
             return super().forward(features)
         rows, columns = self.stride
@@ -26,9 +28,9 @@ class StridedPointwise(nn.Conv2d):
 
 
 def skip_pixels(module: nn.Module) -> None:
-    """Replace, in place, every convolution of ``module`` that :class:`StridedPointwise` has to stand for.
+    """Replace, in place, every convolution of ``module`` that :class:`StridedPointwise` has to stand in for.
 
-    Parameters, their names and their values stay.
+    Parameters keep their names and their values.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 48, 1, stride=2))

@@ -1,6 +1,7 @@
 """Networks of timm as backbones, and EfficientNet-Lite0 with weights from its own package.
 
-Every convolutional model of timm is ``timm/<model>``; one with a name of its own is a builder and a row in ``BUILDERS``.
+Every convolutional model of timm is ``timm/<model>``. A model with a name of its own is a builder here and a row
+in ``BUILDERS``.
 """
 
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from gain_lightning.backbones.weights import Weights
 
 
 def _lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
-    """EfficientNet-Lite0; ``default`` are the ImageNet weights inside the package of the extra ``lite0``."""
+    """Build EfficientNet-Lite0; its ``default`` weights of ImageNet lie in the package of the extra ``lite0``."""
     if not weights.default:
         return timm_model("tf_efficientnet_lite0")(num_classes, weights, output_stride)
     try:
@@ -30,7 +31,7 @@ def _lite0(num_classes: int, weights: Weights, output_stride: int | None) -> Bac
 
 
 class _TimmModel(Protocol):
-    """What a backbone asks of timm's models."""
+    """The methods of timm's models that a backbone uses."""
 
     def forward_features(self, image: Tensor, /) -> Tensor: ...
 
@@ -38,7 +39,7 @@ class _TimmModel(Protocol):
 
 
 class _TimmFeatures(nn.Module):
-    """``forward_features`` of a timm model; owns all of its parameters."""
+    """``forward_features`` of a timm model; this module owns all parameters of the model."""
 
     def __init__(self, model: _TimmModel) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class _TimmHead(nn.Module):
 
 
 def timm_model(name: str) -> Builder:
-    """The builder of a timm model, whose ``features`` and ``head`` are its own two halves."""
+    """Return the builder of a timm model, whose ``features`` and ``head`` are its own two halves."""
 
     def build(num_classes: int, weights: Weights, output_stride: int | None) -> Backbone:
         timm = _import_timm(name)
@@ -75,9 +76,11 @@ def timm_model(name: str) -> Builder:
             ) from error
         config = model.pretrained_cfg
         if weights.default and not weights.keep_last and num_classes == config["num_classes"]:
-            model.reset_classifier(num_classes)  # timm keeps a layer of the same size
+            # timm keeps a last layer of the same size.
+            model.reset_classifier(num_classes)
         classifier = model.get_classifier()
-        if not isinstance(classifier, nn.Module):  # of a distilled network, two
+        # A distilled network has two last layers.
+        if not isinstance(classifier, nn.Module):
             classifier = nn.ModuleList(classifier)
         weights.fill(model, names_of_part(model, classifier))
         normalization = (tuple(config["mean"]), tuple(config["std"]))

@@ -1,4 +1,4 @@
-"""Networks of torchvision as backbones: VGG and ResNet. A new one is a builder and a row in ``BUILDERS``."""
+"""Networks of torchvision as backbones: VGG and ResNet. A new one is a builder here and a row in ``BUILDERS``."""
 
 import torchvision
 from torch import nn
@@ -16,7 +16,8 @@ def _vgg(name: str) -> Builder:
         vgg = getattr(torchvision.models, name)(weights="DEFAULT" if weights.default else None)
         weights.fill(vgg, names_of_part(vgg, vgg.classifier[-1]))
         classifier = nn.Linear(4096, num_classes)
-        features = vgg.features[:-1]  # ends with conv5_3 (vgg19: conv5_4) and its ReLU, as in the paper
+        # Features end with conv5_3 (vgg19: conv5_4) and its ReLU, as in the paper.
+        features = vgg.features[:-1]
         head = nn.Sequential(vgg.features[-1], vgg.avgpool, nn.Flatten(), *vgg.classifier[:-1], classifier)
         return Backbone(features, head, classifier)
 
@@ -30,14 +31,15 @@ def _resnet(name: str) -> Builder:
         if output_stride not in (None, 32):
             _stride_to_dilation(resnet, name, output_stride)
         classifier = nn.Linear(resnet.fc.in_features, num_classes)
-        features = nn.Sequential(*list(resnet.children())[:-2])  # ends with layer4
+        # Features end with layer4.
+        features = nn.Sequential(*list(resnet.children())[:-2])
         return Backbone(features, nn.Sequential(resnet.avgpool, nn.Flatten(), classifier), classifier)
 
     return build
 
 
 def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> None:
-    """Give layer4 (stride 16), or layer3 and layer4 (stride 8), stride 1; later 3 x 3 convolutions dilate."""
+    """Give layer4 (for stride 16), or layer3 and layer4 (for stride 8), stride 1; their 3 x 3 convolutions dilate."""
     names = {16: ["layer4"], 8: ["layer3", "layer4"]}.get(output_stride)
     if names is None:
         raise ValueError(f"output_stride is {output_stride}, expected 8, 16 or 32 for {name}")
@@ -48,7 +50,8 @@ def _stride_to_dilation(resnet: nn.Module, name: str, output_stride: int) -> Non
         ):
             strided = conv.stride == (2, 2)
             conv.stride = (1, 1)
-            if conv.kernel_size == (3, 3):  # a strided one still sees the map of the stage before
+            # A convolution that had a stride still sees the map of the stage before.
+            if conv.kernel_size == (3, 3):
                 rate = dilation if strided else dilation * 2
                 conv.dilation = conv.padding = (rate, rate)
         dilation *= 2

@@ -8,21 +8,22 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
-_PREFIX = "backbone."  # of a network's tensors in a run's checkpoint
+# Names of a backbone's tensors in a run's checkpoint begin with this.
+_PREFIX = "backbone."
 
 
 @dataclass
 class Weights:
-    """Where a backbone's weights come from.
+    """The source of a backbone's weights.
 
     Attributes:
-        source: What the user wrote, for messages.
-        default: The library's own pretrained weights are meant.
+        source: The words of the user, for messages.
+        default: If true, the library's own pretrained weights are meant.
         state: A state dict with the names of the library's model, or None.
-        of_run: A state dict with the names of our Backbone, out of a run's checkpoint, or None.
-        class_names: The classes that the last layer of ``of_run`` speaks of, or None where the file does not say.
-        amount_unit: The unit ``(C,)`` that it speaks in where it was trained on amounts, or None.
-        keep_last: The last layer may be taken over too, where its size fits.
+        of_run: A state dict with the names of our Backbone, from a run's checkpoint, or None.
+        class_names: The classes of the last layer of ``of_run``, or None where the file does not say.
+        amount_unit: The unit ``(C,)`` of that layer's outputs where it was trained on amounts, or None.
+        keep_last: If true, the last layer is taken over too where its size fits.
     """
 
     source: str
@@ -34,14 +35,14 @@ class Weights:
     keep_last: bool = True
 
     def fill(self, model: nn.Module, new: Iterable[str]) -> None:
-        """Load ``state`` into the library's model, ``of_run`` into a Backbone; nothing where there is none.
+        """Load ``state`` into the library's model, or ``of_run`` into a Backbone; without either, load nothing.
 
         Args:
             model: The library's model, or a Backbone.
             new: Names of the last layer's tensors, which may be missing or of another size.
 
         Raises:
-            ValueError: As :func:`load_exactly`.
+            ValueError: If the weights do not fit, see :func:`load_exactly`.
         """
         state = self.state if self.of_run is None else self.of_run
         if state is None:
@@ -65,7 +66,7 @@ def read_weights(source: str, class_names: Sequence[str] | None = None) -> Weigh
 
     Raises:
         FileNotFoundError: If ``source`` is neither a keyword nor a file.
-        ValueError: If the file is not one of plain tensors.
+        ValueError: If the file does not hold plain tensors alone.
     """
     keep_last = class_names is None
     if source in ("none", "default"):
@@ -81,7 +82,8 @@ def read_weights(source: str, class_names: Sequence[str] | None = None) -> Weigh
         )
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # whatever the reader trips over, the file is unfit
+    # The file is unfit, whatever the reader trips over.
+    except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"weights {source}: not a file of plain tensors ({reason})") from error
     if not isinstance(state, dict):
@@ -104,13 +106,13 @@ def read_weights(source: str, class_names: Sequence[str] | None = None) -> Weigh
 
 
 def saved_amount_unit(source: str, class_names: Sequence[str]) -> Tensor | None:
-    """The unit ``(C,)`` of the last layer that :func:`read_weights` takes over of a regression; None of all others."""
+    """Return the unit ``(C,)`` of a regression's last layer if :func:`read_weights` takes it over, else None."""
     weights = read_weights(source, class_names)
     return weights.amount_unit if weights.keep_last else None
 
 
 def say_last_layer(weights: Weights, class_names: Sequence[str]) -> None:
-    """Say in one line whether the last layer of a file is taken over, and why not."""
+    """Print one line that says whether the last layer of a file is taken over, and why."""
     if weights.state is None and weights.of_run is None:
         return
     if weights.keep_last:
@@ -130,7 +132,7 @@ def load_exactly(module: nn.Module, state: dict[str, Tensor], source: str, new: 
     """Load ``state``; only the tensors named in ``new`` may be missing or of another shape.
 
     Raises:
-        ValueError: If anything else is missing, unexpected or of another shape; it names the tensors.
+        ValueError: If any other tensor is missing, unexpected or of another shape; the message names them.
     """
     ours = module.state_dict()
     missing = [key for key in ours if key not in state and key not in new]

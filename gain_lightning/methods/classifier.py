@@ -126,7 +126,7 @@ class Classifier(Method):
         """``backbone.features``; ``recompute_in`` sets BatchNorm where checkpointing computes them once more."""
         if not self.hparams.checkpoint_features:
             return self.backbone.features(image)
-        return checkpointed(self.backbone.features, image, again=lambda: recompute_in(self.backbone))
+        return checkpointed(self.backbone.features, image, recompute_in=lambda: recompute_in(self.backbone))
 
     def map_score(self, logits: Tensor) -> Tensor:
         """What maps are of, Eq. 1: the logits, or their margins, ``(N, C)``."""
