@@ -56,6 +56,21 @@ class Batch(_Collated, total=False):
     pairs: Pairs
 
 
+class _Weak(TypedDict):
+    weak: Batch
+
+
+class Streams(_Weak, total=False):
+    """A training batch.
+
+    Attributes:
+        weak: Of every training image with its labels.
+        masked: Of the images that also carry masks, where there are any.
+    """
+
+    masked: Batch
+
+
 class PictureSet(Protocol):
     """A data set of pictures, wherever they come from.
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
-from gain_lightning.datasets.sample import collate
+from gain_lightning.datasets.sample import PictureSet, collate
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
 
@@ -151,6 +151,10 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     class_names: tuple[str, ...]
     image_size: int
+    train_set: PictureSet
+    val_set: PictureSet
+    test_sets: dict[str, PictureSet]
+    predict_set: PictureSet
     accuracy_class: str | None = None
 
     def __init__(
@@ -191,7 +195,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
         self.mask_list = ""
-        self.masked_set: Dataset | None = None
+        self.masked_set: PictureSet | None = None
 
     def draw_masked(self, ids: Sequence[str], has_pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Draw this run's masked subset and remember it.

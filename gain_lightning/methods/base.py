@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.layer_sync import check_layer_sync
 
@@ -16,6 +17,20 @@ INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
     "Trainer(inference_mode=False), the default of the command gain"
 )
+
+
+class ResultWriter(pl.Callback):
+    """A callback that writes what ``gain predict`` is asked for.
+
+    Attributes:
+        errors: What is wrong with pictures that could not be read.
+    """
+
+    errors: list[str]
+
+    def summary(self) -> str:
+        """Say what was written."""
+        raise NotImplementedError
 
 
 class Method(pl.LightningModule):
@@ -33,18 +48,22 @@ class Method(pl.LightningModule):
         kind: What it is, in the words of an error: "a classifier".
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
         scored: Indices of the classes that mean scores run over.
+        amount_unit: In a regression what amounts are logits in, ``(C,)``.
         judged: How many pairs of how many images maps are judged on, by split; empty without maps.
     """
 
+    # Lightning's AttributeDict: the settings of each method are its attributes
+    hparams: Any
     name: ClassVar[str]
     kind: ClassVar[str]
     predict_options: ClassVar[Mapping[str, Any]] = {}
-    backbone: nn.Module
+    backbone: Backbone
     scored: list[int]
+    amount_unit: Tensor
 
     def __init__(
         self,
-        optimizer: Callable[[Iterable], Optimizer],
+        optimizer: Callable[[Iterable[Any]], Optimizer],
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None,
     ) -> None:
         super().__init__()
@@ -82,7 +101,7 @@ class Method(pl.LightningModule):
 
     def map_writer(
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
-    ) -> pl.Callback:
+    ) -> ResultWriter:
         """The callback that writes what ``gain predict`` is asked for.
 
         Args:
@@ -92,7 +111,7 @@ class Method(pl.LightningModule):
             options: Values of :attr:`predict_options`.
 
         Returns:
-            A callback with ``errors``, a list of texts, and ``summary()``, what was written in words.
+            The callback.
         """
         raise ValueError(f"gain predict has nothing to write of {self.kind}")
 

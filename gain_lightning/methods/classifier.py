@@ -1,8 +1,9 @@
 """A classifier whose maps are looked at and scored: what GAIN and every rival of it have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 
 from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_masks, place_maps, sample_labels
 from gain_lightning.backbones import build_backbone, checkpointed
+from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.base import INFERENCE_MODE, Method
 from gain_lightning.methods.image_record import ImageRecord
-from gain_lightning.methods.map_writer import MapWriter
+from gain_lightning.methods.map_writer import MapWriter, PictureBatch
+from gain_lightning.methods.outputs import Predicted, Scored
 from gain_lightning.methods.panels import AttentionPanels
 from gain_lightning.methods.scoring import MapScores, SetScores
 from gain_lightning.methods.tasks import TASKS
+from gain_lightning.methods.trainer import data_of
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.support.names import written_as
 
@@ -61,7 +65,7 @@ class Classifier(Method):
         # Of a map that looks at the centre of every test image.
         self.center_metrics = MapScores(len(class_names), self.scored)
         # The mean decision, or error, of every test set.
-        self.decisions = nn.ModuleList()
+        self.decisions = cast("Sequence[torchmetrics.MeanMetric]", nn.ModuleList())
         # The latest value of every term of the loss in this epoch.
         self.logged: dict[str, Tensor | float] = {}
         # Lightning keeps the modes that it finds.
@@ -88,7 +92,8 @@ class Classifier(Method):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
-        return self.backbone(image)
+        logits: Tensor = self.backbone(image)
+        return logits
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the pictures on the device, with the statistics of the backbone's weights."""
@@ -122,17 +127,20 @@ class Classifier(Method):
             maps = self.cam(features, self.map_score(logits), pairs, second_order=False)
         return logits.detach(), maps.detach(), pairs
 
-    def features_of(self, image: Tensor, *, recompute_in: Callable[[nn.Module], Any]) -> Tensor:
+    def features_of(
+        self, image: Tensor, *, recompute_in: Callable[[nn.Module], AbstractContextManager[None]]
+    ) -> Tensor:
         """``backbone.features``; ``recompute_in`` sets BatchNorm where checkpointing computes them once more."""
         if not self.hparams.checkpoint_features:
-            return self.backbone.features(image)
+            features: Tensor = self.backbone.features(image)
+            return features
         return checkpointed(self.backbone.features, image, recompute_in=lambda: recompute_in(self.backbone))
 
     def map_score(self, logits: Tensor) -> Tensor:
         """What maps are of, Eq. 1: the logits, or their margins, ``(N, C)``."""
         return margins(logits) if self.hparams.map_score == "margin" else logits
 
-    def place(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+    def place(self, maps: Tensor, size: tuple[int, ...]) -> Tensor:
         """Maps ``(P, 1, h, w)`` of images of ``size`` = (H, W), each cell where it was computed, ``(P, 1, H, W)``."""
         return place_maps(maps, size, self.backbone.cells(size))
 
@@ -142,7 +150,7 @@ class Classifier(Method):
             return label
         return nn.functional.one_hot(label, len(self.hparams.class_names)).float()
 
-    def with_pairs(self, batch: Mapping[str, Any], most: int | None = None) -> Mapping[str, Any]:
+    def with_pairs(self, batch: Batch, most: int | None = None) -> Batch:
         """A batch and its pairs, unless they are listed already.
 
         Args:
@@ -191,11 +199,11 @@ class Classifier(Method):
 
     # Validation, test and prediction ----------------------------------------------------------------------
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Scored:
         """Score a batch of the validation set."""
         return self._score(batch, self.val_metrics)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Scored:
         """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
         outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
         if dataloader_idx == 0:
@@ -203,16 +211,16 @@ class Classifier(Method):
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
             self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"])
         label = self.multi_hot(batch["label"])
-        judged = self.task.judge(outputs["score"], label, self.trainer.datamodule.accuracy_class)
+        judged = self.task.judge(outputs["score"], label, data_of(self.trainer).accuracy_class)
         self.decisions[dataloader_idx].update(judged)
         return outputs
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict_step(self, batch: Batch | PictureBatch, batch_idx: int) -> Predicted:
         """Scores and logits ``(N, C)`` of a batch of pictures."""
         logits = self(batch["image"])
-        return {"score": self.scores(logits), "logit": self.log_odds(logits)}
+        return Predicted(score=self.scores(logits), logit=self.log_odds(logits))
 
-    def _score(self, batch: dict[str, Any], metrics: SetScores | None) -> dict[str, Any]:
+    def _score(self, batch: Batch, metrics: SetScores | None) -> Scored:
         """Score and logit (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs."""
         label = self.multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
@@ -220,7 +228,7 @@ class Classifier(Method):
         maps, mask = self.place(maps, batch["image"].shape[2:]), masks_of_pairs(batch, pairs)
         if metrics is not None:
             metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs)
-        return {"score": score, "logit": logit, "maps": maps, "mask": mask, "pairs": pairs}
+        return Scored(score=score, logit=logit, maps=maps, mask=mask, pairs=pairs)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores."""
@@ -228,14 +236,14 @@ class Classifier(Method):
 
     def on_test_epoch_start(self) -> None:
         """Begin one mean for every test set."""
-        metrics = [torchmetrics.MeanMetric() for _ in self.trainer.datamodule.test_sets]
-        self.decisions = nn.ModuleList(metrics).to(self.device)
+        metrics = [torchmetrics.MeanMetric() for _ in data_of(self.trainer).test_sets]
+        self.decisions = cast("Sequence[torchmetrics.MeanMetric]", nn.ModuleList(metrics).to(self.device))
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
         self.class_scores = self._log_scores("test", self.test_metrics)
         self._log_scores("center", self.center_metrics)
-        data = self.trainer.datamodule
+        data = data_of(self.trainer)
         judged = [metric.compute() for metric in self.decisions]
         self.log_dict(self.task.set_scores(judged, list(data.test_sets)[1:], data.accuracy_class))
 
@@ -248,7 +256,7 @@ class Classifier(Method):
         return result.per_class
 
 
-def masks_of_pairs(batch: Mapping[str, Any], pairs: Pairs) -> Tensor:
+def masks_of_pairs(batch: Batch, pairs: Pairs) -> Tensor:
     """The mask of every pair of a batch, ``(P, H, W)``.
 
     Raises:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gain_lightning.backbones.dry_run import meta_weights, weights_dtype
+from gain_lightning.methods.base import Method
+from gain_lightning.methods.trainer import data_of
 
 # Planes of H x W numbers that S_am keeps for a pair beside the network's own: the image that is erased, three, its
 # attention map and its soft mask.
@@ -75,7 +77,7 @@ class Cost(NamedTuple):
 
 
 def expected_cost(
-    module: pl.LightningModule,
+    module: Method,
     labels: Tensor,
     batch_size: int,
     masked_batch_size: int,
@@ -167,9 +169,9 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
 class CostForecast(pl.Callback):
     """Says before the first step what a step will cost in images and memory."""
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Method) -> None:
         """Print it."""
-        data = trainer.datamodule
+        data = data_of(trainer)
         labels = torch.as_tensor(data.train_set.labels)
         masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
         try:

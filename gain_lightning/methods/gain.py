@@ -19,6 +19,7 @@ from gain_lightning.attention import (
     soft_mask,
 )
 from gain_lightning.backbones.batch_norm import frozen_batch_norm, kept_batch_norm_statistics
+from gain_lightning.datasets.sample import Batch, Streams
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier, masks_of_pairs
@@ -46,7 +47,7 @@ class Step(NamedTuple):
     logits: Tensor
     label: Tensor
     weak_pairs: Pairs
-    masked: Mapping[str, Any] | None
+    masked: Batch | None
     guidance: float
 
     @property
@@ -145,7 +146,7 @@ class GAIN(Classifier):
         compile_features: bool = False,
         checkpoint_features: bool = False,
         score_classes: list[str] | None = None,
-        optimizer: Callable[[Iterable], Optimizer] = torch.optim.AdamW,
+        optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         lr_interval: str = "epoch",
         new_layer_lr_scale: float = 1.0,
@@ -170,8 +171,8 @@ class GAIN(Classifier):
 
     def losses(
         self,
-        weak: Mapping[str, Any],
-        masked: Mapping[str, Any] | None,
+        weak: Batch,
+        masked: Batch | None,
         guidance: float,
         *,
         run_mining: bool = True,
@@ -205,14 +206,14 @@ class GAIN(Classifier):
 
     def forward_streams(
         self,
-        weak: Mapping[str, Any],
-        masked: Mapping[str, Any] | None,
+        weak: Batch,
+        masked: Batch | None,
         weights: Mapping[str, float],
         guidance: float,
     ) -> Step:
         """Both streams through the network at once; the masked one only where L_e is in force."""
         weak = self.pairs_of("weak", weak)
-        masked = self.pairs_of("masked", masked) if "loss_ext" in weights else None
+        masked = self.pairs_of("masked", masked) if masked is not None and "loss_ext" in weights else None
         image = torch.cat([stream["image"] for stream in (weak, masked) if stream is not None])
         features = self.features_of(image, recompute_in=kept_batch_norm_statistics)  # (N, K, h, w)
         # Features whose weights are all frozen have no graph of their own.
@@ -250,6 +251,8 @@ class GAIN(Classifier):
     def supervision_term(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
         """L_e, Eq. 7: compare the maps of the masked stream with their masks."""
         hparams, masked = self.hparams, step.masked
+        if masked is None:
+            return {}
         size = masked["image"].shape[2:]
         attention = scale_maps(maps[len(step.weak_pairs.image) :], hparams.scaling)
         if hparams.ext_resolution == "image":
@@ -283,7 +286,7 @@ class GAIN(Classifier):
         """Whether a subclass has terms of its own in force."""
         return bool(guidance) and type(self).extra_terms is not GAIN.extra_terms
 
-    def pairs_of(self, stream: str, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    def pairs_of(self, stream: str, batch: Batch) -> Batch:
         """A stream's batch with its pairs; S_am erases all of the weak stream's, or a random few an image."""
         return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
 
@@ -308,7 +311,7 @@ class GAIN(Classifier):
         """Warn of a training that ends before guidance, or S_am, has a turn."""
         warn_of_no_guidance(self)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
         """One step over both streams on the same weights."""
         per_epoch = self.trainer.num_training_batches
         guidance = self.guidance(self.current_epoch + batch_idx / per_epoch)

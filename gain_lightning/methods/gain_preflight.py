@@ -1,14 +1,16 @@
 """What is looked at before GAIN's first step: the Trainer, the labels, the masks, and whether guidance ever begins."""
 
 import math
-from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
+from gain_lightning.datasets.sample import PictureSet
+from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.base import INFERENCE_MODE
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.gain_settings import guidance_at
+from gain_lightning.methods.trainer import data_of
 
 
 def check_before(model: Classifier, stage: str) -> None:
@@ -26,7 +28,7 @@ def check_before(model: Classifier, stage: str) -> None:
         raise RuntimeError(INFERENCE_MODE)
     if stage == "fit":
         check_trainer(model)
-    data = model.trainer.datamodule
+    data = data_of(model.trainer)
     model.task.check_labels(image_sets(data))
     labels = getattr(getattr(data, "train_set", None), "labels", None)
     if stage == "fit" and labels is not None:
@@ -54,7 +56,7 @@ def check_trainer(model: Classifier) -> None:
         )
 
 
-def image_sets(data: Any) -> dict[str, Any]:
+def image_sets(data: TwoStreamDataModule) -> dict[str, PictureSet | None]:
     """The sets of a data module in use, by what they are for."""
     test_sets = getattr(data, "test_sets", None) or {}
     return {

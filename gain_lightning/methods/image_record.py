@@ -10,7 +10,10 @@ from torch import Tensor
 
 from gain_lightning.attention import scale_maps
 from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask
+from gain_lightning.datasets.sample import Batch
+from gain_lightning.methods.outputs import Attends, Scored
 from gain_lightning.methods.scoring import SEED_THRESHOLD, pair_values
+from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.metrics import seed_iou, with_mask
 from gain_lightning.runs.classes import class_table, write_classes
 from gain_lightning.runs.images import PER_IMAGE, ImageFile, ImageRows, join_parts, parts_of
@@ -36,7 +39,7 @@ class ImageRecord(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the table, and remove what a killed test has left of its own. A run for trial writes none."""
-        if trainer.fast_dev_run:
+        if is_trial(trainer):
             return
         if trainer.is_global_zero:
             remove_parts(self.run_dir)
@@ -47,16 +50,16 @@ class ImageRecord(pl.Callback):
     def on_test_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: dict,
-        batch: dict,
+        pl_module: Attends,
+        outputs: Scored,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Write every image's scores, and keep the first images' maps."""
         if self.table is None:
             return
-        name = list(trainer.datamodule.test_sets)[dataloader_idx]
+        name = list(data_of(trainer).test_sets)[dataloader_idx]
         class_names = pl_module.hparams.class_names
         rows = image_rows(name, batch, outputs, with_amounts=pl_module.task.has_amounts)
         self.table.add(rows, class_names)
@@ -64,7 +67,7 @@ class ImageRecord(pl.Callback):
             image = pl_module.backbone.denormalize(batch["image"])
             self.kept.append(keep_maps(batch, outputs, image, class_names))
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Attends) -> None:
         """Join the rows and write the rest."""
         if self.table is None:
             return
@@ -91,7 +94,7 @@ class ImageRecord(pl.Callback):
             self.table = None
 
 
-def image_rows(name: str, batch: dict, outputs: dict, *, with_amounts: bool = False) -> ImageRows:
+def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool = False) -> ImageRows:
     """What a batch of the test set ``name`` adds to ``per_image.csv``."""
     maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
     column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
@@ -108,7 +111,7 @@ def image_rows(name: str, batch: dict, outputs: dict, *, with_amounts: bool = Fa
     )
 
 
-def keep_maps(batch: dict, outputs: dict, image: Tensor, class_names: Sequence[str]) -> Maps:
+def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequence[str]) -> Maps:
     """A batch's images, masks, scaled maps and their maxima before scaling, as arrays."""
     pairs, maps = outputs["pairs"], outputs["maps"]
     return Maps(
@@ -124,9 +127,9 @@ def keep_maps(batch: dict, outputs: dict, image: Tensor, class_names: Sequence[s
     )
 
 
-def index_mask(batch: dict, n: int) -> np.ndarray:
+def index_mask(batch: Batch, n: int) -> np.ndarray:
     """The mask of a batch's n-th image as class indices, to look at, ``(H, W)`` uint8."""
     mine = batch["mask_image"] == n
     masks = ClassMasks(batch["mask_class"][mine].cpu().numpy(), batch["mask"][mine].cpu().numpy())
     label = batch["label"][n].cpu().numpy()
-    return join_to_index_mask(masks, np.arange(label + 1) == label if label.ndim == 0 else label)
+    return join_to_index_mask(masks, np.arange(int(label) + 1) == label if label.ndim == 0 else label)

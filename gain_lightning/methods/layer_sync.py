@@ -21,6 +21,8 @@ class SyncedBatchNorm(nn.SyncBatchNorm):
         ValueError: If ``layer`` computes more than BatchNorm in another way than timm's.
     """
 
+    replaced: _BatchNorm
+
     def __init__(self, layer: _BatchNorm) -> None:
         if _is_fused(layer) and [name for name, _ in layer.named_children()] != ["drop", "act"]:
             raise ValueError(
@@ -83,7 +85,8 @@ def check_layer_sync(trainer: pl.Trainer, model: nn.Module) -> None:
     if type(plugin) is TorchSyncBatchNorm and any(_is_fused(layer) for layer in batch_norm_layers(model)):
         raise ValueError(
             "Trainer(sync_batchnorm=True) loses the activations of BatchNorm layers that end with one; expected "
-            "plugins=[gain_lightning.methods.layer_sync.SyncEveryBatchNorm()] beside it, the default of the command gain"
+            "plugins=[gain_lightning.methods.layer_sync.SyncEveryBatchNorm()] beside it, the default of the "
+            "command gain"
         )
 
 

@@ -59,9 +59,10 @@ def method_class(checkpoint: Mapping[str, Any]) -> type[Method]:
     if name is not None and name not in METHODS:
         raise ValueError(f"its method is {name!r}, expected one of {', '.join(METHODS)}")
     if name is not None:
-        return import_object(METHODS[name].path)
+        named: type[Method] = import_object(METHODS[name].path)
+        return named
     for row in METHODS.values():
-        method = import_object(row.path)
+        method: type[Method] = import_object(row.path)
         if checkpoint["hyper_parameters"].keys() <= inspect.signature(method).parameters.keys():
             return method
     raise ValueError(f"no method of {', '.join(METHODS)} takes its settings")

@@ -24,7 +24,7 @@ from gain_lightning.metrics.faithfulness import (
 from gain_lightning.metrics.resampling import draw_images, mean_interval
 from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.errors import RunError
-from gain_lightning.runs.maps import Maps, read_maps
+from gain_lightning.runs.maps import Maps, require_maps
 from gain_lightning.support.files import write_json
 
 MAP_TITLES = {"attention": "attention", "center": "centre", "random": "random order", "mask": "mask"}
@@ -46,7 +46,7 @@ def check_run(run: Path, seed: int, num_draws: int) -> str:
     Raises:
         RunError: If its maps are of other classes than its checkpoint, or of none that is scored.
     """
-    maps = read_maps(str(run))
+    maps = require_maps(run)
     model = load_classifier(newest_checkpoint(run / "checkpoints")).eval()
     if maps.class_names.tolist() != list(model.hparams.class_names):
         raise RunError(
@@ -195,11 +195,11 @@ def _areas(
 
     def draw() -> Tensor:
         parts = list(zip(image.split(_BATCH), maps.split(_BATCH), pairs.label.split(_BATCH), strict=True))
-        parts = tqdm(parts, f"{FILLS[fill].title}, {MAP_TITLES[name]}", leave=False, disable=None)
+        shown = tqdm(parts, f"{FILLS[fill].title}, {MAP_TITLES[name]}", leave=False, disable=None)
         return torch.cat(
             [
                 torch.stack(deletion_and_insertion(predict, *part, generator, fill=fill, steps=_STEPS))
-                for part in parts
+                for part in shown
             ],
             1,
         )

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,19 +15,10 @@ from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, 
 from gain_lightning.datasets.images import read_image
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.maps import overlay
+from gain_lightning.methods.base import ResultWriter
+from gain_lightning.methods.outputs import Attends, Predicted
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.names import as_file, composed, first_pair, written_as
-
-
-class Attends(Protocol):
-    """A classifier, as far as the writer of its maps knows it."""
-
-    hparams: Any
-    task: Any
-    backbone: Any
-
-    def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
-        """Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs."""
 
 
 def _in_file_name(class_name: str) -> str:
@@ -69,7 +60,15 @@ def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None
                     )
 
 
-class MapWriter(pl.Callback):
+class PictureBatch(TypedDict):
+    """Pictures to predict, ``(N, 3, H, W)``, their paths, and what is wrong with each, or nothing."""
+
+    image: Tensor
+    id: list[str]
+    error: list[str]
+
+
+class MapWriter(ResultWriter):
     """Writes each picture's maps and its rows of the table as soon as they are there.
 
     Args:
@@ -138,14 +137,15 @@ class MapWriter(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: Attends,
-        outputs: dict,
-        batch: dict,
+        outputs: Predicted,
+        batch: PictureBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         scores, with_amounts = outputs["score"], pl_module.task.has_amounts
         maps, pairs = self._map(pl_module, batch["image"], scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
+        rows: list[list[str]] = []
         for n, path in enumerate(batch["id"]):
             if batch["error"][n]:
                 self.errors.append(batch["error"][n])
@@ -159,10 +159,12 @@ class MapWriter(pl.Callback):
                 strength = "" if p is None else f"{float(maximum[p]):.6g}"
                 score = f"{float(scores[n, class_idx]):.6g}"
                 logit = [] if with_amounts else [f"{float(outputs['logit'][n, class_idx]):.9g}"]
-                self.table.write([[str(relative), name, score, str(int(p is not None)), strength, *logit]])
+                rows.append([str(relative), name, score, str(int(p is not None)), strength, *logit])
                 if p is not None:
                     self.num_zero += bool(maximum[p] <= EPS)
                     self._write_map(relative, name, picture, maps[p : p + 1], cells)
+        if self.table is not None:
+            self.table.write(rows)
 
     def _map(self, model: Attends, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
@@ -178,12 +180,12 @@ class MapWriter(pl.Callback):
 
     def _cells(self, model: Attends, image: Tensor, picture: np.ndarray) -> Cells:
         """Where the map's cells lie in the picture itself, which the network saw at another size."""
-        size = tuple(image.shape[2:])
+        size = image.shape[2:]
         return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
 
     def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells) -> None:
-        attention = place_maps(raw.cpu().float(), picture.shape[:2], cells)
-        attention = scale_maps(attention)[0, 0].numpy()
+        placed = place_maps(raw.cpu().float(), picture.shape[:2], cells)
+        attention = scale_maps(placed)[0, 0].numpy()
         stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.save(stem.with_name(stem.name + ".npy"), attention)
@@ -192,7 +194,8 @@ class MapWriter(pl.Callback):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The table is whole."""
-        self.table.finish()
+        if self.table is not None:
+            self.table.finish()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -1,17 +1,30 @@
 """Pictures of attention while a network trains, for W&B and the run folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
+from gain_lightning.datasets.sample import Batch
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.grids import panel_grid
 from gain_lightning.drawing.maps import overlay
 from gain_lightning.methods.image_record import keep_maps
+from gain_lightning.methods.outputs import Attends, Scored
+from gain_lightning.methods.trainer import is_trial
 from gain_lightning.runs.maps import Maps
+
+
+class PanelRow(TypedDict):
+    """A pair of a panel: its image, mask and scaled map, all of (H, W), the caption, and which image it is."""
+
+    image_idx: int
+    image: np.ndarray
+    mask: np.ndarray
+    map: np.ndarray
+    caption: str
 
 
 class AttentionPanels(pl.Callback):
@@ -30,9 +43,9 @@ class AttentionPanels(pl.Callback):
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: dict,
-        batch: dict,
+        pl_module: Attends,
+        outputs: Scored,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -41,10 +54,10 @@ class AttentionPanels(pl.Callback):
             image = pl_module.backbone.denormalize(batch["image"])
             self.kept.append(keep_maps(batch, outputs, image, pl_module.hparams.class_names))
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Attends) -> None:
         """Draw them."""
         kept, self.kept = self.kept, []
-        if not kept or trainer.state.fn != "fit" or trainer.fast_dev_run:
+        if not kept or trainer.state.fn != "fit" or is_trial(trainer):
             return
         rows = panel_rows(kept)
         rows = [row for row in rows if row["image_idx"] < self.num_images]
@@ -64,9 +77,10 @@ class AttentionPanels(pl.Callback):
                 log_to_wandb(logger, rows, pl_module.hparams.class_names, trainer.global_step)
 
 
-def panel_rows(kept: list[Maps]) -> list[dict[str, Any]]:
+def panel_rows(kept: list[Maps]) -> list[PanelRow]:
     """One row a pair: its image, mask, scaled map (H, W) and caption."""
-    rows, first = [], 0
+    rows: list[PanelRow] = []
+    first = 0
     for batch in kept:
         for image_idx, class_idx, raw in zip(batch.pair_image, batch.pair_class, batch.map, strict=True):
             raw = raw.astype(np.float32)
@@ -83,7 +97,7 @@ def panel_rows(kept: list[Maps]) -> list[dict[str, Any]]:
     return rows
 
 
-def log_to_wandb(logger: WandbLogger, rows: list[dict[str, Any]], class_names: list[str], step: int) -> None:
+def log_to_wandb(logger: WandbLogger, rows: list[PanelRow], class_names: list[str], step: int) -> None:
     """Log each row as a ``wandb.Image``: its map over the image, the mask as an overlay of W&B's own."""
     import wandb
 

@@ -64,7 +64,7 @@ def predict(
         raise ValueError(f"{len(writer.errors)} of {len(found)} pictures were left out:\n  {listed}")
 
 
-class Pictures(Dataset):
+class Pictures(Dataset[dict[str, Any]]):
     """Pictures as a network takes them.
 
     Args:

@@ -1,6 +1,7 @@
 """How a set of images is scored: every score of its maps, and of what the network says of the images."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import torch
 import torchmetrics
@@ -54,7 +55,8 @@ class MapScores(nn.Module):
         super().__init__()
         self.scored = scored
         self.seed = SeedIoU(num_classes, score_classes=scored)
-        self.of_pairs = nn.ModuleDict({score.key: PairMean(num_classes, scored) for score in pair_scores()})
+        of_pairs = nn.ModuleDict({score.key: PairMean(num_classes, scored) for score in pair_scores()})
+        self.of_pairs = cast("Mapping[str, PairMean]", of_pairs)
         self.judged_images = torchmetrics.SumMetric()
 
     def update_maps(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:

@@ -1,7 +1,7 @@
 """What labels say: which classes an image shows, the one class that it is of, or how much of each it shows."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gain_lightning.attention import margins
 from gain_lightning.backbones.weights import saved_amount_unit
+from gain_lightning.datasets.sample import Batch, PictureSet
+from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.losses import classification_loss
 from gain_lightning.methods.base import Method
 
@@ -68,9 +70,9 @@ class MultiLabel:
 
     def fits(self, labels: np.ndarray) -> np.ndarray:
         """Which labels this task can read, ``(n, C)`` bool; nan fits none."""
-        return (labels == 0) | (labels == 1)
+        return np.isin(labels, (0, 1))
 
-    def check_labels(self, sets: dict[str, Any]) -> None:
+    def check_labels(self, sets: Mapping[str, PictureSet | None]) -> None:
         """Refuse labels of any set in use that this task cannot read.
 
         Args:
@@ -80,8 +82,8 @@ class MultiLabel:
             ValueError: If a label does not fit.
         """
         for name, images in sets.items():
-            labels = np.asarray(getattr(images, "labels", None) if images is not None else ())
-            if labels.ndim != 2:
+            labels = np.asarray(getattr(images, "labels", None))
+            if images is None or labels.ndim != 2:
                 continue
             fits = self.fits(labels)
             if not fits.all():
@@ -91,7 +93,7 @@ class MultiLabel:
                     f"{self.model.hparams.class_names[class_idx]}, expected {self.expected}"
                 )
 
-    def check_batch(self, label: Tensor, batch: Mapping[str, Any]) -> None:
+    def check_batch(self, label: Tensor, batch: Batch) -> None:
         """Refuse a batch that changed after its set was looked at.
 
         Args:
@@ -99,7 +101,7 @@ class MultiLabel:
             batch: Names its images, ``id``.
         """
 
-    def begin(self, labels: Tensor, augmentation: Any) -> None:
+    def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
         """Look at the training labels ``(n, C)`` before the first step."""
         if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
             rank_zero_warn(
@@ -124,25 +126,27 @@ class SingleLabel(MultiLabel):
         """Whether each image's likeliest class is its own, ``(N,)``."""
         return (score.argmax(1) == label.argmax(1)).float()
 
-    def check_labels(self, sets: dict[str, Any]) -> None:
+    def check_labels(self, sets: Mapping[str, PictureSet | None]) -> None:
         """Refuse labels that are not 0 or 1, and images that have no label or several."""
         super().check_labels(sets)
         for name, images in sets.items():
             labels = getattr(images, "labels", None)
-            wrong = [] if labels is None or labels.ndim == 1 else (labels.sum(1) != 1).nonzero()[0]
+            if images is None or labels is None or labels.ndim == 1:
+                continue
+            wrong = (labels.sum(1) != 1).nonzero()[0]
             if len(wrong):
                 raise ValueError(
                     f"model.task is single_label, but {len(wrong)} images of {name} do not have exactly one label, "
                     f"the first {images.ids[wrong[0]]}"
                 )
 
-    def check_batch(self, label: Tensor, batch: Mapping[str, Any]) -> None:
+    def check_batch(self, label: Tensor, batch: Batch) -> None:
         """Refuse an image without exactly one label."""
         if (label.sum(1) != 1).any():
             wrong = batch["id"][int((label.sum(1) != 1).nonzero()[0])]
             raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
 
-    def begin(self, labels: Tensor, augmentation: Any) -> None:
+    def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
         """Nothing is left to look at."""
 
 
@@ -186,7 +190,7 @@ class Regression(MultiLabel):
         """Amounts from 0 on, ``(n, C)`` bool."""
         return labels >= 0
 
-    def begin(self, labels: Tensor, augmentation: Any) -> None:
+    def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
         """Set the unit of the amounts; a network that starts from amounts goes on saying the same.
 
         Args:

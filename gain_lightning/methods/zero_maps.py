@@ -1,12 +1,18 @@
 """A callback that counts the attention maps of a training that are zero everywhere."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
+
+
+class Counts(Protocol):
+    """A method that says of its last step how many maps were zero everywhere, and how many there were."""
+
+    zero_maps: tuple[Tensor | int, int]
 
 
 class ZeroMaps(pl.Callback):
@@ -17,7 +23,7 @@ class ZeroMaps(pl.Callback):
         self.num_maps = 0
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: Counts, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count, without waiting for the device."""
         num_zero, num_maps = pl_module.zero_maps

@@ -6,13 +6,15 @@ P (image, class) pairs, C classes, H W image, h w map.
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional import spearman_corrcoef
 from torchvision.transforms.functional import gaussian_blur
+
+M = TypeVar("M", bound=nn.Module)
 
 # Takes the pixels to remove, (P, 1, H, W) bool, and returns the pictures without them, (P, 3, H, W).
 Fill = Callable[[Tensor], Tensor]
@@ -153,7 +155,7 @@ def deletion_and_insertion(
     return deletion, insertion
 
 
-def with_random_weights(module: nn.Module, *, part: nn.Module | None = None) -> nn.Module:
+def with_random_weights(module: M, *, part: nn.Module | None = None) -> M:
     """Return a copy with the weights of all layers, or of one ``part``, drawn anew.
 
     This is the sanity check of Adebayo et al. (*Sanity Checks*, NeurIPS 2018).

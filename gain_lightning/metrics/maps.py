@@ -83,7 +83,7 @@ def seed_iou(maps: Tensor, mask: Tensor, *, threshold: float = 0.2) -> Tensor:
     return (seed & truth).flatten(1).sum(1) / union.clamp_min(1)
 
 
-def center_gaussian(size: tuple[int, int]) -> Tensor:
+def center_gaussian(size: tuple[int, ...]) -> Tensor:
     """Return the map that looks at the centre of any image.
 
     Most objects are photographed at the centre, so this map scores well without having seen anything (Choe et

@@ -4,13 +4,16 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class _Outlet(io.FileIO):
     """A file descriptor that passes over failed writes, because nobody is left to read an error."""
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
         except OSError:
@@ -35,9 +38,10 @@ def forgiving_output() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            # There may be no stream (AttributeError), or a closed one (ValueError).
+            # There may be no stream, or one of another kind (AttributeError), or a closed one (ValueError).
             with contextlib.suppress(AttributeError, ValueError):
-                stream.flush()
+                if stream is not None:
+                    stream.flush()
         sys.stdout, sys.stderr = before
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -17,6 +17,6 @@ def in_turn(shares: Iterable[Iterable[T]]) -> Iterator[T]:
         >>> list(in_turn(["ad", "be", "c"]))
         ['a', 'b', 'c', 'd', 'e']
     """
-    nothing = object()
+    nothing: Any = object()
     for turn in itertools.zip_longest(*shares, fillvalue=nothing):
         yield from (item for item in turn if item is not nothing)

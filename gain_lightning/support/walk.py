@@ -87,17 +87,17 @@ class Unread(NamedTuple):
 
     Attributes:
         first: The first file.
-        count: The number of files.
+        num_files: The number of files.
         is_text: Whether the first is text, and so no picture.
     """
 
     first: Path
-    count: int
+    num_files: int
     is_text: bool
 
     def __str__(self) -> str:
         kind = self.first.suffix or "no ending"
-        return f"1 file of {kind}" if self.count == 1 else f"{self.count} files of {kind}"
+        return f"1 file of {kind}" if self.num_files == 1 else f"{self.num_files} files of {kind}"
 
 
 def group_unread(paths: Iterable[Path]) -> list[Unread]:

@@ -53,7 +53,7 @@ def is_reachable(url: str) -> bool:
     """Return whether a server, or the proxy to it, answers within three seconds."""
     server = urlsplit(url)
     proxy = getproxies().get(server.scheme)
-    if proxy and not proxy_bypass(server.hostname):
+    if proxy and server.hostname and not proxy_bypass(server.hostname):
         server = urlsplit(proxy)
     port = server.port or (80 if server.scheme == "http" else 443)
     try:
