@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -55,7 +56,7 @@ def curves_figure(
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             marker = "o" if dots or len(x) == 1 else None
             axes.plot(x, mean, color=colour, linestyle=dashes, marker=marker, markersize=5, linewidth=1.8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("x", integer=True)
         _legend(figure, axes.get_lines(), drawn)
     return file.getvalue()
 
@@ -106,7 +107,7 @@ def _figure(title: str, x_label: str, dark: bool, kind: str) -> Iterator[tuple[F
             figure.savefig(file, format=kind, dpi=300, facecolor="white", metadata={"Software": None})
 
 
-def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
+def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     """Write the names above the axes, which make room for as many lines as the names need."""
     longest = max((len(name) for name in names), default=0)
     # A line sample takes 0.45 inches and a letter 0.07.

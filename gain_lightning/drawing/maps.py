@@ -49,7 +49,8 @@ def colour_mask(mask: np.ndarray) -> np.ndarray:
         >>> colour_mask(np.array([[0, 1, 255]], np.uint8)).tolist()
         [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
     """
-    return voc_palette()[mask]
+    picture: np.ndarray = voc_palette()[mask]
+    return picture
 
 
 def colour_bar(width: int = 256, height: int = 12) -> np.ndarray:

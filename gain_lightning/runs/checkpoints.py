@@ -136,7 +136,7 @@ def read_checkpoint(ckpt_path: Path) -> dict[str, Any]:
     if not ckpt_path.is_file():
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: no such file")
     try:
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint: dict[str, Any] = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
         missing = [key for key in _KEYS if not isinstance(checkpoint.get(key), Mapping)]
     except Exception as error:  # whatever the reader trips over, the file is unfit
         raise unfit_checkpoint(ckpt_path, error) from error
@@ -192,10 +192,10 @@ def check_fits(
             "a checkpoint that gain fit wrote, or --model.weights to start from these weights"
         )
     classes = list(checkpoint["hyper_parameters"].get("class_names") or ())
-    if classes != list(model.hparams.class_names):
+    if classes != list(model.hparams["class_names"]):
         raise ValueError(
             f"--ckpt_path {ckpt_path} is of the classes {', '.join(classes)}, but the data has "
-            f"{', '.join(model.hparams.class_names)}: expected the same in the same order"
+            f"{', '.join(model.hparams['class_names'])}: expected the same in the same order"
         )
     ours, theirs = model.state_dict(), checkpoint["state_dict"]
     for name in [*ours, *theirs]:

@@ -69,13 +69,15 @@ class ImageRows(NamedTuple):
             for key, of_pairs in self.pair_scores.items()
         }
         column, beside = self.beside
-        rows = []
+        rows: list[dict[str, str | int | float]] = []
         for (n, image_id), (c, class_name) in itertools.product(enumerate(self.ids), enumerate(class_names)):
             p = pair_of.get((n, c))
             cells = (self.set_name, image_id, class_name, int(p is not None), f"{self.score[n, c]:.9g}")
-            is_judged = p is not None and self.judged[p]
-            of_pair = {key: of_pairs[p] if is_judged else "" for key, of_pairs in values.items()}
-            rows.append(dict(zip(COLUMNS, cells, strict=True)) | {column: f"{beside[n, c]:.9g}"} | of_pair)
+            row: dict[str, str | int | float] = dict(zip(COLUMNS, cells, strict=True))
+            row[column] = f"{beside[n, c]:.9g}"
+            for key, of_pairs in values.items():
+                row[key] = "" if p is None or not self.judged[p] else of_pairs[p]
+            rows.append(row)
         return rows
 
 
@@ -148,7 +150,8 @@ class ImageTable(NamedTuple):
     @property
     def judged(self) -> np.ndarray:
         """The (image, class) pairs whose map has a score, ``(N, C)`` bool."""
-        return np.any([~np.isnan(values) for values in self.of_pairs.values()], axis=0)
+        judged: np.ndarray = np.any([~np.isnan(values) for values in self.of_pairs.values()], axis=0)
+        return judged
 
     @property
     def rank(self) -> np.ndarray:
@@ -198,8 +201,8 @@ def read_images(path: str | Path) -> dict[str, ImageTable]:
                 f"{name}: set {set_name!r} has {len(pairs)} rows, "
                 f"expected {len(ids)} images x {len(class_names)} classes"
             )
-        values = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
-        present, score, amount, logit, *others = np.moveaxis(values, 2, 0)
+        table = np.array([[pairs[image_id, class_name] for class_name in class_names] for image_id in ids])
+        present, score, amount, logit, *others = np.moveaxis(table, 2, 0)
         of_pairs = dict(zip(keys, others, strict=True))
         logits = None if np.isnan(logit).any() else logit
         tables[set_name] = ImageTable(ids, class_names, present == 1, score, amount, of_pairs, logits)

@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,8 @@ def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
         [batch.pair_image + offset for batch, offset in zip(batches, offsets, strict=True)]
     )
     is_kept = pair_image < NUM_KEPT_MAPS
-    arrays = {"pair_image": pair_image[is_kept], "class_names": batches[0].class_names}
+    # NumPy types its keywords as its own settings
+    arrays: dict[str, Any] = {"pair_image": pair_image[is_kept], "class_names": batches[0].class_names}
     for field in ("ids", "image", "mask"):
         arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[:NUM_KEPT_MAPS]
     for field in ("pair_class", "pair_mask", "map", "map_max"):

@@ -104,8 +104,8 @@ def read_pixels(path: str | Path) -> PixelTable | None:
         raise RunError(
             f"{name}: has {len(counts)} rows, expected {len(ids)} images x {len(class_names)} classes"
         )
-    values = np.array([[counts[image_id, class_name] for class_name in class_names] for image_id in ids])
-    true, *others = np.moveaxis(values, 2, 0)
+    table = np.array([[counts[image_id, class_name] for class_name in class_names] for image_id in ids])
+    true, *others = np.moveaxis(table, 2, 0)
     pixels = {f"miou{kind}": np.stack([true, *others[2 * i : 2 * i + 2]]) for i, kind in enumerate(kinds)}
     # older runs do not say it
     set_name = printable(rows[0][1][header.index("set")]) if "set" in header else "test"

@@ -112,23 +112,28 @@ def _pair_mean(values: np.ndarray, weight: np.ndarray, mean: str) -> np.ndarray:
     """
     total, count = np.nan_to_num(values), ~np.isnan(values)
     if mean == "pair":
-        return (weight @ total.sum(1)) / (weight @ count.sum(1))
+        over_pairs: np.ndarray = (weight @ total.sum(1)) / (weight @ count.sum(1))
+        return over_pairs
     return _nanmean((weight @ total) / (weight @ count))
 
 
 def absolute_error(table: ImageTable, rule: DecisionRule) -> np.ndarray:
     """Return each image's mean absolute error over the classes that count, ``(N,)``; nan for unknown amounts."""
-    return np.abs(table.score - table.amount)[:, rule.columns(table.class_names)].mean(1)
+    error: np.ndarray = np.abs(table.score - table.amount)[:, rule.columns(table.class_names)].mean(1)
+    return error
 
 
 def is_correct(table: ImageTable, rule: DecisionRule) -> np.ndarray:
     """Return whether each image's decision is right, ``(N,)`` bool."""
+    decided = (table.score > 0.5) == table.present
+    right: np.ndarray
     if rule.single_label:
-        return table.score.argmax(1) == table.present.argmax(1)
-    right = (table.score > 0.5) == table.present
-    if rule.accuracy_class in table.class_names:
-        return right[:, table.class_names.index(rule.accuracy_class)]
-    return right[:, rule.columns(table.class_names)].all(1)
+        right = table.score.argmax(1) == table.present.argmax(1)
+    elif rule.accuracy_class in table.class_names:
+        right = decided[:, table.class_names.index(rule.accuracy_class)]
+    else:
+        right = decided[:, rule.columns(table.class_names)].all(1)
+    return right
 
 
 def resampled_scores(
@@ -224,4 +229,5 @@ def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
     """Return the mean over axis 1 of the values that are not nan; nan where all are."""
-    return np.nansum(values, 1) / (~np.isnan(values)).sum(1)
+    mean: np.ndarray = np.nansum(values, 1) / (~np.isnan(values)).sum(1)
+    return mean

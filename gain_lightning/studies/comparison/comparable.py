@@ -49,10 +49,10 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
     Raises:
         RunError: If another key differs, or ``allow`` names a key that is not compared.
     """
-    keys = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
+    found = dict.fromkeys(key for run in runs for key in run.config if key.startswith("data."))
     # A data setting that may differ between classifiers may also differ for the images that SEC is trained on.
-    names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in keys}
-    keys = [*(key for key in keys if names[key] not in _FREE_DATA), *_FIXED]
+    names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in found}
+    keys = [*(key for key in found if names[key] not in _FREE_DATA), *_FIXED]
     allowed = {key.replace(".init_args.", ".") for key in allow}
     if unknown := allowed.difference(keys):
         raise RunError(f"--allow {min(unknown)}: no such key is compared, expected one of {', '.join(keys)}")

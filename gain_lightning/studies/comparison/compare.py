@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def compare(
     tables = [read_pixels(run.path) if run.segments else read_images(run.path) for run in runs]
     scored_set = _scored_set(tables)
     resampled, image_notes = _resample(runs, tables)
-    differences = []
+    differences: list[Difference] = []
     for a, b in combinations(groups, 2):
         pairs = _pair_by_seed(a, b)
         if not pairs:
@@ -162,11 +163,10 @@ def _resample(
     runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """Return the resampled scores by run and metric, where they agree with the run's own; notes on the others."""
-    segmented = all(run.segments for run in runs)
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
-    contents = [_content(table) for table in tables]
+    contents = [_content(table) for table in tables if table]
     odd = [run.path for run, content in zip(runs, contents, strict=True) if content != contents[0]]
     if odd:
         return {}, [
@@ -174,11 +174,12 @@ def _resample(
             "no intervals over images."
         ]
     rule = decision_rule_of(runs[0])
-    resampled = (
-        bootstrap.resampled_miou(tables, rule.scored)
-        if segmented
-        else bootstrap.resampled_scores(tables, rule)
-    )
+    pixels = [table for table in tables if isinstance(table, PixelTable)]
+    images = [table for table in tables if isinstance(table, dict)]
+    if pixels:
+        resampled = bootstrap.resampled_miou(pixels, rule.scored)
+    else:
+        resampled = bootstrap.resampled_scores(images, rule)
     notes = []
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
@@ -199,7 +200,7 @@ def decision_rule_of(run: Run) -> bootstrap.DecisionRule:
     )
 
 
-def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple]:
+def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple[Any, ...]]:
     """Return the images and classes that were tested, by test set."""
     if isinstance(tables, PixelTable):
         return [(tables.ids, tables.class_names)]

@@ -170,8 +170,9 @@ def _short(text: str) -> str:
 
 
 def _in_order(value: object) -> tuple[bool, float, str]:
-    is_number = isinstance(value, int | float)
-    return not is_number, float(value) if is_number else 0.0, str(value)
+    if isinstance(value, int | float):
+        return False, float(value), str(value)
+    return True, 0.0, str(value)
 
 
 def metric_order(groups: Sequence[Group]) -> list[str]:

@@ -11,8 +11,8 @@ from gain_lightning.drawing.maps import colour_mask, grey, overlay
 from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.maps import Maps, read_maps
 from gain_lightning.runs.read import Run
-from gain_lightning.studies.comparison.groups import Group
-from gain_lightning.studies.comparison.tables import method_title, points
+from gain_lightning.studies.comparison.groups import Group, method_title
+from gain_lightning.studies.comparison.tables import points
 from gain_lightning.support.masks import class_to_index_mask
 
 NUM_ROWS = 12

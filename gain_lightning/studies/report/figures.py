@@ -11,8 +11,8 @@ from gain_lightning.drawing.charts import curves_figure, plane_figure
 from gain_lightning.runs.curves import read_curves
 from gain_lightning.runs.read import Run
 from gain_lightning.scores import score_of
-from gain_lightning.studies.comparison.groups import Comparison, Group
-from gain_lightning.studies.comparison.tables import method_title, short_name
+from gain_lightning.studies.comparison.groups import Comparison, Group, method_title
+from gain_lightning.studies.comparison.tables import short_name
 
 # The score of maps that the figures show is the first of these that the runs have.
 _ATTENTION = ("test/seed_miou_best", "test/seed_miou", "test/energy")
@@ -92,9 +92,9 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
 
 
 def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
-    keys = ("test/mean_ap", attention)
     if attention is None or "test/mean_ap" not in comparison.metrics:
         return None
+    keys = ("test/mean_ap", attention)
     points = {
         method_title(group.name): 100 * np.array([[run.metrics[key] for run in group.runs] for key in keys])
         for group in comparison.groups

@@ -231,14 +231,16 @@ def _both_themes(drawings: Sequence[Drawing]) -> list[dict[str, str]]:
 def _provenance(run: Run) -> dict[str, str]:
     """Return the origin of a run's numbers, as text."""
     seconds, versions = run.summary.get("wall_time_s"), run.summary.get("versions")
-    is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e9
-    minutes, rest = divmod(round(seconds), 60) if is_time else (0, 0)
+    time = "-"
+    if isinstance(seconds, int | float) and 0 <= seconds < 1e9:
+        minutes, rest = divmod(round(seconds), 60)
+        time = f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
     return {
         "path": printable(run.path),
         "method": method_title(run.method),
         "seed": "-" if run.seed is None else str(run.seed),
         "commit": printable(str(run.summary.get("git_commit") or "-"))[:16],
         "device": printable(str(run.summary.get("device") or "-")),
-        "time": f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if is_time else "-",
+        "time": time,
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else "-",
     }

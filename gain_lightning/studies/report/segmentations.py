@@ -9,8 +9,7 @@ from gain_lightning.drawing.encoding import data_uri, shrink
 from gain_lightning.drawing.strips import IMAGE, TRUTH, read_strip
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import Run
-from gain_lightning.studies.comparison.groups import Group
-from gain_lightning.studies.comparison.tables import method_title
+from gain_lightning.studies.comparison.groups import Group, method_title
 from gain_lightning.studies.report.examples import Row, Tile, first_runs
 from gain_lightning.support.walk import files_below
 

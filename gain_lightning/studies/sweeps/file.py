@@ -205,7 +205,7 @@ def _read(text: str) -> SweepFile:
     return sweep
 
 
-def _command(tree: dict) -> tuple[str, ...]:
+def _command(tree: dict[str, Any]) -> tuple[str, ...]:
     """The words of the command, with the program in its place; an unknown macro is refused."""
     command = tree.get("command")
     command = DEFAULT_COMMAND if command is None else command
@@ -239,7 +239,7 @@ def _command(tree: dict) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _variable(macro: re.Match) -> str:
+def _variable(macro: re.Match[str]) -> str:
     """The value of an environment variable; where it is not set, W&B would pass on the macro itself."""
     if macro[1] not in os.environ:
         raise SweepError(f"command has {macro[0]}, but the environment variable {macro[1]} is not set")

@@ -44,6 +44,6 @@ def run_on_wandb(path: Path, num_agents: int) -> int:
         # wandb raises errors of many kinds, some with a long text.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SweepError(f"W&B did not take the sweep: {reason}") from error
-    path = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)
-    agents = [subprocess.Popen([sys.executable, "-m", "wandb", "agent", path]) for _ in range(num_agents)]
+    name = "/".join(part for part in (tree.get("entity"), tree.get("project"), sweep_id) if part)
+    agents = [subprocess.Popen([sys.executable, "-m", "wandb", "agent", name]) for _ in range(num_agents)]
     return int(any([agent.wait() for agent in agents]))

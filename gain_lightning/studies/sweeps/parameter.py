@@ -50,7 +50,7 @@ class Parameter:
     """
 
     key: str
-    values: tuple = ()
+    values: tuple[Any, ...] = ()
     probabilities: tuple[float, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -71,7 +71,7 @@ class Parameter:
             )
         return float(rng.uniform(self.low, self.high))
 
-    def grid(self) -> list:
+    def grid(self) -> list[int]:
         """All raw values.
 
         Raises:
@@ -167,7 +167,7 @@ def read_parameters(tree: Any, prefix: str) -> Iterable[Parameter]:
             yield _parameter(key, entry)
 
 
-def _parameter(key: str, entry: dict) -> Parameter:
+def _parameter(key: str, entry: dict[str, Any]) -> Parameter:
     """Read one parameter."""
     where = f"parameters.{key}"
     kind = entry.get("distribution") or _kind(entry, where)
@@ -221,7 +221,7 @@ def _parameter(key: str, entry: dict) -> Parameter:
     return Parameter(key, low=low, high=high, is_int=is_int, is_log=is_log, q=q)
 
 
-def _kind(entry: dict, where: str) -> str:
+def _kind(entry: dict[str, Any], where: str) -> str:
     """The distribution that W&B takes if none is named."""
     if "value" in entry:
         return "constant"
@@ -235,7 +235,7 @@ def _kind(entry: dict, where: str) -> str:
     raise SweepError(f"{where}: got {', '.join(entry) or 'nothing'}, expected value, values, or min and max")
 
 
-def read_number(entry: dict, name: str, where: str, default: float | None = None) -> float:
+def read_number(entry: dict[str, Any], name: str, where: str, default: float | None = None) -> float:
     """Read a finite number of a sweep file.
 
     Args:

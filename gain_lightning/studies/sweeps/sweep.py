@@ -76,9 +76,11 @@ class Sweep:
             raise SweepError(
                 f"{without_password(storage)}: holds no sweep {name!r}, expected one of {sorted(names)}"
             )
-        directions = ["maximize" if file and file.maximize else "minimize"]
         self.study = optuna.create_study(
-            storage=self.storage, study_name=name, directions=directions, load_if_exists=True
+            storage=self.storage,
+            study_name=name,
+            directions=["maximize" if file and file.maximize else "minimize"],
+            load_if_exists=True,
         )
         if file is not None and "sweep" not in self.study.user_attrs:
             # The study is new, or the process that made it is not that far yet.
@@ -98,7 +100,7 @@ class Sweep:
         self.study.sampler = optuna.samplers.TPESampler(constant_liar=True, seed=None)
         self.share: dict[str, str] = {}
         self.stop = threading.Event()
-        self.stop_signal = signal.SIGINT
+        self.stop_signal: int = signal.SIGINT
         self.error: str | None = None
 
     def _enqueue_missing(self) -> None:
@@ -123,7 +125,8 @@ class Sweep:
 
     def best(self) -> float | None:
         """The best value so far; None without a metric or a finished trial."""
-        values = [trial.value for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        finished = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        values = [trial.value for trial in finished if trial.value is not None]
         if not self.file.metric or not values:
             return None
         return max(values) if self.file.maximize else min(values)
@@ -345,7 +348,8 @@ class _Claim:
 
 def _plan(trial: FrozenTrial) -> int:
     """The number of a trial among the planned ones."""
-    return trial.user_attrs.get("plan", trial.number)
+    plan: int = trial.user_attrs.get("plan", trial.number)
+    return plan
 
 
 def _token(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import functools
 import statistics
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,11 @@ def sweep_table(
             lines.append(f"  {trial.number:04d}  {done:<14}  {text(trial)}")
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if file.metric and finished:
-        finished.sort(key=lambda trial: trial.value, reverse=file.maximize)
+        valued = [(trial.value, trial) for trial in finished if trial.value is not None]
+        valued.sort(key=itemgetter(0), reverse=file.maximize)
         lines.append(f"best {file.metric}:")
-        for trial in finished[:NUM_SHOWN]:
-            lines.append(f"  {trial.number:04d}  {trial.value:<10.5g}  {text(trial)}")
+        for value, trial in valued[:NUM_SHOWN]:
+            lines.append(f"  {trial.number:04d}  {value:<10.5g}  {text(trial)}")
     for trial in trials:
         if trial.state == TrialState.FAIL:
             lines.append(f"  {trial.number:04d}  failed: {trial.user_attrs.get('error', '')}")
