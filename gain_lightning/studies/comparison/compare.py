@@ -176,10 +176,9 @@ def _resample(
     rule = decision_rule_of(runs[0])
     pixels = [table for table in tables if isinstance(table, PixelTable)]
     images = [table for table in tables if isinstance(table, dict)]
-    if pixels:
-        resampled = bootstrap.resampled_miou(pixels, rule.scored)
-    else:
-        resampled = bootstrap.resampled_scores(images, rule)
+    resampled = (
+        bootstrap.resampled_miou(pixels, rule.scored) if pixels else bootstrap.resampled_scores(images, rule)
+    )
     notes = []
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
