@@ -30,7 +30,7 @@ from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.load import load_classifier, load_model
 from gain_lightning.segmentation.crf.dense import dense_crf
 from gain_lightning.segmentation.crf.kernels import Kernels
-from gain_lightning.segmentation.cue_files import file_name, read_maps, write_maps
+from gain_lightning.segmentation.cue_files import file_name, read_exchanged_maps, write_exchanged_maps
 from gain_lightning.segmentation.export_seeds import run_images
 from gain_lightning.segmentation.losses import log_probabilities
 from gain_lightning.segmentation.score_seeds import score_seeds
@@ -109,7 +109,7 @@ def own_seeds(args: argparse.Namespace) -> dict[str, dict[str, float]]:
                         "cam": resized[:, ::4, ::4],
                         "high_res": resized,
                     }
-                    write_maps(Path(folder) / kind / f"{file_name(image_id)}.npy", content)
+                    write_exchanged_maps(Path(folder) / kind / f"{file_name(image_id)}.npy", content)
             row += len(batch["image"])
         scores = {
             kind: score_seeds(Path(folder) / kind, args.masks, list(CLASSES), args.mean_over)
@@ -133,7 +133,7 @@ def cues_of_maps(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]
     """Cues of every n-th training image by a CRF of its maps, by the background's score."""
     cues: dict[float, dict[str, np.ndarray]] = {score: {} for score in SCORES}
     for path in sorted((args.chain / "seeds" / "maps").glob("*.npy"))[:: args.every]:
-        keys, maps = read_maps(path)
+        keys, maps = read_exchanged_maps(path)
         small = scale_maps(resize_maps(torch.from_numpy(maps)[:, None].float(), (CUE_SIZE, CUE_SIZE)))[:, 0]
         picture = read_image(args.masks.parent / "JPEGImages" / f"{path.stem}.jpg")
         picture = shrunk(torch.from_numpy(picture).permute(2, 0, 1)[None]).numpy()

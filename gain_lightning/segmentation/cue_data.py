@@ -1,4 +1,4 @@
-"""Images with localisation cues for training, and with whole masks for scoring: what SEC needs."""
+"""The data of SEC: images with localisation cues for training, and with whole masks for scoring."""
 
 import hashlib
 from collections.abc import Mapping
@@ -31,24 +31,24 @@ class CueDataModule(pl.LightningDataModule):
     """Localisation cues beside the images and labels of another data module.
 
     A training batch has ``image``, ``label``, ``cues`` ``(N, h, w)`` int64 and ``id``. A batch of validation or test is
-    one image at the network's size with, beside it, ``picture`` ``(H, W, 3)`` uint8 and ``mask`` ``(H, W)`` uint8 at
-    the size of its file, for segmentations are judged there.
+    one image at the network's size, with ``picture`` ``(H, W, 3)`` uint8 and ``mask`` ``(H, W)`` uint8 at the size of
+    its file, because segmentations are judged at that size.
 
     Args:
         cues: ``cues.npz`` of ``gain seeds``, or its folder, or cues of others, see
             :func:`gain_lightning.segmentation.cue_files.read_cues`.
-        images: Where the images come from; its ``image_size`` is that of the network.
-        split: Which images the cues are of; null takes the training images.
+        images: The data module that the images come from; its ``image_size`` is that of the network.
+        split: The list of images that the cues are of; null takes the training images.
         batch_size: Images a step and device; 15 in SEC.
         num_workers: Loader processes.
 
     Attributes:
-        cue_method: Method of the run that the cues come from, ``cues`` where nobody says it.
+        cue_method: Method of the run that the cues come from; ``cues`` if it is not known.
 
     Raises:
-        FileNotFoundError: Of a training, if there is no such file of cues.
-        ValueError: If cues are of other classes, an image has no cues or some of a class that its label lacks, or a
-            training is to go on with other cues than it began with.
+        FileNotFoundError: If a training's file of cues does not exist.
+        ValueError: If the cues have other classes than the images, if an image has no cues or a cue of a class that
+            its label lacks, or if a training would go on with other cues than it began with.
     """
 
     accuracy_class = None
@@ -111,7 +111,7 @@ class CueDataModule(pl.LightningDataModule):
         return hashlib.sha256(self.cues.read_bytes()).hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: which cues it was trained on."""
+        """Return the state that a checkpoint keeps: the hash of the cues that it was trained on."""
         return {"cues_sha256": self.cues_sha256}
 
     def refuse_other_cues(self, checkpoint: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ class CueDataModule(pl.LightningDataModule):
 
         Raises:
             FileNotFoundError: If there is no such file of cues.
-            ValueError: If its content is another.
+            ValueError: If the content of the file differs.
         """
         before, now = checkpoint.get(type(self).__qualname__, {}).get("cues_sha256"), self._hash()
         if before not in (None, now):
@@ -129,7 +129,7 @@ class CueDataModule(pl.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled, a pass over the images an epoch."""
+        """Return the training images in shuffled order, each once an epoch."""
         size = len(self.train_set)
         ranks = (
             {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
@@ -147,11 +147,11 @@ class CueDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """One image a batch, in order, each in one process."""
+        """Return one image a batch, in order; each image goes to one process."""
         return self._one_by_one("val", self.val_set)
 
     def test_dataloader(self) -> list[DataLoader]:
-        """One image a batch, in order, of the first test set, each in one process."""
+        """Return one image a batch of the first test set, in order; each image goes to one process."""
         return [self._one_by_one(name, dataset) for name, dataset in self.test_sets.items()]
 
     def _one_by_one(self, name: str, dataset: Dataset) -> DataLoader:
@@ -194,7 +194,7 @@ class WithCues(Dataset):
 
     Args:
         images: The data set.
-        cues: By image name, see :func:`gain_lightning.segmentation.cue_files.file_name`.
+        cues: Cues by image name, see :func:`gain_lightning.segmentation.cue_files.file_name`.
 
     Raises:
         ValueError: If an image has no cues, or cues of a class that its label lacks.

@@ -1,6 +1,6 @@
-"""Files of localisation cues and activation maps as others exchange them.
+"""Read and write localisation cues and activation maps in the formats that others use.
 
-They are written whole or not at all, and anyone's are read without running code that they may hold.
+Files are written whole or not at all, and files of others are read without running any code in them.
 """
 
 import io
@@ -18,15 +18,17 @@ from gain_lightning.datasets.images import PICTURE_SUFFIXES
 from gain_lightning.support.files import read_text, write_atomically, written_whole
 
 SUFFIXES = (".npz", ".pickle")
-_SIDE = 41  # of SEC's cues
-_SLACK = 1e-3  # of maps in [0, 1], for rounding
+# Height and width of SEC's cues.
+_SIDE = 41
+# Rounding may put a map this far outside of [0, 1].
+_SLACK = 1e-3
 
 
 def check_num_classes(what: str, num_classes: int) -> None:
-    """Refuse more classes than files of class indices can hold: 0 is the background and 255 no class.
+    """Refuse more classes than files of class indices can hold: 0 is the background and 255 is no class.
 
     Raises:
-        ValueError: If there are more, naming ``what`` has them.
+        ValueError: If there are more; the error says that ``what`` has them.
 
     Example:
         >>> check_num_classes("runs/birds", 254)
@@ -41,7 +43,7 @@ def check_num_classes(what: str, num_classes: int) -> None:
 
 
 def file_name(image_id: str) -> str:
-    """What an image's files are called, without ending.
+    """Return the name of an image's files, without ending.
 
     Example:
         >>> file_name("cats/1.jpg"), file_name("2007_000032")
@@ -55,11 +57,11 @@ def write_cues(folder: Path, cues: Mapping[str, np.ndarray], labels: np.ndarray)
     """Write cues as ``cues.npz``, and as SEC's ``localization_cues.pickle`` with its ``input_list.txt``.
 
     Args:
-        folder: Where to.
-        cues: Image name to ``(h, w)`` uint8, as :func:`read_cues` gives them.
+        folder: The folder of the files.
+        cues: Cues ``(h, w)`` uint8 by image name, as :func:`read_cues` gives them.
         labels: 1 where an image has the class, shape ``(N, C)``, in the order of ``cues``.
     """
-    # not by np.savez, which takes no image called "file"
+    # np.savez takes no image called "file", so the archive is written here.
     with (
         written_whole(folder / "cues.npz") as part,
         zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -73,13 +75,13 @@ def write_cues(folder: Path, cues: Mapping[str, np.ndarray], labels: np.ndarray)
         sec[f"{row}_labels"] = np.flatnonzero(labels[row]) + 1
         sec[f"{row}_cues"] = np.stack([cue[y, x].astype(np.int64), y, x])
     with written_whole(folder / "localization_cues.pickle") as part:
-        # SEC's trainers run on Python 2
+        # SEC's trainers run on Python 2.
         part.write_bytes(_pickled(sec, protocol=2))
     write_atomically(folder / "input_list.txt", "".join(f"{name} {row}\n" for row, name in enumerate(cues)))
 
 
-def write_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:
-    """Write maps as :func:`read_maps` takes them, and ``np.load(path, allow_pickle=True).item()``."""
+def write_exchanged_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:
+    """Write maps so that :func:`read_exchanged_maps` and ``np.load(path, allow_pickle=True).item()`` read them."""
     with written_whole(path) as part, part.open("wb") as file:
         header = {"descr": "|O", "fortran_order": False, "shape": ()}
         np.lib.format.write_array_header_1_0(file, header)
@@ -87,26 +89,26 @@ def write_maps(path: Path, content: Mapping[str, np.ndarray]) -> None:
 
 
 def _pickled(content: Any, protocol: int) -> bytes:
-    """A pickle that numpy 1 reads too: numpy 2 knows the old place of its functions, numpy 1 not the new one."""
+    """Return a pickle that numpy 1 reads too; numpy 2 knows the old place of its functions, numpy 1 only that."""
     return pickle.dumps(content, protocol=protocol).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def read_cues(path: Path, num_classes: int | None = None) -> dict[str, np.ndarray]:
-    """Cues by image name.
+    """Read cues by image name.
 
     Args:
-        path: ``.npz``, image name to ``(h, w)`` integers: 0 background, 1..C class, 255 no cue. Or ``.pickle``, as
-            SEC's authors published theirs: ``<row>_cues`` ``(3, n)`` of class, y and x on a grid of 41 x 41, of which
-            the last counts where two meet, with ``input_list.txt`` beside it, a line ``name row`` for each image.
+        path: An ``.npz`` file that maps image names to ``(h, w)`` integers: 0 background, 1..C classes, 255 no cue. Or
+            a ``.pickle`` file, as SEC's authors published theirs: ``<row>_cues`` ``(3, n)`` holds class, y and x on a
+            grid of 41 x 41, and the last of two cues at one place counts. Beside it lies ``input_list.txt`` with a
+            line ``name row`` for each image.
         num_classes: C; None takes any class.
 
     Returns:
-        Name of each image, without ending, to ``(h, w)`` uint8.
+        Cues ``(h, w)`` uint8 by image name, without ending.
 
     Raises:
         FileNotFoundError: If there is no such file, or no list beside a pickle.
-        ValueError: If there are no cues, they are of several sizes, or name a class that there is not; or if C exceeds
-            254.
+        ValueError: If there are no cues, if they have several sizes or name an unknown class, or if C exceeds 254.
     """
     check_num_classes(str(path), num_classes or 0)
     if not path.is_file():
@@ -133,7 +135,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # whatever a foreign file makes a reader raise
+    # A foreign file may make its reader raise anything.
+    except Exception as error:
         raise ValueError(
             f"{path}: not an .npz archive of plain arrays, image name to cues ({type(error).__name__})"
         ) from error
@@ -147,7 +150,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         )
     try:
         with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="latin1").load()  # of Python 2
+            # Python 2 wrote these pickles.
+            content = _ArraysOnly(file, encoding="latin1").load()
         cues: dict[str, np.ndarray] = {}
         for line in read_text(listing).splitlines():
             if line.strip():
@@ -162,16 +166,17 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
                 cue[y, x] = index
                 cues[name] = cue
         return cues
-    except Exception as error:  # whatever a foreign file makes a reader raise
+    # A foreign file may make its reader raise anything.
+    except Exception as error:
         raise ValueError(f"{path}: not SEC's cues of {listing} ({type(error).__name__}: {error})") from error
 
 
-def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
+def read_exchanged_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read maps in the exchange format of weakly supervised segmentation, without running code that a file may hold.
 
     Args:
-        path: ``NAME.npy``, a pickled dict with ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W) in [0, 1];
-            arrays or tensors.
+        path: A file ``NAME.npy`` with a pickled dict of ``keys`` (n,), classes from 0, and ``high_res`` (n, H, W) in
+            [0, 1]; both are arrays or tensors.
 
     Returns:
         Classes ``(n,)`` int64, and maps ``(n, H, W)`` float32.
@@ -205,17 +210,18 @@ def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if (keys != keys.astype(np.int64)).any():
             raise ValueError(f"keys are {keys.tolist()}, expected whole numbers")
         return keys.astype(np.int64), maps
-    except Exception as error:  # whatever a foreign file makes a reader raise
+    # A foreign file may make its reader raise anything.
+    except Exception as error:
         raise ValueError(
             f"{path}: expected a dict with keys (n,) and high_res (n, H, W) ({error})"
         ) from error
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows how arrays and tensors are made, and nothing else."""
+    """An unpickler that makes arrays and tensors, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few names that such files need."""
+        """Return the few functions that such files need, and refuse all others."""
         if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric"):
             if name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
                 return super().find_class(module, name)
@@ -223,9 +229,10 @@ class _ArraysOnly(pickle.Unpickler):
             return torch._utils._rebuild_tensor_v2
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return lambda data: torch.load(io.BytesIO(data), weights_only=True)
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
+        # Python 3 writes bytes for Python 2 by `encode`, and empty bytes by `bytes`.
+        if (module, name) == ("_codecs", "encode"):
             return lambda text, encoding: text.encode("latin1")
-        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # and none at all
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
             return lambda: b""
         if (module, name) == ("collections", "OrderedDict"):
             return dict

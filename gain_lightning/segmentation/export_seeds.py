@@ -1,4 +1,4 @@
-"""Localisation cues, maps and pseudo-masks of a run's images, from its attention: the work of ``gain seeds``."""
+"""Make localisation cues, maps and pseudo-masks of a run's images from its attention: the work of ``gain seeds``."""
 
 import hashlib
 import importlib
@@ -26,7 +26,12 @@ from gain_lightning.runs.checkpoints import newest_checkpoint
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import read_summary
-from gain_lightning.segmentation.cue_files import check_num_classes, file_name, write_cues, write_maps
+from gain_lightning.segmentation.cue_files import (
+    check_num_classes,
+    file_name,
+    write_cues,
+    write_exchanged_maps,
+)
 from gain_lightning.segmentation.provenance import PROVENANCE, read_provenance, write_provenance
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
@@ -45,22 +50,22 @@ from gain_lightning.support.names import first_pair
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """How seeds are made.
+    """The settings by which seeds are made.
 
     Attributes:
         run: The folder of the run whose attention they come from.
         out: The folder for the seeds.
-        background: ``attention``, ``gradient`` or ``saliency``: what tells the background.
+        background: The source of the background: ``attention``, ``gradient`` or ``saliency``.
         background_value: The share below which a pixel is background.
         threshold: The share of a map's maximum above which a pixel is a seed.
-        data: Where the data lie; None takes the run's.
-        split: Which images; None takes the run's training images.
-        scales: The sizes to look at, times the run's.
+        data: The folder of the data; None takes the run's.
+        split: The list of images; None takes the run's training images.
+        scales: The sizes at which images are seen, as factors on the run's size.
         flip: Whether the maps of mirrored images are added.
-        saliency: The folder of saliency maps ``NAME.png``, for that background.
+        saliency: The folder of saliency maps ``NAME.png``, for the background ``saliency``.
         crf: Whether a dense CRF makes regions of the maps before both thresholds.
-        batch_size: Images at a time.
-        device: Where the network computes; None takes a GPU if there is one.
+        batch_size: The number of images at a time.
+        device: The device of the network; None takes a GPU if there is one.
     """
 
     run: Path
@@ -113,12 +118,12 @@ def export_seeds(options: SeedOptions) -> None:
             saliency = gradient_saliency(model, image, label)
         for n in range(len(image)):
             row = rows[done]
-            mine = pairs.image == n
+            is_of_image = pairs.image == n
             _write(
                 options,
                 names[row],
-                maps[mine],
-                pairs.label[mine].cpu().numpy(),
+                maps[is_of_image],
+                pairs.label[is_of_image].cpu().numpy(),
                 tuple(images.sizes[row]),
                 _background(options, names[row], saliency[n]),
                 batch["image"][n],
@@ -130,7 +135,7 @@ def export_seeds(options: SeedOptions) -> None:
 
 
 def _draw(out: Path, name: str, images: PictureSet, row: int) -> None:
-    """Image, truth where it is known, cues and pseudo-mask side by side."""
+    """Draw image, truth where it is known, cues and pseudo-mask side by side."""
     mask = read_mask(out / "masks" / f"{name}.png")
     cues = cv2.resize(
         read_mask(out / "cues" / f"{name}.png"), mask.shape[::-1], interpolation=cv2.INTER_NEAREST
@@ -140,13 +145,13 @@ def _draw(out: Path, name: str, images: PictureSet, row: int) -> None:
 
 
 def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float = 1.0) -> PictureSet:
-    """Pictures of a run's data with their labels, without masks and as they are.
+    """Return the pictures of a run's data with their labels, without masks and without augmentation.
 
     Args:
         run: The run's folder.
-        root: Where the data lie now; None keeps the run's ``data.root``.
-        split: Which list; None takes the run's training images.
-        enlarge: Read pictures of files at so many times the run's ``image_size``.
+        root: The folder of the data; None keeps the run's ``data.root``.
+        split: The list of images; None takes the run's training images.
+        enlarge: Factor on the run's ``image_size`` at which pictures are read from files.
 
     Raises:
         FileNotFoundError: If the run has no config.
@@ -164,13 +169,13 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
 
 
 class AtScales(Dataset):
-    """Pictures of a run's data with their labels, and as they are seen at other sizes.
+    """Pictures of a run's data with their labels, each also at other sizes.
 
-    A picture of a file is read at each size anew, as a network of that size reads it.
+    A picture that comes from a file is read anew at each size, as a network of that size reads it.
 
     Args:
-        images: Of :func:`run_images`.
-        scales: Sizes to see them at, times the run's.
+        images: The data set of :func:`run_images`.
+        scales: The sizes, as factors on the run's size.
     """
 
     def __init__(self, images: PictureSet, scales: list[float]) -> None:
@@ -192,7 +197,10 @@ class AtScales(Dataset):
 
 
 def _begin(options: SeedOptions, checkpoint: Path, images: PictureSet, names: list[str]) -> dict[str, Any]:
-    """What the seeds come from; refuses a folder of other things, or whose seeds come from elsewhere."""
+    """Write and return the provenance of the seeds.
+
+    A folder that holds other things, or seeds of another provenance, is refused.
+    """
     chosen = {
         key: getattr(options, key) for key in ("split", "scales", "flip", "crf", "threshold", "background")
     }
@@ -217,22 +225,23 @@ def _begin(options: SeedOptions, checkpoint: Path, images: PictureSet, names: li
         raise NotADirectoryError(f"--out {options.out}: is a file, expected a folder")
     if any(_is_content(entry) for entry in options.out.glob("*")):
         _refuse_others(options.out, read_provenance(options.out), provenance)
-    # of an export that was killed here
+    # An export that was killed here left parts.
     remove_parts(options.out, "**/*")
     write_provenance(options.out, provenance)
     return provenance
 
 
 def _is_content(entry: Path) -> bool:
-    """Whether it is more than what a start leaves that has written no seed yet."""
+    """Return whether an entry is content: a start without seeds leaves provenance, hidden files and parts."""
     return entry.name != PROVENANCE and not entry.name.startswith(".") and entry.suffix != ".part"
 
 
 def _refuse_others(out: Path, earlier: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Refuse what is no folder of seeds, and seeds that come from elsewhere."""
+    """Refuse a folder that holds no seeds, and seeds that come from elsewhere."""
     if "checkpoint_sha256" not in earlier:
         raise ValueError(f"--out {out}: holds other things than seeds, expected a new or empty folder")
-    earlier.setdefault("labels_sha256", provenance["labels_sha256"])  # not known of seeds made before
+    # Old folders of seeds do not know this hash.
+    earlier.setdefault("labels_sha256", provenance["labels_sha256"])
     for key in provenance:
         if key not in ("state", "git_commit", "run", "method") and earlier.get(key) != provenance[key]:
             raise ValueError(
@@ -241,7 +250,7 @@ def _refuse_others(out: Path, earlier: dict[str, Any], provenance: dict[str, Any
 
 
 def _hash_of_saliency(folder: Path, names: list[str]) -> str:
-    """Of all maps together; refuses a folder that lacks one."""
+    """Return one hash of all saliency maps; a folder that lacks one is refused."""
     missing = [name for name in names if not (folder / f"{name}.png").is_file()]
     if missing:
         raise FileNotFoundError(
@@ -255,7 +264,7 @@ def _hash_of_saliency(folder: Path, names: list[str]) -> str:
 
 
 def _method(run: Path) -> str | None:
-    """What the run says it is, with its number of masks."""
+    """Return the method that the run's summary names, with its number of masks."""
     summary = read_summary(run)
     method = summary.get("method")
     return (
@@ -266,7 +275,7 @@ def _method(run: Path) -> str | None:
 def _background(
     options: SeedOptions, name: str, saliency: Tensor | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What finds the background of an image's maps (n, h, w), at their size."""
+    """Return the function that finds the background of an image's maps ``(n, h, w)``, at their size."""
     if options.background == "attention":
         return lambda maps: low_attention(maps, options.background_value)
     if options.background == "gradient":
@@ -294,20 +303,21 @@ def _write(
     background: Callable[[np.ndarray], np.ndarray],
     image: Tensor,
 ) -> None:
-    """Maps, pseudo-mask and, last, the cues of one image; each file whole or not there."""
+    """Write the maps, the pseudo-mask and, last, the cues of one image, each file whole or not at all."""
 
     def at(height: int, width: int) -> np.ndarray:
         return scale_maps(resize_maps(maps, (height, width)))[:, 0].cpu().numpy()
 
     high_res, small = at(*size), at(CUE_SIZE, CUE_SIZE)
     content = {"keys": classes, "cam": at(-(-size[0] // 4), -(-size[1] // 4)), "high_res": high_res}
-    write_maps(options.out / "maps" / f"{name}.npy", content)
+    write_exchanged_maps(options.out / "maps" / f"{name}.npy", content)
     threshold, empty, empty_high_res = options.threshold, background(small), background(high_res)
     if options.crf:
         picture = resize_image(image[None], (CUE_SIZE, CUE_SIZE))[0].permute(1, 2, 0).numpy()
         sure, perhaps = crf_regions(small, picture, [threshold, options.background_value])
         if options.background == "attention":
-            empty = ~perhaps.any(0) & small.any((1, 2)).all()  # nowhere, if a map is 0 throughout
+            # A map that is 0 throughout does not say where its class is, so no pixel is background then.
+            empty = ~perhaps.any(0) & small.any((1, 2)).all()
             empty_high_res = _resized(empty, size) > 0.5
         small, threshold = sure, 0.5
         high_res = np.array([_resized(region, size) for region in sure]).reshape(len(sure), *size)
@@ -318,7 +328,7 @@ def _write(
 
 
 def _finish(options: SeedOptions, names: list[str], labels: np.ndarray, provenance: dict[str, Any]) -> None:
-    """All cues in one file, and which labels have no cue."""
+    """Write all cues into one file, and note the labels that have no cue."""
     cues = {name: read_mask(options.out / "cues" / f"{name}.png") for name in names}
     write_cues(options.out, cues, labels)
     without = []

@@ -5,10 +5,13 @@ from torch import nn
 
 from gain_lightning.backbones import Backbone, build_backbone, map_shape
 
-FIELD = 12 * 8 / 321  # dilation of the head times the stride of the map, as published, in widths of the image
-WIDTHS = {"vgg16": 1024}  # of the head's two hidden layers
+# The dilation of the head times the stride of the map, as published, in widths of the image.
+FIELD = 12 * 8 / 321
+# The widths of the head's two hidden layers.
+WIDTHS = {"vgg16": 1024}
 OTHER_WIDTH = 256
-_SIDE = 128  # of an image that is large enough for any backbone's map
+# The side of an image that is large enough for any backbone's map.
+_SIDE = 128
 
 
 def build_largefov(
@@ -19,27 +22,28 @@ def build_largefov(
     output_stride: int | None = None,
     image_size: int = 321,
 ) -> Backbone:
-    """Build the network: images to a score map with one channel a class, and the background first.
+    """Build the network, which gives a score map with one channel a class, and the background first.
 
-    With ``vgg16`` it is the published one, for 321 x 321 pixels and a map of 41 x 41: pools of 3 pixels, the last two
-    without stride, conv5 dilated by 2, then 1024 channels by a 3 x 3 convolution dilated by 12 and by a 1 x 1 one, with
-    dropout. Where the backbone's weights have the fully connected layers of VGG, every 4th of their units and every
-    3rd of fc6's pixels start the two, as in the authors' reduced model.
+    With ``vgg16`` it is the published one, for 321 x 321 pixels and a map of 41 x 41. Its pools have 3 pixels, the
+    last two no stride, and conv5 is dilated by 2. A 3 x 3 convolution dilated by 12 and a 1 x 1 convolution follow,
+    each of 1024 channels and with dropout. If the backbone's weights have the fully connected layers of VGG, the two
+    convolutions start from every 4th of their units and every 3rd of fc6's pixels, as in the authors' reduced model.
 
     Args:
         name: A backbone, see :func:`gain_lightning.backbones.build_backbone`.
         num_classes: C, without the background.
-        weights: Of the backbone: ``none``, ``default``, or a path.
+        weights: Weights of the backbone: ``none``, ``default``, or a path.
         output_stride: Pixels per cell of the map; vgg16 has 8.
-        image_size: Side of the images it is to be trained on, pixels. The head's dilation follows it, so that
-            smaller pictures are seen with the published field of view relative to their size.
+        image_size: Side of the training images in pixels. The head's dilation follows it, so that smaller pictures
+            are seen with the published field of view relative to their size.
 
     Returns:
-        ``features`` and ``head`` as of every backbone; ``head`` gives scores ``(N, 1 + C, h, w)``, whose cells
-        lie where those of ``features`` do, for it has neither stride nor uneven padding.
+        A backbone whose ``head`` gives scores ``(N, 1 + C, h, w)``. Their cells lie where those of ``features`` do,
+        because the head has neither stride nor uneven padding.
 
     Raises:
-        ValueError: As :func:`gain_lightning.backbones.build_backbone`.
+        ValueError: If :func:`gain_lightning.backbones.build_backbone` refuses the arguments, or the stride of vgg16
+            is not 8.
 
     Example:
         >>> net = build_largefov("tiny_cnn", 5)
@@ -71,7 +75,7 @@ def build_largefov(
 
 
 def _make_dense(features: nn.Sequential) -> None:
-    """VGG16's pools as DeepLab has them: of 3 pixels, the fourth without stride, and what follows it dilated."""
+    """Give VGG16 DeepLab's pools of 3 pixels, the fourth and fifth without stride, and dilate conv5."""
     num_pools = 0
     for place, layer in enumerate(features):
         if isinstance(layer, nn.MaxPool2d):
@@ -84,7 +88,7 @@ def _make_dense(features: nn.Sequential) -> None:
 
 
 def _decimate(head: nn.Sequential, fc6: nn.Conv2d, fc7: nn.Conv2d) -> None:
-    """Start the two layers by a part of VGG's fully connected ones."""
+    """Start the two layers from a part of VGG's fully connected ones."""
     first, second = [layer for layer in head if isinstance(layer, nn.Linear)][:2]
     with torch.no_grad():
         fc6.weight.copy_(first.weight.view(4096, 512, 7, 7)[::4, :, ::3, ::3])

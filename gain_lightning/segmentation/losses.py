@@ -9,22 +9,26 @@ from torch import Tensor
 
 from gain_lightning.constants import VOID
 
-TEST_FLOOR = 1e-5  # of a probability before the CRF at full size, as in SEC
-PROBABILITY_FLOOR = 1e-4  # no log of a smaller one
-DECAY_PRESENT = 0.996  # of global weighted rank pooling: 1 is the mean, 0 the maximum
+# The floor of a probability before the CRF at full size, as in SEC.
+TEST_FLOOR = 1e-5
+# The floor of a probability before its logarithm is taken.
+PROBABILITY_FLOOR = 1e-4
+# The decays of global weighted rank pooling: 1 gives the mean, 0 the maximum.
+DECAY_PRESENT = 0.996
 DECAY_BACKGROUND = 0.999
-RATIO_BOUND = 20.0  # of CRF to network probability in constrain_loss, and its inverse
+# In constrain_loss the ratio of the CRF's to the network's probability lies between the inverse of this and this.
+RATIO_BOUND = 20.0
 
 
 def log_probabilities(scores: Tensor, *, floor: float = PROBABILITY_FLOOR) -> Tensor:
-    """Softmax over channels, floored and normalised again, as a logarithm.
+    """Return the logarithm of a softmax over channels, which has a floor and is normalised again.
 
     Args:
-        scores: Shape ``(N, 1 + C, h, w)``.
-        floor: Added to every probability.
+        scores: Scores, shape ``(N, 1 + C, h, w)``.
+        floor: Number that is added to every probability.
 
     Returns:
-        Same shape, at least float32; no value below ``log(floor)`` by more than the normalisation.
+        Logarithms of the same shape, float32 at least; none is below ``log(floor)`` by more than the normalisation.
 
     Example:
         >>> log_probabilities(torch.tensor([0.0, 900.0]).view(1, 2, 1, 1)).exp().flatten()
@@ -41,14 +45,14 @@ def seeding_loss(log_probs: Tensor, cues: Tensor) -> Tensor:
     ``-mean over images of (sum of log p at its cues / their number)``.
 
     Args:
-        log_probs: Of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
-        cues: 0 background, 1..C class, 255 no cue, shape ``(N, h, w)`` int64.
+        log_probs: Output of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
+        cues: Cues, shape ``(N, h, w)`` int64: 0 background, 1..C classes, 255 no cue.
 
     Returns:
         Scalar; an image without cues adds 0 to the mean.
 
     Raises:
-        ValueError: If the sizes differ, or a cue names a class that there is not.
+        ValueError: If the sizes differ, or a cue names an unknown class.
 
     Example:
         >>> log_probs = torch.tensor([0.25, 0.75]).log().view(1, 2, 1, 1).expand(1, 2, 1, 2)
@@ -69,10 +73,10 @@ def seeding_loss(log_probs: Tensor, cues: Tensor) -> Tensor:
 
 
 def rank_pool(probability: Tensor, decay: float) -> Tensor:
-    """Global weighted rank pooling: a mean in which the j-th highest value weighs ``decay ** j``.
+    """Pool a map by global weighted rank pooling, a mean in which the j-th highest value weighs ``decay ** j``.
 
     Args:
-        probability: Shape ``(..., h, w)``.
+        probability: Probabilities, shape ``(..., h, w)``.
         decay: 1 gives the mean, 0 the maximum.
 
     Returns:
@@ -94,19 +98,19 @@ def expansion_loss(
     decay_present: float = DECAY_PRESENT,
     decay_background: float = DECAY_BACKGROUND,
 ) -> Tensor:
-    """L_expand: classes of the label should fill a part of the image, others be nowhere.
+    """L_expand: classes of the label should fill a part of the image, and other classes should be nowhere.
 
     For every image, with G the rank pooling: the mean of ``-log G`` over present classes, the mean of
     ``-log(1 - max p)`` over absent ones, and ``-log G`` of the background; then the mean over images.
 
     Args:
-        log_probs: Of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
+        log_probs: Output of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
         label: 1 where a class is present, else 0, shape ``(N, C)``.
-        decay_present: Of present classes.
-        decay_background: Of the background.
+        decay_present: Decay of the pooling for present classes.
+        decay_background: Decay of the pooling for the background.
 
     Returns:
-        Scalar; without a present or an absent class that part of an image is 0.
+        Scalar; an image's part for present or for absent classes is 0 where it has none.
 
     Raises:
         ValueError: If the label has another number of images or classes.
@@ -127,12 +131,12 @@ def expansion_loss(
 def constrain_loss(log_probs: Tensor, crf_probs: Tensor) -> Tensor:
     """L_constrain: the network should agree with what a dense CRF makes of its own scores.
 
-    ``mean over images and pixels of sum_c q log(q / p)``, q the CRF's, taken as constant; ratios q / p are held within
-    1/20 and 20, as in SEC's code.
+    The loss is ``mean over images and pixels of sum_c q log(q / p)``, where p is the network's probability and q the
+    CRF's, which is taken as constant. The ratios q / p are held between 1/20 and 20, as in SEC's code.
 
     Args:
-        log_probs: Of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
-        crf_probs: The CRF's probabilities, same shape.
+        log_probs: Output of :func:`log_probabilities`, shape ``(N, 1 + C, h, w)``.
+        crf_probs: The CRF's probabilities, of the same shape.
 
     Returns:
         Scalar, 0 where both agree.
@@ -148,5 +152,5 @@ def constrain_loss(log_probs: Tensor, crf_probs: Tensor) -> Tensor:
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of each row's chosen values, ``(N,)``; 0 where none is."""
+    """Return the mean of each row's chosen values, ``(N,)``; 0 where none is chosen."""
     return (values * chosen).sum(1) / chosen.sum(1).clamp_min(1)

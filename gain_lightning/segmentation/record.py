@@ -1,4 +1,4 @@
-"""What a test of SEC leaves of every class and image, and pictures of the first images."""
+"""Write the scores of every class and image that a test of SEC gives, and pictures of the first images."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from gain_lightning.segmentation.cue_files import file_name
 
 
 class SegmentationRecord(pl.Callback):
-    """Writes ``per_class.csv``, ``per_image.csv`` and pictures of the first images.
+    """A callback that writes ``per_class.csv``, ``per_image.csv`` and pictures of the first images.
 
-    A picture shows image, truth, segmentation and that of the CRF.
+    A picture shows the image, its truth, its segmentation and that of the CRF.
 
     Args:
         run_dir: The run folder; pictures go to ``segmentations/``.
@@ -42,7 +42,7 @@ class SegmentationRecord(pl.Callback):
         save_strip(path, batch["picture"].cpu().numpy(), masks)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The scores of every class, and of every image and class the pixels that they are made of."""
+        """Write the scores of every class, and the pixel counts of every image and class behind them."""
         names = ["background", *pl_module.hparams.class_names]
         if trainer.is_global_zero:
             write_classes(self.run_dir, *class_table(names, pl_module.class_scores))

@@ -13,7 +13,7 @@ import numpy as np
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.metrics import THRESHOLDS
-from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_maps
+from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_exchanged_maps
 from gain_lightning.segmentation.provenance import read_provenance
 from gain_lightning.support.files import read_text
 from gain_lightning.support.names import written_as
@@ -292,7 +292,7 @@ def _count_maps(
         if not mask_path.is_file():
             continue
         mask = _indices(mask_path, num_classes)
-        keys, maps = read_maps(path)
+        keys, maps = read_exchanged_maps(path)
         if keys.max(initial=0) >= num_classes:
             raise ValueError(
                 f"{path}: has key {keys.max()}, expected 0 to {num_classes - 1}, background uncounted"

@@ -44,22 +44,22 @@ class SEC(Method):
         backbone: See :func:`gain_lightning.segmentation.largefov.build_largefov`; ``vgg16`` is the published network.
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
         output_stride: Input pixels per cell of the score map; null keeps the backbone's own.
-        seed_weight: Of L_seed.
-        expand_weight: Of L_expand.
-        constrain_weight: Of L_constrain; 0 saves the CRF.
-        crf_shrink: What the CRF's widths in pixels are divided by in training.
+        seed_weight: Weight of L_seed.
+        expand_weight: Weight of L_expand.
+        constrain_weight: Weight of L_constrain; 0 saves the CRF.
+        crf_shrink: Divisor of the CRF's widths in pixels in training.
         crf_classes: Classes that the CRF infers in training: ``all``, as in SEC, or those ``present``, which is faster.
-        test_crf: Score the test with a dense CRF too, at the images' own size.
-        crf_workers: Processes that share these CRFs out; 0 stays in this one. See
+        test_crf: Whether the test is also scored with a dense CRF, at the images' own size.
+        crf_workers: Number of processes that share these CRFs; 0 stays in this one. See
             :class:`gain_lightning.segmentation.crf.pool.CrfPool`.
-        freeze_batch_norm: Keep all BatchNorm statistics as they were loaded.
+        freeze_batch_norm: Whether all BatchNorm statistics stay as they were loaded.
         score_classes: Names of the classes that mean IoU runs over, beside the background, as far as a mask shows
             them; null takes all.
-        optimizer: Called with the parameter groups.
-        lr_scheduler: Called with the optimizer; null keeps the rate.
-        lr_interval: Step the scheduler every ``epoch`` or ``step``.
-        new_layer_lr_scale: Learning rate of the new layers, relative to the others': of a pretrained ``vgg16``, whose
-            head is pretrained too, the last layer as in SEC; else the whole head.
+        optimizer: A function of the parameter groups that makes the optimizer.
+        lr_scheduler: A function of the optimizer that makes the scheduler; null keeps the rate.
+        lr_interval: The scheduler steps every ``epoch`` or ``step``.
+        new_layer_lr_scale: Learning rate of the new layers, relative to the others'. In a pretrained ``vgg16``, whose
+            head is pretrained too, only the last layer is new, as in SEC; else the whole head is.
 
     Raises:
         ValueError: If an argument is out of range or names what does not exist.
@@ -104,26 +104,27 @@ class SEC(Method):
         names = class_names if score_classes is None else score_classes
         self.scored = [0, *(class_names.index(written_as(name, class_names)) + 1 for name in names)]
         self.image_counts: dict[str, dict[str, np.ndarray]] = {}
-        self.train()  # Lightning keeps the modes it finds
+        # Lightning keeps the modes that it finds.
+        self.train()
 
     @property
     def method(self) -> str:
-        """``sec_``, and the method of the run that the cues come from where that is known."""
+        """Return ``sec_`` and the method of the run that the cues come from, where that is known."""
         return f"sec_{self.trainer.datamodule.cue_method}"
 
     def new_layers(self) -> nn.Module:
-        """The last layer of a pretrained ``vgg16``, whose head is pretrained too; else the whole head."""
+        """Return the last layer of a pretrained ``vgg16``, whose head is pretrained too; else the whole head."""
         head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
         return self.backbone.classifier if head_is_pretrained else self.backbone.head
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
-        """Scores of every class and image, and pictures of the first segmentations."""
+        """Return the callback that records scores of every class and image, and draws the first segmentations."""
         return [SegmentationRecord(run_dir)]
 
     def map_writer(
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
     ) -> SegmentationWriter:
-        """Write the segmentation of each picture."""
+        """Return the callback that writes the segmentation of each picture."""
         if options["voc_submission"] and tuple(self.hparams.class_names) != CLASSES:
             raise ValueError(
                 f"--voc_submission: the checkpoint's classes are {list(self.hparams.class_names)}, expected VOC's 20"
@@ -141,7 +142,7 @@ class SEC(Method):
         data.refuse_other_cues(checkpoint)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scores ``(N, 1 + C, h, w)`` of normalised images ``(N, 3, H, W)``, the background first."""
+        """Return the scores ``(N, 1 + C, h, w)`` of normalised images ``(N, 3, H, W)``, the background first."""
         return self.backbone(image)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -149,13 +150,13 @@ class SEC(Method):
         return {**batch, "raw": batch["image"], "image": self.backbone.normalize(batch["image"])}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One step."""
+        """Log the terms of the loss and return the loss of one step."""
         terms = self.losses(batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
         return terms["loss"] * share_of_step(self.trainer, batch_idx)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Every term of the loss, of scores brought to the cues' size.
+        """Return every term of the loss; the scores are brought to the cues' size first.
 
         Args:
             batch: ``image`` normalised, ``raw`` ``(N, 3, H, W)`` uint8, ``label`` ``(N, C)``, ``cues`` ``(N, h, w)``.
@@ -187,11 +188,11 @@ class SEC(Method):
     # Validation and test ----------------------------------------------------------------------------------
 
     def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores of an image at a size, each cell of the score map where it was computed.
+        """Return the scores of images at a size; each cell of the score map is put where it was computed.
 
         Args:
-            image: Normalised, shape ``(N, 3, H, W)``.
-            size: Height and width that the picture itself has.
+            image: Normalised images, shape ``(N, 3, H, W)``.
+            size: Height and width of the picture itself.
 
         Returns:
             Shape ``(N, 1 + C, height, width)``.
@@ -200,7 +201,7 @@ class SEC(Method):
         return place_maps(self(image), size, self.backbone.cells(seen).relative_to(even_cells(size, seen)))
 
     def on_validation_epoch_start(self) -> None:
-        """No image judged yet."""
+        """Forget the counts of earlier images."""
         self.image_counts = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -210,13 +211,13 @@ class SEC(Method):
         self.image_counts[batch["id"][0]] = {"": pixel_counts(scores.argmax(1)[0], mask, scores.shape[1])}
 
     def on_test_start(self) -> None:
-        """Processes for the CRFs, nothing waited for, and no image judged."""
+        """Open the processes of the CRFs, and forget the counts of earlier images."""
         self.crf_pool = CrfPool(self.hparams.crf_workers)
         self.crf_results: list[tuple[Future[np.ndarray], Tensor, dict[str, np.ndarray]]] = []
         self.image_counts = {}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Score one image at the size of its file, without and with a dense CRF, which may come later."""
+        """Score one image at the size of its file, without and with a dense CRF, whose result may come later."""
         mask = batch["mask"].long()
         scores = self.segment(batch["image"], mask.shape)
         outputs = {"segmentation": scores.argmax(1)[0]}
@@ -236,7 +237,7 @@ class SEC(Method):
         counts["_crf"] = pixel_counts(segmentation, mask, 1 + len(self.hparams.class_names))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
+        """Return the scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
         return self(batch["image"])
 
     def on_validation_epoch_end(self) -> None:
@@ -264,17 +265,19 @@ class SEC(Method):
             rank_zero_warn(f"{what} {', '.join(not_shown)}, which no mask of the test shows")
 
     def _gather_counts(self) -> None:
-        """Those of all processes' images, in the order of the set."""
+        """Gather the counts of all processes' images, in the order of the set."""
         if self.trainer.world_size > 1:
             gathered: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, self.image_counts)
             self.image_counts = dict(in_turn(of_rank.items() for of_rank in gathered))
 
     def _miou(self, kind: str) -> tuple[Tensor, Tensor]:
-        """Mean IoU of the scored classes that masks show, and every class's ``(1 + C,)``, nan where nothing is of it.
+        """Return the mean IoU of the scored classes that masks show, and every class's IoU ``(1 + C,)``.
+
+        The IoU of a class without a pixel is nan.
 
         Args:
-            kind: Of the image counts: "" of the bare scores, ``_crf`` after the CRF.
+            kind: The kind of image counts: "" for the bare scores, ``_crf`` for those after the CRF.
         """
         counts = sum(of_image[kind] for of_image in self.image_counts.values())
         true, found, right = torch.from_numpy(counts).double()
@@ -283,12 +286,12 @@ class SEC(Method):
 
 
 def pixel_counts(segmentation: Tensor, mask: Tensor, num_classes: int) -> np.ndarray:
-    """Pixels of every class in the mask, in the segmentation, and in both, without those that are void.
+    """Count the pixels of every class in the mask, in the segmentation, and in both, without void ones.
 
     Args:
         segmentation: Class indices, shape ``(H, W)`` int64.
-        mask: The same, 255 void.
-        num_classes: Background included.
+        mask: True class indices of the same shape, 255 void.
+        num_classes: Number of classes, the background included.
 
     Returns:
         Shape ``(3, num_classes)`` int64.

@@ -41,7 +41,7 @@ PAPER = {
 METHOD_OF_CONFIG = r"gradcam|gain|gain_ext_[1-9]\d*"
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FULL_VIEWS = ["--scales", "0.5", "1", "1.5", "2", "--flip"]
-COLUMNS = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
+TABLE_SCORES = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Section4Run:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """The scores of a finished run by :data:`COLUMNS`; None for those that it lacks."""
+        """The scores of a finished run by :data:`TABLE_SCORES`; None for those that it lacks."""
         first = read_summary(self.folder / "classifier").get("metrics", {})
         last = read_summary(self.folder / "sec")["metrics"]
         cue = read_json(self.folder / "seeds.json")["mean"]
@@ -116,7 +116,7 @@ class Section4Run:
             last["test/miou"],
             last.get("test/miou_crf"),
         )
-        return dict(zip(COLUMNS, values, strict=True))
+        return dict(zip(TABLE_SCORES, values, strict=True))
 
     def _origin(self) -> dict[str, str]:
         """Hashes of what the first stage is made of, by name."""
@@ -332,16 +332,16 @@ def tables(rows: Mapping[str, list[dict[str, float | None]]], is_subset: bool) -
         ["", "AP", "mIoU", "prec.", "recall", "mIoU", "+CRF", *([""] * len(paper))],
     )
     lines = [f"{head[0]:18}" + "".join(f"{cell:>8}" for cell in head[1:]) for head in heads]
-    cells: list[list[Any]] = [["method", "runs", *COLUMNS, "paper's mIoU CRF"]]
+    cells: list[list[Any]] = [["method", "runs", *TABLE_SCORES, "paper's mIoU CRF"]]
     for method, scores in rows.items():
-        values = [_mean_of(scores, column) for column in COLUMNS]
+        values = [_mean_of(scores, column) for column in TABLE_SCORES]
         shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
         theirs = PAPER.get(method)
         shown += ["-" if theirs is None else f"{theirs:.1f}"] * len(paper)
         lines.append(f"{method:18}" + "".join(f"{cell:>8}" for cell in shown))
         cells.append([method, len(scores), *values, "" if is_subset or theirs is None else theirs / 100])
         if len(scores) > 1:
-            spread = [_spread_of(scores, column) for column in COLUMNS]
+            spread = [_spread_of(scores, column) for column in TABLE_SCORES]
             marks = ["-" if value is None else f"±{100 * value:.1f}" for value in spread]
             lines.append(f"  {len(scores)} seeds".ljust(18) + "".join(f"{cell:>8}" for cell in marks))
     num_classes = 8 if is_subset else 20

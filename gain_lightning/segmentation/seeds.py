@@ -1,4 +1,4 @@
-"""From attention maps to localisation cues, the seeds that SEC grows (section 4.1 of the paper).
+"""Turn attention maps into localisation cues, the seeds that SEC grows (section 4.1 of the paper).
 
 Axis letters: N images, P (image, class) pairs, n classes of one image, h w map.
 """
@@ -18,21 +18,23 @@ from gain_lightning.segmentation.crf.dense import dense_crf
 from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.cue_files import check_num_classes
 
-CUE_SIZE = 41  # of SEC's score map, for an image of 321 pixels
-CRF_FLOOR = 1e-5  # of a probability before the CRF
+# The side of SEC's score map for an image of 321 pixels.
+CUE_SIZE = 41
+# The floor of a probability before the CRF.
+CRF_FLOOR = 1e-5
 
 
 def attention_maps(
     model: Classifier, image: Tensor, label: Tensor, *, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> tuple[Tensor, Pairs]:
-    """:func:`summed_maps` of pictures that are resized here, as made ones without a file are.
+    """Return :func:`summed_maps` of pictures that are resized here, such as generated ones without a file.
 
     Args:
-        model: In evaluation mode.
+        model: The classifier, in evaluation mode.
         image: Pictures, shape ``(N, 3, H, W)`` uint8.
         label: 1 for every class to map, shape ``(N, C)``.
         scales: Factors on the pictures' size.
-        flip: Add the maps of the mirrored pictures.
+        flip: Whether the maps of the mirrored pictures are added.
 
     Returns:
         Maps in [0, 1], ``(P, 1, H, W)``, and their pairs.
@@ -44,18 +46,19 @@ def attention_maps(
 def summed_maps(
     model: Classifier, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, int], flip: bool = False
 ) -> tuple[Tensor, Pairs]:
-    """Attention maps of images seen at several sizes, and as in a mirror: their sum, each then divided by its maximum.
+    """Return the sum of the attention maps of images at several sizes, and mirrored; each sum has maximum 1.
 
-    Grad-CAM weighs a channel by the mean of its gradient over the map's cells, so maps of more cells are smaller. Each
-    is multiplied by its number of cells before the sum: the weights are then sums of gradients, and with a network that
-    pools and classifies linearly the maps are CAM's (Zhou et al., CVPR 2016), equally strong at every size.
+    Grad-CAM weighs a channel by the mean of its gradient over the map's cells, so maps with more cells have smaller
+    values. Therefore each map is multiplied by its number of cells before the sum. The weights are then sums of
+    gradients, and for a network that pools and classifies linearly the maps are those of CAM (Zhou et al., CVPR 2016),
+    equally strong at every size.
 
     Args:
-        model: In evaluation mode.
-        pictures: The same N pictures at every size to look at, each ``(N, 3, h, w)`` uint8.
+        model: The classifier, in evaluation mode.
+        pictures: The same N pictures at every size, each ``(N, 3, h, w)`` uint8.
         label: 1 for every class to map, shape ``(N, C)``.
         size: Height and width of the sum.
-        flip: Add the maps of the mirrored pictures.
+        flip: Whether the maps of the mirrored pictures are added.
 
     Returns:
         Maps in [0, 1], ``(P, 1, *size)``, and their pairs.
@@ -73,21 +76,23 @@ def summed_maps(
 
 
 def resize_pictures(image: Tensor, scale: float) -> Tensor:
-    """Pictures ``(N, 3, H, W)`` uint8 at ``scale`` times their size, by the filter that files are resized by."""
+    """Return pictures ``(N, 3, H, W)`` uint8 at ``scale`` times their size, with the filter that files get."""
     height, width = (max(round(scale * side), 1) for side in image.shape[2:])
     return resize_image(image, (height, width))
 
 
 def gradient_saliency(model: Classifier, image: Tensor, label: Tensor) -> Tensor:
-    """How much each pixel moves the scores of an image's classes (Simonyan et al., 2014), as SEC finds background.
+    """Return how much each pixel moves the scores of an image's classes (Simonyan et al., 2014).
+
+    SEC finds background this way.
 
     Args:
-        model: In evaluation mode.
+        model: The classifier, in evaluation mode.
         image: Pictures, shape ``(N, 3, H, W)`` uint8.
         label: 1 for every class, shape ``(N, C)``.
 
     Returns:
-        Largest absolute gradient over the colours, median of 3 x 3 pixels, ``(N, H, W)``.
+        The largest absolute gradient over the colours, then the median over 3 x 3 pixels, ``(N, H, W)``.
     """
     with torch.enable_grad():
         normalised = model.backbone.normalize(image).requires_grad_()
@@ -99,16 +104,16 @@ def gradient_saliency(model: Classifier, image: Tensor, label: Tensor) -> Tensor
 
 
 def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """Background where no class is attended to: every map below ``threshold``.
+    """Return the background as the pixels where every map is below ``threshold``.
 
-    Nowhere, if a map is 0 throughout: the class is there, so this says nothing of where it is not.
+    If a map is 0 throughout, no pixel is background: the class is in the image, and its map does not say where.
 
     Args:
-        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        maps: Maps of the image's n classes, in [0, 1], shape ``(n, h, w)``.
         threshold: Share of a map's maximum.
 
     Returns:
-        ``(h, w)`` bool.
+        The background, ``(h, w)`` bool.
 
     Example:
         >>> low_attention(np.array([[[0.0, 1.0]]]), 0.05).tolist()
@@ -123,20 +128,21 @@ def crf_regions(
     scores: Sequence[float],
     kernels: Kernels = Kernels(shrink=12),  # noqa: B008, frozen
 ) -> list[np.ndarray]:
-    """Regions of the classes that a dense CRF makes of their maps, beside a background of the same score everywhere.
+    """Return the classes' regions that a dense CRF makes of their maps, with an equal background score everywhere.
 
-    A class's probability is its map's value, that of the background its score, divided by their sum. So a map above
-    the score is a class as without a CRF, but neighbours and like colours decide together. The regions of a high score
-    are sure to be a class, what is in none of a low score is sure to be background (Ahn et al., *IRN*, CVPR 2019).
+    The probability of a class is its map's value and that of the background its score, each divided by their sum. So
+    a map above the score is a class as without a CRF, but neighbours and pixels of like colours decide together. The
+    regions of a high score are surely a class, and pixels outside the regions of a low score are surely background
+    (Ahn et al., *IRN*, CVPR 2019).
 
     Args:
-        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
-        picture: Shape ``(h, w, 3)`` uint8.
-        scores: Of the background, each a share of a map's maximum.
-        kernels: Of the CRF; by default as SEC trains with, for 41 x 41.
+        maps: Maps of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        picture: The picture, shape ``(h, w, 3)`` uint8.
+        scores: Scores of the background, each a share of a map's maximum.
+        kernels: Kernels of the CRF; by default those that SEC trains with, for 41 x 41.
 
     Returns:
-        For every score the classes' regions, which do not overlap, ``(n, h, w)`` bool.
+        The classes' regions for every score, which do not overlap, ``(n, h, w)`` bool.
 
     Example:
         >>> maps = np.array([[[0.9, 0.9, 0.1, 0.0]]])
@@ -150,19 +156,20 @@ def crf_regions(
         log_probs.append(np.log(values / values.sum(0) + CRF_FLOOR))
     pictures = torch.from_numpy(np.stack([picture] * len(scores)))
     marginals = dense_crf(torch.from_numpy(np.stack(log_probs)), pictures, kernels)
-    winner = marginals.argmax(1).numpy()  # 0 background
+    # The winner 0 is the background.
+    winner = marginals.argmax(1).numpy()
     return [winner[index] == np.arange(1, 1 + len(maps))[:, None, None] for index in range(len(scores))]
 
 
 def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.ndarray:
-    """Background as the ``share`` of pixels of least saliency.
+    """Return the background as the ``share`` of pixels with the least saliency.
 
     Args:
-        saliency: Shape ``(h, w)``.
-        share: Between 0 and 1.
+        saliency: Saliency, shape ``(h, w)``.
+        share: A number between 0 and 1.
 
     Returns:
-        ``(h, w)`` bool.
+        The background, ``(h, w)`` bool.
 
     Example:
         >>> least_salient(np.array([[0.3, 0.1], [0.9, 0.5]]), 0.25).tolist()
@@ -177,21 +184,21 @@ def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.n
 def make_cues(
     maps: np.ndarray, classes: Sequence[int], background: np.ndarray, *, threshold: float = THRESHOLD
 ) -> np.ndarray:
-    """Cues of one image: each class where its map exceeds the threshold, background where there is no class.
+    """Return the cues of one image: each class where its map exceeds the threshold, elsewhere background or no cue.
 
     Where classes meet, the one of the smaller region wins, as in SEC.
 
     Args:
-        maps: Of the image's n classes, in [0, 1], shape ``(n, h, w)``.
-        classes: Their indices, from 0.
-        background: Shape ``(h, w)`` bool.
+        maps: Maps of the image's n classes, in [0, 1], shape ``(n, h, w)``.
+        classes: The indices of the classes, from 0.
+        background: The background, shape ``(h, w)`` bool.
         threshold: Share of a map's maximum.
 
     Returns:
-        0 background, c + 1 class c, 255 no cue, ``(h, w)`` uint8.
+        Cues, ``(h, w)`` uint8: 0 background, c + 1 class c, 255 no cue.
 
     Raises:
-        ValueError: If an index exceeds 253, for its cue would say that there is none.
+        ValueError: If an index exceeds 253, because 255 means that there is no cue.
 
     Example:
         >>> maps = np.array([[[0.9, 0.9, 0.1, 0.0]], [[0.0, 0.5, 0.1, 0.0]]])
@@ -209,16 +216,16 @@ def make_cues(
 def pseudo_mask(
     maps: np.ndarray, classes: Sequence[int], background: np.ndarray, *, threshold: float
 ) -> np.ndarray:
-    """A mask to train on: the class of the strongest map above the threshold, background, and 255 where unsure.
+    """Return a mask to train on: the class of the strongest map above the threshold, else background, else 255.
 
     Args:
-        maps: In [0, 1], shape ``(n, H, W)``.
-        classes: Their indices, from 0.
-        background: Shape ``(H, W)`` bool.
+        maps: Maps of the image's n classes, in [0, 1], shape ``(n, H, W)``.
+        classes: The indices of the classes, from 0.
+        background: The background, shape ``(H, W)`` bool.
         threshold: Share of a map's maximum.
 
     Returns:
-        ``(H, W)`` uint8.
+        Class indices, ``(H, W)`` uint8.
 
     Raises:
         ValueError: If an index exceeds 253.

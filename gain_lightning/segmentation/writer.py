@@ -1,4 +1,4 @@
-"""Segmentations of a folder of pictures, and the archive that VOC 2012's evaluation server takes."""
+"""Write segmentations of a folder of pictures, and the archive that VOC 2012's evaluation server takes."""
 
 import tarfile
 from concurrent.futures import Future
@@ -16,21 +16,21 @@ from gain_lightning.segmentation.crf.pool import CrfPool
 from gain_lightning.segmentation.losses import TEST_FLOOR, log_probabilities
 from gain_lightning.support.files import remove_parts, written_whole
 
-# Competition 6: segmentation with other training data than VOC's own, as ImageNet's.
+# The folder is that of competition 6: segmentation with training data beyond VOC's own, such as ImageNet.
 SUBMISSION = Path("results/VOC2012/Segmentation/comp6_test_cls")
 
 
 class SegmentationWriter(pl.Callback):
-    """Writes each picture's segmentation as a PNG with VOC's palette, at the picture's size.
+    """A callback that writes each picture's segmentation as a PNG with VOC's palette, at the picture's size.
 
     Args:
         images: Folder that the pictures' names are relative to.
         out: Folder for the segmentations.
-        crf_workers: Processes of the dense CRF; 0 stays in this one, None leaves the CRF out.
-        voc_submission: Write them where VOC 2012's server looks for them, and pack ``results.tgz``.
+        crf_workers: Number of processes of the dense CRF; 0 stays in this one, None leaves the CRF out.
+        voc_submission: Whether they are written where VOC 2012's server looks for them, and packed as ``results.tgz``.
 
     Attributes:
-        errors: What is wrong with pictures that could not be read.
+        errors: An error message for each picture that could not be read.
     """
 
     def __init__(self, images: Path, out: Path, *, crf_workers: int | None, voc_submission: bool) -> None:
@@ -47,7 +47,7 @@ class SegmentationWriter(pl.Callback):
         return f"{len(self.written)} segmentations{packed}"
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """An archive of another call is not of these pictures."""
+        """Remove the archive of an earlier call, which does not hold these pictures."""
         if self.voc_submission:
             (self.out / "results.tgz").unlink(missing_ok=True)
             remove_parts(self.out, "results.tgz")
@@ -61,7 +61,7 @@ class SegmentationWriter(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write a batch, or have its CRFs begun."""
+        """Write a batch, or begin its CRFs."""
         seen = tuple(batch["image"].shape[2:])
         cells = pl_module.backbone.cells(seen)
         for scores, path, error in zip(outputs, batch["id"], batch["error"], strict=True):
@@ -89,7 +89,7 @@ class SegmentationWriter(pl.Callback):
         self.written.append(target)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what is still on its way; pack it if nothing is missing."""
+        """Write the segmentations that still wait for their CRF, and pack all if none is missing."""
         while self.waiting:
             self._write_next()
         if self.crf is not None:

@@ -26,7 +26,7 @@ from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.drawing.strips import read_strip
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.segmentation.crf.kernels import Kernels
-from gain_lightning.segmentation.cue_files import read_cues, read_maps, write_cues
+from gain_lightning.segmentation.cue_files import read_cues, read_exchanged_maps, write_cues
 from gain_lightning.segmentation.export_seeds import _draw
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
@@ -275,7 +275,7 @@ def test_every_image_has_its_files(run, made):
     sec = pickle.loads((made / "localization_cues.pickle").read_bytes())
     assert sorted(cues.files) == sorted(ids)
     for row, name in enumerate(ids):
-        classes, maps = read_maps(made / "maps" / f"{name}.npy")
+        classes, maps = read_exchanged_maps(made / "maps" / f"{name}.npy")
         assert maps.shape == (len(classes), 48, 60)
         present = {CLASSES.index(NAMES[row % 3])} | ({CLASSES.index("person")} if row % 4 == 0 else set())
         assert set(classes.tolist()) == present
@@ -321,7 +321,7 @@ def test_maps_are_read_as_others_read_them(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         content = np.load(path, allow_pickle=True).item()
-    keys, high_res = read_maps(path)
+    keys, high_res = read_exchanged_maps(path)
     np.testing.assert_array_equal(content["keys"], keys)
     np.testing.assert_array_equal(content["high_res"], high_res)
     assert content["cam"].shape == (len(keys), 12, 15)
@@ -494,8 +494,8 @@ def test_crf_makes_the_regions_of_cues_and_masks(run, made, tmp_path):
     cues = read_cues(tmp_path / "crf" / "cues.npz")
     assert cues.keys() == read_cues(made / "cues.npz").keys()
     for name, cue in cues.items():
-        keys, high_res = read_maps(tmp_path / "crf" / "maps" / f"{name}.npy")
-        np.testing.assert_array_equal(high_res, read_maps(made / "maps" / f"{name}.npy")[1])
+        keys, high_res = read_exchanged_maps(tmp_path / "crf" / "maps" / f"{name}.npy")
+        np.testing.assert_array_equal(high_res, read_exchanged_maps(made / "maps" / f"{name}.npy")[1])
         mask = np.array(Image.open(tmp_path / "crf" / "masks" / f"{name}.png"))
         assert mask.shape == high_res.shape[1:]
         assert set(np.unique(cue)) <= {0, VOID, *(keys + 1)}
@@ -567,7 +567,7 @@ class Harmful:
 def test_a_file_of_maps_cannot_run_code(tmp_path, capfd):
     np.save(tmp_path / "x.npy", {"keys": np.array([0]), "high_res": Harmful()})
     with pytest.raises(ValueError, match="neither array nor tensor"):
-        read_maps(tmp_path / "x.npy")
+        read_exchanged_maps(tmp_path / "x.npy")
     assert "harmful" not in capfd.readouterr().out
 
 

@@ -1,1 +1,1 @@
-"""Dense CRF (Krähenbühl & Koltun, NIPS 2011)."""
+"""The dense CRF (Krähenbühl & Koltun, NIPS 2011)."""

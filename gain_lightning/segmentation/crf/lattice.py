@@ -1,4 +1,4 @@
-"""The dense CRF on a permutohedral lattice, by pydensecrf2: without torch, so that worker processes start at once."""
+"""The dense CRF on a permutohedral lattice, by pydensecrf2. No torch is imported, so worker processes start at once."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from gain_lightning.segmentation.crf.kernels import Kernels
 
 
 def lattice_crf(log_probs: np.ndarray, image: np.ndarray, *, kernels: Kernels) -> np.ndarray:
-    """Marginals of one image.
+    """Return the marginals of one image.
 
     Args:
-        log_probs: Shape ``(C, H, W)`` float32.
-        image: Shape ``(H, W, 3)`` uint8.
-        kernels: See :class:`gain_lightning.segmentation.crf.kernels.Kernels`.
+        log_probs: Log-probabilities of the classes, shape ``(C, H, W)`` float32.
+        image: The picture, shape ``(H, W, 3)`` uint8.
+        kernels: The kernels, see :class:`gain_lightning.segmentation.crf.kernels.Kernels`.
 
     Returns:
-        Shape ``(C, H, W)`` float32.
+        Marginals, shape ``(C, H, W)`` float32.
 
     Raises:
         ImportError: If pydensecrf2 is not installed.
@@ -37,5 +37,5 @@ def lattice_crf(log_probs: np.ndarray, image: np.ndarray, *, kernels: Kernels) -
 
 
 def lattice_labels(log_probs: np.ndarray, image: np.ndarray, kernels: Kernels) -> np.ndarray:
-    """Likeliest class of every pixel, ``(H, W)`` uint8; arguments as above."""
+    """Return the likeliest class of every pixel, ``(H, W)`` uint8; arguments are those of :func:`lattice_crf`."""
     return lattice_crf(log_probs, image, kernels=kernels).argmax(0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Dense CRFs of whole pictures, one after another as a network gives them, in processes of their own."""
+"""Compute dense CRFs of whole pictures, one after another as a network gives them, in processes of their own."""
 
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,11 +14,11 @@ from gain_lightning.support.workers import heed_parent_alone, signals_held
 
 
 class CrfPool:
-    """Segments pictures of any sizes by :func:`gain_lightning.segmentation.crf.dense.dense_crf` at its defaults.
+    """Processes that segment pictures of any size by :func:`gain_lightning.segmentation.crf.dense.dense_crf`.
 
     Args:
-        num_workers: Processes; 0 stays in this one, and so does the torch backend. They are spawned with the first
-            picture, so a script that asks for them needs ``if __name__ == "__main__"``.
+        num_workers: Number of processes; 0 stays in this one, and so does the torch backend. They are spawned with
+            the first picture, so a script that asks for them needs ``if __name__ == "__main__"``.
 
     Raises:
         ValueError: If ``num_workers`` is negative.
@@ -39,14 +39,16 @@ class CrfPool:
         self._waiting: deque[Future] = deque()
 
     def submit(self, log_probs: Tensor, image: Tensor) -> "Future[np.ndarray]":
-        """Begin with a picture; waits while more than two for each process are on their way, for they take memory.
+        """Begin with a picture.
+
+        Pictures on their way take memory, so this waits while there are more than two for each process.
 
         Args:
-            log_probs: Of the classes, background included, shape ``(C, H, W)``.
+            log_probs: Log-probabilities of the classes, background included, shape ``(C, H, W)``.
             image: The picture, shape ``(H, W, 3)`` uint8.
 
         Returns:
-            What will be the likeliest class of every pixel, ``(H, W)`` uint8.
+            The future of the likeliest class of every pixel, ``(H, W)`` uint8.
         """
         if not self.num_workers:
             done: Future[np.ndarray] = Future()
@@ -60,12 +62,13 @@ class CrfPool:
         while len(self._waiting) > 2 * self.num_workers:
             self._waiting.popleft().exception()
         arrays = bounded(log_probs.detach().float()).cpu().numpy(), image.cpu().numpy()
-        with signals_held():  # it starts its processes when it gets work
+        # The executor starts its processes when it gets work.
+        with signals_held():
             self._waiting.append(self._executor.submit(lattice_labels, *arrays, Kernels()))
         return self._waiting[-1]
 
     def close(self) -> None:
-        """End the processes; what was not waited for is lost."""
+        """End the processes; pictures that nobody waited for are lost."""
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
         self._executor = None
