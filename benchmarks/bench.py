@@ -1,6 +1,6 @@
-"""Every benchmark in one go: ``make bench``. Writes ``results/<machine>.json`` and the tables of ``docs/cost.md``.
+"""Run every benchmark (``make bench``) and write ``results/<machine>.json`` and the tables of ``docs/cost.md``.
 
-On a CPU batches are small, so that it stays under ten minutes; for figures to quote run the scripts alone.
+On a CPU batches are small, so that a run stays under ten minutes. For figures to quote, run the scripts alone.
 """
 
 import argparse
@@ -29,14 +29,14 @@ LABELS_OF = {"gain_ext": "GAIN_ext", "gain_ext_second_order": "GAIN_ext, second 
 
 
 def machine() -> str:
-    """What the figures depend on, as a file name."""
+    """Return a name of this machine, on which the figures depend, for a file."""
     if torch.cuda.is_available():
         return re.sub(r"\W+", "-", torch.cuda.get_device_name()).lower()
     return f"{platform.machine()}-{os.cpu_count()}-cores"
 
 
 def run() -> dict:
-    """Run them; each prints as it goes."""
+    """Run the benchmarks, each of which prints its figures, and return all results."""
     cuda = torch.cuda.is_available()
     batch = "32" if cuda else "4"
     results: dict = {
@@ -66,12 +66,12 @@ def run() -> dict:
 
 
 def overhead(config: str, *options: str) -> dict:
-    """What a training's time is spent on."""
+    """Return the shares of a training's time."""
     return script("overhead.py", f"--config={HERE.parent / config}", *options)
 
 
 def script(name: str, *options: str) -> dict:
-    """Run a benchmark in a process of its own; what it prints is shown."""
+    """Run a benchmark in a process of its own, with its output shown, and return its result."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
         subprocess.run([sys.executable, str(HERE / name), *options, "--json", str(file)], check=True)
@@ -85,7 +85,7 @@ def _commit() -> str:
 
 
 def table(results: dict) -> str:
-    """The steps' ratios to a plain step, and the others' time for maps to ours, as Markdown."""
+    """Return the steps' ratios to a plain step, and the ratios of others' time for maps to ours, as Markdown."""
     lines = [
         f"Machine {results['machine']}; torch {results['versions']['torch']}; "
         f"commit {results['commit']}; 224 px, float32.",
@@ -127,7 +127,7 @@ def table(results: dict) -> str:
 
 
 def picture(results: dict) -> None:
-    """Bars of every variant's ratio at 1.5 labels, with the limits."""
+    """Draw bars of every variant's ratio at 1.5 labels, with the limits."""
     fig, axes = plt.subplots(1, len(BACKBONES), figsize=(9, 3.2), sharey=True, layout="constrained")
     for ax, backbone in zip(axes, BACKBONES, strict=True):
         rows = results["step"][f"{backbone}, 1.5"]

@@ -1,12 +1,12 @@
-"""The dense CRF: exact in torch beside pydensecrf2 on real pictures, how alike and how fast.
+"""Compare the dense CRF in torch, which is exact, with pydensecrf2 on real pictures: how alike and how fast they are.
 
     python benchmarks/crf.py --root VOCdevkit --json crf.json
 
-At 41 x 41 with all widths divided by 12, as in SEC's training: the mean absolute difference of the marginals, the
-share of pixels with the same likeliest class, and the seconds of a batch of 15 with 21 classes and with the present
-ones alone. Then pydensecrf2 on pictures enlarged to 500 x 375 (VOC's usual size), one process. Scores are blurred
-masks, or SEC's cues if a file of them is named, with noise. ``--root`` is GAIN_VOC_ROOT unless told. Needs the extra
-``crf``.
+At 41 x 41, with all widths divided by 12 as in SEC's training, this measures the mean absolute difference of the
+marginals, the share of pixels with the same likeliest class, and the seconds of a batch of 15 with 21 classes and with
+the present ones alone. Then it times pydensecrf2 in one process on pictures enlarged to 500 x 375 (VOC's usual size).
+Scores are blurred masks, or SEC's cues if a file of them is named, with noise. ``--root`` defaults to GAIN_VOC_ROOT.
+The extra ``crf`` is needed.
 """
 
 import argparse
@@ -27,15 +27,18 @@ from torch import Tensor
 from gain_lightning.datasets.readers.voc import find_root
 from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
 
-NUM_CLASSES = 21  # background included
+# The background is one of the classes.
+NUM_CLASSES = 21
 CUE_SIZE = 41
-BATCH = 15  # of SEC
+# SEC trains with this batch size.
+BATCH = 15
 TRAINING = Kernels(shrink=12)
-FULL_SIZE = (375, 500)  # height and width
+# Height and width of VOC's usual pictures.
+FULL_SIZE = (375, 500)
 
 
 def label_maps(root: Path, cues: Path | None, count: int) -> dict[str, np.ndarray]:
-    """Of evenly spaced images: id to labels, ``(h, w)`` uint8, 255 void."""
+    """Return the labels ``(h, w)`` uint8, 255 void, of evenly spaced images by id."""
     if cues:
         with np.load(cues) as file:
             ids = sorted(file.files)
@@ -48,13 +51,14 @@ def label_maps(root: Path, cues: Path | None, count: int) -> dict[str, np.ndarra
 def scene(
     root: Path, labels: dict[str, np.ndarray], size: tuple[int, int], noise: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log probabilities ``(N, 21, H, W)``, pictures ``(N, H, W, 3)`` and present classes ``(N, 21)``."""
+    """Return log-probabilities ``(N, 21, H, W)``, pictures ``(N, H, W, 3)`` and present classes ``(N, 21)``."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
     log_probs, images, present = [], [], []
     for name, label in labels.items():
         small = np.array(Image.fromarray(label).resize((CUE_SIZE, CUE_SIZE), Image.Resampling.NEAREST))
-        shown = torch.stack([torch.from_numpy(small == c) for c in range(NUM_CLASSES)]).float()  # void: none
+        # A void pixel shows no class.
+        shown = torch.stack([torch.from_numpy(small == c) for c in range(NUM_CLASSES)]).float()
         scores = 4 * F.avg_pool2d(shown[None], 9, 1, 4)
         scores = scores + noise * torch.randn(scores.shape, generator=generator)
         log_probs.append(F.interpolate(scores, size, mode="bilinear").log_softmax(1))
@@ -66,7 +70,7 @@ def scene(
 
 
 def agreement(log_probs: Tensor, image: Tensor) -> dict[str, float]:
-    """How far the two backends lie apart; also as a share of what the CRF changes at all."""
+    """Return how far the two backends lie apart, and how much the CRF changes at all."""
     exact = dense_crf(log_probs, image, TRAINING)
     lattice = dense_crf(log_probs, image, TRAINING, backend="pydensecrf2")
     difference = (exact - lattice).abs()
@@ -80,7 +84,7 @@ def agreement(log_probs: Tensor, image: Tensor) -> dict[str, float]:
 
 
 def seconds(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Median and least of each, in turns: the machine may be shared."""
+    """Return the median and the least seconds of each variant; they take turns, since the machine may be shared."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds + 1):
         for name, variant in variants.items():

@@ -1,12 +1,15 @@
-"""What a network of segmentation has to beat: seeds on val, with and without labels; and how far cues can be trusted.
+"""Score the seeds that a segmentation network has to beat, and measure how far cues can be trusted.
 
     python benchmarks/cues.py runs/section4_subset/gain_ext_63-0 --masks VOCdevkit/VOC2012/SegmentationClassAug
 
-Of a chain of `gain reproduce section4`: the maps that made its cues, cut at the threshold of the paper and at the best
-one, of val's images, for the classes of their labels and for those that the classifier predicts; and precision and
-recall of the cues by a CRF of every n-th training image, at several scores of the background; and those of the cues
-that SEC itself makes of these images, a second round: its probabilities of the labelled classes and the background,
-which several factors make likelier, by the same CRF.
+Three things are measured on a chain of `gain reproduce section4`:
+
+- seeds on val: the mean IoU of the maps that made its cues, cut at the paper's threshold and at the best one, for the
+  classes of the labels and for those that the classifier predicts;
+- cues: precision and recall of the cues that a CRF makes of the maps of every n-th training image, at several scores
+  of the background;
+- a second round: precision and recall of the cues that the same CRF makes of SEC's own probabilities of the labelled
+  classes and the background, where several factors make the background likelier.
 """
 
 import argparse
@@ -43,8 +46,10 @@ from gain_lightning.segmentation.seeds import (
 )
 from gain_lightning.support.files import read_json
 
-SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)  # of the background
-FACTORS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)  # of its probability in a second round
+# Scores of the background beside maps.
+SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
+# Factors on the background's probability in a second round.
+FACTORS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)
 
 
 def main() -> None:
@@ -81,7 +86,7 @@ def main() -> None:
 
 
 def own_seeds(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Mean IoU at every threshold, for ``known`` and for ``predicted`` classes."""
+    """Return the mean IoU at every threshold, for ``known`` and for ``predicted`` classes."""
     provenance = read_json(args.chain / "seeds" / "provenance.json")
     model = load_classifier(args.chain / "classifier" / "checkpoints" / "last.ckpt").eval()
     scales = provenance["scales"]
@@ -100,15 +105,11 @@ def own_seeds(args: argparse.Namespace) -> dict[str, dict[str, float]]:
                     flip=provenance["flip"],
                 )
                 for n, image_id in enumerate(batch["id"]):
-                    mine = pairs.image == n
-                    resized = (
-                        scale_maps(resize_maps(maps[mine], tuple(images.sizes[row + n])))[:, 0].half().numpy()
-                    )
-                    content = {
-                        "keys": pairs.label[mine].numpy(),
-                        "cam": resized[:, ::4, ::4],
-                        "high_res": resized,
-                    }
+                    is_of_image = pairs.image == n
+                    own = scale_maps(resize_maps(maps[is_of_image], tuple(images.sizes[row + n])))
+                    resized = own[:, 0].half().numpy()
+                    content = {"keys": pairs.label[is_of_image].numpy()}
+                    content |= {"cam": resized[:, ::4, ::4], "high_res": resized}
                     write_exchanged_maps(Path(folder) / kind / f"{file_name(image_id)}.npy", content)
             row += len(batch["image"])
         scores = {
@@ -121,7 +122,10 @@ def own_seeds(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def predicted(model: GAIN, image: Tensor, shrink: float) -> Tensor:
-    """Classes of positive score, or the one of the highest, ``(N, C)``, of pictures at the network's size."""
+    """Return the classes with a positive score, else the one with the highest, ``(N, C)``.
+
+    The pictures are resized to the network's size.
+    """
     with torch.no_grad():
         logits = model(model.backbone.normalize(resize_pictures(image, shrink)))
     return (
@@ -130,7 +134,7 @@ def predicted(model: GAIN, image: Tensor, shrink: float) -> Tensor:
 
 
 def cues_of_maps(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
-    """Cues of every n-th training image by a CRF of its maps, by the background's score."""
+    """Return the cues that a CRF makes of the maps of every n-th training image, by the background's score."""
     cues: dict[float, dict[str, np.ndarray]] = {score: {} for score in SCORES}
     for path in sorted((args.chain / "seeds" / "maps").glob("*.npy"))[:: args.every]:
         keys, maps = read_exchanged_maps(path)
@@ -146,7 +150,7 @@ def cues_of_maps(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]
 
 
 def cues_of_sec(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
-    """Cues of every n-th training image by a CRF of SEC's probabilities, by the factor of the background's."""
+    """Return the cues that a CRF makes of SEC's probabilities for every n-th training image, by the factor."""
     model = load_model(args.chain / "sec" / "checkpoints" / "last.ckpt").eval()
     classifier = load_classifier(args.chain / "classifier" / "checkpoints" / "last.ckpt")
     enlarge = model.hparams.image_size / classifier.hparams.image_size
@@ -169,14 +173,14 @@ def cues_of_sec(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
 
 
 def shrunk(picture: Tensor) -> Tensor:
-    """A picture ``(1, 3, H, W)`` uint8 at the cues' size, ``(h, w, 3)``."""
+    """Return a picture ``(1, 3, H, W)`` uint8 at the cues' size, ``(h, w, 3)``."""
     size = (CUE_SIZE, CUE_SIZE)
     small = torch.nn.functional.interpolate(picture.float(), size, mode="bilinear", antialias=True)
     return small[0].round().clamp(0, 255).byte().permute(1, 2, 0)
 
 
 def scored(cues: dict[float, dict[str, np.ndarray]], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Mean precision and recall of the classes' cues."""
+    """Return the mean precision and recall of the classes' cues."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for value, by_name in cues.items():
@@ -187,7 +191,10 @@ def scored(cues: dict[float, dict[str, np.ndarray]], args: argparse.Namespace) -
 
 
 def recall_at(precision: float, cues: dict[str, dict[str, Any]]) -> float | None:
-    """The highest recall at a precision or above it, between two values by a straight line; None if never."""
+    """Return the highest recall at a precision or above it; None if there is none.
+
+    Between two values a straight line is taken.
+    """
     points = [(cue["precision"], cue["recall"]) for cue in cues.values() if cue["precision"] is not None]
     found = [r for p, r in points if p >= precision]
     for (p, r), (q, s) in itertools.pairwise(points):

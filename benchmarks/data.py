@@ -1,11 +1,11 @@
-"""How fast pictures are loaded, in one process as in one worker, against two others, side by side.
+"""Measure how fast one process, such as a loader's worker, loads pictures, beside two other pipelines.
 
     python benchmarks/data.py --root VOCdevkit --json data.json
 
-Prints images a second and ratios: to PIL with torchvision's v2 transforms doing the same, and to a bare loop
-that only decodes the JPEG and resizes it with OpenCV. Each at the pictures' own size and enlarged to
-500 x 375 (VOC's usual size). Then the start: seconds from making the VOC data module for 10,582 images to its
-first batch, and how much a worker's memory grows over an epoch.
+This prints images a second, and the ratios to PIL with torchvision's v2 transforms doing the same and to a bare loop
+that only decodes the JPEG and resizes it with OpenCV, at the pictures' own size and enlarged to 500 x 375 (VOC's usual
+size). Then it measures the start: the seconds from making the VOC data module for 10,582 images to its first batch,
+and the growth of a worker's memory over an epoch.
 """
 
 import argparse
@@ -31,18 +31,19 @@ from gain_lightning.datasets.streams import Draw
 from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.datasets.voc12 import VOC12DataModule
 
-SIZE = 224  # pixels
+# Side of the loaded pictures in pixels.
+SIZE = 224
 BATCH = 32
 NUM_TRAIN_AUG = 10582
 
 
 def ours(dataset: ImageSet) -> Callable[[list[int]], object]:
-    """Samples of our data set, collated."""
+    """Return a loader of our data set's samples, collated."""
     return lambda indices: collate([dataset[Draw(index, 0)] for index in indices])
 
 
 def torchvision_pipeline(dataset: ImageSet, training: bool) -> Callable[[list[int]], object]:
-    """What many would write: PIL decodes, v2 resizes and flips, then uint8 tensors with label."""
+    """Return the loader that many would write: PIL decodes, v2 resizes and flips, then uint8 tensors with labels."""
     flips = [v2.RandomHorizontalFlip()] if training else []
     transform = v2.Compose([v2.Resize((SIZE, SIZE)), *flips, v2.PILToTensor()])
 
@@ -56,7 +57,7 @@ def torchvision_pipeline(dataset: ImageSet, training: bool) -> Callable[[list[in
 
 
 def bare(dataset: ImageSet) -> Callable[[list[int]], object]:
-    """Decode and resize, nothing else."""
+    """Return a loader that decodes and resizes, and does nothing else."""
     paths = [str(dataset.listing.image_path(index)) for index in range(len(dataset))]
 
     def load(indices: list[int]) -> None:
@@ -67,7 +68,10 @@ def bare(dataset: ImageSet) -> Callable[[list[int]], object]:
 
 
 def compare(loaders: dict[str, Callable], num_images: int, rounds: int) -> dict[str, float]:
-    """Median images a second of each; they take turns pass by pass, each alone in its pass as in a worker."""
+    """Return the median images a second of each loader.
+
+    The loaders take turns pass by pass, and each is alone in its pass, as in a worker.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in loaders}
     batches = [list(range(first, first + BATCH)) for first in range(0, num_images - BATCH + 1, BATCH)]
     for number in range(rounds + 1):
@@ -75,13 +79,14 @@ def compare(loaders: dict[str, Callable], num_images: int, rounds: int) -> dict[
             started = time.perf_counter()
             for batch in batches:
                 load(batch)
-            if number:  # the first pass fills the caches
+            # The first pass fills the caches.
+            if number:
                 seconds[name].append(time.perf_counter() - started)
     return {name: len(batches) * BATCH / statistics.median(times) for name, times in seconds.items()}
 
 
 def enlarged(root: Path, ids: np.ndarray, folder: Path) -> Path:
-    """A VOC folder whose pictures are 500 pixels long, as JPEG of quality 90."""
+    """Make a VOC folder whose pictures are 500 pixels long, as JPEG of quality 90."""
     for name in ("JPEGImages", "ImageSets/Segmentation", "SegmentationClass"):
         (folder / name).mkdir(parents=True)
     os.symlink(root / "Annotations", folder / "Annotations")
@@ -97,7 +102,7 @@ def enlarged(root: Path, ids: np.ndarray, folder: Path) -> Path:
 
 
 def throughput(root: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Images a second and ratios for training and validation, at both sizes."""
+    """Return images a second and ratios for training and validation, at both sizes."""
     ids = read_voc(root, "train", "SegmentationClass")[0].ids[: 8 * BATCH]
     results = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +128,7 @@ def throughput(root: Path, rounds: int) -> dict[str, dict[str, float]]:
 
 
 class _Repeated(Dataset):
-    """Asks the worker it runs in for its memory, beside the sample."""
+    """A data set that loads its samples and returns the memory of the worker that it runs in."""
 
     def __init__(self, dataset: ImageSet) -> None:
         self.dataset = dataset
@@ -137,7 +142,7 @@ class _Repeated(Dataset):
 
 
 def own_memory() -> int:
-    """Bytes that this process alone holds: what it copied of its parent's pages counts, what they share does not."""
+    """Return the bytes that this process alone holds, with copies of its parent's pages but without shared ones."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(
         int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Clean", "Private_Dirty"))
@@ -145,7 +150,7 @@ def own_memory() -> int:
 
 
 def start(root: Path) -> dict[str, float]:
-    """Seconds to the first batch of 10,582 images, and MiB that a worker grows over an epoch."""
+    """Return the seconds to the first batch of 10,582 images, and the MiB that a worker grows over an epoch."""
     listing = read_voc(root, "train_aug", "SegmentationClassAug")[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "VOC2012"
@@ -177,7 +182,7 @@ def start(root: Path) -> dict[str, float]:
             for pid, size in zip(pids.tolist(), held.tolist(), strict=True):
                 if size:
                     memory.setdefault(pid, []).append(size)
-    # from the third look on: the decoder's own buffers are then there
+    # The growth counts from the third look on, when the decoder's own buffers are there.
     growth = max((sizes[-1] - sizes[2]) / 2**20 for sizes in memory.values())
     return {"setup_s": set_up, "first_batch_s": first, "worker_growth_mib": growth}
 

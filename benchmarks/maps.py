@@ -1,11 +1,11 @@
-"""Grad-CAM maps of many classes, beside pytorch-grad-cam and captum on the same network and pictures.
+"""Time Grad-CAM maps of many classes beside pytorch-grad-cam and captum, on the same network and pictures.
 
     python benchmarks/maps.py --backbone resnet50 --json maps.json
 
-The libraries make a map an image in a call, of a class for each image, by a pass through the whole network and
-back; of images with several classes they are called for every image's first, second, ... class. Ours goes once
+In one call the libraries make one map an image, for one class of each image, by a pass through the whole network and
+back. For images with several classes they are called for every image's first, second, ... class. Ours passes once
 through the network, and back through its head alone. First the maps must agree, in float64, to 1e-5 of their maximum.
-Needs the extra ``test`` (grad-cam) and captum.
+The extra ``test`` is needed (grad-cam and captum).
 """
 
 import argparse
@@ -31,7 +31,7 @@ NUM_CLASSES = 20
 
 
 def ours(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
-    """Maps of all pairs, ``(P, h, w)``."""
+    """Return the maps of all pairs, ``(P, h, w)``, by this package."""
     with torch.no_grad():
         features = backbone.features(image)
     features.requires_grad_()
@@ -39,7 +39,7 @@ def ours(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
 
 
 def _by_ranks(pairs: Pairs, make: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Maps of all pairs, ``make(images, classes)`` called for each image's first class, second class, ..."""
+    """Return the maps of all pairs; ``make(images, classes)`` is called for each image's first, second, ... class."""
     maps = None
     for rank in range(pairs.num_ranks):
         chosen = (pairs.rank == rank).nonzero().flatten()
@@ -51,7 +51,7 @@ def _by_ranks(pairs: Pairs, make: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
 
 
 def with_grad_cam(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
-    """The same by pytorch-grad-cam."""
+    """Return the same maps by pytorch-grad-cam."""
     with _RawGradCAM(model=backbone, target_layers=[backbone.features]) as cam:
 
         def make(images: Tensor, classes: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def with_grad_cam(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
 
 
 class _RawGradCAM(GradCAM):
-    """Its maps before they are scaled and resized, which ours are not either."""
+    """A GradCAM whose maps are neither scaled nor resized, as ours are not either."""
 
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: list, eigen_smooth: bool
@@ -78,7 +78,7 @@ class _RawGradCAM(GradCAM):
 
 
 def with_captum(backbone: Backbone, image: Tensor, label: Tensor) -> Tensor:
-    """The same by captum."""
+    """Return the same maps by captum."""
     cam = LayerGradCam(backbone, backbone.features)
 
     def make(images: Tensor, classes: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ METHODS: dict[str, Callable] = {"ours": ours, "grad-cam": with_grad_cam, "captum
 
 
 def differences(backbone: Backbone, image: Tensor, label: Tensor) -> dict[str, float]:
-    """How far the others' maps lie from ours, as a share of each map's maximum."""
+    """Return how far the others' maps lie from ours, as a share of each map's maximum."""
     backbone, image = copy.deepcopy(backbone).double(), image.double()
     expected = ours(backbone, image, label)
     scale = expected.amax((1, 2), keepdim=True).clamp_min(1e-8)
@@ -105,7 +105,7 @@ def differences(backbone: Backbone, image: Tensor, label: Tensor) -> dict[str, f
 
 
 def measure(backbone: Backbone, image: Tensor, label: Tensor, rounds: int) -> dict[str, float]:
-    """Median seconds of each, in turns, and the largest disagreement on the first pictures."""
+    """Return the median seconds of each method, which take turns, and the differences on the first pictures."""
     result = differences(backbone, image[:4], label[:4])
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     for number in range(rounds + 1):

@@ -1,9 +1,9 @@
-"""Where the time of a training goes: steps, waiting for pictures, validation with its records, and the rest.
+"""Measure where the time of a training goes: steps, waiting for pictures, validation with its records, and the rest.
 
     python benchmarks/overhead.py --config experiments/shapes/gradcam.yaml --trainer.max_epochs 4 --json overhead.json
 
-The words but ``--json`` are those of ``gain fit``. Times are those of a clock on the wall, so that loaders that are
-too slow show; run it on a machine that does nothing else.
+All options but ``--json`` are those of ``gain fit``. Wall-clock time is measured, so that loaders that are too slow
+show; run it on a machine that does nothing else.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from gain_lightning.training import experiment
 
 
 class Clock(pl.Callback):
-    """Adds up seconds; a batch is waited for from the end of the one before to its own begin."""
+    """A callback that adds up seconds; the wait for a batch lasts from the end of the batch before to its own start."""
 
     def __init__(self) -> None:
         self.seconds = {"steps": 0.0, "waiting for pictures": 0.0, "validation": 0.0}
@@ -50,13 +50,13 @@ class Clock(pl.Callback):
         self.total += time.perf_counter()
 
     def shares(self) -> dict[str, float]:
-        """Of the training's time."""
+        """Return the shares of the training's time."""
         found = {name: seconds / self.total for name, seconds in self.seconds.items()}
         return {**found, "rest": 1 - sum(found.values()), "seconds": self.total}
 
 
 def measure(words: list[str]) -> dict[str, float]:
-    """Train, in a folder that is removed, and tell the shares.
+    """Train in a folder that is removed, and return the shares of the time.
 
     Args:
         words: Options of ``gain fit``.

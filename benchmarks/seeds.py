@@ -1,10 +1,10 @@
-"""Attention maps of a set of images, beside plain forward passes over the same ones.
+"""Time the attention maps of a set of images beside plain forward passes over the same images.
 
     python benchmarks/seeds.py --run RUN --data VOCdevkit --split val --json seeds.json
 
-Both decode the images of a run's data anew. Maps are those that `gain seeds` makes, at one scale unless told, from one
-pass through the features and back through the head; `files` is the whole of `gain seeds`, its files included. Without a
-run, an untrained EfficientNet-Lite0 at 160 pixels maps the images of VOC in --data, without files.
+Both decode the images of a run's data anew. The maps are those of `gain seeds`, by default at one scale, from one pass
+through the features and back through the head; `files` is the whole of `gain seeds`, its files included. Without a
+run, an untrained EfficientNet-Lite0 at 160 pixels maps the images of VOC in --data, and no files are written.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def main() -> None:
     model = model.eval().to(args.device)
     names = ("forward", "maps") if args.run is None else ("forward", "maps", "files")
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(args.rounds):  # in turns: the machine may be shared
+    # The variants take turns, because the machine may be shared.
+    for _ in range(args.rounds):
         for name, times in seconds.items():
             started = time.perf_counter()
             if name == "files":
@@ -78,7 +79,7 @@ def main() -> None:
 def run(
     model: torch.nn.Module, images: torch.utils.data.Dataset, args: argparse.Namespace, *, is_plain: bool
 ) -> None:
-    """One pass over the images."""
+    """Pass once over the images, with or without maps."""
     for batch in DataLoader(images, 16, collate_fn=collate):
         image = batch["image"].to(args.device)
         if is_plain:

@@ -2,9 +2,10 @@
 
     python benchmarks/soak.py --minutes 30 --json soak.json --figure docs/pictures/soak.svg
 
-Trains GAIN_ext on shapes with two loader processes, from `experiments/shapes/gain_ext.yaml` or the config given, and
-looks every few seconds. Memory is what the training process and its loaders have asked for together, what they share
-counted once. Libraries' code is left out: other processes of the machine share it and change its part.
+This trains GAIN_ext on shapes with two loader processes, from `experiments/shapes/gain_ext.yaml` or the given config,
+and takes a sample every few seconds. Memory is the sum of what the training process and its loaders have asked for,
+where shared memory counts once. The code of libraries is left out, because other processes of the machine share it and
+change its part.
 """
 
 import argparse
@@ -25,7 +26,7 @@ MIB = 2**20
 
 
 def processes(pid: int) -> list[int]:
-    """A process and its children, of all generations."""
+    """Return a process and its descendants."""
     found = [pid]
     for parent in found:
         children = Path(f"/proc/{parent}/task/{parent}/children")
@@ -34,7 +35,7 @@ def processes(pid: int) -> list[int]:
 
 
 def look(pid: int, run: Path) -> dict[str, float]:
-    """Memory in MiB, open files, shared memory in MiB, and steps taken."""
+    """Return the memory in MiB, the open files, the shared memory in MiB, and the steps taken."""
     memory, files = 0.0, 0
     for process in processes(pid):
         try:
@@ -46,13 +47,15 @@ def look(pid: int, run: Path) -> dict[str, float]:
             ]
             memory += sum(map(int, asked)) / 1024
             files += len(os.listdir(f"/proc/{process}/fd"))
-        except OSError:  # a loader that has just ended
+        # A loader may have just ended.
+        except OSError:
             continue
+    # Shared memory is the machine's, that of other processes included, and entries may vanish meanwhile.
     shared = 0.0
-    for entry in Path("/dev/shm").iterdir():  # of the machine, other processes' too
+    for entry in Path("/dev/shm").iterdir():
         try:
             shared += entry.stat().st_size / MIB
-        except FileNotFoundError:  # gone meanwhile
+        except FileNotFoundError:
             continue
     with (run / "metrics.csv").open(newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row.get("step")]
@@ -60,19 +63,12 @@ def look(pid: int, run: Path) -> dict[str, float]:
 
 
 def watch(config: Path, options: Sequence[str], minutes: float, every: float) -> list[dict[str, float]]:
-    """Samples of a training, each with its time in minutes."""
+    """Return samples of a training, each with its time in minutes."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        words = [
-            "fit",
-            "--config",
-            str(config),
-            "--run_dir",
-            str(run),
-            "--trainer.max_epochs=1000000",
-            "--model.warmup_epochs=0",  # every step of one cost, guided
-            *options,
-        ]
+        # Without a warm-up every step is guided, and so all steps cost the same.
+        words = ["fit", "--config", str(config), "--run_dir", str(run)]
+        words += ["--trainer.max_epochs=1000000", "--model.warmup_epochs=0", *options]
         words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--data.num_workers=2"]
         with Path(folder, "log.txt").open("w") as log:
             training = subprocess.Popen(
@@ -95,16 +91,16 @@ def watch(config: Path, options: Sequence[str], minutes: float, every: float) ->
 
 
 def summary(samples: Sequence[dict[str, float]], *, warm_up: float = 5, window: float = 5) -> dict[str, Any]:
-    """What the samples say.
+    """Return the figures of the samples.
 
     Args:
-        samples: Of :func:`watch`.
-        warm_up: Minutes left out: caches fill, loaders start.
-        window: Minutes at either end whose speed is compared.
+        samples: The samples of :func:`watch`.
+        warm_up: Minutes left out at the beginning, in which caches fill and loaders start.
+        window: Minutes at either end whose speeds are compared.
 
     Returns:
-        ``memory_slope`` in MiB a minute (least squares), the range of each figure, steps a second in the first and
-        the last ``window`` (least squares too, for steps are logged by the dozen) and their ratio.
+        ``memory_slope`` in MiB a minute (least squares), the range of each figure, the steps a second in the first
+        and the last ``window`` (least squares too, since steps are logged by the dozen), and their ratio.
     """
     late = [sample for sample in samples if sample["minute"] >= warm_up]
     minute = np.array([sample["minute"] for sample in late])
@@ -123,7 +119,7 @@ def summary(samples: Sequence[dict[str, float]], *, warm_up: float = 5, window: 
 
 
 def draw(samples: Sequence[dict[str, float]], path: Path) -> None:
-    """Memory, open files and speed over time."""
+    """Draw memory, open files and speed over time."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""CPU time until the command answers, and until it trains, beside the bare import of what it stands on.
+"""Measure the CPU time until the command answers and until it trains, beside the bare import of its libraries.
 
 python benchmarks/startup.py --json startup.json
 """
@@ -58,7 +58,8 @@ def main() -> None:
             if FIRST_STEP in command and ended.returncode != 3:
                 raise RuntimeError(f"{name} ended with {ended.returncode}: {ended.stderr[-500:]}")
             ended = os.times()
-            if number:  # the first fills the disk's cache
+            # The first round fills the disk's cache.
+            if number:
                 user, system = ended.children_user - started.children_user, ended.children_system
                 seconds[name].append(user + system - started.children_system)
     result = {name: statistics.median(times) for name, times in seconds.items()}

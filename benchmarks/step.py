@@ -1,4 +1,4 @@
-"""What a step of each method costs beside a plain classification step, in time and memory, measured in one run.
+"""Measure the time and memory of a step of each method beside a plain classification step, in one run.
 
     python benchmarks/step.py --backbone vgg16 --labels 1.5 --json step.json
 
@@ -7,10 +7,10 @@ or in channels_last memory (``user_contiguous``, ``user_channels_last``). Ratios
 is the plain step of this package.
 
 With N images and P (image, class) pairs GAIN needs a forward and a backward pass for N + P images, so its limit
-is (N + P) / N plain steps; GAIN_ext with M masked images has (N + M + P) / N. ``per_class_loop`` is what public
-codes do: batch size 1, and a backward pass of the whole network per class to get a map. On a CPU it runs in a
+is (N + P) / N plain steps; GAIN_ext with M masked images has (N + M + P) / N. ``per_class_loop`` works as public
+codes do, with batch size 1 and a backward pass of the whole network per class to get a map. On a CPU it runs in a
 process of its own without ``keep_freed_memory``, which those codes do not have, and takes turns with the others.
-A step is forward, backward and the optimizer's update (SGD with momentum); pictures are random.
+A step is a forward pass, a backward pass and the optimizer's update (SGD with momentum); pictures are random.
 ``ONEDNN_MAX_CPU_ISA=AVX2`` stands in for a machine without AVX-512.
 """
 
@@ -42,7 +42,7 @@ VARIANTS = (
 
 
 def make_labels(num_images: int, labels: float) -> Tensor:
-    """``(N, C)`` 0/1 with ``labels`` classes an image on average, as even as can be."""
+    """Return labels ``(N, C)`` of 0 and 1 with ``labels`` classes an image on average, as even as possible."""
     counts = [math.floor((index + 1) * labels) - math.floor(index * labels) for index in range(num_images)]
     label = torch.zeros(num_images, NUM_CLASSES)
     for row, count in zip(label, counts, strict=True):
@@ -51,8 +51,8 @@ def make_labels(num_images: int, labels: float) -> Tensor:
 
 
 def user_network(name: str) -> nn.Module:
-    """The network of a backbone as its library has it."""
-    if name == "tiny_cnn":  # of no library
+    """Return the network of a backbone as its library has it; ``tiny_cnn`` is of no library."""
+    if name == "tiny_cnn":
         return build_backbone(name, NUM_CLASSES)
     if name in torchvision.models.list_models():
         return torchvision.models.get_model(name, num_classes=NUM_CLASSES)
@@ -66,8 +66,8 @@ class PlainStep:
     """A step of plain classification without this package.
 
     Args:
-        network: Of the user, on its device.
-        memory_format: Of images and weights.
+        network: The user's network, on its device.
+        memory_format: The memory format of images and weights.
         batch: The images ``(N, 3, H, W)``, normalised, and the labels ``(N, C)``.
     """
 
@@ -75,14 +75,15 @@ class PlainStep:
         self, network: nn.Module, memory_format: torch.memory_format, batch: tuple[Tensor, Tensor]
     ) -> None:
         self.network = network.train().to(memory_format=memory_format)
-        for layer in self.network.modules():  # as ``freeze_batch_norm`` of the others
+        # The other variants have ``freeze_batch_norm``.
+        for layer in self.network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
         self.image, self.label = batch[0].contiguous(memory_format=memory_format), batch[1]
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-6, momentum=0.9)
 
     def step(self, autocast: torch.autocast) -> int:
-        """Take a step; returns how many images it was for."""
+        """Take a step and return its number of images."""
         self.optimizer.zero_grad()
         with autocast:
             logits = self.network(self.image)
@@ -92,15 +93,16 @@ class PlainStep:
 
 
 class Bench:
-    """One network, one batch, and a step of every variant on them.
+    """One network and one batch, on which every variant takes its steps.
 
     Args:
         args: The command line.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
+        # gain fit does so too; here it holds for every variant.
         if args.device == "cpu" and not args.default_malloc:
-            keep_freed_memory()  # as gain fit does, here for every variant
+            keep_freed_memory()
         torch.manual_seed(0)
         self.device = torch.device(args.device)
         self.module = GAIN(
@@ -140,7 +142,7 @@ class Bench:
         return {"image": image, "label": label, "id": [str(index) for index in range(num_images)]}
 
     def step(self, variant: str) -> int:
-        """Take a step; returns how many images of the weak stream it was for."""
+        """Take a step and return its number of images of the weak stream."""
         if variant == "per_class_loop":
             return self._per_class_loop()
         if variant in self.of_user:
@@ -158,7 +160,7 @@ class Bench:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _per_class_loop(self) -> int:
-        """The exact variant of public codes: batch size 1, a whole backward pass a class, one map at a time."""
+        """Take a step as public codes do: batch size 1, a whole backward pass a class, one map at a time."""
         backbone = self.module.backbone
         num_images = min(2, len(self.weak["image"]))
         for image, label in zip(
@@ -191,7 +193,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def time(self, variant: str) -> float:
-        """Seconds an image of one step."""
+        """Return the seconds an image of one step."""
         self.synchronize()
         started = time.perf_counter()
         num_images = self.step(variant)
@@ -200,7 +202,7 @@ class Bench:
 
 
 def limits(bench: Bench) -> dict[str, float]:
-    """What each variant costs at the least, in plain steps."""
+    """Return the least cost of each variant, in plain steps."""
     num_weak, num_masked = len(bench.weak["image"]), len(bench.masked["image"])
     mining = 1 + float(bench.weak["label"].sum()) / num_weak
     guided = mining + num_masked / num_weak
@@ -210,7 +212,7 @@ def limits(bench: Bench) -> dict[str, float]:
 
 
 def _loop_settings(args: argparse.Namespace) -> argparse.Namespace:
-    """Those of ``per_class_loop``, which hands freed memory back."""
+    """Return the settings of ``per_class_loop``, which hands freed memory back."""
     return argparse.Namespace(**{**vars(args), "default_malloc": not args.loop_keeps_memory})
 
 
@@ -218,7 +220,8 @@ def _peak_of(variant: str, args: argparse.Namespace) -> float:
     if variant == "per_class_loop":
         args = _loop_settings(args)
     bench = Bench(args)
-    bench.step(variant)  # the optimizer's own memory is there from now on
+    # The first step makes the optimizer's own memory.
+    bench.step(variant)
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         bench.step(variant)
@@ -228,7 +231,7 @@ def _peak_of(variant: str, args: argparse.Namespace) -> float:
 
 
 def peak_mib(variant: str, args: argparse.Namespace) -> float:
-    """Peak memory of a process that takes two steps; on a CPU all it holds, torch itself included."""
+    """Return the peak memory of a process that takes two steps; on a CPU it is all, torch itself included."""
     with multiprocessing.get_context("spawn" if args.device == "cuda" else "fork").Pool(1) as pool:
         return pool.apply(_peak_of, (variant, args))
 
@@ -256,15 +259,15 @@ class Loop:
         return cls.bench.time("per_class_loop")
 
     def time(self) -> float:
-        """Seconds an image of one step."""
+        """Return the seconds an image of one step."""
         return self.pool.apply(self._time)
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Every variant's medians and ratios; the variants take turns."""
-    # compiled features cannot be passed backward twice, which that one does
+    """Return every variant's medians and ratios; the variants take turns."""
+    # per_class_loop passes backward through the features twice, which compiled ones do not allow.
     variants = [variant for variant in VARIANTS if not (args.compile and variant == "per_class_loop")]
-    # first, since a process that has computed with several threads must not be forked
+    # Peaks come first, since a process that has computed with several threads must not be forked.
     peak = {variant: peak_mib(variant, args) for variant in variants} if args.memory else {}
     loop = Loop(args) if "per_class_loop" in variants else None
     bench = Bench(args)
