@@ -22,10 +22,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 @pytest.fixture(autouse=True)
 def quiet_process(monkeypatch):
-    """No network logger, no seed left by another test; a worker hands its memory back, for it runs many trainings."""
+    """No network logger, no seed or run folder left by another test, no words of pytest's for a training.
+
+    A worker hands its memory back, for it runs many trainings.
+    """
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("gain_lightning.training.experiment.keep_freed_memory", lambda: False)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gain"])
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)
 

@@ -1,7 +1,6 @@
 """Number formats: bfloat16 trains as float32 does, and two trainings in determinism mode are equal to the bit."""
 
 import csv
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,10 +24,8 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch):
-    """Determinism is a setting of the whole process, and the run folder one of its environment."""
-    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
-    monkeypatch.setattr(sys, "argv", ["gain"])
+def as_it_was():
+    """Determinism is a setting of the whole process."""
     yield
     torch.use_deterministic_algorithms(False)
 

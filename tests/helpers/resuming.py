@@ -3,18 +3,12 @@
 import csv
 import json
 import signal
-from pathlib import Path
 
 import torch
+from small_run import CONFIG
 
 from gain_lightning.cli import main
 from gain_lightning.training.resume import ExactResume
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
-
-CONFIG = ["--config", str(EXPERIMENTS / "shapes" / "gain_ext.yaml")]
-
 
 SMALL = [
     *("--data.num_train=24", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),

@@ -1,5 +1,3 @@
-"""SEC: its step and scores by hand, and the way from a classifier to a segmentation by commands."""
-
 import csv
 import json
 import os
@@ -17,15 +15,12 @@ from torch.nn.functional import interpolate
 
 from gain_lightning.cli import main
 from gain_lightning.constants import VOID
-from gain_lightning.datasets import ShapesDataModule, VOC12DataModule
 from gain_lightning.runs.pixels import read_pixels
 from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
-from gain_lightning.segmentation.cue_data import CueDataModule, FullSize
 from gain_lightning.segmentation.cue_files import read_cues
 from gain_lightning.segmentation.losses import constrain_loss, expansion_loss, log_probabilities, seeding_loss
 from gain_lightning.segmentation.sec import SEC, pixel_counts
 from gain_lightning.studies.comparison.bootstrap import resampled_miou
-from gain_lightning.training.config_parser import method_of
 
 # The module -----------------------------------------------------------------------------------------------
 
@@ -176,124 +171,7 @@ def test_bad_settings_are_named(settings, message):
         SEC(["a", "b"], 32, backbone="tiny_cnn", **settings)
 
 
-# Data -----------------------------------------------------------------------------------------------------
-
-
-def test_cues_stand_beside_the_images_they_are_of(tmp_path):
-    data = ShapesDataModule(num_train=6, num_val=2, num_test=3)
-    labels = data.image_set().labels
-    cues = {f"train_{n:05d}": np.full((5, 5), n % 2 * (1 + labels[n].argmax()), np.uint8) for n in range(6)}
-    np.savez(tmp_path / "cues.npz", **cues)
-    module = CueDataModule(cues=str(tmp_path), images=data, batch_size=4, num_workers=0)
-    module.setup("fit")
-    seen = {}
-    for batch in module.train_dataloader():
-        for image_id, cue, image in zip(batch["id"], batch["cues"], batch["image"], strict=True):
-            seen[image_id] = int(cue[0, 0])
-            index = int(image_id[-5:])
-            assert torch.equal(image, data.image_set()[index]["image"])
-    assert seen == {name: int(cue[0, 0]) for name, cue in cues.items()}
-
-
-def test_whole_masks_have_the_size_of_their_files(tmp_path):
-    data = VOC12DataModule(root=str(make_voc(tmp_path)), image_size=32, num_workers=0)
-    data.setup("test")
-    sample = FullSize(data.test_sets["val"])[1]
-    assert sample["image"].shape == (1, 3, 32, 32)
-    assert sample["picture"].shape == (48, 60, 3)
-    assert sample["mask"].shape == (48, 60)
-    assert (sample["mask"] == VOID).any()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({}, "holds no cues"),
-        (
-            {"a": np.zeros((2, 2), np.uint8), "b": np.zeros((3, 2), np.uint8)},
-            r"b is \(3, 2\), expected \(2, 2\) as the others",
-        ),
-        ({"a": np.zeros((2, 2))}, "a is float64"),
-        ({"a": np.full((2, 2), 9, np.uint8)}, "a has a cue of class 9, but there are 5"),
-    ],
-)
-def test_unfit_cues_are_named(tmp_path, arrays, message):
-    np.savez(tmp_path / "c.npz", **arrays)
-    with pytest.raises(ValueError, match=message):
-        read_cues(tmp_path / "c.npz", 5)
-
-
-def test_images_without_cues_are_named(tmp_path):
-    np.savez(tmp_path / "c.npz", train_00001=np.zeros((2, 2), np.uint8))
-    images = ShapesDataModule(num_train=3)
-    module = CueDataModule(cues=str(tmp_path / "c.npz"), images=images)
-    with pytest.raises(ValueError, match=r"2 of 3 training images have no cues, the first train_00000"):
-        module.setup("fit")
-
-
-def test_cues_of_another_class_list_are_refused(tmp_path):
-    """By what gain seeds says of them, and of others' cues by the images' labels: here every class is off by one."""
-    data = ShapesDataModule(num_train=6)
-    labels = data.image_set().labels
-    cues = {f"train_{n:05d}": np.full((5, 5), 1 + labels[n].argmax(), np.uint8) for n in range(6)}
-    np.savez(tmp_path / "cues.npz", **cues)
-    other = [*data.class_names[1:], data.class_names[0]]
-    (tmp_path / "provenance.json").write_text(json.dumps({"class_names": other}))
-    with pytest.raises(
-        ValueError, match=f"of the classes {other[0]}, .*, expected those of the images, {other[-1]}"
-    ):
-        CueDataModule(cues=str(tmp_path), images=data).setup("fit")
-    (tmp_path / "provenance.json").unlink()
-    CueDataModule(cues=str(tmp_path), images=data).setup("fit")
-    np.savez(tmp_path / "cues.npz", **{name: cue % len(data.class_names) + 1 for name, cue in cues.items()})
-    with pytest.raises(
-        ValueError, match=r"image train_00000 has a cue of class \d, expected classes of its label"
-    ):
-        CueDataModule(cues=str(tmp_path), images=data).setup("fit")
-
-
 # The command ----------------------------------------------------------------------------------------------
-
-
-def test_what_is_trained_follows_from_the_data(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("data: {class_path: gain_lightning.segmentation.cue_data.CueDataModule}")
-    assert method_of(["fit", "--config", str(path)]) == "SEC"
-    assert method_of(["fit", f"--config={path}", "--model.lr", "3"]) == "SEC"
-    assert method_of(["fit", "--config", str(path), "--data", "ShapesDataModule"]) == "GAIN"
-    assert method_of(["fit", "--config", str(tmp_path / "none.yaml")]) == "GAIN"
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [("root", "images.root"), ("cue", "cues"), ("image.root", "images.root"), ("btch_size", "batch_size")],
-)
-def test_unknown_key_of_data_with_cues_names_the_nearest(tmp_path, capsys, given, meant):
-    path = tmp_path / "c.yaml"
-    images = {"class_path": "VOC12DataModule", "init_args": {"root": "r"}}
-    data = {"class_path": "CueDataModule", "init_args": {"cues": "c.npz", "images": images}}
-    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(path), f"--data.{given}=x"])
-    assert f"unknown key 'data.{given}'; did you mean 'data.{meant}'?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("cues", "options", "message"),
-    [
-        ("c.npz", ["--data.batch_size=abc"], "data.batch_size is 'abc', expected int"),
-        (["a"], [], "data.cues is \"['a']\", expected str"),
-        ("c.npz", ["--data.images.class_path=ShapesDataModul"], "did you mean 'ShapesDataModule'?"),
-    ],
-)
-def test_unfit_value_of_data_with_cues_is_named(tmp_path, capsys, cues, options, message):
-    path = tmp_path / "c.yaml"
-    images = {"class_path": "ShapesDataModule"}
-    data = {"class_path": "CueDataModule", "init_args": {"cues": cues, "images": images}}
-    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(path), *options])
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -7,11 +7,12 @@ from typing import Optional, Union
 import pytest
 import torch
 import yaml
+from small_run import CONFIG, EXPERIMENTS
 
 from gain_lightning.cli import main
 from gain_lightning.commands.fit import keys_of
 from gain_lightning.training import experiment
-from gain_lightning.training.config_parser import whole_numbers_first
+from gain_lightning.training.config_parser import method_of, whole_numbers_first
 
 QUIET = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 SMALL = [
@@ -159,3 +160,87 @@ def test_a_slip_in_a_shared_argument_names_the_nearest(module, words, capsys):
 def test_what_is_refused_before_torch_knows_the_shared_arguments():
     assert set(STREAMS) <= set(keys_of("data"))
     assert "streams" not in keys_of("data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.sigmaa=0.3"], "unknown key 'model.sigmaa'; did you mean 'model.sigma'?"),
+        (["--data.num_trian=3"], "did you mean 'num_train'?"),
+        (["--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
+        (["--mask_budget=4"], "unknown key 'mask_budget'; did you mean 'data.mask_budget'?"),
+        (["--model.sigma=abc"], "model.sigma is 'abc', expected float"),
+        (["--config=no.yaml"], "no.yaml"),
+    ],
+)
+def test_unknown_option_exits_with_the_nearest_name(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *CONFIG, *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("am_weight", "am_wieght", "did you mean 'model.am_weight'?"),
+        ("mask_budget", "mask_buget", "did you mean 'mask_budget'?"),
+        ("ShapesDataModule", "ShapeDataModule", "did you mean 'ShapesDataModule'?"),
+        ("\nmodel:", "\nmodle:", "unknown key 'modle"),
+    ],
+)
+def test_unknown_key_in_a_file_exits_with_the_nearest_name(old, new, message, tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text((EXPERIMENTS / "shapes" / "gain_ext.yaml").read_text().replace(old, new))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(path)])
+    assert message in capsys.readouterr().err
+
+
+def test_data_without_a_class_says_so(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--data.num_train=5"])
+    assert "data.class_path" in capsys.readouterr().err
+
+
+def test_what_is_trained_follows_from_the_data(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {class_path: gain_lightning.segmentation.cue_data.CueDataModule}")
+    assert method_of(["fit", "--config", str(path)]) == "SEC"
+    assert method_of(["fit", f"--config={path}", "--model.lr", "3"]) == "SEC"
+    assert method_of(["fit", "--config", str(path), "--data", "ShapesDataModule"]) == "GAIN"
+    assert method_of(["fit", "--config", str(tmp_path / "none.yaml")]) == "GAIN"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("root", "images.root"), ("cue", "cues"), ("image.root", "images.root"), ("btch_size", "batch_size")],
+)
+def test_unknown_key_of_data_with_cues_names_the_nearest(tmp_path, capsys, given, meant):
+    path = tmp_path / "c.yaml"
+    images = {"class_path": "VOC12DataModule", "init_args": {"root": "r"}}
+    data = {"class_path": "CueDataModule", "init_args": {"cues": "c.npz", "images": images}}
+    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(path), f"--data.{given}=x"])
+    assert f"unknown key 'data.{given}'; did you mean 'data.{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cues", "options", "message"),
+    [
+        ("c.npz", ["--data.batch_size=abc"], "data.batch_size is 'abc', expected int"),
+        (["a"], [], "data.cues is \"['a']\", expected str"),
+        ("c.npz", ["--data.images.class_path=ShapesDataModul"], "did you mean 'ShapesDataModule'?"),
+    ],
+)
+def test_unfit_value_of_data_with_cues_is_named(tmp_path, capsys, cues, options, message):
+    path = tmp_path / "c.yaml"
+    images = {"class_path": "ShapesDataModule"}
+    data = {"class_path": "CueDataModule", "init_args": {"cues": cues, "images": images}}
+    path.write_text(json.dumps({"model": {"backbone": "tiny_cnn"}, "data": data}))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(path), *options])
+    assert message in capsys.readouterr().err

@@ -1,6 +1,10 @@
+import json
+
 import pytest
 import torch
+from small_run import CONFIG, SMALL
 
+from gain_lightning.cli import main
 from gain_lightning.training.guards import FiniteGuard
 
 
@@ -61,3 +65,30 @@ def test_weights_that_are_not_finite_never_become_the_last_checkpoint(value):
     with pytest.raises(FloatingPointError, match="the weights bad are not finite after step 70"):
         FiniteGuard().on_save_checkpoint(Trainer(), None, {"state_dict": state})
     FiniteGuard().on_save_checkpoint(Trainer(), None, {"state_dict": {"good": torch.ones(2)}})
+
+
+def test_a_rate_without_end_leaves_no_checkpoint_of_it(tmp_path, capsys):
+    """One step an epoch, after which every weight is nan."""
+    rate = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=.inf", "--data.num_train=32"]
+    assert main(["fit", *CONFIG, *SMALL, *rate, f"--run_dir={tmp_path / 'run'}"]) == 1
+    assert "not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("checkpoints/*.ckpt"))
+
+
+def test_non_finite_loss_stops_with_ids_and_keeps_the_last_checkpoint(run_dir, tmp_path, capsys):
+    """The second epoch starts from a rate that blows the weights up."""
+    folder = tmp_path / "run"
+    first = [*SMALL, "--model.am_weight=0", "--model.ext_weight=0", f"--run_dir={folder}"]
+    assert main(["fit", *CONFIG, *first, "--trainer.max_epochs=1"]) == 0
+    good = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    good["optimizer_states"][0]["param_groups"][0]["lr"] = 1e30
+    torch.save(good, folder / "checkpoints" / "last.ckpt")
+    capsys.readouterr()
+    again = ["fit", "--config", str(folder / "config.yaml"), "--ckpt_path=last", "--trainer.max_epochs=3"]
+    assert main(again) == 1
+    error = capsys.readouterr().err
+    assert "train_000" in error
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
+    assert "FloatingPointError" in (folder / "error.txt").read_text()

@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from small_run import CONFIG, SMALL
+from torch.utils.data import DataLoader
+
+from gain_lightning.cli import main
 
 # Page faults of the third of three equal arrays, each freed before the next.
 FAULTS = """
@@ -125,3 +129,19 @@ def test_kernels_of_one_number_of_images_are_kept(net):
     before, first, second = says(STEPS.format(net=net)).split("step\n")
     assert compiled(before) == 0 < compiled(first)
     assert compiled(second) == 0
+
+
+def test_freed_memory_goes_back_before_validation_starts_its_workers(tmp_path, monkeypatch):
+    calls, begin = [], DataLoader.__iter__
+
+    def begin_and_say(loader):
+        if len(loader.dataset) == 24:  # images of validation
+            calls.append("workers")
+        return begin(loader)
+
+    monkeypatch.setattr(
+        "gain_lightning.training.memory._of_glibc", lambda name: lambda *_: calls.append(name)
+    )
+    monkeypatch.setattr(DataLoader, "__iter__", begin_and_say)
+    assert main(["fit", *CONFIG, *SMALL, "--test_after_fit=false", f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert calls == ["malloc_trim", "workers"] * 2

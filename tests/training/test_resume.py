@@ -55,12 +55,6 @@ def dropout():
     patch.undo()
 
 
-@pytest.fixture(autouse=True)
-def no_run_folder_of_another_test(monkeypatch):
-    monkeypatch.delenv("GAIN_RUN_DIR", raising=False)
-    monkeypatch.setattr(sys, "argv", ["gain"])
-
-
 @pytest.fixture(scope="module", params=[0, 2], ids=["0 workers", "2 workers"])
 def whole(request, tmp_path_factory):
     """A training that nobody stops, and the options that it was given."""

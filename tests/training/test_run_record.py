@@ -1,86 +1,135 @@
+"""The summary of a run says how it ended, also where it was stopped, and the run goes on."""
+
+import contextlib
 import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 import torch
+import yaml
+from small_run import CONFIG, SMALL, rows
 
-from gain_lightning.runs import provenance
-from gain_lightning.training.metrics_file import MetricsFile
-
-
-def test_metrics_file_goes_on_where_another_process_left_it(tmp_path):
-    first = MetricsFile(tmp_path)
-    first.log_metrics({"a": 1.0}, step=0)
-    first.log_metrics({"a": 2.0, "b": 5.0}, step=1)
-    first.save()
-    second = MetricsFile(tmp_path)
-    second.log_metrics({"a": 3.0, "c": 7.0}, step=2)
-    second.save()
-    lines = (tmp_path / "metrics.csv").read_text().split()
-    assert lines == ["a,b,c,step", "1.0,,,0", "2.0,5.0,,1", "3.0,,7.0,2"]
+from gain_lightning.cli import main
+from gain_lightning.training.run_record import RunRecord
 
 
-def test_a_kill_while_columns_are_added_leaves_the_rows(tmp_path, monkeypatch):
-    first = MetricsFile(tmp_path)
-    first.log_metrics({"a": 1.0}, step=0)
-    first.save()
-    before = (tmp_path / "metrics.csv").read_text()
-
-    def die(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("os.replace", die)
-    with pytest.raises(KeyboardInterrupt):
-        first.log_metrics({"b": 5.0}, step=1)
-    assert (tmp_path / "metrics.csv").read_text() == before
-
-
-def test_a_run_begun_anew_has_no_old_rows_and_no_old_columns(tmp_path):
-    old = MetricsFile(tmp_path)
-    old.log_metrics({"a": 1.0}, step=0)
-    old.save()
-    new = MetricsFile(tmp_path)
-    assert new.experiment.metrics_keys == ["a", "step"]
-    new.begin_anew()
-    new.log_metrics({"b": 2.0}, step=0)
-    new.save()
-    assert (tmp_path / "metrics.csv").read_text().split() == ["b,step", "2.0,0"]
+def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["method"], summary["seed"], summary["num_masked"]) == (
+        "finished",
+        "gain_ext",
+        0,
+        2,
+    )
+    keys = {
+        "mean_ap",
+        "seed_miou",
+        "seed_miou_best",
+        "energy",
+        "pointing",
+        "boat_without_water",
+        "water_without_boat",
+    }
+    assert {f"test/{key}" for key in keys | {"biased_accuracy"}} <= set(summary["metrics"])
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["ext_weight"] == 50.0
+    assert len((run_dir / "masked_ids.txt").read_text().split()) == 2
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()
+    assert sorted(path.name for path in (run_dir / "panels").iterdir()) == ["epoch_000.png", "epoch_001.png"]
 
 
-def test_drop_from_forgets_what_a_resumed_run_logs_again(tmp_path):
-    log = MetricsFile(tmp_path)
-    for step in range(4):
-        log.log_metrics({"a": float(step)}, step=step)
-    log.save()
-    resumed = MetricsFile(tmp_path)
-    resumed.drop_from(2)
-    resumed.log_metrics({"a": 9.0}, step=2)
-    resumed.save()
-    assert (tmp_path / "metrics.csv").read_text().split() == ["a,step", "0.0,0", "1.0,1", "9.0,2"]
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_is_stopped_in_its_test_is_not_finished_and_resumes(run_dir, tmp_path, monkeypatch, kind):
+    folder, seen = tmp_path / "run", []
+
+    def stop(record, *args, **kwargs):
+        seen.append(json.loads((folder / "summary.json").read_text())["state"])  # what a kill -9 leaves
+        raise kind
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_test_batch_end", stop)
+        with contextlib.suppress(BaseException):
+            main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder)])
+    assert seen == ["running"]
+    assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
+
+    assert main(["fit", *CONFIG, *SMALL, "--run_dir", str(folder), "--ckpt_path", "last"]) == 0
+    summary, whole = (json.loads((path / "summary.json").read_text()) for path in (folder, run_dir))
+    assert summary["state"] == "finished"
+    scores = {key: value for key, value in whole["metrics"].items() if key.startswith("test/")}
+    assert {key: summary["metrics"][key] for key in scores} == scores
 
 
-def test_drop_from_leaves_out_a_line_that_a_kill_cut_short(tmp_path):
-    (tmp_path / "metrics.csv").write_text("a,step\n0.0,0\n1.0,1\n2.0")
-    MetricsFile(tmp_path).drop_from(5)
-    assert (tmp_path / "metrics.csv").read_text().split() == ["a,step", "0.0,0", "1.0,1"]
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_printed_command_resumes_a_run_that_was_stopped(tmp_path, monkeypatch, caplog, epoch):
+    """Also before its first checkpoint."""
+    folder = tmp_path / "run"
+
+    def stop(record, trainer, *args):
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_train_batch_start", stop, raising=False)
+        with contextlib.suppress(BaseException):
+            main(["fit", *CONFIG, *SMALL, "--trainer.max_epochs=2", "--run_dir", str(folder)])
+    (resume,) = [message for message in caplog.messages if message.startswith("Resume: gain ")]
+    assert ("--ckpt_path" in resume) == (epoch == 1)
+    assert main(resume.split()[2:]) == 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
 
 
-def test_commit_is_that_of_our_checkout_not_of_a_project_around_it(tmp_path, monkeypatch):
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    (tmp_path / "theirs.py").write_text("")
-    subprocess.run(["git", "-C", tmp_path, "add", "theirs.py"], check=True)
-    subprocess.run(["git", "-C", tmp_path, *identity, "commit", "-qm", "theirs"], check=True)
-    (tmp_path / "provenance.py").write_text("")  # an installed copy, which their repository does not track
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance.git_commit() is None
-    subprocess.run(["git", "-C", tmp_path, "add", "provenance.py"], check=True)
-    assert provenance.git_commit().endswith("+")
+def test_testing_a_killed_run_does_not_finish_it(run_dir, tmp_path):
+    folder = tmp_path / "killed"
+    shutil.copytree(run_dir, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "state": "killed", "metrics": {}}))
+    assert main(["test", "--config", str(folder / "config.yaml"), f"--run_dir={folder}"]) == 0
+    after = json.loads((folder / "summary.json").read_text())
+    assert after["state"] == "killed"
+    assert after["metrics"]["test/mean_ap"] == pytest.approx(summary["metrics"]["test/mean_ap"])
+    assert after["wall_time_s"] == summary["wall_time_s"]
+
+
+def test_interrupt_marks_the_run_and_resume_finishes_it(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "gain_lightning", "fit", *CONFIG, *SMALL, f"--run_dir={folder}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--trainer.max_epochs=2000"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        # a shell's background job, and all that it starts, ignores interrupts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 200
+    while not (folder / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "killed"
+    epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+    resume = [
+        "fit",
+        "--config",
+        str(folder / "config.yaml"),
+        "--ckpt_path=last",
+        f"--trainer.max_epochs={epoch + 2}",
+    ]
+    assert main(resume) == 0
+    assert json.loads((folder / "summary.json").read_text())["state"] == "finished"
+    steps = [int(row["step"]) for row in rows(folder / "metrics.csv") if row["train/loss"]]
+    assert steps == list(range(2 * (epoch + 2)))
 
 
 def test_summary_is_json_without_nan(tmp_path):
-    from gain_lightning.training.run_record import RunRecord
-
     class Trainer:
         is_global_zero, fast_dev_run = True, False
         callback_metrics = {"test/a": torch.tensor(float("nan")), "test/b": torch.tensor(0.5)}
