@@ -5,27 +5,27 @@ RUNS ?= runs/demo
 
 .PHONY: demo test test-all lint docs bench lock audit clean
 
-# The three methods side by side; one that is done is not trained again, one that was interrupted goes on.
+# Train the three methods side by side. One that is done is not trained again, and one that was interrupted goes on.
 demo: .venv/installed
 	$(BIN)/gain sweep experiments/sweeps/demo.yaml --out $(RUNS) --workers 3
 	$(BIN)/gain compare $(RUNS) --out $(RUNS)/report
 
-# What a change is tried with while it is written.
+# Try a change while it is being written.
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-# What it must pass in the end.
+# Run all tests; a change must pass them in the end.
 test-all: test
 	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff check gain_lightning tests benchmarks data
 
-# The pages as a site, docs/_build/html/docs/index.html; a link that leads nowhere is an error.
+# Build the pages as a site, docs/_build/html/docs/index.html; a link that leads nowhere is an error.
 docs: .venv/installed-test
 	$(BIN)/sphinx-build -q -W -c docs . docs/_build/html
 
-# Time and memory beside others, in under ten minutes; with GAIN_VOC_ROOT also of the loaders.
+# Measure time and memory beside others, in under ten minutes; with GAIN_VOC_ROOT the loaders are measured too.
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/bench.py
 
@@ -46,12 +46,12 @@ bench: .venv/installed-test
 	   $(BIN)/python -m pip install --no-deps -e .; fi
 	touch $@
 
-# The exact versions that the tests run with, by hash, for every supported Python; setup.cfg says which may be used.
+# Write the exact versions that the tests run with, by hash, for every supported Python; setup.cfg says which may be used.
 lock:
 	uv pip compile setup.cfg --extra lite0 --extra test --universal --python-version 3.10 --generate-hashes --upgrade \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 
-# Known vulnerabilities of those versions; asks PyPI.
+# Look for known vulnerabilities of those versions; this asks PyPI.
 audit:
 	uvx pip-audit --disable-pip --require-hashes -r requirements.lock
 

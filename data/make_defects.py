@@ -2,8 +2,8 @@
 
     python data/make_defects.py DIR
 
-Textures with scratches, holes and stains, any of them or none in a picture; 400 for training, of which a tenth carry
-masks, 100 for validation and 200 for the test, all of theirs with masks. The same seed makes the same pictures.
+The pictures are textures with scratches, holes and stains, any of them or none. 400 are for training, a tenth of them
+with masks; 100 are for validation and 200 for the test, all with masks. The same seed makes the same pictures.
 """
 
 import argparse
@@ -16,13 +16,16 @@ from PIL import Image, ImageDraw, ImageFilter
 CLASSES = ("scratch", "hole", "stain")
 SIDE = 200  # pixels
 SIZES = {"train": 400, "val": 100, "test": 200}
-DEFECT_RATE = 0.28  # of each class
-MASK_RATE = 0.15  # of the training pictures with a defect
-_NOISE = {2: 1.0, 6: 0.6, 20: 0.5, 100: 0.35}  # strength by number of grains along a side
+# The rate of pictures with a defect of each class.
+DEFECT_RATE = 0.28
+# The rate of masks among the training pictures with a defect.
+MASK_RATE = 0.15
+# The strength of noise by its number of grains along a side.
+_NOISE = {2: 1.0, 6: 0.6, 20: 0.5, 100: 0.35}
 
 
 def texture(rng: np.random.Generator) -> np.ndarray:
-    """A surface under uneven light, ``(SIDE, SIDE, 3)`` float."""
+    """Return a surface under uneven light, ``(SIDE, SIDE, 3)`` float."""
     height = np.zeros((SIDE, SIDE))
     for grains, strength in _NOISE.items():
         noise = Image.fromarray(rng.normal(size=(grains + 2, grains + 2)).astype(np.float32))
@@ -35,7 +38,7 @@ def texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def add_defect(picture: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with a defect, and where that is, ``(SIDE, SIDE)`` bool."""
+    """Return the picture with a defect, and the area of the defect, ``(SIDE, SIDE)`` bool."""
     area = Image.new("L", (SIDE, SIDE), 0)
     draw = ImageDraw.Draw(area)
     x, y = rng.uniform(25, SIDE - 25, 2)
@@ -70,12 +73,12 @@ def make(root: Path, seed: int = 0, sizes: dict[str, int] = SIZES) -> None:
     """Write the set.
 
     Args:
-        root: An empty folder, or none yet.
-        seed: Of all pictures.
-        sizes: Pictures by split.
+        root: The folder, which is empty or does not exist yet.
+        seed: The seed of all pictures.
+        sizes: The number of pictures by split.
 
     Raises:
-        FileExistsError: If there is something in the folder.
+        FileExistsError: If the folder is not empty.
     """
     if root.exists() and any(root.iterdir()):
         raise FileExistsError(f"{root} is not empty, expected a new folder")

@@ -2,9 +2,9 @@
 
     python data/prepare_voc12.py --out data VOCtrainval_11-May-2012.tar benchmark.tgz
 
-Checks each archive, unpacks it, turns SBD's ``.mat`` masks into ``SegmentationClassAug/*.png``, writes the
-list ``train_aug.txt`` (10,582 images: VOC's train and all of SBD, without VOC's val), and says what is missing
-and where people get it. Nothing is downloaded. Run without archives it only looks at what is there.
+This checks each archive, unpacks it, turns SBD's ``.mat`` masks into ``SegmentationClassAug/*.png``, and writes the
+list ``train_aug.txt`` (10,582 images: VOC's train and all of SBD, without VOC's val). It then says what is missing and
+where people get it. Nothing is downloaded. Without archives it only looks at what exists.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def convert_sbd(sbd: Path, voc: Path) -> int:
         voc: The folder ``VOC2012``.
 
     Returns:
-        How many masks came from SBD.
+        The number of masks that came from SBD.
 
     Raises:
         ValueError: If a file does not hold SBD's structure.
@@ -87,7 +87,8 @@ def convert_sbd(sbd: Path, voc: Path) -> int:
             continue
         try:
             mask = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0], np.uint8)
-        except Exception as error:  # SciPy raises many kinds at a foreign or broken file
+        # SciPy raises many kinds of errors at a foreign or broken file.
+        except Exception as error:
             raise ValueError(f"{path}: no mask GTcls.Segmentation in it ({error})") from error
         image = Image.fromarray(mask)
         if palette:
@@ -101,7 +102,7 @@ def write_train_aug(sbd: Path, voc: Path) -> int:
     """Write ``train_aug.txt``: VOC's train and both of SBD's lists, without VOC's val.
 
     Returns:
-        How many images it names; 10,582 of the published archives.
+        The number of images in it: 10,582 with the published archives.
     """
     lists = voc / "ImageSets" / "Segmentation"
     ids = {
@@ -115,7 +116,7 @@ def write_train_aug(sbd: Path, voc: Path) -> int:
 
 
 def missing(voc: Path) -> list[str]:
-    """What a training needs and ``voc`` lacks, one line each."""
+    """Return a line for each thing that a training needs and ``voc`` lacks."""
     lacks = []
     for name in ("JPEGImages", "Annotations", "SegmentationClass"):
         if not (voc / name).is_dir():
@@ -131,7 +132,7 @@ def missing(voc: Path) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the script; exit status 1 if something is missing or broken."""
+    """Run the script; its exit status is 1 if something is missing or broken."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("archives", nargs="*", type=Path, help=f"{VOC} and {SBD}")

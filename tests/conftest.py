@@ -15,16 +15,16 @@ from torch import nn
 
 from gain_lightning.backbones import Backbone, build_backbone
 
-# One thread from the start, in other processes too: sums in another order are not bitwise equal.
+# All processes have one thread from the start, because sums in another order are not bitwise equal.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)
 def quiet_process(monkeypatch):
-    """No network logger, no seed or run folder left by another test, no words of pytest's for a training.
+    """Keep tests apart: no network logger, no seed or run folder of another test, no words of pytest for a training.
 
-    A worker hands its memory back, for it runs many trainings.
+    Workers hand their memory back, because they run many trainings.
     """
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("gain_lightning.training.experiment.keep_freed_memory", lambda: False)
@@ -36,21 +36,21 @@ def quiet_process(monkeypatch):
 
 
 def resident_bytes() -> int:
-    """Of this process, on Linux."""
+    """Return the resident memory of this process, on Linux."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="session")
 def kept_bytes():
-    """What was resident when memory was last handed back; a list of one."""
+    """The resident memory when it was last handed back, in a list of one."""
     return [2 * 2**30]
 
 
 @pytest.fixture(autouse=True)
 def hand_memory_back(kept_bytes):
-    """Two workers that keep the peaks of VGG's trainings would hold 15 GiB."""
+    """Hand memory back, because two workers that keep the peaks of VGG's trainings would hold 15 GiB."""
     yield
-    # to collect takes half a second of a large process: only where it has grown since the last time
+    # Collecting takes half a second in a large process, so it is done only where the process has grown.
     if sys.platform == "linux" and resident_bytes() > kept_bytes[0] + 2**29:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
@@ -77,9 +77,9 @@ def tiny_backbone() -> Backbone:
 
 @pytest.fixture(scope="session")
 def torchvision_models(tmp_path_factory):
-    """Of a name: torchvision's own model with 5 classes in eval mode, and our backbone with the same weights.
+    """A function of a name: torchvision's model with 5 classes in eval mode, and our backbone with its weights.
 
-    The weights go through a file, as a user's would; the last layer, which is new in ours, is copied.
+    The weights go through a file, as a user's would. The last layer, which is new in ours, is copied.
     """
 
     @functools.cache
@@ -95,16 +95,19 @@ def torchvision_models(tmp_path_factory):
                     nn.init.normal_(module.bias, 0, 0.1)
         path = tmp_path_factory.mktemp("weights") / f"{name}.pt"
         torch.save(model.state_dict(), path)
-        with pytest.MonkeyPatch.context() as patch:  # random numbers that the file replaces anyway
+        # The file replaces all random numbers, so none are drawn.
+        with pytest.MonkeyPatch.context() as patch:
             for function in ("normal_", "kaiming_normal_", "kaiming_uniform_"):
                 patch.setattr(nn.init, function, lambda tensor, *args, **kwargs: tensor)
             backbone = build_backbone(name, 5, weights=str(path))
         path.unlink()
         last = model.classifier[-1] if name.startswith("vgg") else model.fc
         backbone.classifier.load_state_dict(last.state_dict())
+        # The gradients of VGG's largest layers would take a GB.
         for parameter in [*model.parameters(), *backbone.parameters()]:
-            parameter.requires_grad_(parameter.ndim > 1 and parameter.numel() < 1e7)  # VGG's would take a GB
-        return model.eval().to(memory_format=torch.channels_last), backbone.eval()  # one layout, one rounding
+            parameter.requires_grad_(parameter.ndim > 1 and parameter.numel() < 1e7)
+        # One memory layout gives one rounding.
+        return model.eval().to(memory_format=torch.channels_last), backbone.eval()
 
     return build
 

@@ -1,11 +1,11 @@
-"""Dots, hand-made networks that detect them, and where a map has its centre of mass."""
+"""Pictures of dots, hand-made networks that detect them, and centres of mass of maps."""
 
 import torch
 from torch import nn
 
 
 def taps(kernel: int, stride: int) -> torch.Tensor:
-    """A filter that blurs as little as a stride allows without losing where a dot is: its weights reproduce lines."""
+    """Return a filter that blurs as little as its stride allows without losing a dot's place; it reproduces lines."""
     if kernel % 2 == 0:
         return torch.full((kernel,), 1 / kernel)
     values = torch.zeros(kernel)
@@ -17,7 +17,10 @@ def taps(kernel: int, stride: int) -> torch.Tensor:
 
 @torch.no_grad()
 def make_dot_detector(network: nn.Module) -> nn.Module:
-    """Every channel is the picture, blurred as strides need it; strided 1 x 1 shortcuts, which lose dots, are cut."""
+    """Make every channel of a network the picture, blurred as strides need it.
+
+    Strided 1 x 1 shortcuts lose dots, so they are cut.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             (height, width), stride = layer.kernel_size, layer.stride[0]
@@ -36,7 +39,7 @@ def make_dot_detector(network: nn.Module) -> nn.Module:
 
 
 def dots(places: list[tuple[float, float]], size: tuple[int, int], width: float) -> torch.Tensor:
-    """Pictures ``(N, 3, H, W)`` with one soft dot each, at (y, x); faint, so that no activation bends."""
+    """Return pictures ``(N, 3, H, W)`` with one soft dot each, at (y, x), so faint that no activation bends."""
     y, x = (torch.arange(side, dtype=torch.float32) for side in size)
     pictures = [
         torch.exp(-((y[:, None] - top) ** 2 + (x - left) ** 2) / (2 * width**2)) for top, left in places
@@ -45,7 +48,7 @@ def dots(places: list[tuple[float, float]], size: tuple[int, int], width: float)
 
 
 def centroids(maps: torch.Tensor) -> torch.Tensor:
-    """Centre of mass (y, x) of maps ``(P, 1, H, W)``, pixels."""
+    """Return the centres of mass (y, x) of maps ``(P, 1, H, W)``, in pixels."""
     maps = maps.double().squeeze(1)
     y, x = (torch.arange(side, dtype=torch.double) for side in maps.shape[1:])
     mass = maps.sum((1, 2))

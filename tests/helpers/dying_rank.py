@@ -1,4 +1,4 @@
-"""``gain`` for ``test_distributed.py``: the rank in DIES dies in its fourth step, by a kill or an error."""
+"""Run ``gain`` for ``test_distributed.py``, where the rank in DIES dies in its fourth step, by a kill or an error."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from gain_lightning.training.resume import ExactResume
 
 
 class Dies(ExactResume):
-    """Writes the time of its death down."""
+    """A callback that dies and writes down the time of its death."""
 
     def on_before_backward(self, trainer, pl_module, loss):
         rank, how = os.environ["DIES"].split()

@@ -1,4 +1,4 @@
-"""Masks of a batch as data sets yield them, out of one mask of class indices an image."""
+"""Make the masks of a batch, as data sets yield them, out of one mask of class indices an image."""
 
 import numpy as np
 import reference
@@ -9,11 +9,11 @@ from gain_lightning.datasets.class_masks import ClassMasks
 
 
 def masks_of(index_masks: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """The three tensors of the masks of images with ``label`` ``(N, C)``; a mask of nothing known is left out.
+    """Return the three tensors of a batch's masks; a mask that knows nothing is left out.
 
     Args:
-        index_masks: 0 background, 1..C class, 255 void, shape ``(N, H, W)``.
-        label: Above 0 where a class is present.
+        index_masks: Masks of class indices, shape ``(N, H, W)``: 0 background, 1..C classes, 255 void.
+        label: Labels, shape ``(N, C)``, above 0 where a class is present.
     """
     masks = reference.split_index_masks(index_masks.numpy(), label.numpy())
     rows = [
@@ -30,13 +30,13 @@ def masks_of(index_masks: Tensor, label: Tensor) -> dict[str, Tensor]:
 
 
 def oracle_masks(batch: dict[str, Tensor]) -> list[np.ndarray]:
-    """The mask of every pair of a batch, for the oracles."""
+    """Return the mask of every pair of a batch, for the oracles."""
     rows = (batch[key].numpy() for key in ("mask", "mask_image", "mask_class"))
     return reference.pair_masks(*rows, batch["label"].numpy())
 
 
 def by_class(masks: ClassMasks) -> dict[int, list]:
-    """Masks by their class, each class once."""
+    """Return masks by their class, each class once."""
     assert masks.mask.dtype == np.uint8
     assert masks.class_idx.dtype == np.int64
     assert len(masks.class_idx) == len(masks.mask) == len(set(masks.class_idx.tolist()))

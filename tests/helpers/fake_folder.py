@@ -1,4 +1,4 @@
-"""A folder of one's own, laid out as data/README.md says: pictures, labels, masks, boxes."""
+"""Make a folder laid out as data/README.md says: pictures, labels, masks, boxes."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ NFC, NFD = "B\u00e4r", "Ba\u0308r"
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
-    """Noise of a seed."""
+    """Write a picture of noise with a seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
 
 
 def mask(path: Path, patches: dict[int, tuple[int, int]], size: tuple[int, int] = SIZE) -> None:
-    """Index mask with squares ``{index: (top, left)}`` of 8 pixels."""
+    """Write a mask of class indices with squares of 8 pixels at ``{index: (top, left)}``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.zeros(size, np.uint8)
     for index, (top, left) in patches.items():
@@ -27,7 +27,7 @@ def mask(path: Path, patches: dict[int, tuple[int, int]], size: tuple[int, int] 
 
 
 def make_folder(root: Path) -> Path:
-    """Six pictures of cats and dogs, masks for two, boxes for one; class 1 is dog, 2 cat."""
+    """Write six pictures of cats and dogs, masks for two, boxes for one; class 1 is dog, class 2 is cat."""
     for number in range(6):
         picture(root / "images" / f"p{number}.jpg", number)
     (root / "labels.csv").write_text(
@@ -44,5 +44,5 @@ def make_folder(root: Path) -> Path:
 
 
 def said(contents: FolderContents) -> list[str]:
-    """The problems as they are printed."""
+    """Return the problems as they are printed."""
     return [str(problem) for problem in contents.problems]

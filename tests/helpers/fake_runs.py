@@ -1,4 +1,4 @@
-"""Made-up finished runs: their files, and slow oracles of their metrics."""
+"""The files of made-up finished runs, and slow oracles of their metrics."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ COLUMNS = ("set", "id", "class", "present", "score", "energy", "pointing", "iou"
 
 
 def slow_average_precision(score: list[float], present: list[bool]) -> float:
-    """By its definition: precision and recall at every threshold, one after the other."""
+    """Return the average precision by its definition: precision and recall at every threshold, one after another."""
     area, recall_before = 0.0, 0.0
     for threshold in sorted(set(score), reverse=True):
         chosen = [p for s, p in zip(score, present, strict=True) if s >= threshold]
@@ -24,15 +24,13 @@ def slow_average_precision(score: list[float], present: list[bool]) -> float:
 
 
 def slow_metrics(rows: list[dict[str, str]], names: list[str], accuracy_class: str) -> dict[str, float]:
-    """Test metrics from the rows of a per_image.csv, in plain loops."""
+    """Return test metrics from the rows of a per_image.csv, by plain loops."""
     main = [row for row in rows if row["set"] == "test"]
     precisions, pointings = [], []
     for name in names:
         of_class = [row for row in main if row["class"] == name]
-        score, present = (
-            [float(row["score"]) for row in of_class],
-            [row["present"] == "1" for row in of_class],
-        )
+        score = [float(row["score"]) for row in of_class]
+        present = [row["present"] == "1" for row in of_class]
         precisions.append(slow_average_precision(score, present))
         hits = [float(row["pointing"]) for row in of_class if row["pointing"]]
         pointings.append(sum(hits) / len(hits))
@@ -52,7 +50,7 @@ def slow_metrics(rows: list[dict[str, str]], names: list[str], accuracy_class: s
 
 
 def image_rows(method: str, seed: int, sets: dict[str, int]) -> list[dict[str, str]]:
-    """Rows of a per_image.csv; the images are equal for all runs, the scores better with skill."""
+    """Return rows of a per_image.csv; the images are equal for all runs, and scores are better with more skill."""
     rows, skill = [], SKILL.get(method, 0.0)
     noise = np.random.default_rng((len(method), seed))
     for set_index, (set_name, count) in enumerate(sets.items()):
@@ -76,7 +74,7 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def curve_rows(method: str, seed: int, epochs: int = 5) -> list[dict[str, str]]:
-    """Rows of a metrics.csv as Lightning's CSVLogger writes it: many cells empty."""
+    """Return rows of a metrics.csv as Lightning's CSVLogger writes it, with many empty cells."""
     rng = np.random.default_rng(seed)
     rows = []
     for epoch in range(epochs):
@@ -99,7 +97,7 @@ def curve_rows(method: str, seed: int, epochs: int = 5) -> list[dict[str, str]]:
 def map_arrays(
     seed: int = 0, size: int = 24, ids: tuple[str, ...] = ("a", "b", "c")
 ) -> dict[str, np.ndarray]:
-    """Arrays of a maps.npz: one pair of each image."""
+    """Return the arrays of a maps.npz with one pair of each image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((len(ids), size, size), np.uint8)
     mask[:, 4:12, 4:12], mask[:, 4, 4:12] = 1, VOID

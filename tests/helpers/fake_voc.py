@@ -1,4 +1,4 @@
-"""A VOC 2012 folder of 12 small made images: XML labels, palette masks with void borders, lists."""
+"""Make a VOC 2012 folder of 12 small generated images: XML labels, palette masks with void borders, lists."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ NAMES = ("cat", "dog", "person")
 
 
 def make_voc(folder: Path, *, num_train: int = 8, num_val: int = 4, size: tuple[int, int] = (60, 48)) -> Path:
-    """Write ``folder/VOCdevkit/VOC2012``; image i shows class i % 3, every fourth also a person by label alone."""
+    """Write ``folder/VOCdevkit/VOC2012``; image i shows class i % 3, and every fourth has a person by label alone."""
     root = folder / "VOCdevkit" / "VOC2012"
     for name in (
         "JPEGImages",

@@ -1,6 +1,6 @@
-"""Train in children of this process, once whole and once killed twenty times: FOLDER and the words of ``gain``.
+"""Train in children of this process, once whole and once killed twenty times.
 
-Forked children need not import torch again.
+Usage: ``python killed_twenty_times.py FOLDER`` and the words of ``gain``. Forked children need not import torch again.
 """
 
 import os
@@ -20,7 +20,7 @@ STEPS = 6  # an epoch
 
 
 class Killed(ExactResume):
-    """Dies in a step, after its backward pass; in a validation; while a checkpoint is written, or right after."""
+    """A callback that dies in a step after its backward pass, or in a validation."""
 
     place, at = "", -1
 
@@ -34,7 +34,7 @@ class Killed(ExactResume):
 
 
 def die_at_save(number):
-    """Replace the call that brings a file to the disk; the number-th ends the process."""
+    """Replace the call that brings a file to the disk, so that the number-th call ends the process."""
     real, calls = os.fsync, iter(range(number, -1, -1))
 
     def fsync(file):
@@ -46,7 +46,7 @@ def die_at_save(number):
 
 
 def die_after_saving():
-    """Die as soon as last.ckpt is the new one."""
+    """Replace the call that renames a file, so that the process dies as soon as last.ckpt is the new one."""
     real = os.replace
 
     def replace(source, target):
@@ -58,7 +58,7 @@ def die_after_saving():
 
 
 def train(words, place="", at=-1):
-    """In a child; returns how it ended."""
+    """Train in a child and return its exit code."""
     child = os.fork()
     if child == 0:
         Killed.place, Killed.at = place, at
@@ -71,7 +71,7 @@ def train(words, place="", at=-1):
 
 
 def main_script(folder, words):
-    """Exit status 0 if all went as it should."""
+    """Train once whole and once killed twenty times; an assertion fails if a kill did not happen."""
     gain_lightning.training.experiment.ExactResume = Killed
     torch.set_num_threads(1)
     assert train([*words, f"--run_dir={folder / 'whole'}"]) == 0
@@ -84,7 +84,8 @@ def main_script(folder, words):
         resume = ["--ckpt_path=last"] if newest.is_file() else []
         if kill == 0:
             place, at = "saved", 0
-        elif kill % 2:  # one epoch on, so that all twenty find a training that has not ended
+        # Every second kill lies one epoch further, so that all twenty find a training that has not ended.
+        elif kill % 2:
             place, at = "step", saved + STEPS + draw.randrange(STEPS)
         else:
             place = draw.choice(["step", "step", "validation", "saving"])

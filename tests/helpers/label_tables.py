@@ -2,7 +2,7 @@
 
 import torch
 
-# A loss is taken over none, one or many labels an image.
+# Losses are taken over images with none, one or many labels.
 LABELS = {
     "none, one and many": torch.tensor(
         [[0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
@@ -10,5 +10,5 @@ LABELS = {
     "one each": torch.tensor([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]),
     "nothing": torch.zeros(3, 4, dtype=torch.long),
 }
-# Of the last image nothing is known, the third has no label; class 3 has a label in the last image alone.
+# Nothing is known of the last image, and the third has no label. Class 3 has a label in the last image alone.
 LABEL = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]])

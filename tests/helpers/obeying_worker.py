@@ -1,4 +1,4 @@
-"""The worker of ``test_group_signals.py``, in a module of its own: a spawned one imports it, without torch."""
+"""A worker for the tests of signals, in a module of its own, since a spawned worker imports it without torch."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from gain_lightning.support.workers import heed_parent_alone
 
 
 def work(pids):
-    """Say that it is there, and stay."""
+    """Report this process's id, and stay."""
     heed_parent_alone()
     pids.put(os.getpid())
     time.sleep(120)

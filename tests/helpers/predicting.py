@@ -1,4 +1,4 @@
-"""``gain predict`` as its tests call it."""
+"""Run ``gain predict`` as its tests call it."""
 
 import torch
 

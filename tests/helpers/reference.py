@@ -1,7 +1,7 @@
-"""Slow oracles: Eq. 1-7 of the paper and the scores, by loops over images, classes and pixels, in float64.
+"""Slow oracles of Eq. 1-7 of the paper and of the scores, by loops over images, classes and pixels, in float64.
 
-They share no code with the package and take numpy arrays. ``label`` is ``(N, C)`` 0/1; maps come as a list
-in the order of ``pairs(label)``, each ``(h, w)``, and so do masks, each ``(H, W)``: 1 the class, 0 not, 255 unknown.
+They share no code with the package and take numpy arrays. ``label`` is ``(N, C)`` of 0 and 1. Maps ``(h, w)`` and
+masks ``(H, W)`` come as lists in the order of ``pairs(label)``; a mask is 1 on the class, 0 off it, 255 where unknown.
 """
 
 import math
@@ -12,12 +12,12 @@ VOID = 255
 
 
 def pairs(label) -> list[tuple[int, int]]:
-    """(image, class) of every class present, by image, then by class."""
+    """Return (image, class) of every class present, by image, then by class."""
     return [(n, c) for n in range(len(label)) for c in range(len(label[n])) if label[n][c] > 0]
 
 
 def grad_cam(feature, gradient) -> np.ndarray:
-    """Eq. 1 and 2 for one class of one image, from f and ds/df, both ``(K, h, w)``."""
+    """Return the map of one class of one image by Eq. 1 and 2, from f and ds/df, both ``(K, h, w)``."""
     num_channels, height, width = feature.shape
     total = np.zeros((height, width))
     for k in range(num_channels):
@@ -27,7 +27,7 @@ def grad_cam(feature, gradient) -> np.ndarray:
 
 
 def scale(attention, scaling: str) -> np.ndarray:
-    """One map to [0, 1]."""
+    """Scale one map to [0, 1]."""
     if scaling == "none":
         return attention
     low = attention.min() if scaling == "minmax" else 0.0
@@ -36,9 +36,9 @@ def scale(attention, scaling: str) -> np.ndarray:
 
 
 def split_index_mask(index, present) -> list[np.ndarray]:
-    """The masks of one image's labelled classes, out of a mask of class indices.
+    """Return the masks of one image's labelled classes, out of a mask of class indices.
 
-    A class that it does not show is unknown, unless it shows none: then its void pixels say where objects may be.
+    A class that the mask does not show is unknown, unless it shows none: then void pixels say where objects may be.
     """
     shown = {int(index[i, j]) for i, j in np.ndindex(*index.shape)}
     masks = []
@@ -54,7 +54,7 @@ def split_index_mask(index, present) -> list[np.ndarray]:
 
 
 def split_index_masks(index_masks, label) -> list[np.ndarray]:
-    """The masks of all pairs of a batch, out of its masks of class indices."""
+    """Return the masks of all pairs of a batch, out of its masks of class indices."""
     return [
         mask
         for index, present in zip(index_masks, label, strict=True)
@@ -63,7 +63,7 @@ def split_index_masks(index_masks, label) -> list[np.ndarray]:
 
 
 def pair_masks(mask, mask_image, mask_class, label) -> list[np.ndarray]:
-    """The masks of all pairs of a batch, out of its rows; unknown where there is none."""
+    """Return the masks of all pairs of a batch, out of its rows; a pair without a row is unknown throughout."""
     out = []
     for n, c in pairs(label):
         rows = [row for row in range(len(mask)) if (mask_image[row], mask_class[row]) == (n, c)]
@@ -72,9 +72,9 @@ def pair_masks(mask, mask_image, mask_class, label) -> list[np.ndarray]:
 
 
 def place(attention, height: int, width: int, top, left, step_y, step_x) -> np.ndarray:
-    """One map at the size of its picture, cell (i, j) centred at (top + step_y i, left + step_x j).
+    """Return one map at the size of its picture, with cell (i, j) centred at (top + step_y i, left + step_x j).
 
-    Bilinear between centres, constant beyond the outermost.
+    The map is bilinear between centres and constant beyond the outermost.
     """
 
     def neighbours(pixel, first_centre, step, count):
@@ -94,13 +94,13 @@ def place(attention, height: int, width: int, top, left, step_y, step_x) -> np.n
 
 
 def resize(attention, height: int, width: int) -> np.ndarray:
-    """One map enlarged as a picture is: its cells cut the picture into equal parts."""
+    """Enlarge one map as a picture is enlarged: its cells cut the picture into equal parts."""
     step_y, step_x = height / attention.shape[0], width / attention.shape[1]
     return place(attention, height, width, (step_y - 1) / 2, (step_x - 1) / 2, step_y, step_x)
 
 
 def pool(values, height: int, width: int, top, left, step_y, step_x) -> np.ndarray:
-    """Mean of ``values`` over each of height x width cells."""
+    """Return the mean of ``values`` over each of height x width cells."""
     out = np.zeros((height, width))
     for i, j in np.ndindex(height, width):
         area = _cell(values.shape, top + step_y * i, left + step_x * j, step_y, step_x)
@@ -109,7 +109,7 @@ def pool(values, height: int, width: int, top, left, step_y, step_x) -> np.ndarr
 
 
 def _cell(shape, centre_y, centre_x, step_y, step_x) -> dict[tuple[int, int], float]:
-    """Share of a cell's area inside the picture that each pixel has; outside of it the nearest pixel has all."""
+    """Return each pixel's share of a cell's area inside the picture; outside of it the nearest pixel has all."""
 
     def shares(count, centre, step):
         low, high = centre - step / 2, centre + step / 2
@@ -123,12 +123,12 @@ def _cell(shape, centre_y, centre_x, step_y, step_x) -> dict[tuple[int, int], fl
 
 
 def soft_mask(attention, sigma: float, omega: float) -> np.ndarray:
-    """Eq. 4."""
+    """Return the soft mask of Eq. 4."""
     return 1 / (1 + np.exp(-omega * (attention - sigma)))
 
 
 def erase(image, mask) -> np.ndarray:
-    """Eq. 3 for one image ``(3, H, W)`` and one mask ``(H, W)``."""
+    """Erase one image ``(3, H, W)`` by one mask ``(H, W)``, Eq. 3."""
     out = np.zeros_like(image)
     for channel in range(len(image)):
         for i, j in np.ndindex(*mask.shape):
@@ -146,7 +146,7 @@ def softmax(values) -> list[float]:
 
 
 def classification_loss(logits, label, task: str, reduction: str = "sum") -> float:
-    """L_cl."""
+    """Return L_cl."""
     total = 0.0
     for scores, present in zip(logits, label, strict=True):
         if task == "single_label":
@@ -160,7 +160,7 @@ def classification_loss(logits, label, task: str, reduction: str = "sum") -> flo
 
 
 def mining_loss(erased_logits, label, score: str, task: str) -> float:
-    """L_am, Eq. 5: mean over an image's classes, then over all images."""
+    """Return L_am, Eq. 5: the mean over an image's classes, then over all images."""
     where = pairs(label)
     total = 0.0
     for image in range(len(label)):
@@ -177,12 +177,13 @@ def _class_score(logits, class_idx: int, score: str, task: str) -> float:
     if score == "logit":
         return logits[class_idx]
     if task == "single_label":
-        return max(softmax(logits)[class_idx] - 1 / len(logits), 0.0)  # above chance
+        # Only the part above chance counts.
+        return max(softmax(logits)[class_idx] - 1 / len(logits), 0.0)
     return sigmoid(logits[class_idx])
 
 
 def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells=None) -> float:
-    """L_e, Eq. 7: mean over an image's classes of whose mask something is known, then over all images.
+    """Return L_e, Eq. 7: the mean over an image's classes whose mask knows something, then over all images.
 
     ``cells`` is (top, left, step_y, step_x) of maps that are smaller than the masks.
     """
@@ -199,10 +200,9 @@ def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells
 
 
 def _map_loss(attention, mask, reduction: str, loss: str, cells) -> float:
-    """Cells weigh by their share that is known; the mask is its mean over a cell's known pixels."""
-    if (
-        loss == "energy" and not (mask == 1).any()
-    ):  # where the class is not is all that is said: it is elsewhere
+    """Return the loss of one map; cells weigh by their known share, and the mask is its mean over known pixels."""
+    # A mask that says only where the class is not has the class elsewhere.
+    if loss == "energy" and not (mask == 1).any():
         mask = np.where(mask == VOID, 1, mask)
     top, left, step_y, step_x = cells
     error = weights = objects = brightness = inside = log_sum = 0.0
@@ -227,11 +227,12 @@ def _map_loss(attention, mask, reduction: str, loss: str, cells) -> float:
 
 
 def seed_iou(maps, masks, label, threshold: float) -> list[float]:
-    """IoU of background and every class over a set; nan where a class is in neither.
+    """Return the IoU of background and every class over a set; nan where a class is in neither.
 
-    A pixel is of the class whose map is highest there and above the threshold; where several are, each has its share.
-    It is of the background where none is. A class takes no part where nobody knows of it, nor where another class
-    that is there as well has the pixel; background takes part where all classes are known, or one is known to be.
+    A pixel belongs to the class whose map is highest there and above the threshold; where several are equal, each has
+    its share. It belongs to the background where no map is above. A class takes no part where its mask is unknown, nor
+    where another class that is there as well has the pixel. Background takes part where all classes are known, or one
+    is known to be there.
     """
     num_labels = len(label[0]) + 1
     intersection, union = [0.0] * num_labels, [0.0] * num_labels
@@ -261,7 +262,7 @@ def seed_iou(maps, masks, label, threshold: float) -> list[float]:
 
 
 def energy(attention, mask) -> float:
-    """Share of one map on its class, unknown pixels left out."""
+    """Return the share of one map on its class, where unknown pixels are left out."""
     inside = total = 0.0
     for i, j in np.ndindex(*mask.shape):
         if mask[i, j] != VOID:
@@ -271,7 +272,7 @@ def energy(attention, mask) -> float:
 
 
 def pointing(attention, mask) -> float:
-    """1 if the highest known pixel of one map lies on its class."""
+    """Return 1 if the highest known pixel of one map lies on its class, else 0."""
     highest, hit = 0.0, 0.0
     for i, j in np.ndindex(*mask.shape):
         if mask[i, j] != VOID and attention[i, j] > highest:
@@ -280,7 +281,7 @@ def pointing(attention, mask) -> float:
 
 
 def average_precision(probability, label) -> float:
-    """Of one class: mean over its images of the precision at their rank. No ties."""
+    """Return the mean, over a class's images, of the precision at their rank; scores must not be equal."""
     order = sorted(range(len(label)), key=lambda n: -probability[n])
     precisions, hits = [], 0
     for rank, n in enumerate(order, start=1):

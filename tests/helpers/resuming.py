@@ -1,4 +1,4 @@
-"""Small trainings that are stopped and go on, and what is left of them."""
+"""Run small trainings that are stopped and go on, and compare what they leave."""
 
 import csv
 import json
@@ -17,8 +17,6 @@ SMALL = [
     *("--trainer.enable_model_summary=false", "--trainer.logger=false", "--trainer.log_every_n_steps=1"),
     "--trainer.accelerator=cpu",
 ]
-
-
 STEPS = 6  # an epoch
 
 
@@ -27,7 +25,7 @@ def fit(folder, *more):
 
 
 def what_is_left(folder):
-    """Weights and optimizer, the metrics as text, and the test's scores."""
+    """Return the checkpoint, the metrics as text, and the test's scores of a finished training."""
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["state"] == "finished"
@@ -47,12 +45,12 @@ def assert_equal(got, expected):
 
 
 def sorted_rows(text):
-    """Rows without order: one row of a step may stand after the learning rate's or before it."""
+    """Return the rows in one order, since a step's row may stand before or after the learning rate's."""
     return sorted(tuple(sorted(row.items())) for row in csv.DictReader(text.splitlines()))
 
 
 def tell(monkeypatch, *, at_step=None, in_validation_of=None):
-    """SIGTERM in the middle of a step, or of an epoch's validation."""
+    """Send a SIGTERM in the middle of a step, or of an epoch's validation."""
 
     def backward(self, trainer, pl_module, loss):
         if trainer.global_step == at_step:

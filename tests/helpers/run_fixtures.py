@@ -1,4 +1,4 @@
-"""Folders of made-up finished runs."""
+"""Fixtures that write the folders of made-up finished runs."""
 
 import json
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""What one, two and three gloo processes score of the same images, for ``test_distributed.py``.
+"""Score the same images by one, two and three gloo processes, for ``test_distributed.py``.
 
-Usage: ``python scoring_processes.py OUT``. Writes ``OUT/TASK_PROCESSES.json``: the scores of a validation inside a
-training that changes nothing, of one on its own and of a test; and a run folder beside it with what the test leaves.
+Usage: ``python scoring_processes.py OUT``. This writes ``OUT/TASK_PROCESSES.json`` with the scores of a validation
+inside a training that changes nothing, of a validation on its own and of a test; beside it lies the test's run folder.
 """
 
 import json
@@ -19,11 +19,12 @@ from gain_lightning.methods.image_record import ImageRecord
 
 # No number but that of the training images is a multiple of 2 or of 3.
 SIZES = {"num_train": 12, "num_val": 7, "num_test": 25, "num_biased": 5}
-TASKS = {"multi_label": "boat", "regression": "count"}  # and a scene whose labels are such
+# Each task has a scene whose labels fit it.
+TASKS = {"multi_label": "boat", "regression": "count"}
 
 
 def score(task: str, processes: int, out: Path) -> None:
-    """Train at a rate of 0, validate and test by so many processes."""
+    """Train at a rate of 0, validate and test by a number of processes."""
     run_dir = out / f"{task}_{processes}"
     run_dir.mkdir()
     pl.seed_everything(0, verbose=False)
@@ -35,7 +36,8 @@ def score(task: str, processes: int, out: Path) -> None:
         freeze_batch_norm=True,
         optimizer=partial(torch.optim.SGD, lr=0.0),
     )
-    if task == "multi_label":  # decisions that differ from image to image
+    # This bias makes decisions differ from image to image.
+    if task == "multi_label":
         data.setup("test")
         image = torch.stack([sample["image"] for name in data.test_sets for sample in data.test_sets[name]])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Two processes of a script, as rank 0 and 1 of a gloo group."""
+"""Run two processes of a script as ranks 0 and 1 of a gloo group."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ ENVIRONMENT = {
 
 
 def run_two(script: Path, out: Path) -> list:
-    """Run ``SCRIPT RANK 2 PORT OUT`` twice; what each saved as ``OUT/RANK.pt``."""
+    """Run ``SCRIPT RANK 2 PORT OUT`` for both ranks, and return what each saved as ``OUT/RANK.pt``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -41,7 +41,7 @@ def run_two(script: Path, out: Path) -> list:
 
 
 def join(rank: int, world_size: int, port: str) -> None:
-    """Say in a process's environment which of a group it is."""
+    """Put a process's rank and its group into its environment."""
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE=str(world_size), RANK=str(rank),
         LOCAL_RANK=str(rank), NODE_RANK="0",

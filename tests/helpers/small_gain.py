@@ -1,4 +1,4 @@
-"""GAIN on the tiny CNN, for batches of tensors and for drawn shapes, and what its tests ask of it."""
+"""Make GAIN on the tiny CNN, for batches of tensors and for shapes, and look at its state and modes."""
 
 import pytorch_lightning as pl
 import torch
@@ -9,7 +9,8 @@ from gain_lightning.datasets.shapes.boat import CLASSES
 from gain_lightning.methods.gain import GAIN
 
 SIDE = 32
-CELLS = (0, 0, 8, 8)  # of the tiny CNN: three convolutions of stride 2, each cell centred on its first pixel
+# The tiny CNN has three convolutions of stride 2, and each cell is centred on its first pixel.
+CELLS = (0, 0, 8, 8)
 NAMES = ["a", "b", "c"]
 
 

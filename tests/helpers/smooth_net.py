@@ -13,7 +13,7 @@ from gain_lightning.constants import VOID
 
 
 class SmoothNet(Backbone):
-    """Two smooth convolutions and a head, linear or with a hidden layer, in float64."""
+    """A network in float64 of two smooth convolutions and a head, which is linear or has a hidden layer."""
 
     def __init__(self, hidden):
         features = nn.Sequential(
@@ -26,7 +26,7 @@ class SmoothNet(Backbone):
         self.double()
 
     def channel_weights(self, features, label):
-        """d s_c / d f, averaged over the map, by hand; ``(P, 5)``."""
+        """Return d s_c / d f, averaged over the map, ``(P, 5)``; the derivative is written by hand."""
         out = []
         for n, c in reference.pairs(label):
             if len(self.head) == 3:
@@ -40,16 +40,17 @@ class SmoothNet(Backbone):
 
 @functools.cache
 def drawn(num_pixels, num_cells, start, step):
-    """What each pixel of a square picture takes of each cell of its map, by the oracle, one cell after another."""
+    """Return the weights by which each pixel of a square picture takes each cell of its map, from the oracle."""
     cells = torch.eye(num_cells**2, dtype=torch.double).view(-1, num_cells, num_cells).numpy()
     placed = [reference.place(cell, num_pixels, num_pixels, start, start, step, step) for cell in cells]
     return torch.from_numpy(np.stack(placed)).flatten(1).T
 
 
 def composed_loss(net, batch, name, held=None):
-    """L_am or L_e written out for ``net``; with ``held``, the channel weights are these numbers."""
+    """Return L_am or L_e written out for ``net``; with ``held``, the channel weights are these numbers."""
     image, label, masks = batch["image"], batch["label"], oracle_masks(batch)
-    drawing = drawn(11, 5, start=1, step=2)  # a convolution of kernel 3 and stride 2 without padding
+    # The first convolution has kernel 3 and stride 2 without padding.
+    drawing = drawn(11, 5, start=1, step=2)
     features = net.features(image)
     weights = net.channel_weights(features, label) if held is None else held
     total, count = 0.0, {n: int(row.sum()) for n, row in enumerate(label)}

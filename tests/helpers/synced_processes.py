@@ -1,10 +1,10 @@
 """One of two gloo processes that train Lite0 with ``--trainer.sync_batchnorm true``, for ``test_layer_sync.py``.
 
-Usage: ``python synced_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``: logits of the same pictures
-before the training, in it and in its test, and the kinds of BatchNorm layers then.
+Usage: ``python synced_processes.py RANK WORLD_SIZE PORT OUT``. This writes ``OUT/RANK.pt`` with the logits of the same
+pictures before the training, in it and in its test, and the kinds of BatchNorm layers at these times.
 
 torch and :func:`gain_lightning.methods.layer_sync.check_layer_sync` refuse such layers on a CPU, where training them
-is not possible. Both are told not to: here no BatchNorm trains.
+is not possible. Both checks are switched off here, because no BatchNorm trains.
 """
 
 import sys
@@ -23,7 +23,7 @@ SEEN: dict[str, dict] = {}
 
 
 class Watched(GAIN):
-    """Notes what the network answers, without changing its modes."""
+    """A GAIN that notes the network's logits without changing its modes."""
 
     def note(self, when: str) -> None:
         pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))

@@ -1,6 +1,6 @@
-"""Train in children of this process, whose whole group gets a SIGTERM at a moment: FOLDER. Prints what came of each.
+"""Train in children of this process whose whole group gets a SIGTERM at a moment, and print what became of each.
 
-Forked children need not import torch again.
+Usage: ``python told_as_a_group.py FOLDER``. Forked children need not import torch again.
 """
 
 import json
@@ -21,16 +21,13 @@ from gain_lightning.training.resume import ExactResume
 SIZES = {"num_train": 16, "num_val": 8, "num_test": 8, "num_biased": 4}
 SMALL = [
     *("--model.backbone=tiny_cnn", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"),
-    *(
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
-        "--trainer.logger=false",
-    ),
+    *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
+    "--trainer.logger=false",
 ]
 
 
 class Told(ExactResume):
-    """Has a process of another group send the signal to all of this one, the loader's workers too, once."""
+    """A callback that once lets a process of another group signal all of this group, the loader's workers too."""
 
     moment, is_sent = "", False
 
@@ -39,7 +36,8 @@ class Told(ExactResume):
             Told.is_sent = True
             command = ["kill", "-s", "TERM", "--", f"-{os.getpgid(0)}"]
             subprocess.run(command, start_new_session=True, check=True)
-            time.sleep(0.5)  # a worker would be gone by now
+            # A worker that heeded the signal would be gone by now.
+            time.sleep(0.5)
 
     def on_before_backward(self, trainer, pl_module, loss):
         self._send(f"step {trainer.global_step}")
@@ -52,7 +50,7 @@ class Told(ExactResume):
 
 
 def run(words, moment=""):
-    """In a session of its own: exit status, and whether anyone of it was left ten seconds later."""
+    """Run ``gain`` in a session of its own; return its status and whether any process is left ten seconds later."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -74,13 +72,13 @@ def run(words, moment=""):
 
 
 def steps(folder):
-    """Trained, as the newest checkpoint says; None without one."""
+    """Return the steps trained, as the newest checkpoint says; None without one."""
     path = folder / "checkpoints" / "last.ckpt"
     return torch.load(path, weights_only=True)["global_step"] if path.is_file() else None
 
 
 def main_script(folder):
-    """One line of JSON a case: name, status, whether processes were left, steps saved, status of going on, steps."""
+    """Print a line of JSON a case: name, status, if processes are left, steps saved, outcome of going on, steps."""
     gain_lightning.training.experiment.ExactResume = Told
     torch.set_num_threads(1)
     data = ShapesDataModule(**SIZES)

@@ -1,6 +1,6 @@
-"""Run with torchrun's variables: what two gloo processes see and compute, for ``test_distributed.py``.
+"""Record what two gloo processes see and compute, for ``test_distributed.py``.
 
-Usage: ``python two_processes.py RANK WORLD_SIZE PORT OUT``. Writes ``OUT/RANK.pt``.
+Usage: ``python two_processes.py RANK WORLD_SIZE PORT OUT``, once for each rank. This writes ``OUT/RANK.pt``.
 """
 
 import sys
@@ -18,7 +18,7 @@ SIZES = {"num_train": 26, "num_val": 4, "num_test": 4, "num_biased": 2}
 
 
 def make_model() -> GAIN:
-    """GAIN_ext in float64 with random BatchNorm statistics that stay: each process sees only its part."""
+    """Return GAIN_ext in float64 with random BatchNorm statistics, which stay, as each process sees only its part."""
     torch.manual_seed(0)
     model = GAIN(
         ["boat", "car", "cow", "bird", "lamp"], 96, am_weight=0.7, ext_weight=3.0, freeze_batch_norm=True
@@ -31,11 +31,12 @@ def make_model() -> GAIN:
 
 
 def make_batch(case: str) -> dict:
-    """Eight weak and four masked images; by case one of these has no mask, or none of rank 1's, or all but one."""
+    """Return eight weak and four masked images; by case one of these, both of rank 1, or all but one lack masks."""
     data = ShapesDataModule(**SIZES, mask_budget=1.0)
     data.setup("fit")
     masked = [data.masked_set[index] for index in range(4)]
-    empty = {"uneven": (3,), "none on one rank": (1, 3), "one in all": (1, 2, 3)}  # rank 1 has the odd ones
+    # Rank 1 has the odd ones.
+    empty = {"uneven": (3,), "none on one rank": (1, 3), "one in all": (1, 2, 3)}
     for index in empty.get(case, ()):
         masked[index] = {
             **masked[index],
@@ -47,7 +48,7 @@ def make_batch(case: str) -> dict:
 
 
 def share(batch: dict, rank: int, num_ranks: int) -> dict:
-    """This process's images of a stream."""
+    """Return this process's images of a stream."""
     of_masks = {"mask", "mask_image", "mask_class"}
     mine = batch["mask_image"] % num_ranks == rank
     return {
@@ -58,7 +59,7 @@ def share(batch: dict, rank: int, num_ranks: int) -> dict:
 
 
 def gradient(model: GAIN, batch: dict) -> torch.Tensor:
-    """Of the whole loss with respect to all parameters, as one vector."""
+    """Return the gradient of the whole loss with respect to all parameters, as one vector."""
     batch = model.on_after_batch_transfer(batch, 0)
     batch = {
         name: {**stream, "image": stream["image"].double(), "label": stream["label"].double()}
@@ -71,7 +72,7 @@ def gradient(model: GAIN, batch: dict) -> torch.Tensor:
 
 
 class Record(pl.Callback):
-    """Ids of every step."""
+    """A callback that records the ids of every step."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, list[str]]] = []

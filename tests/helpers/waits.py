@@ -1,4 +1,4 @@
-"""A step must not wait for a GPU: it calls no operation whose result's size or value the CPU has to know.
+"""Note operations for which a step waits for a GPU: those whose result's size or value the CPU has to know.
 
 The names are those of torch's operators that synchronise with a CUDA device.
 """
@@ -10,7 +10,7 @@ WAITING = {"nonzero", "_local_scalar_dense", "masked_select", "bincount", "_uniq
 
 
 class Waits(TorchDispatchMode):
-    """Notes operators that wait."""
+    """A dispatch mode that notes operators that wait."""
 
     def __init__(self):
         super().__init__()
