@@ -1,4 +1,4 @@
-"""``gain seeds`` as its tests call it."""
+"""Run ``gain seeds`` as its tests call it."""
 
 from gain_lightning.cli import main
 

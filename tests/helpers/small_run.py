@@ -1,4 +1,4 @@
-"""Small trainings on drawn shapes, and small folders of pictures, as the command takes them."""
+"""The options of small trainings on shapes, and small folders of pictures, as the command takes them."""
 
 import csv
 from pathlib import Path
@@ -21,7 +21,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def make_folder(root: Path, labels: list[str], masks: bool = False) -> Path:
-    """A folder of small pictures with these labels; with masks, cats (class 1) are the upper left quarter."""
+    """Write a folder of small pictures with these labels; with masks, cats (class 1) are the upper left quarter."""
     (root / "images").mkdir(parents=True)
     rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
     (root / "labels.csv").write_text("filename,classes\n" + rows)
