@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from finished_run import run, trained  # noqa: F401
 from run_fixtures import make_run, make_study  # noqa: F401
 from torch import nn
 

@@ -1,7 +1,7 @@
 # ruff: noqa: E501, one case a line
 """Bad input of every kind, as a user gives it: a named error and no training, or the handling that is documented.
 
-Rows of labels.csv, boxes.csv and masks that disagree with them have their table in ``datasets/test_folder.py``.
+Rows of labels.csv, boxes.csv and masks that disagree with them have their table in ``datasets/readers/folder/``.
 """
 
 import io

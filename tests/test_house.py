@@ -1,4 +1,7 @@
-"""The house keeps its order: imports point down, nothing goes in a circle, and no function or class is too long."""
+"""The house keeps its order.
+
+Imports point down, nothing goes in a circle, no function or class is too long, and tests lie beside their module.
+"""
 
 import ast
 import configparser
@@ -28,6 +31,8 @@ MAY_IMPORT["commands"] = MAY_IMPORT["training"] | {"training", "segmentation", "
 MAY_IMPORT["cli"] = GROUND | {"commands"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = {"constants"}
+# Test files in a room's folder that no module is called like, and why.
+NAMED_OTHERWISE = {"studies/report/test_report_browser.py": "it needs a browser, which is not everywhere"}
 # Rooms that open files and draw: who only looks at runs need not wait for torch.
 WITHOUT_TORCH = DISK | {"studies"}
 
@@ -112,3 +117,16 @@ def test_what_is_no_python_is_packed_too():
     packed = {path for pattern in patterns for path in PACKAGE.glob(pattern.strip())}
     others = {path for path in PACKAGE.rglob("*.*") if path.suffix not in (".py", ".pyc")}
     assert others <= packed
+
+
+def has_its_module(path):
+    """Whether a test file, relative to ``tests/``, is named after a module of its folder or after its folder."""
+    name = path.stem.removeprefix("test_")
+    return name == path.parent.name or is_module(".".join([PACKAGE.name, *path.parent.parts, name]))
+
+
+def test_tests_lie_beside_their_module():
+    """Under its name, or under that of the package that they are of. Tests of several rooms lie above the rooms."""
+    tests = PACKAGE.parent / "tests"
+    paths = [path.relative_to(tests) for room in MAY_IMPORT for path in (tests / room).rglob("test_*.py")]
+    assert {path.as_posix() for path in paths if not has_its_module(path)} == set(NAMED_OTHERWISE)

@@ -122,3 +122,12 @@ def test_batch_norm_that_a_head_does_not_run_is_not_found():
     head = nn.Sequential(net["used"].eval(), nn.Flatten())
     assert batch_norm_run_by(head, torch.zeros(2, 2, 3, 3), owner=net) == ("used",)
     assert [net["used"].training, net["unused"].training] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["tiny_cnn", "resnet18"])
+def test_head_treats_images_independently(generator, name):
+    """As Grad-CAM needs, in training mode too."""
+    backbone = build_backbone(name, 3).train()
+    features = torch.randn(4, backbone.classifier.in_features, 3, 3, generator=generator)
+    logits = backbone.head(features)
+    torch.testing.assert_close(logits[[2, 0]], backbone.head(features[[2, 0]]))

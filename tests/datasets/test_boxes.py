@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from fake_batch import by_class
+from PIL import Image
 
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.boxes import Boxes, box_masks
+from gain_lightning.datasets.folder import FolderDataModule
 
 
 def oracle_boxes(boxes, size, other_boxes):
@@ -51,3 +53,23 @@ def test_a_box_covers_a_pixel_at_least():
         np.array([0, 0]), np.array([[1.2, 0.2, 1.3, 0.3], [7.0, 3.0, 9.0, 5.0]])
     )  # thin, and outside
     assert by_class(box_masks(boxes, (2, 4))) == {0: [[0, 1, 0, 0], [0, 0, 0, 1]]}
+
+
+SIDE = 32
+
+
+def test_a_box_smaller_than_a_pixel_of_the_network_keeps_one(tmp_path):
+    (tmp_path / "images").mkdir()
+    for n in range(4):
+        Image.fromarray(np.zeros((320, 320, 3), np.uint8)).save(tmp_path / "images" / f"{n}.png")
+    (tmp_path / "labels.csv").write_text(
+        "filename,classes,split\n"
+        + "".join(f"{n}.png,cat,{'val' if n == 3 else 'train'}\n" for n in range(4))
+    )
+    (tmp_path / "boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\n1.png,cat,101,203,103,205\n")
+    data = FolderDataModule(
+        root=str(tmp_path), image_size=SIDE, num_workers=0, batch_size=2, mask_budget=1, supervision="box"
+    )
+    data.setup("fit")
+    mask = data.masked_set[0]["mask"][0]
+    assert (mask == 1).nonzero().tolist() == [[20, 10]]

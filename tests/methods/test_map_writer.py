@@ -1,5 +1,4 @@
 # ruff: noqa: E501, one case a line
-# ruff: noqa: E501, one case a line
 import csv
 
 import numpy as np

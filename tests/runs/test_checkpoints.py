@@ -1,11 +1,14 @@
 """Checkpoints are written whole or not at all. Kills: test_resume.py; unfit ones: test_bad_input.py."""
 
+import json
 import resource
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from finished_run import again, assert_refused
 
 from gain_lightning.cli import main
 from gain_lightning.runs.checkpoints import WholeCheckpoints, newest_checkpoint
@@ -109,3 +112,56 @@ def test_last_means_the_newest(tmp_path, steps, newest):
     assert newest_checkpoint(tmp_path) == tmp_path / (f"{newest}.ckpt" if steps else "epoch_009.ckpt")
     (tmp_path / "last.ckpt").write_bytes(b"cut")
     assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"  # and is refused by name
+
+
+def test_scores_of_another_checkpoint_do_not_replace_a_run_s(run, trained, tmp_path, capsys):
+    words = [f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"]
+    assert_refused(run, words, "whose scores would be replaced", capsys, "test")
+    elsewhere = [f"--config={run / 'config.yaml'}", f"--run_dir={tmp_path / 'scores'}", *words]
+    assert main(["test", *elsewhere, "--data.num_test=3"]) == 0
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["state"] == "finished"
+
+
+def _weights_alone(path):
+    whole = torch.load(path, weights_only=True)
+    torch.save({key: whole[key] for key in ("state_dict", "hyper_parameters")}, path)
+
+
+def _nan(path):
+    whole = torch.load(path, weights_only=True)
+    next(iter(whole["state_dict"].values())).fill_(torch.nan)
+    torch.save(whole, path)
+
+
+def _zeros_inside(path):
+    """In the largest part's data."""
+    with zipfile.ZipFile(path) as parts:
+        part = max(parts.infolist(), key=lambda info: info.file_size)
+    data = bytearray(path.read_bytes())
+    middle = part.header_offset + part.file_size // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "verbs"),
+    [
+        (_weights_alone, "has weights but no global_step, so that no training can go on", ["fit"]),
+        (_nan, "are not finite", ["fit", "test", "validate"]),
+        (_zeros_inside, "damaged, the checksum of its part", ["fit", "test", "validate"]),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(run, spoil, message, verbs, capsys):
+    for path in (run / "checkpoints").glob("epoch*.ckpt"):
+        path.unlink()
+    spoil(run / "checkpoints" / "last.ckpt")
+    for verb in verbs:
+        assert_refused(run, ["--ckpt_path=last", "--trainer.max_epochs=4"], message, capsys, verb)
+
+
+def test_other_files_beside_the_checkpoints_are_passed_over(run):
+    folder = run / "checkpoints"
+    (folder / "best.ckpt").symlink_to("nowhere")
+    (folder / "folder.ckpt").mkdir()
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, folder / "exported.ckpt")
+    assert again(run, "--ckpt_path=last", verb="validate") == 0

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from gain_lightning.cli import main
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import find_runs, flatten, read_run
 
@@ -106,3 +107,16 @@ def test_summary_with_a_huge_integer_is_no_traceback(make_run):
     Path(path, "summary.json").write_text(json.dumps(text))
 
     assert read_run(path).metrics == {"test/energy": 0.5}
+
+
+def test_a_run_that_never_guided_is_refused_by_name(make_run, tmp_path, capsys):
+    """Its training ended within the warm-up, so it is Grad-CAM under another name."""
+    good, never = make_run("a", "gradcam"), make_run("b", "gain_ext", summary={"guided": False})
+    base = make_run("c", "gradcam", seed=1, summary={"guided": True})
+
+    assert main(["compare", good, never, base, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert f"{never}: is called gain_ext but was never guided" in error
+    assert good not in error
+    assert main(["compare", good, never, base, "--out", str(tmp_path / "out"), "--skip-broken"]) == 0
+    assert "never guided" in capsys.readouterr().out.replace("\n", " ")

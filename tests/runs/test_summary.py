@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from finished_run import assert_refused
 
 from gain_lightning.cli import main
 from gain_lightning.runs.errors import RunError
@@ -77,3 +78,10 @@ def test_who_can_do_without_a_summary_goes_on(broken, capsys):
     assert "broken summary.json" in capsys.readouterr().out
     assert _outcome(broken) == {}
     assert reason_to_pass_over(str(broken)) == ""
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"metrics": null}', "\xff"])
+@pytest.mark.parametrize("words", [[], ["--ckpt_path=last"]], ids=["anew", "resumed"])
+def test_a_broken_summary_is_named(run, text, words, capsys):
+    (run / "summary.json").write_bytes(text.encode("latin-1"))
+    assert_refused(run, words, f"{run / 'summary.json'}: not", capsys)

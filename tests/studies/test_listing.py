@@ -49,3 +49,12 @@ def test_no_run_and_no_folder_are_said(tmp_path, capsys):
     assert "no run in" in capsys.readouterr().out
     assert main(["runs", str(tmp_path / "x")]) == 1
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_runs_lists_no_copy_that_a_program_left(tmp_path, capsys):
+    for name in ("a", ".ipynb_checkpoints", "__MACOSX", ".Trash"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "summary.json").write_text('{"state": "finished"}')
+    assert main(["runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "a/run"]

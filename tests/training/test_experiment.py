@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from finished_run import again, contents
 from PIL import Image
+from resuming import STEPS, assert_equal, fit, tell, what_is_left
 from small_run import CONFIG, SMALL, rows
 
 from gain_lightning.cli import main
+from gain_lightning.constants import REQUEUE
+from gain_lightning.training.resume import ExactResume
 
 
 def test_every_loss_term_is_logged_from_its_epoch_on(run_dir):
@@ -369,3 +374,76 @@ def test_two_runs_begun_in_one_second_have_folders_of_their_own(tmp_path, monkey
         "gradcam-20260101-000000",
         "gradcam-20260101-000000-2",
     ]
+
+
+def test_a_finished_run_that_is_resumed_is_as_it_was(run):
+    before = what_is_left(run)
+    assert again(run, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(run), before)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["after the training", "alone"])
+def test_a_test_ends_when_it_is_told(run, tmp_path, alone, monkeypatch):
+    def told(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        signal.raise_signal(signal.SIGTERM)
+
+    expected, before = what_is_left(run), contents(run)
+    monkeypatch.setattr(ExactResume, "on_test_batch_start", told, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        again(run, "--ckpt_path=last", verb="test") if alone else fit(tmp_path / "told")
+    assert stopped.value.code == (128 + signal.SIGTERM if alone else REQUEUE)
+    if alone:
+        assert contents(run) == before
+        return
+    assert json.loads((tmp_path / "told" / "summary.json").read_text())["state"] == "killed"
+    monkeypatch.delattr(ExactResume, "on_test_batch_start")
+    assert fit(tmp_path / "told", "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "told"), expected)
+
+
+@pytest.mark.parametrize("stop", [{"at_step": 3 * STEPS - 1}, {"in_validation_of": 2}])
+def test_a_training_told_at_its_very_end_leaves_the_test_for_the_next_time(run, tmp_path, monkeypatch, stop):
+    expected = what_is_left(run)
+    tell(monkeypatch, **stop)
+    with pytest.raises(SystemExit) as stopped:
+        fit(tmp_path / "told")
+    assert stopped.value.code == REQUEUE
+    assert not (tmp_path / "told" / "per_image.csv").exists()
+    tell(monkeypatch)
+    assert fit(tmp_path / "told", "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "told"), expected)
+
+
+def test_a_test_that_was_stopped_in_its_own_folder_can_be_finished(run, tmp_path, monkeypatch):
+    def told(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        signal.raise_signal(signal.SIGTERM)
+
+    last = run / "checkpoints" / "last.ckpt"
+    words = [
+        "test",
+        f"--config={run / 'config.yaml'}",
+        f"--run_dir={tmp_path / 'scores'}",
+        f"--ckpt_path={last}",
+    ]
+    monkeypatch.setattr(ExactResume, "on_test_batch_start", told, raising=False)
+    with pytest.raises(SystemExit):
+        main(words)
+    monkeypatch.delattr(ExactResume, "on_test_batch_start")
+    assert main(words) == 0
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert (summary["state"], "error" in summary) == ("finished", False)
+
+
+def test_terms_that_not_every_step_has_are_logged_as_without_a_stop(tmp_path, monkeypatch):
+    """L_am of every third step, and a stop between two of them."""
+    options = ["--model.am_every=3"]
+    assert fit(tmp_path / "whole", *options) == 0
+    tell(monkeypatch, at_step=STEPS + 3)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "run", *options)
+    tell(monkeypatch)
+    assert fit(tmp_path / "run", *options, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "run"), what_is_left(tmp_path / "whole"))
+    with (tmp_path / "whole" / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert sum(bool(row["train/loss_am"]) for row in rows) == 2 * (STEPS - 2)

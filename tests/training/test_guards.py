@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from resuming import fit
 from small_run import CONFIG, SMALL
 
 from gain_lightning.cli import main
@@ -92,3 +93,12 @@ def test_non_finite_loss_stops_with_ids_and_keeps_the_last_checkpoint(run_dir, t
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
     assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
     assert "FloatingPointError" in (folder / "error.txt").read_text()
+
+
+def test_weights_that_are_not_finite_end_no_training(tmp_path, capsys):
+    """Where no checkpoint would have noticed."""
+    options = ["--trainer.enable_checkpointing=false", "--trainer.max_steps=1", "--trainer.max_epochs=-1"]
+    rate = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=.inf"]
+    assert fit(tmp_path / "run", *options, *rate) == 1
+    assert "are not finite after step 1" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["state"] == "failed"

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 import yaml
+from resuming import fit
 from small_run import CONFIG, SMALL, rows
 
 from gain_lightning.cli import main
@@ -138,3 +139,36 @@ def test_summary_is_json_without_nan(tmp_path):
     record._note_scores(Trainer())
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=lambda name: 1 / 0)
     assert summary["metrics"] == {"test/a": None, "test/b": 0.5}
+
+
+def test_a_run_without_seed_names_none(tmp_path):
+    assert fit(tmp_path / "run", "--seed_everything=false", "--trainer.max_epochs=1") == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["seed"] is None
+
+
+def test_a_run_says_whether_it_was_guided(tmp_path, capsys):
+    """For as long as the warm-up lasts it was not, and a resume keeps what was."""
+
+    def guided(name, *options):
+        assert fit(tmp_path / name, *options) == 0
+        return json.loads((tmp_path / name / "summary.json").read_text()).get("guided")
+
+    with pytest.warns(
+        UserWarning, match="no step of this training was guided, so that it is no run of gain_ext"
+    ):
+        assert guided("a", "--trainer.max_epochs=1") is False
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "gain_ext 5 (unguided)" in capsys.readouterr().out
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is True
+    path = tmp_path / "a" / "summary.json"
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is True  # nothing left to train
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "guided"})
+    )
+    assert guided("a", "--trainer.max_epochs=2", "--ckpt_path=last") is None  # of a run from before
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "unguided" not in capsys.readouterr().out
+    plain = ["--model.am_weight=0", "--model.ext_weight=0", "--data.mask_budget=0", "--trainer.max_epochs=1"]
+    assert guided("plain", *plain) is None
+    masks_alone = ["--model.am_weight=0", "--model.warmup_epochs=0", "--trainer.max_epochs=1"]
+    assert guided("masks", *masks_alone) is True

@@ -11,8 +11,6 @@ from fake_runs import VOID, map_arrays, write_csv
 from gain_lightning.runs.read import read_run
 from gain_lightning.studies.comparison.compare import compare
 from gain_lightning.studies.comparison.groups import Comparison, Difference, Group, Stat
-from gain_lightning.studies.comparison.tables import points
-from gain_lightning.studies.report.figures import study_figures
 from gain_lightning.studies.report.report import reading, write_report
 
 
@@ -234,27 +232,6 @@ def test_long_curves_keep_their_last_point(report, make_run):
     assert "L (training) against step: GAIN ends at 9" in report([path])
 
 
-def test_masks_that_a_training_did_not_use_are_no_masks(make_run):
-    summaries = [("gain", 20), ("gain_ext", 5), ("gain_ext", 10), ("gain_ext", 20)]
-    runs = [
-        read_run(
-            make_run(
-                f"{method}_{masks}",
-                method,
-                config={"model.ext_weight": 10.0 * (method == "gain_ext")},
-                summary={"num_masked": masks},
-                metrics={"test/mean_ap": 0.5 if method == "gain" else 0.9},
-            )
-        )
-        for method, masks in summaries
-    ]
-
-    (drawing,) = [one for one in study_figures(compare(runs)) if one.name == "score_against_masks"]
-
-    assert "images with masks, 0 to 20" in drawing.alt
-    assert "mAP from 50.0 to 90.0" in drawing.alt
-
-
 def test_report_of_a_diverged_run_is_written(report, make_run):
     path = make_run("a")
     Path(path, "metrics.csv").write_text("epoch,step,train/loss\n0,9,inf\n1,19,nan\n2,29,1.5\n")
@@ -342,12 +319,3 @@ def test_reading_says_that_one_run_each_is_little(make_run):
 
 def test_reading_of_one_method_compares_nothing():
     assert "nothing to compare" in reading(Comparison([Group("gain", [], {})], [], []))[0]
-
-
-def test_points_have_a_sign_and_no_negative_zero():
-    assert [points(delta) for delta in (0.05, -0.05, 0.0, -0.0001)] == [
-        "+5.0",
-        "\N{MINUS SIGN}5.0",
-        "0.0",
-        "0.0",
-    ]

@@ -1,101 +1,10 @@
-"""Pictures of SEC runs in a report."""
-
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from sec_runs import sec_run
 
 from gain_lightning.cli import main
-from gain_lightning.drawing.maps import colour_mask
-from gain_lightning.drawing.strips import read_strip, save_strip
-from gain_lightning.runs.read import read_run
-from gain_lightning.studies.comparison.groups import Group
-from gain_lightning.studies.report.class_scores import class_scores
-
-
-@pytest.fixture
-def picture(generator):
-    return np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
-
-
-def test_a_strip_comes_back_as_its_pictures(tmp_path, picture):
-    """Under their captions; what is not there is white and not void, which would say that it is unsure."""
-    masks = {"ground truth": np.full((6, 8), 255, np.uint8), "cues": np.tri(6, 8, dtype=np.uint8)}
-    save_strip(tmp_path / "a" / "s.png", picture, masks)
-    strip = read_strip(tmp_path / "a" / "s.png")
-    assert list(strip) == ["image", "ground truth", "cues"]
-    np.testing.assert_array_equal(strip["image"], picture)
-    np.testing.assert_array_equal(strip["cues"], colour_mask(masks["cues"]))
-    assert (strip["ground truth"] == 255).all()
-    whole = np.asarray(Image.open(tmp_path / "a" / "s.png").convert("RGB"))
-    assert whole.shape[1] > 3 * 8  # gaps between them
-
-
-def test_another_picture_is_no_strip(tmp_path):
-    (tmp_path / "s.png").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"s\.png: not a strip"):
-        read_strip(tmp_path / "s.png")
-    Image.new("RGB", (8, 6)).save(tmp_path / "t.png")
-    with pytest.raises(ValueError, match=r"t\.png: not a strip"):
-        read_strip(tmp_path / "t.png")
-
-
-def sec_run(folder, method, seed, picture, *, miou, cues):
-    """A finished run of SEC that drew images a, b and one of its own; its seeds drew c."""
-    folder.mkdir(parents=True)
-    metrics = {"test/miou": miou, "test/miou_crf": miou + 0.05}
-    summary = {"state": "finished", "method": method, "seed": seed, "metrics": metrics}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    config = {
-        "model": {"backbone": "tiny_cnn"},
-        "data": {"class_path": "CueDataModule", "init_args": {"cues": str(cues)}},
-        "seed_everything": seed,
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    rows = ["id,class,true,found,right,found_crf,right_crf"]
-    for number in range(
-        40
-    ):  # IoU of all images, and of every one to within some points, other ones for each method
-        by = round(200 * miou) * (-1) ** number
-        right, more = round(1000 * miou) + by, round(1000 * (miou + 0.05)) + by
-        rows += [f"{number},{name},1000,{right},{right},{more},{more}" for name in ("background", "cat")]
-    (folder / "per_image.csv").write_text("\n".join(rows))
-    of_cow = miou if method == "sec_gradcam" else ""
-    classes = f"class,iou,iou_crf\nbackground,{miou},{miou}\ncat,{miou},{1 - miou}\ncow,,{of_cow}\ndog,,\n"
-    (folder / "per_class.csv").write_text(classes)
-    empty = np.zeros((6, 8), np.uint8)
-    for name in ("a", "b", method):
-        masks = dict.fromkeys(("ground truth", "segmentation", "with CRF"), empty)
-        save_strip(folder / "segmentations" / f"{name}.png", picture, masks)
-    masks = dict.fromkeys(("ground truth", "cues", "pseudo-mask"), empty)
-    save_strip(cues / "pictures" / "c.png", picture, masks)
-    return str(folder)
-
-
-def test_scores_of_classes_are_means_over_the_runs_of_a_method(tmp_path, picture):
-    """By hand: of the CRF, as all have it; a class that no run scored has no row."""
-    scored = [("sec_gradcam", 0, 0.4), ("sec_gradcam", 1, 0.2), ("sec_gain", 0, 0.6)]
-    runs = [
-        sec_run(tmp_path / f"{name}{seed}", name, seed, picture, miou=miou, cues=tmp_path / "cues")
-        for name, seed, miou in scored
-    ]
-    gradcam, gain = [read_run(run) for run in runs[:2]], [read_run(runs[2])]
-    found = class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})])
-    assert found.what == "IoU of the segmentation with CRF"
-    assert found.rows == [
-        ("background", [("30.0", False), ("60.0", True)]),
-        ("cat", [("70.0", True), ("40.0", False)]),
-        ("cow", [("30.0", True), ("–", False)]),
-    ]
-    Path(runs[2], "per_class.csv").write_text("class,iou\ncat,0.5\n")
-    assert class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})]).what == (
-        "IoU of the segmentation"
-    )
-    Path(runs[2], "per_class.csv").unlink()
-    assert class_scores([Group("sec_gradcam", gradcam, {}), Group("sec_gain", gain, {})]) is None
 
 
 def test_runs_of_sec_compare_with_their_pictures(tmp_path, picture, capsys):
@@ -170,22 +79,6 @@ def test_pixels_of_another_test_give_no_interval(tmp_path, picture, capsys):
     path.unlink()
     assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
     assert "No per_image.csv in" in capsys.readouterr().out
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_damage_anywhere_in_a_strip_is_a_value_error(tmp_path, picture):
-    path = tmp_path / "s.png"
-    save_strip(path, picture, {"cues": np.tri(6, 8, dtype=np.uint8)})
-    whole, refused = path.read_bytes(), []
-    for place in range(len(whole)):
-        for flipped in (1, 255):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
-            try:
-                read_strip(path)  # some damage Pillow does not see
-            except ValueError as error:
-                refused.append(str(error))
-    assert len(refused) > len(whole)  # of twice as many
-    assert all(said.startswith(f"{path}: not a strip of pictures") for said in refused)
 
 
 @pytest.fixture

@@ -1,16 +1,9 @@
 import contextlib
-import csv
 import errno
 import fcntl
 import json
 import os
-import random
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,62 +11,14 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from sweeping import every_trial_once, log_of, rows_of
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
-from gain_lightning.studies.sweeps import on_wandb, sweep, workers
+from gain_lightning.studies.sweeps import sweep
 from gain_lightning.studies.sweeps.file import read_sweep_file
 from gain_lightning.studies.sweeps.parameter import SweepError
 from gain_lightning.studies.sweeps.sweep import Sweep, _last_line
-
-# A trial: notes that it began and that it ended, and leaves the summary of a run.
-TRIAL = """
-import json, os, sys, time
-from pathlib import Path
-run = Path(os.environ["GAIN_TRIAL_DIR"])
-args = dict(word[2:].split("=", 1) for word in sys.argv[1:])
-with open(run.parent.parent / "log", "a") as log:
-    log.write(f"begin {run.name} {args['x']}\\n")
-time.sleep(float(args.get("sleep", 0)))
-if args["x"] == args.get("bad"):
-    sys.exit("cannot do " + args["x"])
-summary = {"state": "finished", "metrics": {"score": float(args["x"]) ** 2, "other": 1.0}}
-part = run / "part"
-part.write_text(json.dumps(summary))
-os.replace(part, run / "summary.json")
-with open(run.parent.parent / "log", "a") as log:
-    log.write(f"end {run.name} {args['x']}\\n")
-"""
-
-
-@pytest.fixture
-def sweep_file(tmp_path):
-    """Writes a sweep file of the trial above."""
-    script = tmp_path / "trial.py"
-    script.write_text(TRIAL)
-
-    def write(parameters, **keys):
-        path = tmp_path / "sweep.yaml"
-        tree = {
-            "method": "grid",
-            "metric": {"name": "score", "goal": "maximize"},
-            "program": str(script),
-            "parameters": parameters,
-            **keys,
-        }
-        path.write_text(yaml.safe_dump(tree))
-        return path
-
-    return write
-
-
-def rows_of(folder):
-    with (folder / "trials.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def log_of(folder):
-    return (folder / "log").read_text().splitlines()
 
 
 def test_a_grid_runs_every_combination_once(sweep_file, tmp_path, capsys):
@@ -183,85 +128,6 @@ def test_a_command_that_does_not_exist_is_an_error(sweep_file, tmp_path, capsys)
     assert "the command cannot be run" in capsys.readouterr().err
 
 
-def test_worker_needs_a_sweep(tmp_path, capsys):
-    assert main(["sweep", "worker", str(tmp_path)]) == 1
-    assert "holds no journal.log" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main(["sweep", "worker", "sqlite:///x.db"])
-    assert "gain sweep worker: error: --name is missing" in capsys.readouterr().err
-
-
-def start(path, out, *options):
-    command = [sys.executable, "-m", "gain_lightning", "sweep", *options]
-    return subprocess.Popen(
-        [*command, str(path), "--out", str(out)] if "worker" not in options else [*command, str(out)],
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def wait_for_log(out, num_lines, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (out / "log").is_file() or len(log_of(out)) < num_lines:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def trial_processes(out):
-    """Process ids of the trials of a sweep, by their environment."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                if f"GAIN_TRIAL_DIR={out}/trials".encode() in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-    return found
-
-
-def every_trial_once(out, num_trials):
-    """Each ended exactly once, and the study knows them all."""
-    ended = sorted(line.split()[1] for line in log_of(out) if line.startswith("end"))
-    assert ended == [f"{number:04d}" for number in range(num_trials)]
-    rows = rows_of(out)
-    assert [row["state"] for row in rows] == ["done"] * num_trials
-    assert [float(row["score"]) for row in rows] == [float(row["x"]) ** 2 for row in rows]
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
-@pytest.mark.parametrize("victim", ["driver", "worker", "trial"])
-def test_a_kill_loses_no_trial_and_runs_none_twice(sweep_file, tmp_path, victim):
-    path = sweep_file({"x": {"values": list(range(10))}, "sleep": {"value": 0.3}})
-    out = tmp_path / "out"
-    driver = start(path, out, "--workers", "2")
-    wait_for_log(out, 2)
-    worker = start(path, out, "worker") if victim == "worker" else None
-    time.sleep(random.uniform(0, 1.5))
-    if victim == "trial":
-        for process in trial_processes(out)[:1]:
-            os.kill(process, signal.SIGKILL)
-    else:
-        (driver if victim == "driver" else worker).kill()
-    if victim == "driver":
-        driver.wait()
-        assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
-    else:
-        assert driver.wait(timeout=60) == 0
-    if worker:
-        worker.wait()
-    every_trial_once(out, 10)
-
-
-def test_processes_that_start_together_plan_every_trial_once(sweep_file, tmp_path):
-    path = sweep_file({"x": {"values": list(range(40))}})
-    out = tmp_path / "out"
-    drivers = [start(path, out) for _ in range(3)]
-    assert [driver.wait(timeout=120) for driver in drivers] == [0, 0, 0]
-    ended = sorted(line.split()[2] for line in log_of(out) if line.startswith("end"))
-    assert ended == sorted(str(x) for x in range(40))
-    assert len(rows_of(out)) == 40
-
-
 def test_a_study_whose_maker_stopped_before_its_parameters(sweep_file, tmp_path):
     """Also what a second process sees of a first one that made the study a moment ago."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
@@ -271,16 +137,6 @@ def test_a_study_whose_maker_stopped_before_its_parameters(sweep_file, tmp_path)
     file = read_sweep_file(sweep_file({"x": {"values": [1, 2, 3]}}).read_text(), where="s")
     assert len(Sweep(url, tmp_path / "out", "s", file=file).trials()) == 3
     assert Sweep(url, tmp_path / "out", "s").file.text == file.text
-
-
-def test_a_worker_joins(sweep_file, tmp_path):
-    path = sweep_file({"x": {"values": list(range(6))}, "sleep": {"value": 0.5}})
-    out = tmp_path / "out"
-    driver = start(path, out)
-    wait_for_log(out, 1)
-    assert main(["sweep", "worker", str(out)]) == 0
-    assert driver.wait(timeout=60) == 0
-    every_trial_once(out, 6)
 
 
 def test_half_a_line_at_the_journal_s_end_is_dropped(sweep_file, tmp_path):
@@ -348,20 +204,6 @@ def test_a_heart_beats_on_when_a_database_was_away(sweep_file, tmp_path, monkeyp
         assert "takes no signs of life (ConnectionError)" in under_way.error
 
 
-def test_a_table_that_fails_leaves_no_trial_alone(sweep_file, tmp_path, monkeypatch):
-    path = sweep_file({"x": {"values": [1]}, "sleep": {"value": 30}})
-    before = set(threading.enumerate())  # other tests of this process may have left some
-
-    def fails(*_):
-        wait_for_log(tmp_path / "out", 1)
-        raise ConnectionError("the server is away")
-
-    monkeypatch.setattr(workers, "_print_finished", fails)
-    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 1
-    assert not trial_processes(tmp_path / "out")
-    assert not set(threading.enumerate()) - before
-
-
 @pytest.mark.parametrize("status", [-signal.SIGTERM, -signal.SIGINT, REQUEUE])
 def test_a_trial_that_hears_of_a_stop_before_its_sweep_does_is_not_run_again(tmp_path, monkeypatch, status):
     """As when a terminal or a scheduler tells the whole group of processes."""
@@ -380,36 +222,6 @@ def test_a_trial_that_hears_of_a_stop_before_its_sweep_does_is_not_run_again(tmp
     under_way.work()
     assert runs == [{"x": 1}]
     assert [trial.state.name for trial in under_way.trials()] == ["RUNNING"]
-
-
-@pytest.mark.parametrize("whole_group", [True, False])
-@pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, REQUEUE), (signal.SIGINT, 130)])
-def test_a_sweep_that_is_told_to_stop_tells_its_trials_and_goes_on(
-    sweep_file, tmp_path, whole_group, told, status
-):
-    path, out = sweep_file({"x": {"values": [1, 2]}, "sleep": {"value": 5}}), tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "gain_lightning",
-        "sweep",
-        str(path),
-        "--out",
-        str(out),
-        "--workers",
-        "2",
-    ]
-    driver = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
-    wait_for_log(out, 2)
-    (os.killpg if whole_group else os.kill)(driver.pid, told)
-    assert driver.wait(timeout=20) == status
-    assert driver.stderr.read() == b"stopped; the same command goes on where it was\n"
-    assert not trial_processes(out)
-    assert [line.split()[0] for line in log_of(out)] == ["begin", "begin"]
-    assert main(["sweep", str(path), "--out", str(out), "--workers", "2"]) == 0
-    assert [line.split()[0] for line in log_of(out)] == ["begin"] * 4 + ["end"] * 2
 
 
 def test_arguments_in_a_json_file(sweep_file, tmp_path):
@@ -530,77 +342,6 @@ def test_hyperband_ends_a_bad_trial_of_the_real_program(tmp_path):
     assert "done" in {row["state"] for row in rows[:3]}
 
 
-@pytest.fixture
-def postgres(tmp_path_factory):
-    """URL of a PostgreSQL of our own, with a password; needs Debian's package postgresql or another's."""
-    pytest.importorskip("psycopg2")
-    found = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
-    programs = [Path(path).parent for path in found if path]
-    if not programs:
-        pytest.skip("no PostgreSQL here")
-    bin_folder = programs[-1]
-    # it refuses to run as root, and sockets want short paths
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    user = {"user": "postgres"} if os.geteuid() == 0 else {}
-    if user:
-        try:
-            shutil.chown(folder, "postgres")
-        except LookupError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    (folder / "password").write_text("s3cret")
-    data = folder / "data"
-    command = [
-        bin_folder / "initdb",
-        "-D",
-        data,
-        "-U",
-        "gain",
-        "-A",
-        "password",
-        "--pwfile",
-        folder / "password",
-    ]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder, **user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [bin_folder / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        **user,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        ready = [bin_folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-        while subprocess.run(ready, capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield f"postgresql+psycopg2://gain:s3cret@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown: open connections do not hold it up
-        server.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def test_machines_share_a_sweep_through_postgresql(sweep_file, tmp_path, postgres, capfd):
-    path, out = sweep_file({"x": {"values": list(range(8))}, "sleep": {"value": 0.3}}), tmp_path / "one"
-    driver = start(path, out, "--storage", postgres)
-    wait_for_log(out, 1)
-    assert main(["sweep", "worker", postgres, "--name", "one", "--out", str(tmp_path / "two")]) == 0
-    assert driver.wait(timeout=60) == 0
-    logs = [log_of(out), log_of(tmp_path / "two")]
-    ended = sorted(line.split()[1] for log in logs for line in log if line.startswith("end"))
-    assert ended == [f"{number:04d}" for number in range(8)]
-    assert all(len(log) >= 2 for log in logs)
-    assert [row["state"] for row in rows_of(tmp_path / "two")] == ["done"] * 8
-    printed = "".join(capfd.readouterr())
-    written = [file for folder in ("one", "two") for file in (tmp_path / folder).rglob("*") if file.is_file()]
-    assert "s3cret" not in printed
-    assert not any("s3cret" in file.read_text(errors="replace") for file in written)
-
-
 def test_a_database_that_does_not_answer_is_named_without_its_password(sweep_file, tmp_path, capsys):
     pytest.importorskip("psycopg2")
     url = "postgresql+psycopg2://gain:s3cret@127.0.0.1:1/none"
@@ -630,55 +371,3 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(sweep_fil
     error = capsys.readouterr().err
     assert "postgresql+psycopg2://127.0.0.1:1/none: cannot be opened" in error
     assert "s3cret" not in error
-
-
-def test_wandb_gets_the_file_unchanged_and_agents_run(sweep_file, monkeypatch, tmp_path):
-    import wandb
-
-    path = sweep_file({"x": {"values": [1, 2]}}, project="gain", entity="us")
-    created, started = [], []
-    monkeypatch.setattr(on_wandb, "log_in", lambda: None)
-    monkeypatch.setattr(
-        wandb, "sweep", lambda tree, entity, project: created.append((tree, entity, project)) or "abc"
-    )
-
-    class Agent:
-        def __init__(self, command):
-            started.append(command)
-
-        def wait(self):
-            return 0
-
-    monkeypatch.setattr(on_wandb.subprocess, "Popen", Agent)
-    assert main(["sweep", str(path), "--engine", "wandb", "--workers", "2"]) == 0
-    assert created == [(yaml.safe_load(path.read_text()), "us", "gain")]
-    assert [command[-4:] for command in started] == [["-m", "wandb", "agent", "us/gain/abc"]] * 2
-
-
-def test_wandb_waits_for_all_agents_and_fails_if_one_does(sweep_file, monkeypatch):
-    import wandb
-
-    statuses, waited = iter([0, 3, 0]), []
-    monkeypatch.setattr(on_wandb, "log_in", lambda: None)
-    monkeypatch.setattr(wandb, "sweep", lambda tree, entity, project: "abc")
-
-    class Agent:
-        def __init__(self, command):
-            self.status = next(statuses)
-
-        def wait(self):
-            waited.append(self.status)
-            return self.status
-
-    monkeypatch.setattr(on_wandb.subprocess, "Popen", Agent)
-    path = sweep_file({"x": {"values": [1, 2]}})
-    assert main(["sweep", str(path), "--engine", "wandb", "--workers", "3"]) == 1
-    assert waited == [0, 3, 0]
-
-
-def test_wandb_without_a_key_is_an_error_and_no_prompt(sweep_file, monkeypatch, tmp_path, capsys):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert main(["sweep", str(sweep_file({"x": {"values": [1]}})), "--engine", "wandb"]) == 1
-    assert "needs the server, and it has no key (wandb login, or WANDB_API_KEY)" in capsys.readouterr().err

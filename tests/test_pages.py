@@ -18,7 +18,7 @@ from PIL import Image
 
 from gain_lightning.cli import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(path for path in (ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "experiments/README.md")),
@@ -27,8 +27,8 @@ PAGES = [
 ELSEWHERE = {  # commands that need what is not here, and who tests them
     "make demo": "trains three methods: minutes",
     "make test": "this",
-    "postgresql+psycopg2://": "tests/studies/sweeps/test_sweep.py starts a server",
-    "--engine wandb": "tests/studies/sweeps/test_sweep.py has a stand-in of W&B's server",
+    "postgresql+psycopg2://": "tests/studies/sweeps/test_workers.py starts a server",
+    "--engine wandb": "tests/studies/sweeps/test_on_wandb.py has a stand-in of W&B's server",
     "wandb sync": "W&B's own",
     "gain reproduce section4": "tests/segmentation/test_section4.py, on small configs",
     "prepare_voc12.py": "tests/data/test_prepare_voc12.py",
