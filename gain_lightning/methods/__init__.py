@@ -1,1 +1,1 @@
-"""A network with its losses, as Lightning trains it."""
+"""Methods: each is a network with its losses, as Lightning trains it."""

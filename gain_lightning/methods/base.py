@@ -1,4 +1,4 @@
-"""What every method shares: its optimizer, its frozen BatchNorm, and what it names for those who run it."""
+"""The base of every method: its optimizer, its frozen BatchNorm, and what it tells to those who run it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,16 +20,16 @@ INFERENCE_MODE = (
 
 
 class ResultWriter(pl.Callback):
-    """A callback that writes what ``gain predict`` is asked for.
+    """A callback that writes the results of ``gain predict``.
 
     Attributes:
-        errors: What is wrong with pictures that could not be read.
+        errors: One text for each picture that could not be read.
     """
 
     errors: list[str]
 
     def summary(self) -> str:
-        """Say what was written."""
+        """Say in words what was written."""
         raise NotImplementedError
 
 
@@ -45,14 +45,14 @@ class Method(pl.LightningModule):
 
     Attributes:
         name: Its key in ``METHODS``; checkpoints carry it.
-        kind: What it is, in the words of an error: "a classifier".
+        kind: Its kind in the words of an error, such as "a classifier".
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
         scored: Indices of the classes that mean scores run over.
         amount_unit: In a regression what amounts are logits in, ``(C,)``.
-        judged: How many pairs of how many images maps are judged on, by split; empty without maps.
+        judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split; empty without maps.
     """
 
-    # Lightning's AttributeDict: the settings of each method are its attributes
+    # This is Lightning's AttributeDict, whose attributes are the method's settings.
     hparams: Any
     name: ClassVar[str]
     kind: ClassVar[str]
@@ -75,12 +75,12 @@ class Method(pl.LightningModule):
 
     @property
     def method(self) -> str:
-        """What a comparison groups runs by, such as ``gain_ext``."""
+        """The name that a comparison groups runs by, such as ``gain_ext``."""
         return self.label(self.hparams)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
-        """What its settings make of the method; a dashboard sorts runs by it before the method is made.
+        """Name the method that the settings make; a dashboard sorts runs by it before the method is made.
 
         Args:
             settings: The config's ``model``.
@@ -88,11 +88,11 @@ class Method(pl.LightningModule):
         return cls.name.lower()
 
     def new_layers(self) -> nn.Module:
-        """The layers that no weights were loaded into; they learn at ``new_layer_lr_scale`` times the rate."""
+        """Return the layers without loaded weights; they learn at ``new_layer_lr_scale`` times the rate."""
         raise NotImplementedError
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
-        """Callbacks that write and draw this method's own results.
+        """Return the callbacks that write and draw this method's own results.
 
         Args:
             run_dir: The run folder.
@@ -102,7 +102,7 @@ class Method(pl.LightningModule):
     def map_writer(
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
     ) -> ResultWriter:
-        """The callback that writes what ``gain predict`` is asked for.
+        """Return the callback that writes the results of ``gain predict``.
 
         Args:
             images: Folder that the pictures' names are relative to.
@@ -119,8 +119,8 @@ class Method(pl.LightningModule):
         """Refuse to go on from a checkpoint of other data.
 
         Args:
-            checkpoint: What the training left.
-            data: The data module that it is to go on with.
+            checkpoint: The checkpoint that the training left.
+            data: The data module that the training is to go on with.
         """
 
     # What Lightning calls ---------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Method(pl.LightningModule):
             check_layer_sync(self.trainer, self.backbone)
 
     def train(self, mode: bool = True) -> "Method":
-        """Training mode; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
+        """Set the mode of all layers; BatchNorm stays in evaluation mode if ``freeze_batch_norm``."""
         super().train(mode)
         if self.hparams.freeze_batch_norm:
             for layer in batch_norm_layers(self.backbone):
@@ -139,7 +139,7 @@ class Method(pl.LightningModule):
         return self
 
     def configure_optimizers(self) -> Any:
-        """The optimizer with two parameter groups: the pretrained layers and the new ones."""
+        """Make the optimizer with two parameter groups: the pretrained layers and the new ones."""
         new = list(self.new_layers().parameters())
         known = {id(parameter) for parameter in new}
         old = [parameter for parameter in self.parameters() if id(parameter) not in known]
@@ -151,18 +151,19 @@ class Method(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the method, so that the checkpoint finds it again."""
+        """Write the method's name into the checkpoint, so that a reader finds the method again."""
         checkpoint["method"] = self.name
 
 
 def share_of_step(trainer: pl.Trainer, batch_idx: int) -> float:
-    """What to multiply a batch's loss by, so that a step is the mean over its batches.
+    """Return the factor on a batch's loss that makes a step the mean over its batches.
 
-    Lightning divides every loss by ``accumulate_grad_batches``. The last step of an epoch may have fewer.
+    Lightning divides every loss by ``accumulate_grad_batches``, but the last step of an epoch may have fewer
+    batches.
 
     Args:
-        trainer: Knows how many batches a step and an epoch have.
-        batch_idx: Of the batch in its epoch.
+        trainer: Trainer that knows how many batches a step and an epoch have.
+        batch_idx: Index of the batch in its epoch.
 
     Example:
         >>> from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A classifier whose maps are looked at and scored: what GAIN and every rival of it have in common."""
+"""A classifier whose maps are scored: the common part of GAIN and its rivals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -33,7 +33,7 @@ class Classifier(Method):
     Attributes:
         backbone: See :class:`gain_lightning.Backbone`.
         cam: The class activation map, see :data:`gain_lightning.attention.CAMS`.
-        task: What labels say, see :mod:`gain_lightning.methods.tasks`.
+        task: The meaning of labels, see :mod:`gain_lightning.methods.tasks`.
         scored: Indices of the classes that mean scores run over.
         class_scores: Columns of ``per_class.csv`` after a test.
     """
@@ -42,7 +42,7 @@ class Classifier(Method):
     predict_options: ClassVar[Mapping[str, Any]] = {"classes": None, "threshold": 0.5}
 
     def build(self) -> None:
-        """Make the network, the task and the metrics of the settings."""
+        """Make the network, the task and the metrics that the settings ask for."""
         hparams = self.hparams
         class_names = hparams.class_names
         self.backbone = build_backbone(
@@ -53,7 +53,7 @@ class Classifier(Method):
             class_names=class_names,
             memory_format=hparams.memory_format,
         )
-        # The number of images becomes a symbol when it changes; their size never changes.
+        # torch.compile takes a changing number of images for a symbol; the size of images never changes.
         if hparams.compile_features:
             self.backbone.features.compile()
         score_names = class_names if hparams.score_classes is None else hparams.score_classes
@@ -62,9 +62,9 @@ class Classifier(Method):
         self.cam = CAMS[hparams.map_method]
         self.val_metrics = self._new_scores()
         self.test_metrics = self._new_scores()
-        # Of a map that looks at the centre of every test image.
+        # Scores of the map that looks at the centre of every test image.
         self.center_metrics = MapScores(len(class_names), self.scored)
-        # The mean decision, or error, of every test set.
+        # Mean decision, or mean error, on every test set.
         self.decisions = cast("Sequence[torchmetrics.MeanMetric]", nn.ModuleList())
         # The latest value of every term of the loss in this epoch.
         self.logged: dict[str, Tensor | float] = {}
@@ -75,29 +75,30 @@ class Classifier(Method):
         return SetScores(len(self.hparams.class_names), self.scored, is_regression=self.task.has_amounts)
 
     def new_layers(self) -> nn.Module:
-        """The last layer."""
+        """Return the last layer."""
         return self.backbone.classifier
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
-        """Scores and maps of every image, and pictures of attention."""
+        """Return the callbacks that record every image's scores and maps, and draw attention."""
         return [ImageRecord(run_dir), AttentionPanels(run_dir)]
 
     def map_writer(
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
     ) -> MapWriter:
-        """Write the maps of each picture, and a table of its scores."""
+        """Return the callback that writes the maps of each picture, and a table of its scores."""
         return MapWriter.for_pictures(images, out, pictures, self.hparams.class_names, **options)
 
     # The network and its maps -----------------------------------------------------------------------------
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
+        """Return the logits ``(N, C)`` of normalised images ``(N, 3, H, W)``."""
         logits: Tensor = self.backbone(image)
         return logits
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the pictures on the device, with the statistics of the backbone's weights."""
-        if "image" not in batch:  # the streams of a training batch
+        # A training batch holds one batch for each stream.
+        if "image" not in batch:
             return {
                 name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()
             }
@@ -111,7 +112,7 @@ class Classifier(Method):
             label: 1 for every class to map, shape ``(N, C)``.
 
         Returns:
-            Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs.
+            The logits ``(N, C)``, the maps before scaling ``(P, 1, h, w)``, and the pairs of the maps.
 
         Raises:
             RuntimeError: Under ``torch.inference_mode``, where Grad-CAM has no gradient.
@@ -130,32 +131,38 @@ class Classifier(Method):
     def features_of(
         self, image: Tensor, *, recompute_in: Callable[[nn.Module], AbstractContextManager[None]]
     ) -> Tensor:
-        """``backbone.features``; ``recompute_in`` sets BatchNorm where checkpointing computes them once more."""
+        """Compute ``backbone.features``.
+
+        Args:
+            image: Normalised images, shape ``(N, 3, H, W)``.
+            recompute_in: Context that sets BatchNorm where checkpointing computes the features a second time.
+        """
         if not self.hparams.checkpoint_features:
             features: Tensor = self.backbone.features(image)
             return features
         return checkpointed(self.backbone.features, image, recompute_in=lambda: recompute_in(self.backbone))
 
     def map_score(self, logits: Tensor) -> Tensor:
-        """What maps are of, Eq. 1: the logits, or their margins, ``(N, C)``."""
+        """Return the scores that maps explain, s^c of Eq. 1: the logits, or their margins, ``(N, C)``."""
         return margins(logits) if self.hparams.map_score == "margin" else logits
 
     def place(self, maps: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Maps ``(P, 1, h, w)`` of images of ``size`` = (H, W), each cell where it was computed, ``(P, 1, H, W)``."""
+        """Draw maps ``(P, 1, h, w)`` at the ``size`` = (H, W) of their images, each cell where it was computed."""
         return place_maps(maps, size, self.backbone.cells(size))
 
     def multi_hot(self, label: Tensor) -> Tensor:
-        """Labels as ``(N, C)`` 0/1; class indices ``(N,)`` are spread out."""
+        """Return labels as ``(N, C)`` 0/1; class indices ``(N,)`` are spread out."""
         if label.ndim == 2:
             return label
         return nn.functional.one_hot(label, len(self.hparams.class_names)).float()
 
     def with_pairs(self, batch: Batch, most: int | None = None) -> Batch:
-        """A batch and its pairs, unless they are listed already.
+        """Return the batch with its pairs, which are listed here unless they are already.
 
         Args:
-            batch: With ``label``.
-            most: Classes of an image that are listed, drawn anew each step where it shows more; None lists all.
+            batch: A batch with ``label``.
+            most: Number of classes that are listed for an image at most; where it shows more, they are drawn anew
+                each step. None lists all.
         """
         if "pairs" in batch:
             return batch
@@ -167,34 +174,34 @@ class Classifier(Method):
         return {**batch, "pairs": label_pairs(label)}
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Probability of every class, or in ``regression`` its amount, ``(N, C)``."""
+        """Return the probability of every class, or in ``regression`` its amount, ``(N, C)``."""
         return self.task.scores(logits)
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Logit of each probability of :meth:`scores`, ``(N, C)``: it differs where those round to 0 or 1.
+        """Return the logit of each probability of :meth:`scores`, ``(N, C)``.
 
-        In ``regression`` the network's logits.
+        Logits still differ where probabilities round to 0 or 1. In ``regression`` they are the network's own.
         """
         return self.task.log_odds(logits)
 
     # The terms of the loss --------------------------------------------------------------------------------
 
     def log_terms(self, terms: Mapping[str, Tensor]) -> None:
-        """Log terms of the loss, and again those that this step did not compute, as they last were in this epoch."""
+        """Log the terms of the loss; a term that this step did not compute keeps its last value of this epoch."""
         self.logged.update({f"train/{name}": term.detach() for name, term in terms.items()})
         self.log_dict(self.logged, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
-        """Forget the terms: the next epoch logs its own alone."""
+        """Forget the terms, so that the next epoch logs only its own."""
         self.logged = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is logged of terms that not every step computes."""
+        """Keep the last values of terms that not every step computes."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["logged"] = {name: float(term) for name, term in self.logged.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on logging them."""
+        """Go on logging the terms that the checkpoint kept."""
         self.logged = dict(checkpoint.get("logged", {}))
 
     # Validation, test and prediction ----------------------------------------------------------------------
@@ -204,7 +211,7 @@ class Classifier(Method):
         return self._score(batch, self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Scored:
-        """Score a batch of a test set: the first by every metric, all of them by their accuracy."""
+        """Score a batch of a test set: the first set by every metric, all sets by their accuracy."""
         outputs = self._score(batch, None if dataloader_idx else self.test_metrics)
         if dataloader_idx == 0:
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
@@ -216,12 +223,17 @@ class Classifier(Method):
         return outputs
 
     def predict_step(self, batch: Batch | PictureBatch, batch_idx: int) -> Predicted:
-        """Scores and logits ``(N, C)`` of a batch of pictures."""
+        """Return the scores and logits ``(N, C)`` of a batch of pictures."""
         logits = self(batch["image"])
         return Predicted(score=self.scores(logits), logit=self.log_odds(logits))
 
     def _score(self, batch: Batch, metrics: SetScores | None) -> Scored:
-        """Score and logit (N, C), placed maps before scaling (P, 1, H, W), their masks (P, H, W), and pairs."""
+        """Run a batch and update ``metrics``.
+
+        Returns:
+            ``score`` and ``logit`` ``(N, C)``, placed ``maps`` before scaling ``(P, 1, H, W)``, each pair's
+            ``mask`` ``(P, H, W)``, and the ``pairs``.
+        """
         label = self.multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
         score, logit = self.scores(logits), self.log_odds(logits)
@@ -248,7 +260,7 @@ class Classifier(Method):
         self.log_dict(self.task.set_scores(judged, list(data.test_sets)[1:], data.accuracy_class))
 
     def _log_scores(self, split: str, metrics: MapScores) -> dict[str, list[float]]:
-        """Log the scores of a set; returns those of every class."""
+        """Log the scores of a set, and return those of every class."""
         result = metrics.compute()
         metrics.reset()
         self.judged[split] = result.judged
@@ -257,10 +269,10 @@ class Classifier(Method):
 
 
 def masks_of_pairs(batch: Batch, pairs: Pairs) -> Tensor:
-    """The mask of every pair of a batch, ``(P, H, W)``.
+    """Return the mask of every pair of a batch, ``(P, H, W)``.
 
     Raises:
-        ValueError: If the batch lacks what :func:`gain_lightning.datasets.sample.collate` makes.
+        ValueError: If the batch lacks a key that :func:`gain_lightning.datasets.sample.collate` makes.
     """
     missing = [key for key in ("mask", "mask_image", "mask_class") if key not in batch]
     if missing:

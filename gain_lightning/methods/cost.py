@@ -1,4 +1,4 @@
-"""What a step of a config costs, told before the training starts: images that pass the network, and memory."""
+"""The cost of a training step, foretold before training starts: images that pass the network, and memory."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from gain_lightning.backbones.dry_run import meta_weights, weights_dtype
 from gain_lightning.methods.base import Method
 from gain_lightning.methods.trainer import data_of
 
-# Planes of H x W numbers that S_am keeps for a pair beside the network's own: the image that is erased, three, its
-# attention map and its soft mask.
+# Planes of H x W numbers that S_am keeps for a pair beside those of the network: three of the erased image, one of
+# its attention map and one of its soft mask.
 PAIR_PLANES = 5
 
 
@@ -21,18 +21,18 @@ class Cost(NamedTuple):
     """Cost of one training step on one device, once guidance is in force.
 
     Attributes:
-        num_weak, num_masked: Images of both streams.
-        num_erased: Erased images, one for each (image, class) pair; a mean over batches in which S_am runs.
-        fixed_bytes: Weights, their gradients and what the optimizer keeps.
-        image_bytes: What one image leaves in memory for the backward pass, in the weights' type and without
+        num_weak, num_masked: Numbers of images of the two streams.
+        num_erased: Number of erased images, one for each (image, class) pair; a mean over batches in which S_am runs.
+        fixed_bytes: Bytes of weights, their gradients and the optimizer's state.
+        image_bytes: Bytes that one image leaves in memory for the backward pass, in the weights' type and without
             checkpointing.
-        pair_bytes: What an erased image leaves besides, as :data:`PAIR_PLANES` says.
+        pair_bytes: Bytes that an erased image leaves besides, see :data:`PAIR_PLANES`.
         am_every: S_am runs in every so many steps.
-        erased_share: What an erased image costs beside one of the weak stream: 1, or 2/3 where S_am's loss reaches
+        erased_share: Cost of an erased image relative to one of the weak stream: 1, or 2/3 if S_am's loss reaches
             the maps alone, since then a backward pass leaves out the weights' gradients.
-        dtype: Of the weights.
-        saving: What makes it less, by an amount that is not known: checkpointed features, a backward
-            pass without the weights' gradients, mixed precision.
+        dtype: Type of the weights.
+        saving: Settings that lower the memory by an unknown amount: checkpointed features, a backward pass without
+            the weights' gradients, mixed precision.
     """
 
     num_weak: int
@@ -48,13 +48,13 @@ class Cost(NamedTuple):
 
     @property
     def plain_steps(self) -> float:
-        """In steps of a plain classifier on the weak stream, on average."""
+        """Mean cost of a step, in steps of a plain classifier on the weak stream."""
         erased = self.erased_share * self.num_erased / self.am_every
         return (self.num_weak + self.num_masked + erased) / self.num_weak
 
     @property
     def peak_bytes(self) -> float:
-        """Weights and every image's share; what a convolution needs besides is not in it."""
+        """Bytes of the weights and of every image; the buffers of convolutions are not counted."""
         images = (self.num_weak + self.num_masked + self.num_erased) * self.image_bytes
         return self.fixed_bytes + images + self.num_erased * self.pair_bytes
 
@@ -88,12 +88,12 @@ def expected_cost(
 
     Args:
         module: A :class:`gain_lightning.GAIN`.
-        labels: Of the training images, ``(n, C)``, 0 where a class is absent, or class indices ``(n,)``.
-        batch_size: Images of the weak stream a step and device.
-        masked_batch_size: Images of the masked stream a step and device; 0 without one.
-        optimizer: Adam's kind, Adadelta and Rprop keep two numbers a weight (AMSGrad three), momentum, Adagrad, ASGD
-            and RMSprop one each; of others nothing is counted.
-        precision: The Trainer's.
+        labels: Labels of the training images, ``(n, C)``, 0 where a class is absent, or class indices ``(n,)``.
+        batch_size: Images of the weak stream in a step on one device.
+        masked_batch_size: Images of the masked stream in a step on one device; 0 without that stream.
+        optimizer: The optimizer, whose state is counted. Adam's kind, Adadelta and Rprop keep two numbers a weight
+            (AMSGrad three); momentum, Adagrad, ASGD and RMSprop keep one each; other optimizers count 0.
+        precision: The Trainer's precision.
 
     Returns:
         The cost with guidance in force.
@@ -124,7 +124,7 @@ def expected_cost(
 
 
 def _kept(optimizer: torch.optim.Optimizer) -> int:
-    """Numbers that it keeps for every weight."""
+    """Return how many numbers the optimizer keeps for every weight."""
     defaults = optimizer.defaults
     if "betas" in defaults:
         return 2 + bool(defaults.get("amsgrad"))
@@ -135,14 +135,16 @@ def _kept(optimizer: torch.optim.Optimizer) -> int:
 
 
 def saved_bytes(backbone: nn.Module, image_size: int) -> int:
-    """Bytes that one image's forward pass keeps for the backward pass, found without computing anything.
+    """Count the bytes that one image's forward pass keeps for the backward pass, without computing anything.
 
     Args:
         backbone: A :class:`gain_lightning.Backbone`.
         image_size: Height and width, pixels.
 
     Example:
-        >>> saved_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 10)  # the image, and ReLU's output
+        The pass keeps the image and the output of the ReLU.
+
+        >>> saved_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 10)
         4400
     """
     weights = meta_weights(backbone)
@@ -156,12 +158,8 @@ def saved_bytes(backbone: nn.Module, image_size: int) -> int:
     image = torch.empty(1, 3, image_size, image_size, dtype=weights_dtype(weights), device="meta")
     image = image.contiguous(memory_format=torch.channels_last)
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with (
-        torch.enable_grad(),
-        hooks,
-        torch.device("meta"),  # of what the network itself makes
-        torch.compiler.set_stance("force_eager"),  # nothing is compiled on no device
-    ):
+    # Tensors that the network makes are on the meta device too, where nothing can be compiled.
+    with torch.enable_grad(), hooks, torch.device("meta"), torch.compiler.set_stance("force_eager"):
         functional_call(backbone, weights, (image,))
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in known)
 
@@ -170,7 +168,7 @@ class CostForecast(pl.Callback):
     """Says before the first step what a step will cost in images and memory."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Method) -> None:
-        """Print it."""
+        """Print the cost of a step."""
         data = data_of(trainer)
         labels = torch.as_tensor(data.train_set.labels)
         masked_batch_size = data.masked_batch_size if data.masked_set is not None else 0
@@ -183,7 +181,8 @@ class CostForecast(pl.Callback):
                 trainer.optimizers[0],
                 str(trainer.precision),
             )
-        except RuntimeError as error:  # a network that needs the values, not the shapes
+        # The network needs values where only shapes are known.
+        except RuntimeError as error:
             rank_zero_warn(f"the cost of a step cannot be foreseen for this network: {error}")
             return
         if trainer.is_global_zero:

@@ -11,13 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gain_lightning.attention import (
-    EPS,
-    Pairs,
-    erase,
-    scale_maps,
-    soft_mask,
-)
+from gain_lightning.attention import EPS, Pairs, erase, scale_maps, soft_mask
 from gain_lightning.backbones.batch_norm import frozen_batch_norm, kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch, Streams
 from gain_lightning.losses import attention_mining_loss, attention_supervision_loss
@@ -30,15 +24,15 @@ from gain_lightning.methods.zero_maps import ZeroMaps
 
 
 class Step(NamedTuple):
-    """What one pass of the network over both streams gives; the masked images stand behind those of the weak stream.
+    """The result of one pass of the network over both streams; masked images stand behind those of the weak stream.
 
     Attributes:
         image: Normalised images of both streams, ``(N, 3, H, W)``.
-        features: ``(N, K, h, w)``.
-        logits: ``(N, C)``.
+        features: Features of both streams, ``(N, K, h, w)``.
+        logits: Logits of both streams, ``(N, C)``.
         label: Labels of the weak stream, ``(num_weak, C)``.
-        weak_pairs: Pairs of the weak stream that maps are of; none where no term asks for them.
-        masked: Batch of the masked stream with its ``pairs``; None where it is left out.
+        weak_pairs: Pairs of the weak stream that get maps; none if no term asks for them.
+        masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
         guidance: Share of the weights in force, 0 to 1.
     """
 
@@ -59,50 +53,52 @@ class Step(NamedTuple):
 class GAIN(Classifier):
     """Grad-CAM baseline, GAIN or GAIN_ext, by two weights: ``L = L_cl + am_weight L_am + ext_weight L_e``.
 
-    Both weights 0: a plain classifier. ``ext_weight`` 0: GAIN. Both positive: GAIN_ext. L_cl and L_am run
-    over the weak stream, thus over every training image, L_ext over the masked stream. While the weights
-    are 0 in the warm-up, all three methods take the same steps.
+    With both weights 0 it is a plain classifier, with ``ext_weight`` 0 GAIN, and with both positive GAIN_ext. L_cl
+    and L_am run over the weak stream, thus over every training image; L_e runs over the masked stream. While the
+    weights are 0 in the warm-up, all three methods take the same steps.
 
     Args:
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module.
         backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
-        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint, of which
-            the last layer is taken over too where the classes are the same in the same order.
+        weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint. The last
+            layer of a run is taken over too if its classes are the same in the same order.
         output_stride: Input pixels per map cell; null keeps the backbone's own.
-        task: ``multi_label`` (soft margin loss), ``single_label`` (cross-entropy) or ``regression`` (squared error):
-            then labels are amounts from 0 on, a count or a size, and a class is present where its amount is above 0.
-        cl_reduction: ``sum`` or ``mean`` over classes in L_cl, but of single labels. Beside a sum, the two weights
-            below mean the same whatever the number of classes.
+        task: ``multi_label`` (soft margin loss), ``single_label`` (cross-entropy) or ``regression`` (squared error).
+            In a regression labels are amounts from 0 on, counts or sizes, and a class is present where its amount
+            is above 0.
+        cl_reduction: ``sum`` or ``mean`` over classes in L_cl; ``single_label`` ignores it. Beside a sum, the two
+            weights below mean the same whatever the number of classes.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
-        ramp_epochs: Epochs in which both weights then rise linearly to their value.
+        ramp_epochs: Epochs after the warm-up in which both weights rise linearly to their value.
         sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
         omega: Slope of the soft mask, Eq. 4.
-        scaling: How a map is brought to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
-        map_method: How maps are made, Eq. 1 and 2: ``grad_cam``.
-        map_score: Score that maps are of, Eq. 1: the ``logit``, or, single-label only, its ``margin`` over the
-            others, which also shows evidence against them.
+        scaling: Way to bring a map to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
+        map_method: Class activation map, Eq. 1 and 2: ``grad_cam``.
+        map_score: Score that maps explain, Eq. 1: the ``logit``, or its ``margin`` over the others, which also shows
+            evidence against them and is for ``single_label`` only.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
-        am_gradient: What L_am moves: ``all`` of the network, also as the judge of erased images; or ``maps``: it
-            reaches the network through what is erased alone, so none can learn to deny what an erased image shows.
+        am_gradient: Way of L_am's gradient. With ``all`` it moves all of the network, also as the judge of erased
+            images. With ``maps`` it reaches the network only through the erased pixels, so the network cannot
+            learn to deny what an erased image shows.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
-            :func:`gain_lightning.losses.attention_supervision_loss`. Each wants a weight of its own.
+            :func:`gain_lightning.losses.attention_supervision_loss`. Each needs a weight of its own.
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
         second_order: Let gradients pass through Grad-CAM's channel weights.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
-        max_classes_per_image: Erase at most so many classes of an image, drawn anew each step: bounds memory
-            and cost. An unbiased estimate of Eq. 5, with more noise; null erases all.
-        am_every: Run S_am in every so many batches only, with as many times the weight. Cheaper; the mean
-            gradient is the same, its noise is more. ``train/loss_am`` then is of the last batch in which it ran.
-        memory_format: How images and weights lie in memory: ``channels_last``, ``contiguous``, or ``auto``, which
-            takes the faster one for this backbone and machine. The same results to rounding.
-        compile_features: Compile ``features`` by torch.compile. The same results to rounding; the first
-            steps take minutes.
-        checkpoint_features: Compute ``features`` again in the backward pass instead of keeping what is in
-            between: the same results with less memory, for one more forward pass.
+        max_classes_per_image: Erase at most this many classes of an image, drawn anew each step, which bounds
+            memory and cost. It estimates Eq. 5 without bias but with more noise; null erases all.
+        am_every: Run S_am only in every so many batches, with as many times the weight. This is cheaper; the mean
+            gradient stays the same, with more noise. ``train/loss_am`` then shows the last batch in which S_am ran.
+        memory_format: Layout of images and weights in memory: ``channels_last``, ``contiguous``, or ``auto``, which
+            takes the faster one for this backbone and machine. Results are equal to rounding.
+        compile_features: Compile ``features`` by torch.compile. Results are equal to rounding; the first steps
+            take minutes.
+        checkpoint_features: Compute ``features`` again in the backward pass instead of keeping their inner maps.
+            Results are the same, with less memory, for one more forward pass.
         score_classes: Names of the classes that mean scores run over; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
@@ -155,16 +151,16 @@ class GAIN(Classifier):
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         check_settings(self.hparams)
         self.build()
-        # How many maps of the last step were zero everywhere, and how many there were.
+        # Number of maps of the last step that were zero everywhere, and number of its maps.
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
-        """``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
+        """Return ``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
         return method_of_weights(settings["am_weight"], settings["ext_weight"])
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
-        """Those of a classifier, a forecast of the cost, and the share of zero maps."""
+        """Return the recorders of a classifier, the forecast of the cost, and the count of zero maps."""
         return [*super().recorders(run_dir), CostForecast(), ZeroMaps()]
 
     # One step ---------------------------------------------------------------------------------------------
@@ -177,16 +173,17 @@ class GAIN(Classifier):
         *,
         run_mining: bool = True,
     ) -> dict[str, Tensor]:
-        """Every term of the loss.
+        """Compute the loss and its terms.
 
         Args:
-            weak: Batch of the weak stream, images normalised; with its ``pairs``, or they are listed here.
-            masked: The same of the masked stream, or None; its images enter L_e alone.
+            weak: Batch of the weak stream, with normalised images; its ``pairs`` are listed here if they are not yet.
+            masked: Batch of the masked stream, or None; its images enter L_e alone.
             guidance: Factor on both weights, 0 to 1.
-            run_mining: Whether S_am runs, with ``am_every`` times its weight.
+            run_mining: If true, S_am runs in this step, with ``am_every`` times its weight.
 
         Returns:
-            ``loss``, their weighted sum, ``loss_cl``, those of ``loss_am`` and ``loss_ext`` in force, and a subclass's.
+            ``loss``, the weighted sum, and its terms: ``loss_cl``, ``loss_am`` and ``loss_ext`` where they are in
+            force, and those of a subclass.
         """
         weights = self.weights(guidance, run_mining=run_mining, has_masks=masked is not None)
         step = self.forward_streams(weak, masked, weights, guidance)
@@ -211,7 +208,7 @@ class GAIN(Classifier):
         weights: Mapping[str, float],
         guidance: float,
     ) -> Step:
-        """Both streams through the network at once; the masked one only where L_e is in force."""
+        """Run the network over both streams at once; the masked stream joins only if L_e is in force."""
         weak = self.pairs_of("weak", weak)
         masked = self.pairs_of("masked", masked) if masked is not None and "loss_ext" in weights else None
         image = torch.cat([stream["image"] for stream in (weak, masked) if stream is not None])
@@ -225,19 +222,19 @@ class GAIN(Classifier):
         return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
 
     def explain(self, step: Step) -> Tensor:
-        """Grad-CAM of every pair before scaling, Eq. 1 and 2, ``(P, 1, h, w)``."""
+        """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``."""
         score = self.map_score(step.logits)
         maps = self.cam(step.features, score, step.pairs, second_order=self.hparams.second_order)
         self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
         return maps
 
     def mining_term(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """L_am, Eq. 3-5: erase what each map of the weak stream attends to, and ask the same network again."""
+        """Compute L_am, Eq. 3-5: erase the pixels that each map of the weak stream attends to, and classify again."""
         hparams, image, pairs = self.hparams, step.image, step.weak_pairs
         attention = scale_maps(maps[: len(pairs.image)], hparams.scaling)
         attention = self.place(attention, image.shape[2:])  # (P, 1, H, W)
         mask = soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega)  # Eq. 4
-        # Maps are float32, even where all of the network is of less.
+        # Maps are float32, even if the network has a lower precision.
         erased = erase(image[pairs.image], mask).to(image.dtype)  # Eq. 3
         if not len(erased):
             erased_logits = erased.new_zeros(0, len(hparams.class_names))
@@ -249,7 +246,7 @@ class GAIN(Classifier):
         return {"loss_am": loss}
 
     def supervision_term(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """L_e, Eq. 7: compare the maps of the masked stream with their masks."""
+        """Compute L_e, Eq. 7: compare the maps of the masked stream with their masks."""
         hparams, masked = self.hparams, step.masked
         if masked is None:
             return {}
@@ -268,54 +265,56 @@ class GAIN(Classifier):
         return {"loss_ext": loss}
 
     def extra_terms(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """Terms of your own, added to the loss as they are; a subclass writes them.
+        """Compute terms of your own, which are added to the loss as they are; a subclass overrides this.
 
-        They are asked for once guidance begins. The network has run: ``step`` has its features and logits, and a second
+        It is called once guidance begins. The network has run already: ``step`` has its features and logits. A second
         pass would cost as much again and move BatchNorm's statistics twice.
 
         Args:
-            step: What the network gave.
-            maps: Of ``step.pairs`` before scaling, those of the weak stream first, ``(P, 1, h, w)``.
+            step: Result of the network's pass.
+            maps: Maps of ``step.pairs`` before scaling, those of the weak stream first, ``(P, 1, h, w)``.
 
         Returns:
-            Scalars by name, as ``train/<name>`` is logged.
+            Scalars by name; each is logged as ``train/<name>``.
         """
         return {}
 
     def adds_terms(self, guidance: float) -> bool:
-        """Whether a subclass has terms of its own in force."""
+        """Return True if a subclass has terms of its own in force."""
         return bool(guidance) and type(self).extra_terms is not GAIN.extra_terms
 
     def pairs_of(self, stream: str, batch: Batch) -> Batch:
-        """A stream's batch with its pairs; S_am erases all of the weak stream's, or a random few an image."""
+        """Return a stream's batch with its pairs; of the weak stream, a random few an image if the settings say so."""
         return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
 
     # What Lightning calls ---------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Refuse what would fail once steps are taken."""
+        """Refuse settings and data that would fail once steps are taken."""
         super().setup(stage)
         check_before(self, stage)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """List the pairs of a training batch on the CPU, so that no step waits for a GPU to count them."""
-        if "image" in batch:  # of validation, test or predict
+        # Batches of validation, test and predict have no streams.
+        if "image" in batch:
             return batch
         return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
 
     def guidance(self, epoch: float) -> float:
-        """Share of both weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1."""
+        """Return the share of both weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1."""
         return guidance_at(epoch, self.hparams.warmup_epochs, self.hparams.ramp_epochs)
 
     def on_train_start(self) -> None:
-        """Warn of a training that ends before guidance, or S_am, has a turn."""
+        """Warn if the training will end before guidance, or S_am, has a turn."""
         warn_of_no_guidance(self)
 
     def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
-        """One step over both streams on the same weights."""
+        """Take one step over both streams on the same weights."""
         per_epoch = self.trainer.num_training_batches
         guidance = self.guidance(self.current_epoch + batch_idx / per_epoch)
-        turn = self.current_epoch * per_epoch + batch_idx + 1  # over all epochs
+        # Turns of S_am are counted over all epochs.
+        turn = self.current_epoch * per_epoch + batch_idx + 1
         run_mining = turn % self.hparams.am_every == 0
         terms = self.losses(batch["weak"], batch.get("masked"), guidance, run_mining=run_mining)
         self.log_terms(terms)
@@ -324,7 +323,7 @@ class GAIN(Classifier):
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Eq. 6 and 8: the sum of all terms, each with its weight; L_cl and a subclass's own have none.
+    """Return the sum of all terms, each with its weight, Eq. 6 and 8; L_cl and a subclass's own have none.
 
     Example:
         >>> weighted_sum({"loss_cl": torch.tensor(1.0), "loss_am": torch.tensor(2.0)}, {"loss_am": 0.5})

@@ -1,4 +1,4 @@
-"""What is looked at before GAIN's first step: the Trainer, the labels, the masks, and whether guidance ever begins."""
+"""Checks before GAIN's first step: the Trainer, the labels, the masks, and the beginning of guidance."""
 
 import math
 
@@ -14,10 +14,10 @@ from gain_lightning.methods.trainer import data_of
 
 
 def check_before(model: Classifier, stage: str) -> None:
-    """Refuse what would fail, or mean something else, once steps are taken.
+    """Refuse settings and data that would fail, or mean something else, once steps are taken.
 
     Args:
-        model: With its trainer and its data module.
+        model: A classifier with its trainer and its data module.
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
@@ -41,7 +41,7 @@ def check_before(model: Classifier, stage: str) -> None:
 
 
 def check_trainer(model: Classifier) -> None:
-    """Refuse a Trainer that no maps can be taken through."""
+    """Refuse a Trainer under which maps cannot be differentiated."""
     strategy = type(model.trainer.strategy).__name__
     if any(name in strategy for name in ("FSDP", "DeepSpeed", "ModelParallel")):
         raise ValueError(
@@ -57,7 +57,7 @@ def check_trainer(model: Classifier) -> None:
 
 
 def image_sets(data: TwoStreamDataModule) -> dict[str, PictureSet | None]:
-    """The sets of a data module in use, by what they are for."""
+    """Return the sets that a data module has in use, by their purpose."""
     test_sets = getattr(data, "test_sets", None) or {}
     return {
         "training": getattr(data, "train_set", None),
@@ -67,7 +67,7 @@ def image_sets(data: TwoStreamDataModule) -> dict[str, PictureSet | None]:
 
 
 def warn_of_no_guidance(model: Classifier) -> None:
-    """Warn of a training that ends before guidance, or S_am, has a turn."""
+    """Warn if the training will end before guidance, or S_am, has a turn."""
     hparams, trainer = model.hparams, model.trainer
 
     def is_guided(batch: float) -> bool:
@@ -77,7 +77,8 @@ def warn_of_no_guidance(model: Classifier) -> None:
     per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
     ends = [per_epoch * epochs] if epochs is not None and epochs >= 0 else []
     ends += [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps >= 0 else []
-    total = min(ends, default=math.inf)  # batches
+    # Number of batches of the training.
+    total = min(ends, default=math.inf)
     if not math.isfinite(total) or not math.isfinite(per_epoch):
         return
     if (hparams.am_weight or hparams.ext_weight) and not is_guided(total - 1):

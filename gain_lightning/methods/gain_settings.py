@@ -1,4 +1,4 @@
-"""The settings of :class:`gain_lightning.GAIN` that are refused, each by its key."""
+"""Checks of the settings of :class:`gain_lightning.GAIN`, and the meaning of its two weights."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ CHOICES = {
 
 
 def check_settings(hparams: Any) -> None:
-    """Refuse settings out of range, naming the key.
+    """Refuse settings out of range; the error names the key.
 
     Args:
         hparams: Every argument of :class:`gain_lightning.GAIN` by its name.
 
     Raises:
-        ValueError: If one is out of range, names what does not exist, or does not go with another.
+        ValueError: If a setting is out of range, names something unknown, or does not go with another setting.
     """
     for key, choices in CHOICES.items():
         if hparams[key] not in choices:
@@ -73,7 +73,7 @@ def check_settings(hparams: Any) -> None:
 
 
 def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float:
-    """Share of the weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1.
+    """Return the share of the weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1.
 
     Example:
         >>> [guidance_at(epoch, warmup_epochs=2, ramp_epochs=2) for epoch in (1.5, 2, 3, 5)]
@@ -86,7 +86,7 @@ def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float
 
 
 def method_of_weights(am_weight: float, ext_weight: float) -> str:
-    """What the two weights make of :class:`gain_lightning.GAIN`.
+    """Name the method that the two weights make of :class:`gain_lightning.GAIN`.
 
     Example:
         >>> method_of_weights(0, 0), method_of_weights(1, 0), method_of_weights(1, 10)

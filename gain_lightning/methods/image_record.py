@@ -1,4 +1,4 @@
-"""What a test leaves of every image: its scores, those of its classes, and the maps of the first ones."""
+"""Records of a test: the scores of every image and of every class, and the maps of the first images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,9 @@ from gain_lightning.support.files import remove_parts
 class ImageRecord(pl.Callback):
     """Writes ``per_image.csv`` while a test runs, and after it ``per_class.csv`` and ``maps.npz``.
 
-    Every process writes the rows of its images as they come, and the first one joins them: no process ever holds more
-    than a batch's rows. Each file is there once it is whole, so a test that is killed leaves that of an earlier one.
+    Every process writes the rows of its images as they come, and the first process joins the parts, so no process
+    ever holds more than a batch's rows. A file appears once it is whole, so a killed test leaves the file of an
+    earlier one.
 
     Args:
         run_dir: The run folder, which all processes share.
@@ -33,12 +34,12 @@ class ImageRecord(pl.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        # the rows of this process
+        # This file holds the rows of this process alone.
         self.table: ImageFile | None = None
         self.kept: list[Maps] = []
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the table, and remove what a killed test has left of its own. A run for trial writes none."""
+        """Begin the table, and remove the parts of a killed test; a run for trial writes no table."""
         if is_trial(trainer):
             return
         if trainer.is_global_zero:
@@ -88,14 +89,14 @@ class ImageRecord(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Leave the table of an earlier test."""
+        """Drop this test's table, so that the table of an earlier test stays."""
         if self.table is not None:
             self.table.drop()
             self.table = None
 
 
 def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool = False) -> ImageRows:
-    """What a batch of the test set ``name`` adds to ``per_image.csv``."""
+    """Return the rows that a batch of the test set ``name`` adds to ``per_image.csv``."""
     maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
     column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
     values = {**pair_values(maps, mask), "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD)}
@@ -112,7 +113,7 @@ def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool =
 
 
 def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequence[str]) -> Maps:
-    """A batch's images, masks, scaled maps and their maxima before scaling, as arrays."""
+    """Return a batch's images, masks, scaled maps and the maxima before scaling, as arrays."""
     pairs, maps = outputs["pairs"], outputs["maps"]
     return Maps(
         ids=np.array(batch["id"]),
@@ -128,8 +129,8 @@ def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequenc
 
 
 def index_mask(batch: Batch, n: int) -> np.ndarray:
-    """The mask of a batch's n-th image as class indices, to look at, ``(H, W)`` uint8."""
-    mine = batch["mask_image"] == n
-    masks = ClassMasks(batch["mask_class"][mine].cpu().numpy(), batch["mask"][mine].cpu().numpy())
+    """Return the mask of a batch's n-th image as class indices, to look at, ``(H, W)`` uint8."""
+    of_image = batch["mask_image"] == n
+    masks = ClassMasks(batch["mask_class"][of_image].cpu().numpy(), batch["mask"][of_image].cpu().numpy())
     label = batch["label"][n].cpu().numpy()
     return join_to_index_mask(masks, np.arange(int(label) + 1) == label if label.ndim == 0 else label)

@@ -1,4 +1,4 @@
-"""``--trainer.sync_batchnorm``: BatchNorm whose statistics are those of all processes' images."""
+"""``--trainer.sync_batchnorm``: BatchNorm with statistics over the images of all processes."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
@@ -9,13 +9,13 @@ from gain_lightning.backbones.batch_norm import batch_norm_layers
 
 
 class SyncedBatchNorm(nn.SyncBatchNorm):
-    """A BatchNorm layer synchronised, followed by what the layer itself ends with.
+    """A synchronised BatchNorm layer, followed by the dropout and the activation that the layer itself ends with.
 
     timm's BatchNorm2d often ends with a dropout and the network's activation (``BatchNormAct2d``). torch's and
     Lightning's conversions lose both without a word.
 
     Args:
-        layer: What it stands for; parameters, statistics and names of tensors stay.
+        layer: The layer that it stands in for; parameters, statistics and names of tensors stay.
 
     Raises:
         ValueError: If ``layer`` computes more than BatchNorm in another way than timm's.
@@ -35,17 +35,18 @@ class SyncedBatchNorm(nn.SyncBatchNorm):
         _hand_over(layer, self)
         for name, after in layer.named_children() if _is_fused(layer) else ():
             self.add_module(name, after)
-        object.__setattr__(self, "replaced", layer)  # no submodule of this one
+        # The replaced layer must not become a submodule of this one.
+        object.__setattr__(self, "replaced", layer)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features, same shape."""
+        """Normalise features; the result has the same shape."""
         features = super().forward(features)
         for after in self.children():
             features = after(features)
         return features
 
     def original(self) -> _BatchNorm:
-        """The layer that it stands for, as training has left it."""
+        """Return the replaced layer in the state that training has left."""
         _hand_over(self, self.replaced)
         return self.replaced
 
@@ -65,14 +66,14 @@ class SyncEveryBatchNorm(TorchSyncBatchNorm):
 
 
 def check_layer_sync(trainer: pl.Trainer, model: nn.Module) -> None:
-    """Refuse a Trainer that cannot synchronise BatchNorm, or would lose what fused layers end with.
+    """Refuse a Trainer that cannot synchronise BatchNorm, or would lose the activations of fused layers.
 
     Args:
-        trainer: Before its strategy is set up.
-        model: What it trains.
+        trainer: A Trainer whose strategy is not set up yet.
+        model: The network that it trains.
 
     Raises:
-        ValueError: If it trains on a CPU, or has Lightning's own plugin and the model fused layers.
+        ValueError: If it trains on a CPU, or if it has Lightning's own plugin and the model has fused layers.
     """
     plugin = getattr(trainer.strategy, "_layer_sync", None)
     if plugin is None:
@@ -91,19 +92,19 @@ def check_layer_sync(trainer: pl.Trainer, model: nn.Module) -> None:
 
 
 def _is_fused(layer: _BatchNorm) -> bool:
-    """Whether a layer computes more than BatchNorm."""
+    """Return True if a layer computes more than BatchNorm."""
     return type(layer).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 def _hand_over(old: _BatchNorm, new: _BatchNorm) -> None:
-    """Parameters, statistics and mode of a layer to another one."""
+    """Give the parameters, statistics and mode of a layer to another one."""
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         setattr(new, name, getattr(old, name))
     new.train(old.training)
 
 
 def _exchange(model: nn.Module, others: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Put other layers in the place of those named, also where several modules share one."""
+    """Replace the layers that are keys of ``others`` by its values, even if several modules share a layer."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if child in others:

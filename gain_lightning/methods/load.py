@@ -1,4 +1,4 @@
-"""A checkpoint becomes the model that wrote it."""
+"""Load a checkpoint into the model that wrote it."""
 
 import inspect
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from gain_lightning.runs.checkpoints import check_whole, read_checkpoint, unfit_
 
 
 def load_model(ckpt_path: Path) -> Method:
-    """The model of a checkpoint, its settings included.
+    """Load the model of a checkpoint with its settings.
 
     Args:
         ckpt_path: A checkpoint that ``gain fit`` wrote.
@@ -21,7 +21,7 @@ def load_model(ckpt_path: Path) -> Method:
         The model on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: As of :func:`read_checkpoint`.
+        FileNotFoundError, ValueError: If the checkpoint is missing or unfit, see :func:`read_checkpoint`.
     """
     checkpoint = read_checkpoint(ckpt_path)
     check_whole(checkpoint, ckpt_path)
@@ -35,7 +35,7 @@ def load_model(ckpt_path: Path) -> Method:
 
 
 def load_classifier(ckpt_path: Path) -> Classifier:
-    """As :func:`load_model`, of a classifier alone.
+    """Load a classifier as :func:`load_model` does.
 
     Raises:
         ValueError: If the checkpoint is of another network, which has no attention maps.
@@ -47,13 +47,15 @@ def load_classifier(ckpt_path: Path) -> Classifier:
 
 
 def method_class(checkpoint: Mapping[str, Any]) -> type[Method]:
-    """The method that a checkpoint names; checkpoints of before it was named are of the one that takes their settings.
+    """Return the method that a checkpoint names.
+
+    Older checkpoints name none; they belong to the first method that takes their settings.
 
     Args:
-        checkpoint: With its ``hyper_parameters``.
+        checkpoint: A checkpoint with its ``hyper_parameters``.
 
     Raises:
-        ValueError: If no method is called so, or none takes these settings.
+        ValueError: If no method has this name, or none takes these settings.
     """
     name = checkpoint.get("method")
     if name is not None and name not in METHODS:

@@ -1,4 +1,4 @@
-"""Whether a run's maps speak of its network: the work of ``gain check-maps``."""
+"""Check whether a run's maps show what its network decides by: the work of ``gain check-maps``."""
 
 import textwrap
 from pathlib import Path
@@ -29,22 +29,23 @@ from gain_lightning.support.files import write_json
 
 MAP_TITLES = {"attention": "attention", "center": "centre", "random": "random order", "mask": "mask"}
 _BATCH = 16
-_STEPS = 10  # parts of an image that go one after the other
+# Deletion and insertion move an image's pixels in this many parts.
+_STEPS = 10
 
 
 def check_run(run: Path, seed: int, num_draws: int) -> str:
     """Check the maps of a run and write ``map_checks.json``.
 
     Args:
-        run: Its folder, with ``maps.npz`` and a checkpoint.
+        run: The run folder, with ``maps.npz`` and a checkpoint.
         seed: See :func:`check_maps`.
         num_draws: See :func:`check_maps`.
 
     Returns:
-        A table of what was found.
+        A table of the results.
 
     Raises:
-        RunError: If its maps are of other classes than its checkpoint, or of none that is scored.
+        RunError: If the maps are of other classes than the checkpoint, or of no class that is scored.
     """
     maps = require_maps(run)
     model = load_classifier(newest_checkpoint(run / "checkpoints")).eval()
@@ -63,23 +64,26 @@ def check_run(run: Path, seed: int, num_draws: int) -> str:
 
 
 def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) -> dict[str, Any]:
-    """Deletion, insertion, random weights and displacement on kept test images.
+    """Measure deletion, insertion, random weights and displacement on kept test images.
 
     Args:
-        model: In evaluation mode.
-        maps: Images, masks and pairs of a run; its maps are computed anew, those of the classes that are scored.
-        seed: Draws random weights, the order of equal pixels, and noise.
-        num_draws: How often noise is drawn; the others have one draw.
+        model: A classifier in evaluation mode.
+        maps: Images, masks and pairs of a run; the maps of the classes that are scored are computed anew.
+        seed: Seed of the random weights, the order of equal pixels, and noise.
+        num_draws: Number of draws of noise; the other fills have one draw.
 
     Returns:
-        ``num_images``, ``num_pairs``, and ``num_zero`` of these whose map is zero everywhere; ``fills``: for every
-        key of :data:`~gain_lightning.metrics.faithfulness.FILLS` and each of ``deletion`` and ``insertion``, by map
-        (``attention``, ``center``, ``random``, ``mask``) the ``mean`` over pairs, its 95 % ``interval``, and the
-        interval of the attention map's mean less this one, ``attention_less``; of the mask over pairs with a mask.
-        ``rank_correlation`` with random weights of the ``classifier`` and of ``all`` layers. ``mirror_shift`` and
-        ``mask_shift``, see :func:`displacements`. None stands where nothing can be said. ``deletion`` by the mean
-        colour and ``insertion`` into a blur are there once more, as Petsiuk et al. have them and as files of former
-        versions do.
+        Results by name; None stands where nothing can be said.
+
+        - ``num_images``, ``num_pairs``, and ``num_zero``, the number of pairs whose map is zero everywhere.
+        - ``fills``: for every key of :data:`~gain_lightning.metrics.faithfulness.FILLS`, for ``deletion`` and
+          ``insertion``, and for every map (``attention``, ``center``, ``random``, ``mask``): the ``mean`` over
+          pairs, its 95 % ``interval``, and ``attention_less``, the interval of the attention map's mean less this
+          one. Values of the mask are over pairs with a mask.
+        - ``rank_correlation`` with random weights of the ``classifier`` and of ``all`` layers.
+        - ``mirror_shift`` and ``mask_shift``, see :func:`displacements`.
+        - ``deletion`` by the mean colour and ``insertion`` into a blur once more, as Petsiuk et al. have them and
+          as files of former versions do.
     """
     image, label, scored = _pairs_to_check(model, maps)
     attention, pairs = _attend(model, image, label)
@@ -122,7 +126,12 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
 
 
 def _pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Normalised images ``(N, 3, H, W)``, labels ``(N, C)`` of the scored classes, and which of the pairs these are."""
+    """Return the images and pairs to check.
+
+    Returns:
+        Normalised images ``(N, 3, H, W)``, labels of the scored classes ``(N, C)``, and an array that is true for
+        the pairs of these classes.
+    """
     image = model.backbone.normalize(torch.from_numpy(maps.image.transpose(0, 3, 1, 2).copy()))
     label = torch.zeros(len(image), len(model.hparams.class_names))
     scored = np.isin(maps.pair_class, model.scored)
@@ -133,7 +142,7 @@ def _pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.n
 def _correlation_with_random_weights(
     model: Classifier, image: Tensor, label: Tensor, attention: Tensor, seed: int
 ) -> dict[str, float | None]:
-    """Mean rank correlation with the maps of networks whose last layer, or all, is drawn anew."""
+    """Return the mean rank correlation with maps of networks whose last layer, or all layers, are drawn anew."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         others = {
@@ -155,7 +164,7 @@ def _of_fill(
     fill: str,
     num_draws: int,
 ) -> dict[str, dict[str, Any]]:
-    """Deletion and insertion of every kind of map, where pixels are replaced by one fill."""
+    """Measure deletion and insertion for every kind of map, with one fill in place of pixels."""
     areas = {
         name: _areas(
             model, image[pairs.image], kind, pairs, generator, fill=fill, num_draws=num_draws, name=name
@@ -171,7 +180,7 @@ def _of_fill(
 
 
 def _attend(model: Classifier, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
-    """Maps before scaling, ``(P, 1, h, w)``."""
+    """Compute maps before scaling, ``(P, 1, h, w)``, and their pairs."""
     parts = zip(image.split(_BATCH), label.split(_BATCH), strict=True)
     return torch.cat([model.attend(*part)[1] for part in parts]), label_pairs(label)
 
@@ -187,7 +196,7 @@ def _areas(
     num_draws: int,
     name: str,
 ) -> Tensor:
-    """Deletion and insertion, ``(2, P)``, the mean over draws; a terminal shows how far it has come."""
+    """Return deletion and insertion, ``(2, P)``, as means over draws; a terminal shows the progress."""
 
     @torch.no_grad()
     def predict(image: Tensor) -> Tensor:
@@ -208,7 +217,12 @@ def _areas(
 
 
 def _summary(values: Tensor, attention: Tensor, weight: Tensor) -> dict[str, Any]:
-    """Mean over pairs, its interval, and that of the attention map's mean less this one on the same pairs."""
+    """Summarise values of pairs.
+
+    Returns:
+        The mean over pairs, its interval, and the interval of the attention map's mean less this one on the same
+        pairs.
+    """
     return {
         "mean": _mean(values),
         "interval": mean_interval(values, weight),
@@ -244,7 +258,7 @@ def _table(run: str, result: dict[str, Any]) -> str:
 
 
 def _cell(entry: dict[str, Any]) -> str:
-    """Mean and interval in 15 letters, with a star where the attention map's mean is another."""
+    """Write a mean and its interval in 15 letters, with a star where the attention map's mean differs."""
     if entry["mean"] is None:
         return "none"
     low, high = entry["interval"]

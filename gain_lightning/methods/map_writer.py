@@ -1,4 +1,4 @@
-"""Where a classifier looks in pictures: their maps, and a table of its scores, as ``gain predict`` writes them."""
+"""Maps of a classifier for pictures, and a table of its scores, as ``gain predict`` writes them."""
 
 import math
 import re
@@ -26,14 +26,14 @@ def _in_file_name(class_name: str) -> str:
 
 
 def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None:
-    """Refuse maps that would overwrite each other: their names join those of a picture and of a class.
+    """Refuse maps that would overwrite each other: a map's name joins those of its picture and its class.
 
     Args:
-        pictures: Their paths below the folder of pictures, which differ in more than their endings.
-        class_names: Of the classes that may be mapped.
+        pictures: Paths of the pictures below their folder; they differ in more than their endings.
+        class_names: Names of the classes that may be mapped.
 
     Raises:
-        ValueError: If two classes have one name in files, or a picture and a class that of two others.
+        ValueError: If two classes have the same name in files, or two pairs of picture and class have.
 
     Example:
         >>> _refuse_collisions([PurePath("a.jpg"), PurePath("a_b.jpg")], ["c", "b_c"])
@@ -61,7 +61,7 @@ def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None
 
 
 class PictureBatch(TypedDict):
-    """Pictures to predict, ``(N, 3, H, W)``, their paths, and what is wrong with each, or nothing."""
+    """Pictures to predict, ``(N, 3, H, W)``, their paths, and an error text for each, empty if it could be read."""
 
     image: Tensor
     id: list[str]
@@ -74,11 +74,11 @@ class MapWriter(ResultWriter):
     Args:
         images: Folder that the pictures' names are relative to.
         out: Folder for the maps.
-        classes: Names of those to map; None maps those found, else the likeliest.
-        threshold: Score from which a class is found.
+        classes: Names of the classes to map; None maps the classes found in a picture, else the likeliest.
+        threshold: Score from which a class counts as found.
 
     Attributes:
-        errors: What is wrong with pictures that could not be read.
+        errors: One text for each picture that could not be read.
     """
 
     def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
@@ -104,12 +104,12 @@ class MapWriter(ResultWriter):
             images: Folder that the pictures' names are relative to.
             out: Folder for the maps.
             pictures: Paths of the pictures.
-            class_names: Of the network.
-            classes: ``--classes``.
-            threshold: ``--threshold``.
+            class_names: Names of the network's classes.
+            classes: Value of ``--classes``.
+            threshold: Value of ``--threshold``.
 
         Raises:
-            ValueError: If an option is unfit, or two maps would have one name.
+            ValueError: If an option is unfit, or two maps would have the same name.
         """
         if math.isnan(threshold):
             raise ValueError("--threshold is nan, expected a number")
@@ -121,7 +121,7 @@ class MapWriter(ResultWriter):
         return cls(images, out, chosen, threshold)
 
     def summary(self) -> str:
-        """Say what was written."""
+        """Say in words what was written."""
         return f"{self.num_maps} maps" + (
             f", {self.num_zero} of them zero everywhere" if self.num_zero else ""
         )
@@ -142,6 +142,7 @@ class MapWriter(ResultWriter):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Write the maps and the rows of a batch of pictures."""
         scores, with_amounts = outputs["score"], pl_module.task.has_amounts
         maps, pairs = self._map(pl_module, batch["image"], scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
@@ -167,7 +168,7 @@ class MapWriter(ResultWriter):
             self.table.write(rows)
 
     def _map(self, model: Attends, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
-        """Maps (P, 1, h, w) before scaling: of the classes asked for, else of those found."""
+        """Compute maps before scaling, ``(P, 1, h, w)``, of the classes asked for, else of those found."""
         if self.classes:
             wanted = torch.zeros_like(scores)
             wanted[:, [model.hparams.class_names.index(name) for name in self.classes]] = 1
@@ -179,7 +180,7 @@ class MapWriter(ResultWriter):
         return maps, pairs
 
     def _cells(self, model: Attends, image: Tensor, picture: np.ndarray) -> Cells:
-        """Where the map's cells lie in the picture itself, which the network saw at another size."""
+        """Find where the map's cells lie in the picture itself, which the network saw at another size."""
         size = image.shape[2:]
         return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
 
@@ -193,13 +194,13 @@ class MapWriter(ResultWriter):
         self.num_maps += 1
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The table is whole."""
+        """Finish the table, which is whole now."""
         if self.table is not None:
             self.table.finish()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """A table without the pictures to come would pass for a whole one."""
+        """Drop the table: without the pictures to come it would pass for a whole one."""
         if self.table is not None:
             self.table.drop()

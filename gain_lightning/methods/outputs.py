@@ -1,4 +1,4 @@
-"""What a classifier's steps give, and what those who record it may ask of the classifier."""
+"""Types of the results of a classifier's steps, and of the classifier as its recorders use it."""
 
 from typing import Any, Protocol, TypedDict
 
@@ -10,10 +10,10 @@ from gain_lightning.methods.tasks import MultiLabel
 
 
 class Predicted(TypedDict):
-    """What a network says of N images.
+    """Predictions for N images.
 
     Attributes:
-        score: Probability of every class, or its amount, ``(N, C)``.
+        score: Probability of every class, or in a regression its amount, ``(N, C)``.
         logit: Log-odds of every class, ``(N, C)``.
     """
 
@@ -22,11 +22,11 @@ class Predicted(TypedDict):
 
 
 class Scored(Predicted):
-    """The same of labelled images, with their maps.
+    """Predictions for labelled images, and the maps of their labels.
 
     Attributes:
-        maps: Placed, before scaling, ``(P, 1, H, W)``.
-        mask: Of every pair: 1 the class, 0 not the class, 255 unknown, ``(P, H, W)``.
+        maps: Placed maps before scaling, ``(P, 1, H, W)``.
+        mask: The mask of every pair: 1 the class, 0 not the class, 255 unknown, ``(P, H, W)``.
         pairs: The P pairs of the labels.
     """
 
@@ -36,7 +36,7 @@ class Scored(Predicted):
 
 
 class Attends(Protocol):
-    """A classifier with maps, as far as its recorders know it."""
+    """The part of a classifier with maps that its recorders use."""
 
     hparams: Any
     task: MultiLabel
@@ -44,5 +44,5 @@ class Attends(Protocol):
     class_scores: dict[str, list[float]]
 
     def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
-        """Logits ``(N, C)``, maps before scaling ``(P, 1, h, w)``, and their pairs."""
+        """Return the logits ``(N, C)``, the maps before scaling ``(P, 1, h, w)``, and the pairs of the maps."""
         ...

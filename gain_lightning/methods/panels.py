@@ -18,7 +18,7 @@ from gain_lightning.runs.maps import Maps
 
 
 class PanelRow(TypedDict):
-    """A pair of a panel: its image, mask and scaled map, all of (H, W), the caption, and which image it is."""
+    """One pair of a panel: the index of its image, and its image, mask, scaled map (all ``(H, W)``) and caption."""
 
     image_idx: int
     image: np.ndarray
@@ -32,7 +32,7 @@ class AttentionPanels(pl.Callback):
 
     Args:
         run_dir: The run folder; pictures go to ``panels/``.
-        num_images: How many.
+        num_images: Number of images.
     """
 
     def __init__(self, run_dir: Path, num_images: int = 6) -> None:
@@ -55,13 +55,14 @@ class AttentionPanels(pl.Callback):
             self.kept.append(keep_maps(batch, outputs, image, pl_module.hparams.class_names))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Attends) -> None:
-        """Draw them."""
+        """Draw the images that were kept."""
         kept, self.kept = self.kept, []
         if not kept or trainer.state.fn != "fit" or is_trial(trainer):
             return
         rows = panel_rows(kept)
         rows = [row for row in rows if row["image_idx"] < self.num_images]
-        if not rows:  # images without a label have no map
+        # Images without a label have no map.
+        if not rows:
             return
         grid = panel_grid(
             [row["image"] for row in rows],
@@ -78,7 +79,7 @@ class AttentionPanels(pl.Callback):
 
 
 def panel_rows(kept: list[Maps]) -> list[PanelRow]:
-    """One row a pair: its image, mask, scaled map (H, W) and caption."""
+    """Return one row for each pair: its image, mask, scaled map ``(H, W)`` and caption."""
     rows: list[PanelRow] = []
     first = 0
     for batch in kept:
@@ -98,7 +99,7 @@ def panel_rows(kept: list[Maps]) -> list[PanelRow]:
 
 
 def log_to_wandb(logger: WandbLogger, rows: list[PanelRow], class_names: list[str], step: int) -> None:
-    """Log each row as a ``wandb.Image``: its map over the image, the mask as an overlay of W&B's own."""
+    """Log each row as a ``wandb.Image``: its map over the image, and the mask as W&B's own overlay."""
     import wandb
 
     labels = {0: "background", 255: "void", **{index + 1: name for index, name in enumerate(class_names)}}

@@ -1,4 +1,4 @@
-"""What a checkpoint says of pictures: the work of ``gain predict``."""
+"""Predictions of a checkpoint for pictures: the work of ``gain predict``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,20 +23,20 @@ def predict(
     batch_size: int = 8,
     accelerator: str = "auto",
 ) -> None:
-    """Write what a checkpoint says of pictures.
+    """Run a checkpoint on pictures and write the results.
 
     Args:
-        ckpt_path: Of a run.
+        ckpt_path: A checkpoint of a run.
         images: Folder that the pictures' names are relative to.
         out: Folder for the results.
         pictures: Paths of the pictures.
-        options: Those that only some methods take; None stands for the method's default.
-        batch_size: Pictures that pass the network at once.
-        accelerator: As of Lightning's Trainer.
+        options: Options that only some methods take; None stands for the method's default.
+        batch_size: Number of pictures that pass the network at once.
+        accelerator: Accelerator of Lightning's Trainer.
 
     Raises:
-        ValueError: If the checkpoint is unfit, or does not take an option; or, once all others are done, if pictures
-            are unreadable.
+        ValueError: If the checkpoint is unfit or does not take an option. Unreadable pictures raise it once all
+            others are done.
     """
     model = load_model(ckpt_path)
     foreign = [
@@ -68,8 +68,8 @@ class Pictures(Dataset[dict[str, Any]]):
     """Pictures as a network takes them.
 
     Args:
-        paths: Of the pictures.
-        image_size: Side that the network was trained at, pixels.
+        paths: Paths of the pictures.
+        image_size: Side of the images that the network was trained on, pixels.
     """
 
     def __init__(self, paths: Sequence[Path], image_size: int) -> None:
@@ -83,6 +83,7 @@ class Pictures(Dataset[dict[str, Any]]):
         path, error = self.paths[index], ""
         try:
             picture = load_picture(path, self.image_size)
-        except (ValueError, OSError) as failure:  # listed at the end; the others are not lost with it
+        # The failure is listed at the end, so that the other pictures are not lost with this one.
+        except (ValueError, OSError) as failure:
             picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
         return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}

@@ -1,4 +1,4 @@
-"""How a set of images is scored: every score of its maps, and of what the network says of the images."""
+"""Scores of a set of images: those of its maps, and those of the network's predictions."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, cast
@@ -12,16 +12,17 @@ from gain_lightning.metrics import MeanAE, MeanAP, PairMean, SeedIoU, with_mask
 from gain_lightning.metrics import maps as map_metrics
 from gain_lightning.scores import pair_scores
 
-SEED_THRESHOLD = 0.2  # of the paper's seeds: 20 % of a map's maximum
+# Threshold of the paper's seeds: 20 % of a map's maximum.
+SEED_THRESHOLD = 0.2
 
 
 class SetResult(NamedTuple):
-    """What :meth:`MapScores.compute` finds.
+    """The result of :meth:`MapScores.compute`.
 
     Attributes:
-        scores: By the key of :data:`gain_lightning.scores.SCORES`; nan where nothing can be judged.
+        scores: Scores by their keys in :data:`gain_lightning.scores.SCORES`; nan where nothing can be judged.
         per_class: Columns of ``per_class.csv``, C values each, nan where nothing of a class is judged.
-        judged: On how many ``pairs`` of how many ``images`` maps are judged.
+        judged: Numbers of ``pairs`` and of ``images`` that maps are judged on.
     """
 
     scores: dict[str, Tensor]
@@ -30,10 +31,10 @@ class SetResult(NamedTuple):
 
 
 def pair_values(maps: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Every score that is one value a pair, by its key, each ``(P,)``.
+    """Compute every score that has one value for each pair, by its key, each ``(P,)``.
 
     Args:
-        maps: Before scaling, at the size of the masks, ``(P, 1, H, W)``.
+        maps: Maps before scaling, at the size of the masks, ``(P, 1, H, W)``.
         mask: 1 the class, 0 not the class, 255 unknown, ``(P, H, W)``.
 
     Example:
@@ -60,7 +61,13 @@ class MapScores(nn.Module):
         self.judged_images = torchmetrics.SumMetric()
 
     def update_maps(self, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
-        """Score a batch: maps before scaling ``(P, 1, H, W)``, each pair's mask ``(P, H, W)``."""
+        """Score the maps of a batch.
+
+        Args:
+            maps: Maps before scaling, ``(P, 1, H, W)``.
+            mask: The mask of every pair, ``(P, H, W)``.
+            pairs: The P pairs.
+        """
         judged = with_mask(mask)
         for key, values in pair_values(maps, mask).items():
             self.of_pairs[key].update(values[judged], pairs.label[judged])
@@ -69,7 +76,7 @@ class MapScores(nn.Module):
         self.judged_images.update(len(pairs.image[judged & scored].unique()))
 
     def compute(self) -> SetResult:
-        """The scores of all batches since :meth:`reset`."""
+        """Return the scores of all batches since :meth:`reset`."""
         seed = self.seed.compute()
         of_pairs = {key: metric.compute() for key, metric in self.of_pairs.items()}
         num_pairs = next(iter(of_pairs.values()))["num_pairs"]
@@ -97,17 +104,18 @@ class MapScores(nn.Module):
 
 
 class SetScores(MapScores):
-    """The same, and the scores of what a classifier says of the images.
+    """The scores of maps, and those of a classifier's predictions.
 
     Args:
         num_classes: C.
         scored: Indices of the classes that every mean runs over.
-        is_regression: It says amounts, and errs; otherwise it ranks the images of every class.
+        is_regression: If true, the classifier predicts amounts, which are scored by their error; otherwise it
+            ranks the images of every class.
     """
 
     def __init__(self, num_classes: int, scored: list[int], *, is_regression: bool = False) -> None:
         super().__init__(num_classes, scored)
-        # the score, its column in per_class.csv, and what the metric calls the values of all classes
+        # Key of the score, its column in per_class.csv, and the metric's key of the values of all classes.
         self.key, self.column, self.per_class = (
             ("mae", "mae", "per_class") if is_regression else ("mean_ap", "ap", "ap")
         )
@@ -119,17 +127,17 @@ class SetScores(MapScores):
 
         Args:
             answer: Amount of every class in a regression, otherwise its logit, ``(N, C)``.
-            label: What is true, ``(N, C)``.
-            maps: Before scaling, ``(P, 1, H, W)``.
-            mask: Of every pair, ``(P, H, W)``.
-            pairs: Of the maps.
+            label: True labels, ``(N, C)``.
+            maps: Maps before scaling, ``(P, 1, H, W)``.
+            mask: The mask of every pair, ``(P, H, W)``.
+            pairs: The P pairs.
         """
         self.answers.update(answer, label)
         self.zero_maps.update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
         self.update_maps(maps, mask, pairs)
 
     def compute(self) -> SetResult:
-        """The scores of all batches since :meth:`reset`."""
+        """Return the scores of all batches since :meth:`reset`."""
         of_maps = super().compute()
         zero_maps, answers = self.zero_maps.compute()["over_pairs"].float(), self.answers.compute()
         per_class = {"num_images": answers["num_images"], self.column: answers[self.per_class]}
@@ -141,5 +149,6 @@ class SetScores(MapScores):
 
 
 def _listed(values: Tensor) -> list[float]:
-    """One value a class; torchmetrics makes a number of the one value of a single class."""
+    """Return one value for each class."""
+    # torchmetrics turns the values of a single class into one number.
     return values.reshape(-1).tolist()

@@ -1,7 +1,7 @@
-"""Every method once: the one place that a new one is named. Nothing here imports torch.
+"""The table of methods: a new method is a row here. Nothing here imports torch.
 
-A checkpoint carries the name of its method, ``--method`` takes one, and a data module that only one method trains on
-stands in that method's row.
+A checkpoint carries the name of its method, and ``--method`` takes a name. A data module that only one method trains
+on stands in that method's row.
 """
 
 import importlib
@@ -11,11 +11,11 @@ DEFAULT = "GAIN"
 
 
 class MethodRow(NamedTuple):
-    """Where a method is.
+    """The place of a method.
 
     Attributes:
         path: Import path of the class.
-        data: Import path of the data module that it trains on; subclasses count.
+        data: Import path of the data module that it trains on; its subclasses count too.
     """
 
     path: str
@@ -35,7 +35,7 @@ METHODS = {
 
 
 def method_for(data: str) -> str:
-    """Name of the method that a data module is made for.
+    """Return the name of the method that a data module is made for.
 
     Args:
         data: Name or import path of the data module.
@@ -49,6 +49,6 @@ def method_for(data: str) -> str:
 
 
 def import_object(path: str) -> Any:
-    """What an import path names."""
+    """Import the object that an import path names."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)

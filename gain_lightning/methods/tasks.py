@@ -1,4 +1,4 @@
-"""What labels say: which classes an image shows, the one class that it is of, or how much of each it shows."""
+"""Tasks. Labels name the classes that an image shows, its one class, or the amount of each class in it."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -31,19 +31,19 @@ class MultiLabel:
         self.model = model
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
+        """Compute L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
         return classification_loss(logits, label, task=self.name, reduction=self.model.hparams.cl_reduction)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Probability of every class, ``(N, C)``."""
+        """Return the probability of every class, ``(N, C)``."""
         return logits.float().sigmoid()
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Logit of every probability, ``(N, C)``: it differs where probabilities round to 0 or 1."""
+        """Return the logit of every probability, ``(N, C)``; it still differs where probabilities round to 0 or 1."""
         return logits.float()
 
     def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
-        """Whether each image's decision is right, ``(N,)``: on the accuracy class, else on all scored ones."""
+        """Return 1 for each right decision, ``(N,)``: on the accuracy class, else on all scored classes."""
         decision = (score > 0.5).float()
         if accuracy_class is None:
             return (decision == label)[:, self.model.scored].all(1).float()
@@ -53,30 +53,30 @@ class MultiLabel:
     def set_scores(
         self, judged: list[Tensor], names: list[str], accuracy_class: str | None
     ) -> dict[str, Tensor]:
-        """Scores of the test sets, from the mean of :meth:`judge` over each.
+        """Return the scores of the test sets, from the mean of :meth:`judge` over each set.
 
         Args:
-            judged: One mean a test set; the first set is the main one.
-            names: Of the further sets.
-            accuracy_class: Of the data module.
+            judged: One mean for each test set; the first set is the main one.
+            names: Names of the further sets.
+            accuracy_class: The data module's accuracy class.
         """
         first, *others = judged
         scores = {}
-        # Of many labels at once the accuracy says little.
+        # The accuracy over many labels at once says little.
         if others or accuracy_class or self.name == "single_label":
             scores["test/accuracy"] = first
         scores |= {f"test/{name}": value for name, value in zip(names, others, strict=True)}
         return scores | ({"test/biased_accuracy": torch.stack(others).mean()} if others else {})
 
     def fits(self, labels: np.ndarray) -> np.ndarray:
-        """Which labels this task can read, ``(n, C)`` bool; nan fits none."""
+        """Return True for every label that this task can read, ``(n, C)`` bool; nan fits no task."""
         return np.isin(labels, (0, 1))
 
     def check_labels(self, sets: Mapping[str, PictureSet | None]) -> None:
         """Refuse labels of any set in use that this task cannot read.
 
         Args:
-            sets: Data sets with ``labels`` ``(n, C)`` and ``ids``, by what they are for.
+            sets: Data sets with ``labels`` ``(n, C)`` and ``ids``, by their purpose.
 
         Raises:
             ValueError: If a label does not fit.
@@ -97,12 +97,12 @@ class MultiLabel:
         """Refuse a batch that changed after its set was looked at.
 
         Args:
-            label: Shape ``(N, C)``.
-            batch: Names its images, ``id``.
+            label: Labels, ``(N, C)``.
+            batch: A batch that names its images in ``id``.
         """
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Look at the training labels ``(n, C)`` before the first step."""
+        """Warn before the first step if the training labels ``(n, C)`` suit another task."""
         if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
             rank_zero_warn(
                 "every training image has exactly one label: model.task single_label trains them as exclusive"
@@ -115,15 +115,15 @@ class SingleLabel(MultiLabel):
     name = "single_label"
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Probability of every class, ``(N, C)``; they sum to 1."""
+        """Return the probability of every class, ``(N, C)``; those of an image sum to 1."""
         return logits.float().softmax(1)
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Logit of every probability, ``(N, C)``: each logit's margin over the others."""
+        """Return the logit of every probability, ``(N, C)``: each logit's margin over the others."""
         return margins(logits.float())
 
     def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
-        """Whether each image's likeliest class is its own, ``(N,)``."""
+        """Return 1 for each image whose likeliest class is its own, ``(N,)``."""
         return (score.argmax(1) == label.argmax(1)).float()
 
     def check_labels(self, sets: Mapping[str, PictureSet | None]) -> None:
@@ -147,14 +147,14 @@ class SingleLabel(MultiLabel):
             raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Nothing is left to look at."""
+        """Do nothing: :meth:`check_labels` has looked at all labels."""
 
 
 class Regression(MultiLabel):
     """An image shows an amount of each class from 0 on: a count or a size.
 
-    Logits are amounts in the unit ``model.amount_unit`` ``(C,)``, the mean amount of each class where it is present, so
-    that networks of all amounts begin alike. Checkpoints keep the unit.
+    Logits are amounts in the unit ``model.amount_unit`` ``(C,)``, the mean amount of each class where it is present.
+    So networks begin alike, whatever the amounts. Checkpoints keep the unit.
     """
 
     name = "regression"
@@ -169,33 +169,33 @@ class Regression(MultiLabel):
         self.starts_from_amounts = unit is not None
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """L_cl of logits ``(N, C)`` and amounts ``(N, C)``."""
+        """Compute L_cl of logits ``(N, C)`` and amounts ``(N, C)``."""
         return super().loss(logits, label / self.model.amount_unit)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Amount of every class in the labels' unit, ``(N, C)``."""
+        """Return the amount of every class in the labels' unit, ``(N, C)``."""
         return logits.float() * self.model.amount_unit
 
     def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
-        """Each image's absolute error, mean over the scored classes, ``(N,)``."""
+        """Return each image's absolute error as the mean over the scored classes, ``(N,)``."""
         return (score - label).abs()[:, self.model.scored].mean(1)
 
     def set_scores(
         self, judged: list[Tensor], names: list[str], accuracy_class: str | None
     ) -> dict[str, Tensor]:
-        """Mean absolute error of the further test sets; that of the first is ``test/mae`` already."""
+        """Return the mean absolute error of the further test sets; ``test/mae`` holds that of the first."""
         return {f"test/{name}_mae": value for name, value in zip(names, judged[1:], strict=True)}
 
     def fits(self, labels: np.ndarray) -> np.ndarray:
-        """Amounts from 0 on, ``(n, C)`` bool."""
+        """Return True for every amount from 0 on, ``(n, C)`` bool."""
         return labels >= 0
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Set the unit of the amounts; a network that starts from amounts goes on saying the same.
+        """Set the unit of the amounts, and rescale a network that starts from amounts so that it predicts the same.
 
         Args:
             labels: Amounts of the training images, ``(n, C)``.
-            augmentation: Of the data module, or None.
+            augmentation: The data module's augmentation, or None.
 
         Raises:
             ValueError: If the augmentation cuts parts of an image away, and amounts with them.

@@ -1,4 +1,4 @@
-"""How many threads torch computes with: as many as cores are free."""
+"""The choice of torch's number of threads: as many as cores are free."""
 
 import torch
 
@@ -8,15 +8,15 @@ from gain_lightning.support.threads import free_cores, is_set_by_user, num_cores
 def choose_threads(asked: int | None = None, *, is_deterministic: bool = False) -> str:
     """Set how many threads torch computes with.
 
-    ``OMP_NUM_THREADS`` stays as the user has set it.
+    A number that the user has set by ``OMP_NUM_THREADS`` stays.
 
     Args:
-        asked: That many; None chooses.
-        is_deterministic: Whether two trainings are to be equal to the bit. Sums depend on the number of threads, so
-            then it is that of the cores, whatever is free.
+        asked: Number of threads; None chooses one.
+        is_deterministic: If true, two trainings are to be equal to the bit. Sums depend on the number of threads,
+            so it is then the number of cores, whether they are free or not.
 
     Returns:
-        What was chosen, and why.
+        A sentence that says the number and its reason.
 
     Raises:
         ValueError: If less than one thread is asked for.

@@ -6,17 +6,18 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-MOST_ZERO = 0.5  # share of an epoch's maps that may be zero everywhere before a warning
+# A larger share of an epoch's maps that are zero everywhere brings a warning.
+MOST_ZERO = 0.5
 
 
 class Counts(Protocol):
-    """A method that says of its last step how many maps were zero everywhere, and how many there were."""
+    """A method that counts the maps of its last step that were zero everywhere, and all of them."""
 
     zero_maps: tuple[Tensor | int, int]
 
 
 class ZeroMaps(pl.Callback):
-    """Logs which share of an epoch's maps was zero everywhere, and warns of many: such a map guides nothing."""
+    """Logs the share of an epoch's maps that are zero everywhere, and warns of many: such a map guides nothing."""
 
     def __init__(self) -> None:
         self.num_zero: Tensor | int = 0
@@ -25,17 +26,18 @@ class ZeroMaps(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Counts, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, without waiting for the device."""
+        """Count the step's maps without waiting for the device."""
         num_zero, num_maps = pl_module.zero_maps
         self.num_zero, self.num_maps = self.num_zero + num_zero, self.num_maps + num_maps
         pl_module.zero_maps = (0, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the share, of this process."""
+        """Log the share in the maps of this process."""
         if self.num_maps:
             share = float(self.num_zero) / self.num_maps
             pl_module.log("train/zero_maps", share, rank_zero_only=True, logger=False)
-            for logger in trainer.loggers:  # before the checkpoint that counts this epoch as done
+            # The share must be written before the checkpoint that counts this epoch as done.
+            for logger in trainer.loggers:
                 logger.log_metrics(
                     {"train/zero_maps": share, "epoch": trainer.current_epoch}, step=trainer.global_step - 1
                 )
@@ -49,9 +51,9 @@ class ZeroMaps(pl.Callback):
         self.num_zero, self.num_maps = 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """What is counted of an epoch that is not over."""
+        """Return the counts of an epoch that is not over."""
         return {"num_zero": int(self.num_zero), "num_maps": self.num_maps}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on counting."""
+        """Go on counting from the counts of a checkpoint."""
         self.num_zero, self.num_maps = state_dict["num_zero"], state_dict["num_maps"]

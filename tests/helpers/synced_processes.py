@@ -51,8 +51,8 @@ class Watched(GAIN):
 
 def main(rank: int, world_size: int, port: str, out: Path) -> None:
     join(rank, world_size, port)
-    gain_lightning.training.experiment.GAIN = Watched
-    gain_lightning.methods.gain.check_layer_sync = lambda *_: None
+    gain_lightning.methods.gain.GAIN = Watched
+    gain_lightning.methods.base.check_layer_sync = lambda *_: None
     DistributedDataParallel._passing_sync_batchnorm_handle = lambda *_: None
     options = {
         "--run_dir": out / "run", "--model.backbone": "lite0", "--model.freeze_batch_norm": "true",
