@@ -3,12 +3,14 @@
 import importlib
 import os
 
-from gain_lightning.constants import VERSION as __version__
+from gain_lightning.constants import VERSION
+
+__version__ = VERSION
 
 # albumentations asks a server for its newest version at import; training never waits for a network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-# Public names, imported at first use: `gain --help` must not wait for torch.
+# Public names and the modules that hold them. They are imported at first use: `gain --help` must not wait for torch.
 _HOMES = {
     "Backbone": "backbones",
     "build_backbone": "backbones",

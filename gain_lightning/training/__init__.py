@@ -1,1 +1,1 @@
-"""What stands round a method while it trains: the config, the run's records, guards, resume and pruning."""
+"""The surroundings of a method while it trains: the config, the run's records, guards, resume and pruning."""

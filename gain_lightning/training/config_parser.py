@@ -1,4 +1,4 @@
-"""Options of ``gain fit | validate | test``: what is wrong with one is said in a line, with its key."""
+"""The parser of ``gain fit | validate | test``: an error is one line that names the key."""
 
 import difflib
 import inspect
@@ -20,13 +20,13 @@ from gain_lightning.support.yaml_files import read_config, refuse_key_twice
 
 
 def method_of(argv: list[str]) -> str:
-    """Name of the method that a command line is about; it decides which keys ``model`` has.
+    """Return the name of the method that a command line is about; it decides which keys ``model`` has.
 
-    That is what ``method`` names, in the last config or option that does; else the method that the last named data
+    The last config or option with a ``method`` names it. Without one, it is the method that the last named data
     module is made for.
 
     Raises:
-        ValueError: If a config is unfit, see :func:`read_config`, or there is no such method.
+        ValueError: If a config is unfit, see :func:`read_config`, or if there is no method of this name.
 
     Example:
         >>> method_of(["fit", "--data=CueDataModule"]), method_of(["fit", "--data", "ShapesDataModule"])
@@ -58,7 +58,7 @@ _INSIDE = re.compile(r"Problem with given class_path '(?:\w+\.)*(\w+)'")
 
 
 def _load_yaml(text: str) -> Any:
-    """The reader of jsonargparse, of files and of values, without its patience for a key that comes twice."""
+    """Read YAML of a file or a value as jsonargparse does, but refuse a key that comes twice."""
     refuse_key_twice(text)
     return _lenient(text)
 
@@ -68,17 +68,17 @@ set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def whole_numbers_first(kind: Any) -> Any:
-    """A type that takes whole numbers and fractions, so that it tries whole numbers first.
+    """Reorder a type that takes whole numbers and fractions, so that whole numbers are tried first.
 
-    ``trainer.limit_train_batches 1`` is one batch and ``1.0`` all of them. jsonargparse tries the members of a union in
-    their order and makes 1.0 of a 1 where ``float`` comes before ``int``; which comes first is chance, as ``typing``
-    keeps one object for ``int | float | None`` and ``float | int | None``, that of whoever was imported first.
+    ``trainer.limit_train_batches 1`` is one batch, and ``1.0`` is all of them. jsonargparse tries the members of a
+    union in their order, and makes 1.0 of a 1 if ``float`` comes before ``int``. The order is chance, since
+    ``typing`` keeps one object for ``int | float | None`` and ``float | int | None``, the one that was made first.
 
     Args:
-        kind: A type as annotations have it, of any depth.
+        kind: A type as annotations have it, nested to any depth.
 
     Returns:
-        The same type, ``int`` right before ``float`` in each of its unions.
+        The same type, with ``int`` right before ``float`` in each of its unions.
 
     Example:
         >>> whole_numbers_first(dict[str, float | int | str])
@@ -92,28 +92,30 @@ def whole_numbers_first(kind: Any) -> Any:
         if int in ordered and float in ordered:
             ordered.remove(int)
             ordered.insert(ordered.index(float), int)
-        return Union[tuple(ordered)]  # noqa: UP007, of a list
+        # The members are a list, which ``|`` cannot join.
+        return Union[tuple(ordered)]  # noqa: UP007
     if all(new is old for new, old in zip(ordered, inner, strict=True)):
         return kind
     return origin[tuple(ordered)]
 
 
 class ConfigParser(LightningArgumentParser):
-    """Keeps whole numbers whole, and says in a line what is wrong with a key, with the nearest valid name if any."""
+    """A parser that keeps whole numbers whole, and reports a wrong key in one line with the nearest valid name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"prog": "gain", **kwargs}, allow_abbrev=False)
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        """As jsonargparse's, which gives its groups of arguments this method too."""
+        """Add an argument as jsonargparse does; its groups of arguments use this method too."""
         action = super().add_argument(*args, **kwargs)
         if hasattr(action, "_typehint"):
             action._typehint = whole_numbers_first(action._typehint)
         return action
 
     def error(self, message: str, ex: Exception | None = None) -> None:
-        """Print it and exit with status 2."""
-        if not self.exit_on_error:  # jsonargparse is trying alternatives
+        """Print the error and exit with status 2."""
+        # Without ``exit_on_error`` jsonargparse is trying alternatives.
+        if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         unknown = _UNKNOWN.search(message)
@@ -134,28 +136,28 @@ class ConfigParser(LightningArgumentParser):
         self.exit(2)
 
     def _verb(self) -> str:
-        """The verb whose options these are."""
+        """Return the verb whose options this parser reads."""
         return next(iter(self._verb_parsers()), self.prog.split()[-1])
 
     def _fit_parser(self) -> LightningArgumentParser:
-        """Any verb's parser: they share their keys."""
+        """Return the parser of any verb, since all verbs share their keys."""
         return next(iter(self._verb_parsers().values()), self)
 
     def _verb_parsers(self) -> dict[str, LightningArgumentParser]:
-        """By verb, the parsers below this one: a single one below that of ``gain``, none below that of a verb."""
+        """Return the parsers below this one by their verbs: one below that of ``gain``, none below that of a verb."""
         maps = (action._name_parser_map for action in self._actions if hasattr(action, "_name_parser_map"))
         return next(maps, {})
 
 
 def _wrapping_module(names: list[str]) -> type | None:
-    """The data module of a name whose images are those of another data module, its argument ``images``."""
+    """Return the first data module among ``names`` that takes its images from another, as argument ``images``."""
     modules = {module.__name__: module for module in LightningDataModule.__subclasses__()}
     found = [modules[name] for name in names if name in modules]
     return next((module for module in found if "images" in inspect.signature(module).parameters), None)
 
 
 def _nearest_inside(module: type, name: str) -> str | None:
-    """The nearest key of a data module whose images are those of another one."""
+    """Return the nearest key of a data module that takes its images from another one."""
     arguments = _arguments(TwoStreamDataModule.__subclasses__())
     if name in arguments:
         return f"data.images.{name}"
@@ -166,7 +168,7 @@ def _nearest_inside(module: type, name: str) -> str | None:
 
 
 def _arguments(modules: list[type]) -> set[str]:
-    """The arguments of data modules, with those that ``**streams`` passes on to the class below."""
+    """Return the arguments of data modules, with those that ``**streams`` passes on to the base class."""
     names: set[str] = set()
     for module in modules:
         for base in module.__mro__:
@@ -178,7 +180,7 @@ def _arguments(modules: list[type]) -> set[str]:
 
 
 def _known_names(parser: LightningArgumentParser) -> set[str]:
-    """Keys of the config, arguments of the data modules, and the data modules' names."""
+    """Return the keys of the config, the arguments of the data modules, and the data modules' names."""
     names = {action.dest for action in parser._actions}
     modules = TwoStreamDataModule.__subclasses__()
     arguments = _arguments(modules)
@@ -198,7 +200,7 @@ _GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*?)(?:\. Got value: .*)?$"
 
 
 def explain(message: str) -> str:
-    """What jsonargparse says of a wrong value, without the list of all types that it tried.
+    """Shorten jsonargparse's message about a wrong value, without the list of all types that it tried.
 
     Example:
         >>> explain('''Parser key "model.sigma":
@@ -215,7 +217,8 @@ def explain(message: str) -> str:
     types = list(dict.fromkeys(found["name"] or found["choices"] for found in _TYPE.finditer(reasons)))
     if _NO_MAPPING in reasons:
         types = ["init_args of keys and values"]
-    elif _CLASS.search(reasons) and not {"int", "float"} & set(types):  # torch takes a Tensor for a rate, too
+    # Where a number is expected, a class is expected only because torch takes a Tensor for a rate too.
+    elif _CLASS.search(reasons) and not {"int", "float"} & set(types):
         types.insert(0, "class_path with init_args")
     if not given or not types:
         return _innermost(message)
@@ -225,7 +228,7 @@ def explain(message: str) -> str:
 
 
 def _innermost(message: str) -> str:
-    """What went wrong inside a data module, without the list of types that jsonargparse tried."""
+    """Return the error inside a data module, without the list of types that jsonargparse tried."""
     if "Union subtypes" not in message:
         return message
     tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, flags=re.MULTILINE)

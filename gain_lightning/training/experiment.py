@@ -53,7 +53,7 @@ def run_experiment(argv: list[str]) -> None:
 
 
 def _run_cli(argv: list[str]) -> None:
-    # A config names these data modules without their path, which takes that they are imported.
+    # A config may name these data modules without their path only if they are imported.
     from gain_lightning.datasets import folder, shapes, voc12  # noqa: F401
 
     model, data = METHODS[method_of(argv)].load()
@@ -69,8 +69,9 @@ def _run_cli(argv: list[str]) -> None:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         save_config_callback=SaveConfig,
+        # Attention maps need gradients in validation too, so inference mode is off.
         trainer_defaults={
-            "inference_mode": False,  # attention maps need gradients in validation too
+            "inference_mode": False,
             "log_every_n_steps": 10,
             "num_sanity_val_steps": 0,
         },
@@ -78,19 +79,20 @@ def _run_cli(argv: list[str]) -> None:
 
 
 class ExperimentCLI(LightningCLI):
-    """LightningCLI with a run folder: config, metrics, records and checkpoints lie side by side."""
+    """LightningCLI with a run folder, where config, metrics, records and checkpoints lie side by side."""
 
     def __init__(self, verb: str, *args: Any, **kwargs: Any) -> None:
         self.verb = verb
         super().__init__(*args, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The verb, and which arguments of the Trainer's method it hides; a parser takes a third of a second."""
+        """Return the verb with the arguments of the Trainer's method that it hides."""
+        # The parsers of the other verbs are not built, since each takes a third of a second.
         data = {"train_dataloaders", "val_dataloaders"} if self.verb == "fit" else {"dataloaders", "verbose"}
         return {self.verb: {"model", "datamodule", "weights_only"} | data}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Options of our own, and what the model learns from the data."""
+        """Add our own options, and link the model's arguments that come from the data."""
         parser.add_argument(
             "--run_dir",
             type=str | None,
@@ -118,14 +120,15 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
-        """Keep the config as it is given: a checkpoint's settings never replace it in silence."""
+        """Keep the config as it is given: a checkpoint's settings never replace it silently."""
 
     def before_instantiate_classes(self) -> None:
         """Settle the run folder before anything is made."""
         config = self.config[self.subcommand]
         for key in ("data", "trainer"):
             config[key] = expand_home(config[key])
-        config["model"] = hide_home(config["model"])  # checkpoints keep it
+        # Checkpoints keep the model's settings.
+        config["model"] = hide_home(config["model"])
         _check_trainer_settings(config["trainer"])
         self.run_dir = self._run_dir(config).expanduser()
         config["run_dir"] = str(self.run_dir)
@@ -145,9 +148,11 @@ class ExperimentCLI(LightningCLI):
     def _run_dir(self, config: Any) -> Path:
         if config.get("run_dir"):
             return Path(config["run_dir"])
-        if "GAIN_TRIAL_DIR" in os.environ:  # of a sweep
+        # A sweep chooses the folders of its trials.
+        if "GAIN_TRIAL_DIR" in os.environ:
             return Path(os.environ["GAIN_TRIAL_DIR"])
-        if "LOCAL_RANK" not in os.environ:  # the other ranks of a run inherit the first one's choice
+        # The first process of a run chooses a folder, and the others inherit its choice.
+        if "LOCAL_RANK" not in os.environ:
             files = [str(path) for path in config.get("config") or []]
             name = Path(files[-1]).stem if files else "run"
             stem = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -160,7 +165,7 @@ class ExperimentCLI(LightningCLI):
         return Path(os.environ["GAIN_RUN_DIR"])
 
     def instantiate_classes(self) -> None:
-        """Make data, model and trainer; a checkpoint that does not fit them is refused here."""
+        """Make data, model and trainer, and refuse a checkpoint that does not fit them."""
         super().instantiate_classes()
         ckpt_path = self.config[self.subcommand]["ckpt_path"]
         if ckpt_path:
@@ -171,18 +176,19 @@ class ExperimentCLI(LightningCLI):
                 self.model.check_resumed(checkpoint, self.datamodule)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run the verb; other processes stay out of the run's folder until it ends, however it does."""
+        """Run the verb; other processes stay out of the run's folder until it ends, in whatever way."""
         writes = subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run
         with (lock(self.run_dir) if writes else None) or contextlib.nullcontext():
+            # Another run may have used the folder while the data were read.
             if writes and not self.config[subcommand]["ckpt_path"]:
-                refuse_second_run(self.run_dir)  # while the data were read, another may have been here
+                refuse_second_run(self.run_dir)
             super()._run_subcommand(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer with the run folder's record; loggers of the config come besides."""
+        """Make the trainer with the run's record, beside the loggers and callbacks of the config."""
         config = self.config_init[self.subcommand]["trainer"]
         loggers = as_list(config.get("logger"))
-        # scores of a later test go to its summary: they are no part of the training's curves
+        # Scores of a later test go to the summary: they are no part of the training's curves.
         kwargs["logger"] = [MetricsFile(self.run_dir), *loggers] if self.subcommand == "fit" else False
         callbacks = as_list(config.get("callbacks"))
         self.record = RunRecord(self.run_dir)
@@ -209,6 +215,7 @@ class ExperimentCLI(LightningCLI):
         for callback in own:
             self._keep_here(callback)
         if not own and config.get("enable_checkpointing") is not False:
+            # It saves at the end of every epoch, even if not every epoch is validated.
             kwargs["callbacks"].append(
                 ModelCheckpoint(
                     self.run_dir / "checkpoints",
@@ -216,7 +223,7 @@ class ExperimentCLI(LightningCLI):
                     save_last=True,
                     save_top_k=1,
                     auto_insert_metric_name=False,
-                    save_on_train_epoch_end=True,  # where not every epoch is validated, too
+                    save_on_train_epoch_end=True,
                     enable_version_counter=False,
                 )
             )
@@ -224,12 +231,13 @@ class ExperimentCLI(LightningCLI):
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
             keep_few_kernels(self.model)
-            self._settle_threads(trainer)
+            self._set_threads(trainer)
         return trainer
 
-    def _settle_threads(self, trainer: pl.Trainer) -> None:
-        """Of several processes Lightning gives each its share of the cores."""
+    def _set_threads(self, trainer: pl.Trainer) -> None:
+        """Set torch's number of threads, and print it."""
         asked = self.config[self.subcommand]["threads"]
+        # Lightning gives each of several processes its share of the cores.
         if trainer.world_size > 1 and asked is None:
             return
         is_deterministic = bool(self.config[self.subcommand]["trainer"].get("deterministic"))
@@ -239,7 +247,11 @@ class ExperimentCLI(LightningCLI):
             print(f"{chosen}. Memory format: {layout}")
 
     def _keep_here(self, callback: ModelCheckpoint) -> None:
-        """A ModelCheckpoint of the config writes into the run's folder or below, and ``last`` is the newest."""
+        """Let a ModelCheckpoint of the config write into the run's folder, and ``last`` name the newest file.
+
+        Raises:
+            ValueError: If it names another folder.
+        """
         folder = self.run_dir / "checkpoints"
         if callback.dirpath is None:
             callback.dirpath = str(folder)
@@ -278,7 +290,7 @@ class ExperimentCLI(LightningCLI):
 
 
 def _check_trainer_settings(trainer: Any) -> None:
-    """Refuse what Lightning takes without a word, or trips over later."""
+    """Refuse settings that Lightning takes without a word, or trips over later."""
     for key, least, what in (
         ("accumulate_grad_batches", 1, "an integer from 1 on"),
         ("gradient_clip_val", 0, "a number from 0 on"),
@@ -299,7 +311,8 @@ def _check_trainer_settings(trainer: Any) -> None:
 
 
 def _pruning_callbacks(record: RunRecord) -> list[pl.Callback]:
-    if "GAIN_SWEEP_TRIAL" not in os.environ:  # Optuna need not be imported
+    # Outside a sweep Optuna is not imported.
+    if "GAIN_SWEEP_TRIAL" not in os.environ:
         return []
     from gain_lightning.training.pruning import pruning_callbacks
 

@@ -10,19 +10,21 @@ from torch import Tensor
 
 
 class FiniteGuard(pl.Callback):
-    """Stops at the first loss or gradient that is not finite, naming the images, before any weight moves.
+    """Stops at the first loss or gradient that is not finite, before any weight moves, and names the images.
 
-    It looks once an optimizer step, at losses and gradients together: each look waits for the device.
+    It looks at losses and gradients together, once an optimizer step, since each look waits for the device.
     """
 
     def __init__(self) -> None:
-        self.ids: list[str] = []  # of the images of a batch
-        self.batches: list[tuple[list[str], Tensor]] = []  # since the last optimizer step: images and loss
+        # Ids of the images of the current batch.
+        self.ids: list[str] = []
+        # Ids and loss of every batch since the last optimizer step.
+        self.batches: list[tuple[list[str], Tensor]] = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
     ) -> None:
-        """Remember whose step it is."""
+        """Remember the images of the batch."""
         streams = [batch] if "id" in batch else batch.values()
         self.ids = [image_id for stream in streams for image_id in stream["id"]]
 
@@ -35,7 +37,8 @@ class FiniteGuard(pl.Callback):
     ) -> None:
         """Look at the losses, and at the gradients unless a gradient scaler deals with them."""
         batches, self.batches = self.batches, []
-        if not batches:  # a step that was skipped
+        # A skipped step has no batch.
+        if not batches:
             return
         losses = torch.stack([loss for _, loss in batches]).float()
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
@@ -46,7 +49,8 @@ class FiniteGuard(pl.Callback):
             return
         wrong = [place for place, loss in enumerate(losses.tolist()) if not math.isfinite(loss)]
         what = f"the loss is {losses[wrong[0]].item()}" if wrong else "a gradient is not finite"
-        if wrong[-1:] == [len(losses) - 1]:  # the terms at hand are the last batch's
+        # The logged terms are those of the last batch.
+        if wrong[-1:] == [len(losses) - 1]:
             terms = {
                 key: f"{float(value):.4g}" for key, value in trainer.callback_metrics.items() if "loss" in key
             }
@@ -62,11 +66,11 @@ class FiniteGuard(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the last good checkpoint from one whose weights are not finite."""
+        """Refuse to save weights that are not finite, so that the last good checkpoint stays."""
         self._look_at(checkpoint["state_dict"], trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Where no checkpoint was saved, too."""
+        """Look at the weights once more, for no checkpoint may have been saved."""
         self._look_at(pl_module.state_dict(), trainer)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""``metrics.csv`` of a run while it trains, continued by a run that is resumed."""
+"""``metrics.csv`` of a run while it trains; a resumed run continues it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from gain_lightning.runs.curves import curve_columns, drop_curves, set_columns
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's ``metrics.csv``, directly in the run folder; a resumed run continues it.
+    """A logger of Lightning's ``metrics.csv``, directly in the run folder; a resumed run continues the file.
 
     Args:
         run_dir: The run folder.
@@ -22,23 +22,23 @@ class MetricsFile(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer, made at first use."""
+        """The writer, which is made at first use."""
         if self._experiment is None:
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment
 
     def drop_from(self, step: int) -> None:
-        """Forget rows of ``step`` and later: a run that resumes there logs them again."""
+        """Forget the rows of ``step`` and later, since a run that resumes there logs them again."""
         drop_curves(Path(self.log_dir), step)
 
     def begin_anew(self) -> None:
-        """Forget all rows, of a run that never got through an epoch."""
+        """Forget all rows, which come from a run that never got through an epoch."""
         self._experiment = None
         drop_curves(Path(self.log_dir))
 
 
 class _ContinuedWriter(ExperimentWriter):
-    """Lightning's writer deletes what it finds; this one goes on, and a kill leaves its rows."""
+    """A writer that goes on with the rows it finds, which Lightning's deletes; a kill leaves its rows."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         set_columns(Path(self.log_dir), fieldnames)

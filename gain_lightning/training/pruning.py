@@ -1,4 +1,4 @@
-"""Ends a trial of a sweep early when others did better at its age: Hyperband, by Optuna."""
+"""Early ends of a sweep's trials: Optuna's Hyperband stops a trial when others did better at its age."""
 
 import json
 import math
@@ -18,8 +18,8 @@ class Pruning(pl.Callback):
     """Reports the sweep's metric after every validation, and stops where Hyperband says so.
 
     Args:
-        record: Of the run, which is told that it was pruned.
-        trial: What a sweep puts into the environment: storage, study, number within the storage, rule.
+        record: The run's record, which notes that the run was pruned.
+        trial: The sweep's words in the environment: storage, study, number within the storage, rule.
     """
 
     def __init__(self, record: RunRecord, trial: str) -> None:
@@ -27,7 +27,7 @@ class Pruning(pl.Callback):
         self.storage, self.study, self.trial_id, self.rule = json.loads(trial)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say so if the rule can end nothing."""
+        """Warn if the rule can end nothing."""
         first, epochs = self.rule["min_iter"], trainer.max_epochs
         if epochs is not None and 0 < epochs <= first:
             rank_zero_warn(
@@ -35,16 +35,18 @@ class Pruning(pl.Callback):
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report and ask; every rank stops, or none."""
+        """Report the metric and ask whether to stop; all ranks stop, or none."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         name = self.rule["metric"]
+        # The metric is not logged yet; when the trial ends, the sweep reports it with the known names.
         if name not in trainer.callback_metrics:
-            return  # the sweep says so at the trial's end, and which there are
+            return
         value = float(trainer.callback_metrics[name])
         epoch = trainer.current_epoch + 1
         is_over = trainer.is_global_zero and self._is_over(value, epoch)
-        is_over &= epoch != trainer.max_epochs  # ending the last epoch early would only spare the test
+        # After the last epoch a stop would only spare the test.
+        is_over &= epoch != trainer.max_epochs
         if trainer.strategy.broadcast(is_over):
             trainer.should_stop = True
             self.record.outcome = "pruned"
@@ -65,6 +67,6 @@ class Pruning(pl.Callback):
 
 
 def pruning_callbacks(record: RunRecord) -> list[Any]:
-    """The callback, if this process is a trial of a sweep that prunes."""
+    """Return the callback, if this process is a trial of a sweep that prunes."""
     trial = os.environ.get(TRIAL_VARIABLE, "")
     return [Pruning(record, trial)] if trial and json.loads(trial)[3] else []

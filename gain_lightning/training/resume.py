@@ -1,4 +1,4 @@
-"""A training that is told to stop, or killed, goes on where it was, to the bit."""
+"""Stop and resume: a training that is told to stop, or killed, goes on where it was, to the bit."""
 
 import random
 import signal
@@ -16,20 +16,20 @@ from gain_lightning.constants import REQUEUE
 
 
 class Trainer(pl.Trainer):
-    """Lightning's, but a SIGTERM is :class:`ExactResume`'s business: Lightning's own way out saves nothing."""
+    """Lightning's Trainer, but :class:`ExactResume` handles a SIGTERM: Lightning's own way out saves nothing."""
 
     @property
     def received_sigterm(self) -> bool:
-        """Never."""
+        """Always False, so that Lightning does not stop by itself."""
         return False
 
 
 class ExactResume(pl.Callback):
     """Keeps random states in checkpoints, and on SIGTERM saves ``last.ckpt`` after the step and ends with 75.
 
-    In an epoch's last step, or while it is validated, the epoch is ended first, as its checkpoint comes then. All
-    ranks stop after the same step. A training that is killed goes on from its newest checkpoint. The test that
-    follows a training ends at once, with 75 too; a test or validation alone with 143.
+    If the signal comes in an epoch's last step, or while the epoch is validated, the epoch ends first, since its
+    checkpoint comes then. All ranks stop after the same step. A training that is killed goes on from its newest
+    checkpoint. The test that follows a training ends at once, with 75 too; a test or validation alone ends with 143.
 
     Args:
         run_dir: The run folder.
@@ -37,7 +37,7 @@ class ExactResume(pl.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "checkpoints" / "last.ckpt"
-        self.is_told = False
+        self.stop_requested = False
         self.is_saved = False
         self.has_trained = False
         self._counted_twice = False
@@ -45,40 +45,42 @@ class ExactResume(pl.Callback):
         self._earlier: Any = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen; Lightning calls who listened before it."""
+        """Listen for SIGTERM; Lightning calls a handler that was set before its own."""
         self.has_trained |= stage == "fit"
+        # The signal came in the last epoch's validation, so the test is left for the next time.
         if stage == "test" and self.has_trained and self._agreed(trainer):
-            raise SystemExit(REQUEUE)  # told in the last epoch's validation; the test is for the next time
+            raise SystemExit(REQUEUE)
         if threading.current_thread() is threading.main_thread():
             leave = partial(self._leave, trainer)
             self._earlier = signal.signal(signal.SIGTERM, self._note if stage == "fit" else leave)
-            # Lightning's own speaks to the other ranks from inside the handler, in the midst of their collectives
+            # Lightning's own handler speaks to the other ranks from inside, in the midst of their collectives.
             trainer._signal_connector._sigterm_notifier_fn = self._note
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """As it was."""
+        """Restore the previous SIGTERM handler."""
         if self._earlier is not None:
             signal.signal(signal.SIGTERM, self._earlier)
             self._earlier = None
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.is_told = True
+        self.stop_requested = True
 
     def _leave(self, trainer: pl.Trainer, signum: int, frame: FrameType | None) -> None:
-        if trainer.strategy.launcher is not None:  # the ranks that this one started
+        # The launcher holds the ranks that this one started.
+        if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signum)
         raise SystemExit(REQUEUE if self.has_trained else 128 + signum)
 
     def _agreed(self, trainer: pl.Trainer) -> bool:
-        """Whether any rank was told."""
+        """Return True if any rank was told to stop."""
         if trainer.world_size == 1:
-            return self.is_told
-        return bool(trainer.strategy.reduce_boolean_decision(self.is_told, all=False))
+            return self.stop_requested
+        return bool(trainer.strategy.reduce_boolean_decision(self.stop_requested, all=False))
 
     # Random states ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Of every rank, in types that a checkpoint without code can hold."""
+        """Return the random states of every rank, in types that a checkpoint without code can hold."""
         states: list[Any] = [random_state()]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             states = [None] * torch.distributed.get_world_size()
@@ -86,13 +88,13 @@ class ExactResume(pl.Callback):
         return {"random": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """To be set right before the next step."""
+        """Keep the random states until the next step, which restores them."""
         self._random = state_dict["random"]
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """A training counted in steps begins its next epoch; Lightning would end the last one again."""
+        """Let a training that is counted in steps begin its next epoch; Lightning would end the last one again."""
         loop = checkpoint.get("loops", {}).get("fit_loop")
         if trainer.max_steps == -1 or not loop or not loop["epoch_loop.batch_progress"]["is_last_batch"]:
             return
@@ -108,28 +110,31 @@ class ExactResume(pl.Callback):
     # Steps ------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop, the last epoch being saved."""
+        """Stop if told to, since the last epoch is saved now."""
         if trainer.global_step and self._agreed(trainer):
             raise SystemExit(REQUEUE)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stop, what the last step logged being written; or go on as if there had been no stop."""
+        """Stop if the checkpoint is saved, or go on as if there had been no stop."""
+        # The values that the last step logged are written by now.
         if self.is_saved:
             raise SystemExit(REQUEUE)
-        if self._counted_twice:  # by Lightning, which takes the last step for one that was interrupted
+        # Lightning takes the last step for an interrupted one and counts it twice.
+        if self._counted_twice:
             trainer.fit_loop.epoch_loop._batches_that_stepped -= 1
             self._counted_twice = False
         if self._random is not None:
-            if len(self._random) == trainer.world_size:  # else with other draws than before
+            # With another number of ranks the training goes on with other draws than before.
+            if len(self._random) == trainer.world_size:
                 set_random_state(self._random[trainer.global_rank])
             self._random = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, unless the epoch is about to end or gradients are still being added up."""
+        """Save if told to stop, unless the epoch is about to end or gradients are still being added up."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if is_step and not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.path)
@@ -137,8 +142,9 @@ class ExactResume(pl.Callback):
 
 
 def random_state() -> dict[str, Any]:
-    """Of Python, NumPy, torch and its GPUs."""
-    kind, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002, others' code may use it
+    """Return the random states of Python, NumPy, torch and its GPUs."""
+    # Other people's code may use NumPy's global state.
+    kind, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss),
@@ -148,7 +154,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undo what was drawn since :func:`random_state`."""
+    """Set the random states that :func:`random_state` has returned."""
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""``summary.json`` of a run: its state, its scores and what it was made with."""
+"""``summary.json`` of a run: its state, its scores, and the versions and device that it ran on."""
 
 import math
 import os
@@ -22,12 +22,15 @@ from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import without_home
 from gain_lightning.training.metrics_file import MetricsFile
 
-GUIDED = ("gain", "gain_ext")  # methods whose name promises that maps are guided
+# Methods whose name promises that maps are guided.
+GUIDED = ("gain", "gain_ext")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
 
 class RunRecord(pl.Callback):
-    """Writes ``summary.json`` and ``masked_ids.txt``. Comes after the callbacks whose files a finished run has.
+    """Writes ``summary.json`` and ``masked_ids.txt``.
+
+    It has to come after the callbacks whose files a finished run has.
 
     Args:
         run_dir: The run folder.
@@ -35,14 +38,19 @@ class RunRecord(pl.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.outcome = "finished"  # of a training that ends by itself; a sweep may have pruned it
+        # State of a training that ends by itself; a sweep's pruning changes it.
+        self.outcome = "finished"
         self.summary: dict[str, Any] = {}
         self.started = time.time()
         self.spent_before = 0.0
-        self.test_follows = False  # a training is finished once it is tested
-        self.is_fitted = False  # and the test that follows is not over
-        self.test_alone = False  # of a checkpoint from elsewhere, in a folder of its own
-        self.is_resumed = False  # then the last validation may have been before
+        # If a test follows, the training is finished once it is tested.
+        self.test_follows = False
+        # True after the training, until the test that follows is over.
+        self.is_fitted = False
+        # True for the test of a checkpoint from elsewhere, in a folder of its own.
+        self.test_alone = False
+        # A resumed run may end before it validates again, so earlier scores are kept.
+        self.is_resumed = False
 
     def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
         self.summary.update(changes)
@@ -50,11 +58,13 @@ class RunRecord(pl.Callback):
             write_summary(self.run_dir, self.summary)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Say that the run is running, before its first step."""
-        if stage == "validate":  # prints its scores and leaves the run as it is
+        """Write before the first step that the run is running."""
+        # A validation prints its scores and leaves the run as it is.
+        if stage == "validate":
             return
         earlier = read_summary(self.run_dir)
-        if stage != "fit":  # keep what the training left
+        # A test keeps the training's summary.
+        if stage != "fit":
             self.summary = self.summary or earlier
         data = trainer.datamodule
         self.test_alone = stage == "test" and (not self.summary or "test_alone" in self.summary)
@@ -76,7 +86,8 @@ class RunRecord(pl.Callback):
             }
             kept = earlier.get("metrics", {}) if self.is_resumed else {}
             kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
-            guided = {}  # nothing of a run that was resumed and comes from before this was noted
+            # A resumed run whose summary has no note of guidance gets none.
+            guided = {}
             if pl_module.method in GUIDED and stage == "fit" and ("guided" in earlier or not self.is_resumed):
                 guided = {"guided": self.is_resumed and earlier["guided"]}
             begun = {**facts, **guided, "metrics": kept, "wall_time_s": self.spent_before}
@@ -88,7 +99,7 @@ class RunRecord(pl.Callback):
             write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Continue the metrics where the checkpoint stands; short epochs log the loss once at least."""
+        """Continue the metrics where the checkpoint stands, and let short epochs log the loss at least once."""
         trainer.log_every_n_steps = min(trainer.log_every_n_steps, int(trainer.num_training_batches) or 1)
         if trainer.is_global_zero and not trainer.fast_dev_run:
             for logger in trainer.loggers:
@@ -100,7 +111,7 @@ class RunRecord(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the first step in which maps were guided: L_am or L_e was part of its loss."""
+        """Note the first step in which maps were guided, that is, in which L_am or L_e was part of the loss."""
         if self.summary.get("guided") or pl_module.method not in GUIDED:
             return
         if {"train/loss_am", "train/loss_ext"} & pl_module.logged.keys():
@@ -119,11 +130,11 @@ class RunRecord(pl.Callback):
         self._write(trainer, metrics=metrics, **changes)
 
     def _cost(self) -> dict[str, float]:
-        """Seconds of training, those before a resume included, and peak memory."""
+        """Return the seconds of training, those before a resume included, and the peak memory."""
         return {"wall_time_s": round(self.spent_before + time.time() - self.started, 1), **peak_memory()}
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training ended; a run that is killed in the test that follows is not finished."""
+        """Write the end of training; the run is finished only once the test that follows is over."""
         if self.summary.get("guided") is False:
             rank_zero_warn(
                 f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more "
@@ -133,15 +144,15 @@ class RunRecord(pl.Callback):
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A run that is resumed and has nothing left to train is tested again: its rows of an earlier test go."""
+        """Drop the rows of an earlier test, which a resumed run with nothing left to train repeats."""
         if self.is_fitted and trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsFile):
                     logger.drop_from(trainer.global_step)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The scores of a test; the last of its files, so that then all else is there."""
-        # a test never turns a killed training into a finished one
+        """Write the scores of a test, after all other files of the test."""
+        # A test never turns a killed training into a finished one.
         is_end, self.is_fitted = self.test_alone or self.is_fitted, False
         judged = getattr(pl_module, "judged", {}).get("test")
         facts = {"test_set": next(iter(trainer.datamodule.test_sets))} | (
@@ -152,10 +163,11 @@ class RunRecord(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Say how the run ended, and keep the traceback."""
+        """Write how the run ended, and keep the traceback."""
         is_training = trainer.state.fn == "fit" or self.is_fitted
+        # A stopped test leaves the run as it was.
         if not self.summary or not (is_training or self.test_alone):
-            return  # a test that is stopped leaves the run as it was
+            return
         killed = isinstance(exception, (KeyboardInterrupt, SystemExit))
         error = without_home(f"{type(exception).__name__}: {exception}")
         self._write(trainer, state="killed" if killed else "failed", error=error, **self._cost())
@@ -168,14 +180,14 @@ class RunRecord(pl.Callback):
 
 
 def device_name(trainer: pl.Trainer) -> str:
-    """What the run computes on."""
+    """Return the name of the device that the run computes on."""
     if trainer.strategy.root_device.type == "cuda":
         return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def peak_memory() -> dict[str, int]:
-    """Peak memory of the process, MiB, and of its GPU if it has one."""
+    """Return the peak memory of the process, MiB, and of its GPU if it has one."""
     if sys.platform == "win32":
         return {}
     import resource

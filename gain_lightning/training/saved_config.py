@@ -1,4 +1,4 @@
-"""``config.yaml`` of a run and of its W&B runs: as it was given, without the run's own folder."""
+"""``config.yaml`` of a run and of its W&B runs: the config as it was given, without the run's own folder."""
 
 import os
 from pathlib import Path
@@ -16,18 +16,18 @@ from gain_lightning.support.wandb_session import prepare_wandb
 
 
 class SaveConfig(SaveConfigCallback):
-    """``config.yaml`` in the run folder, and once, nested, in every W&B run."""
+    """Writes ``config.yaml`` into the run folder, and the config, nested, into every W&B run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write it; a validation leaves the folder alone, and a test leaves it the training's config."""
+        """Write the config; a validation writes none, and a test leaves the training's config in place."""
         run_dir = Path(self.config.run_dir)
         if stage == "validate" or (stage != "fit" and (run_dir / CONFIG).is_file()):
             return
         config = self.config.clone()
-        # The file is there to run the experiment again, not to resume this run.
+        # The file serves to run the experiment again, not to resume this run.
         config["ckpt_path"] = None
         for logger in as_list(config["trainer"].get("logger")):
             if is_wandb(logger):
@@ -40,19 +40,22 @@ class SaveConfig(SaveConfigCallback):
 
 
 def as_list(value: Any) -> list[Any]:
-    """The entries of a Trainer's setting that takes one or several; none of a setting that is only on or off."""
+    """Return the entries of a Trainer's setting that takes one or several; a plain True or False gives none."""
     if value is None or isinstance(value, bool):
         return []
     return value if isinstance(value, list) else [value]
 
 
 def is_wandb(logger: Any) -> bool:
-    """Whether a logger of a config is W&B's."""
+    """Return True if a logger of a config is W&B's."""
     return str(logger.get("class_path", "")).endswith("WandbLogger")
 
 
 def wandb_labels(config: Any, method_class: type[Method]) -> dict[str, Any]:
-    """The labels that a dashboard sorts runs by: the experiment or sweep as group, the method as job type and tag."""
+    """Return the labels that a dashboard sorts runs by.
+
+    The group is the sweep or the experiment; the job type and a tag are the method.
+    """
     files = [Path(str(path)) for path in config.get("config") or []]
     trial = os.environ.get("GAIN_TRIAL_DIR")
     sweep = Path(trial).parent.parent.name if trial else None

@@ -8,14 +8,14 @@ from gain_lightning.scores import score_of
 def print_scores(
     results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
 ) -> None:
-    """Print scores, one a line, shares in percent, others as they are; none where nothing could be judged (no mask).
+    """Print one score a line: shares in percent, others as they are, and "none" where no mask allows a judgement.
 
-    ``center`` is the map that looks at the centre of every image, what the middle alone gives.
+    Scores of ``center`` are those of the map that looks at the centre of every image.
 
     Args:
-        results: Of Lightning's test or validation.
-        judged: How many pairs of how many images maps are judged on.
-        test_set: Name of the set that the test's scores are of: ``val`` where data have no test set.
+        results: Results of Lightning's test or validation.
+        judged: Numbers of ``pairs`` and of ``images`` that maps are judged on.
+        test_set: Name of the set that was tested; ``val`` if the data have no test set.
     """
     scores = {key: value for result in results for key, value in result.items()}
     for key in sorted(scores, key=lambda key: (key.startswith("center/"), key)):

@@ -30,7 +30,7 @@ class Told(resume.ExactResume):  # the second process alone
     def on_before_backward(self, trainer, pl_module, loss):
         time.sleep(float(os.environ.get("SECONDS_A_STEP", 0)))
         if trainer.global_step == int(os.environ["STOP_AT"]) and trainer.global_rank == 1:
-            self.is_told = True
+            self.stop_requested = True
 
 import gain_lightning.training.experiment
 gain_lightning.training.experiment.ExactResume = Told
