@@ -1,4 +1,4 @@
-"""How good localisation cues, activation maps or pseudo-masks are, wherever they come from.
+"""Score localisation cues, activation maps or pseudo-masks, wherever they come from.
 
 Everything is counted in pixels by class index, ``(4, 255)``: see :func:`_count`. Scores are made of the counts.
 """
@@ -27,7 +27,7 @@ def class_names(given: str | None, cues: Path) -> list[str] | None:
 
     Args:
         given: A file with a name a line, ``voc``, or None for the names that ``gain seeds`` left with its cues.
-        cues: What is scored.
+        cues: The cues, maps or masks to score.
 
     Returns:
         The names; None if there are none.

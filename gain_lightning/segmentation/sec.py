@@ -41,7 +41,8 @@ class SEC(Method):
     Args:
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module; 321 in SEC.
-        backbone: See :func:`gain_lightning.segmentation.largefov.build_largefov`; ``vgg16`` is the published network.
+        backbone: Name of a backbone, see :func:`gain_lightning.segmentation.largefov.build_largefov`; ``vgg16`` is
+            the published network.
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint.
         output_stride: Input pixels per cell of the score map; null keeps the backbone's own.
         seed_weight: Weight of L_seed.

@@ -97,7 +97,7 @@ class Section4Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every stage is done, with the configs and images that there are now."""
+        """Return whether every stage is done with today's configs and images."""
         made_of = read_json(self.folder / "made_of.json")
         is_of_now = all(made_of.get(what) == digest for what, digest in self._origin().items())
         return is_of_now and (self.folder / "seeds.json").is_file() and _is_tested(self.folder / "sec")
@@ -248,7 +248,7 @@ def plan_runs(
 
     Args:
         out: Every run has a folder there.
-        root: Where VOC 2012 lies.
+        root: The folder of VOC 2012.
         experiments: The folder of the configs.
         methods: ``gradcam``, ``gain`` and ``gain_ext_N``.
         seeds: Every method is trained with each of them.

@@ -39,8 +39,8 @@ def dense_crf(
     SEC has it (Kolesnikov & Lampert, ECCV 2016) at test time; in its training with ``Kernels(shrink=12)``.
 
     Args:
-        log_probs: Of the classes, background included, shape ``(N, C, H, W)``. Minus infinity is a class that cannot
-            be; no gradient passes.
+        log_probs: Log-probabilities of the classes, background included, shape ``(N, C, H, W)``. A class of minus
+            infinity cannot be; no gradient passes.
         image: Pictures of that size, shape ``(N, H, W, 3)`` uint8.
         kernels: Widths, weights and the number of iterations.
         present: Classes to infer, shape ``(N, C)`` bool; the others get probability 0. None infers all.
