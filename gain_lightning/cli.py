@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gain_lightning.constants import REQUEUE
 from gain_lightning.support.console import forgiving_output
@@ -184,6 +184,6 @@ def message_of(error: Exception) -> str:
 
 def _rank_prefix() -> str:
     """The number of this process where several train together, else nothing."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     several = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
     return f"rank {torch.distributed.get_rank()}: " if several else ""

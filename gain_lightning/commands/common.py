@@ -38,7 +38,7 @@ class VerbParser(argparse.ArgumentParser):
         )
         self.verb = verb
 
-    def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
         """Parse the words after the verb; an unknown option is refused with the nearest known one."""
         known = {option: action for action in self._actions for option in action.option_strings}
         for word in itertools.takewhile("--".__ne__, args):

@@ -158,7 +158,8 @@ def keys_of(group: str) -> list[str]:
             return []
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name == path.rpartition(".")[2]:
-                (init,) = [part for part in node.body if getattr(part, "name", "") == "__init__"]
+                functions = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+                (init,) = [part for part in functions if part.name == "__init__"]
                 arguments = [*init.args.args, *init.args.kwonlyargs]
                 found |= dict.fromkeys(argument.arg for argument in arguments if argument.arg != "self")
     return list(found)

@@ -67,7 +67,8 @@ def _see_class_masks(listing: Listing, row: int) -> _Seen:
     """Read the masks of a picture whose classes have files of their own."""
     masks = listing.class_masks(row, tuple(listing.size[row]))
     shown = np.zeros(len(listing.class_names), bool)
-    shown[masks.class_idx] = (masks.mask == YES).any((1, 2))
+    if masks is not None:
+        shown[masks.class_idx] = (masks.mask == YES).any((1, 2))
     return _Seen(shown, {}, [], "")
 
 
@@ -171,8 +172,8 @@ def check_palette(
     """
     names = {0: "background", **dict(enumerate(class_names, start=1)), VOID: "void"}
     index_of = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist()) if index in names}
-    meant = {index: index_of.get(colours.get(index)) for index in present.tolist()}
-    moved = [(index, other) for index, other in meant.items() if index != other]
+    meant = {index: index_of.get(colours.get(index, ())) for index in present.tolist()}
+    moved = [(index, other) for index, other in meant.items() if other is not None and index != other]
     if not moved or None in meant.values() or len(set(meant.values())) < len(meant):
         return []
     index, other = moved[0]

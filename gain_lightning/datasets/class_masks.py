@@ -33,7 +33,7 @@ class ClassMasks(NamedTuple):
         """Bring the masks to another size, (H, W): each pixel takes the value at its centre."""
         return self.changed_to([resize_mask(mask, size) for mask in self.mask], size)
 
-    def changed_to(self, masks: list[np.ndarray], size: tuple[int, int] | None = None) -> "ClassMasks":
+    def changed_to(self, masks: list[np.ndarray], size: tuple[int, ...] = ()) -> "ClassMasks":
         """Return the masks after a change of the picture; nothing is known of a class that is no longer seen.
 
         Args:
@@ -45,7 +45,7 @@ class ClassMasks(NamedTuple):
         return stack_masks(kept, masks[0].shape if masks else size)
 
 
-def stack_masks(masks: dict[int, np.ndarray], size: tuple[int, int]) -> ClassMasks:
+def stack_masks(masks: dict[int, np.ndarray], size: tuple[int, ...]) -> ClassMasks:
     """Stack masks by class, each ``(H, W)`` uint8; ``size`` is (H, W), needed where there is no mask."""
     stacked = np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.uint8)
     return ClassMasks(np.array(list(masks), np.int64), stacked)

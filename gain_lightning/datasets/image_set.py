@@ -8,8 +8,8 @@ from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.sample import Sample, make_sample
-from gain_lightning.datasets.streams import Draw, TwoStreamDataModule, run_seed
+from gain_lightning.datasets.sample import Draw, Sample, make_sample
+from gain_lightning.datasets.streams import TwoStreamDataModule, run_seed
 from gain_lightning.datasets.transforms import Augmentation, TrainTransform
 
 
@@ -89,6 +89,7 @@ class ImageSet(Dataset):
     def _masks(self, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
+        masks: ClassMasks | None
         size, side = tuple(int(side) for side in self.listing.size[index]), (self.image_size, self.image_size)
         if self.supervision == "box":
             # boxes are drawn at the size that is used, so that the smallest one has a pixel there

@@ -7,8 +7,9 @@
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -200,23 +201,29 @@ def _unfit_samples(image: Image.Image) -> str | None:
     if image.format != "TIFF":
         return None
     bits = _bits(image)
-    kind = image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0]
+    kind = _tags(image).get(_SAMPLE_FORMAT, (1,))[0]
     if kind != 1 or bits > 16:
         name = {1: "unsigned", 2: "signed", 3: "fractional"}.get(kind, "unknown")
         return (
             f"samples of {bits} bits, {name}, expected unsigned ones of 8 or 16 bits, as nothing says which values "
             f"of these are black and white: {_REMEDY}"
         )
-    if bits > 8 and (image.tag_v2.get(_PLANAR) == 2 or image.tag_v2.get(_PHOTOMETRIC) == 0):
+    if bits > 8 and (_tags(image).get(_PLANAR) == 2 or _tags(image).get(_PHOTOMETRIC) == 0):
         return f"16 bits in separate planes or with white as 0, which are not read: {_REMEDY}"
     return None
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """Return the tags of a TIFF by their numbers."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return tags
 
 
 def _bits(image: Image.Image) -> int:
     """Return the bits of a sample in the file; the picture must not be loaded yet."""
     if image.format == "TIFF":
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    is_deep = image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
+        return max(_tags(image).get(_BITS_PER_SAMPLE, (1,)))
+    is_deep = image.format == "PNG" and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     return 16 if is_deep else 8
 
 
@@ -256,7 +263,7 @@ def read_mask(path: Path) -> np.ndarray:
             # a JPEG's losses would be pixels of any class
             if image.format != "PNG":
                 raise ValueError(f"{path}: a mask of format {image.format}, expected PNG")
-            step = max((_STEPS.get(str(tile[3]), 1) for tile in image.tile), default=1)
+            step = max((_STEPS.get(str(tile[3]), 1) for tile in getattr(image, "tile", ())), default=1)
             image.load()
             if image.mode not in ("P", "L", "1"):
                 raise ValueError(

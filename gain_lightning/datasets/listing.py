@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ class Listing:
         has_box[self.box_row, self.box_class] = True
         return has_box
 
-    def class_masks(self, row: int, size: tuple[int, int]) -> ClassMasks | None:
+    def class_masks(self, row: int, size: tuple[int, ...]) -> ClassMasks | None:
         """Read what a picture's mask files say of every class that they show.
 
         Args:
@@ -135,7 +136,7 @@ class Listing:
         return stack_masks(masks, size)
 
     def _with_not(
-        self, row: int, class_idx: int, mask: np.ndarray | None, size: tuple[int, int]
+        self, row: int, class_idx: int, mask: np.ndarray | None, size: tuple[int, ...]
     ) -> np.ndarray:
         """Join what two files say of a class: where it is, and where it is not. Elsewhere nothing is known."""
         path = self.not_path(row, class_idx)
@@ -149,7 +150,7 @@ class Listing:
             )
         return np.where(is_class, YES, np.where(is_not, NO, VOID)).astype(np.uint8)
 
-    def mask(self, row: int, size: tuple[int, int]) -> np.ndarray | None:
+    def mask(self, row: int, size: tuple[int, ...]) -> np.ndarray | None:
         """Read a picture's mask of class indices, to look at and to score segmentations by.
 
         Where nobody drew a class of the label, background is unknown. The arguments are those of :meth:`class_masks`.
@@ -160,17 +161,18 @@ class Listing:
         if not self.is_drawn[row]:
             return None
         if "{class_name}" in self.mask_pattern:
-            return join_to_index_mask(self.class_masks(row, size), self.labels[row])
+            masks = self.class_masks(row, size)
+            return None if masks is None else join_to_index_mask(masks, self.labels[row])
         mask = self.index_mask(row, size)
         known = split_index_mask(mask, self.labels[row]).class_idx
         is_known = np.isin(np.flatnonzero(self.labels[row] > 0), known).all()
         return mask if is_known else np.where(mask == 0, VOID, mask).astype(np.uint8)
 
-    def index_mask(self, row: int, size: tuple[int, int]) -> np.ndarray:
+    def index_mask(self, row: int, size: tuple[int, ...]) -> np.ndarray:
         """Read a picture's file of class indices, ``(H, W)`` uint8, whatever its label says."""
         return self._read(self.mask_path(row), size, highest=len(self.class_names))
 
-    def _read(self, path: Path, size: tuple[int, int], highest: int) -> np.ndarray:
+    def _read(self, path: Path, size: tuple[int, ...], highest: int) -> np.ndarray:
         mask = read_mask(path)
         if mask.shape != tuple(size):
             size = tuple(int(side) for side in size)
@@ -188,7 +190,7 @@ class Listing:
         return mask
 
 
-def empty_boxes() -> dict[str, np.ndarray]:
+def empty_boxes() -> dict[str, Any]:
     """Make the three arrays of a listing without a box."""
     return {
         "box_row": np.zeros(0, np.int64),
@@ -197,7 +199,7 @@ def empty_boxes() -> dict[str, np.ndarray]:
     }
 
 
-def frame_hint(got: tuple[float, ...], expected: tuple[int, int]) -> str:
+def frame_hint(got: tuple[float, ...], expected: tuple[int, ...]) -> str:
     """Say what may be wrong where a mark's height and width are not its picture's.
 
     Example:

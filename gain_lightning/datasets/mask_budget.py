@@ -20,7 +20,7 @@ MaskBudget = int | float | dict[str, int | float] | str
 
 
 def draw_mask_budget(
-    ids: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
     has_pixels: np.ndarray,
     budget: MaskBudget,
     seed: int,
@@ -85,7 +85,7 @@ def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.nd
 
 
 def mask_list_text(
-    ids: Sequence[str], drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
+    ids: Sequence[str] | np.ndarray, drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> str:
     r"""Write a draw as the text of a mask list; it names classes where an image has pixels of more than were drawn.
 
@@ -95,14 +95,14 @@ def mask_list_text(
         'a\nb\tcow\n'
     """
     lines = []
-    for row in np.flatnonzero(drawn.any(1)):
-        names = ";".join(class_names[class_idx] for class_idx in np.flatnonzero(drawn[row]))
+    for row in np.flatnonzero(drawn.any(1)).tolist():
+        names = ";".join(class_names[class_idx] for class_idx in np.flatnonzero(drawn[row]).tolist())
         lines.append(f"{ids[row]}\t{names}" if (drawn[row] != has_pixels[row]).any() else str(ids[row]))
     return "".join(f"{line}\n" for line in lines)
 
 
 def read_mask_list(
-    path: Path, ids: Sequence[str], has_pixels: np.ndarray, class_names: Sequence[str]
+    path: Path, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
     """Read the draw that a mask list holds; see :func:`draw_mask_budget`."""
     if not path.is_file():

@@ -1,7 +1,7 @@
 """The types of a sample, of a batch of samples, and of a data set that yields samples."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -9,6 +9,13 @@ from torch import Tensor
 
 from gain_lightning.attention.pairs import Pairs
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
+
+
+class Draw(NamedTuple):
+    """What a training sampler asks a data set for: image ``row``, drawn for the ``visit``-th time."""
+
+    row: int
+    visit: int
 
 
 class Sample(TypedDict):
@@ -81,14 +88,21 @@ class PictureSet(Protocol):
         sizes: Height and width of each picture as it is stored, ``(n, 2)``.
     """
 
-    ids: Sequence[str]
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    sizes: np.ndarray
+    @property
+    def ids(self) -> Sequence[str] | np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def sizes(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, draw: int | tuple[int, int], /) -> Sample: ...
+    def __getitem__(self, draw: int | Draw, /) -> Sample: ...
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
         """Return a picture as it is stored, or as a network of ``side`` x ``side`` pixels sees it.
@@ -125,7 +139,7 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
     )
 
 
-def collate(samples: list[Sample]) -> Batch:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples to a batch with a leading axis N; each picture's pixels are copied once.
 
     Returns:

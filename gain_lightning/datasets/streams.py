@@ -5,8 +5,8 @@ pass over the weak stream; the masked stream goes on beside it, over and over.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,15 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
-from gain_lightning.datasets.sample import PictureSet, collate
+from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
-
-
-class Draw(NamedTuple):
-    """A training sampler asks a data set for image ``index``, which it draws for the ``visit``-th time."""
-
-    index: int
-    visit: int
 
 
 class StreamSampler(DistributedSampler):
@@ -45,13 +38,15 @@ class StreamSampler(DistributedSampler):
     Example:
         >>> sampler = StreamSampler(3, per_epoch=6, seed=0)
         >>> sorted(sampler)
-        [Draw(index=0, visit=0), Draw(index=0, visit=1), Draw(index=1, visit=0), \
-Draw(index=1, visit=1), Draw(index=2, visit=0), Draw(index=2, visit=1)]
+        [Draw(row=0, visit=0), Draw(row=0, visit=1), Draw(row=1, visit=0), \
+Draw(row=1, visit=1), Draw(row=2, visit=0), Draw(row=2, visit=1)]
     """
 
     # This is a DistributedSampler, since Lightning replaces every other kind under DDP and sets its epoch.
     def __init__(self, size: int, *, per_epoch: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
-        super().__init__(range(size), num_replicas=num_ranks, rank=rank, seed=seed)
+        # torch asks for its length alone
+        images = cast("Dataset[int]", range(size))
+        super().__init__(images, num_replicas=num_ranks, rank=rank, seed=seed)
         self.size = size
         self.padded_size = -(-size // num_ranks) * num_ranks
         self.num_samples = -(-per_epoch // num_ranks)
@@ -103,10 +98,11 @@ class StreamLoader(Loader):
         self, dataset: Dataset, batch_size: int, *, trainer: pl.Trainer | None, **options: Any
     ) -> None:
         super().__init__(dataset, batch_size, **options)
-        self.progress = trainer.fit_loop if trainer is not None else None
+        # Lightning annotates its counters as others than they are
+        self.progress: Any = getattr(trainer, "fit_loop", None)
         if self.progress is not None:
             # Lightning sets the epoch too, but only after the workers have begun
-            self.sampler.set_epoch(self.progress.epoch_progress.current.processed)
+            cast("StreamSampler", self.sampler).set_epoch(self.progress.epoch_progress.current.processed)
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch are trained on."""
@@ -116,7 +112,8 @@ class StreamLoader(Loader):
         """Leave the batches that are trained on out of the next pass, unless they are the whole epoch."""
         # with another number of devices an epoch has another number of batches
         length = state.get("of", len(self))
-        self.sampler.start = state["num_batches"] % length * len(self) // length * self.batch_size
+        num_batches = state["num_batches"] % length * len(self) // length
+        cast("StreamSampler", self.sampler).start = num_batches * (self.batch_size or 1)
 
 
 class TwoStreamDataModule(pl.LightningDataModule):
@@ -197,7 +194,13 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.mask_list = ""
         self.masked_set: PictureSet | None = None
 
-    def draw_masked(self, ids: Sequence[str], has_pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def image_set(self, split: str | None = None) -> PictureSet:
+        """Open the pictures of a split with their labels, without masks; None takes the training images."""
+        raise NotImplementedError
+
+    def draw_masked(
+        self, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw this run's masked subset and remember it.
 
         Args:
@@ -209,7 +212,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         """
         drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
         rows = np.flatnonzero(drawn.any(1))
-        self.masked_ids = [str(ids[row]) for row in rows]
+        self.masked_ids = [str(ids[row]) for row in rows.tolist()]
         self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names)
         return rows, drawn[rows]
 
@@ -228,7 +231,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
             loaders["masked"] = self._stream(self.masked_set, self.masked_batch_size, per_epoch=per_epoch)
         return CombinedLoader(loaders, mode="min_size")
 
-    def _stream(self, dataset: Dataset, batch_size: int, per_epoch: int) -> DataLoader:
+    def _stream(self, dataset: PictureSet, batch_size: int, per_epoch: int) -> DataLoader:
         ranks = (
             {}
             if self.trainer is None
@@ -237,8 +240,9 @@ class TwoStreamDataModule(pl.LightningDataModule):
         sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), **ranks)
         return self._loader(dataset, batch_size, sampler=sampler)
 
-    def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler | None = None) -> DataLoader:
-        options = {
+    def _loader(self, dataset: PictureSet, batch_size: int, sampler: Sampler | None = None) -> DataLoader:
+        images = cast("Dataset[Sample]", dataset)
+        options: dict[str, Any] = {
             # the seeds of workers do not depend on the draws of the training
             "generator": torch.Generator().manual_seed(run_seed()),
             "collate_fn": collate,
@@ -248,8 +252,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
         }
         if isinstance(sampler, StreamSampler):
-            return StreamLoader(dataset, batch_size, trainer=self.trainer, sampler=sampler, **options)
-        return Loader(dataset, batch_size, sampler=sampler, **options)
+            return StreamLoader(images, batch_size, trainer=self.trainer, sampler=sampler, **options)
+        return Loader(images, batch_size, sampler=sampler, **options)
 
     def predict_dataloader(self) -> DataLoader:
         """Load the set to predict, in order, where the data have one."""
@@ -272,7 +276,7 @@ def run_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
-def share_out(name: str, dataset: Dataset, trainer: pl.Trainer | None) -> UnrepeatedDistributedSampler:
+def share_out(name: str, dataset: Sized, trainer: pl.Trainer | None) -> UnrepeatedDistributedSampler:
     """Share the images of a set out among the processes: process r of R judges the images r, r + R, r + 2R, ...
 
     Every image is judged by one process, so that scores count it once. The sampler that Lightning would take instead

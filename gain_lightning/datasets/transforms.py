@@ -88,7 +88,9 @@ class TrainTransform:
             Image, masks and label. Masks are unknown beside the picture, and a class that lost its label has no mask.
         """
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        if self.crops and masks is not None and label.any():
+        if masks is None:
+            return _apply(self.whole, image, stack_masks({}, image.shape[:2]), number)[0], None, label
+        if self.crops and label.any():
             share = class_shares(masks, len(label))
             # a part may be cut out, for the place of every class is known
             if (share[label > 0] > 0).all():
@@ -129,11 +131,11 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
 
 
 def _apply(
-    transform: "albumentations.Compose", image: np.ndarray, masks: ClassMasks | None, seed: int
-) -> tuple[np.ndarray, ClassMasks | None]:
+    transform: "albumentations.Compose", image: np.ndarray, masks: ClassMasks, seed: int
+) -> tuple[np.ndarray, ClassMasks]:
     transform.set_random_seed(seed)
-    if masks is None or not len(masks.mask):
+    if not len(masks.mask):
         image = transform(image=image)["image"]
-        return image, None if masks is None else stack_masks({}, image.shape[:2])
+        return image, stack_masks({}, image.shape[:2])
     result = transform(image=image, masks=list(masks.mask))
     return result["image"], masks.changed_to(result["masks"])

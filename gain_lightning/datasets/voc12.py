@@ -62,7 +62,7 @@ class VOC12DataModule(TwoStreamDataModule):
                 f"data.accuracy_class is {accuracy_class!r}, expected one of {', '.join(CLASSES)}"
             )
         self.accuracy_class = accuracy_class
-        self.val_set: ImageSet | None = None
+        self.test_sets = {}
 
     def image_set(self, split: str | None = None) -> ImageSet:
         """Open the images of a list (None: ``train_split``) with their labels, without masks.
@@ -91,11 +91,12 @@ class VOC12DataModule(TwoStreamDataModule):
                     f"data.mask_folder: {self.root / self.mask_folder} has no mask of any image in "
                     f"{self.train_split}.txt"
                 )
-            self.train_set, self.masked_set = training_sets(self, listing, self.augmentation)
-            if self.masked_set is not None and self.supervision == "mask":
+            self.train_set, masked = training_sets(self, listing, self.augmentation)
+            self.masked_set = masked
+            if masked is not None and self.supervision == "mask":
                 missing = missing_masks(listing, self.mask_folder)
-                stop_at(missing + check_masks(self.masked_set.listing, agree=False)[1], self.root)
-        if self.val_set is None:
+                stop_at(missing + check_masks(masked.listing, agree=False)[1], self.root)
+        if not self.test_sets:
             listing, problems = read_voc(self.root, "val", "SegmentationClass")
             problems += missing_masks(listing, "SegmentationClass")
             stop_at(problems + check_masks(listing, agree=False)[1], self.root)

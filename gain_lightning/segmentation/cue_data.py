@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.sample import Batch, PictureSet, Sample, collate
+from gain_lightning.datasets.sample import Batch, Draw, PictureSet, Sample, collate
 from gain_lightning.datasets.streams import (
-    Draw,
     Loader,
     StreamLoader,
     StreamSampler,
@@ -77,7 +76,7 @@ class CueDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
-        self.test_sets: dict[str, Dataset] = {}
+        self.test_sets: dict[str, FullSize] = {}
 
     def setup(self, stage: str) -> None:
         """Read the cues, and open the sets that ``stage`` needs."""
@@ -154,8 +153,8 @@ class CueDataModule(pl.LightningDataModule):
         """Return one image a batch of the first test set, in order; each image goes to one process."""
         return [self._one_by_one(name, dataset) for name, dataset in self.test_sets.items()]
 
-    def _one_by_one(self, name: str, dataset: Dataset) -> DataLoader:
-        options = {"num_workers": self.num_workers, "worker_init_fn": begin_worker}
+    def _one_by_one(self, name: str, dataset: "FullSize") -> DataLoader:
+        options: dict[str, Any] = {"num_workers": self.num_workers, "worker_init_fn": begin_worker}
         return Loader(dataset, batch_size=None, sampler=share_out(name, dataset, self.trainer), **options)
 
 
@@ -226,7 +225,7 @@ class WithCues(Dataset):
         return len(self.cues)
 
     def __getitem__(self, draw: int | Draw) -> CueSample:
-        index = draw.index if isinstance(draw, Draw) else draw
+        index = draw.row if isinstance(draw, Draw) else draw
         return {**self.images[draw], "cues": torch.from_numpy(self.cues[index])}
 
 

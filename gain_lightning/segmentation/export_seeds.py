@@ -113,9 +113,8 @@ def export_seeds(options: SeedOptions) -> None:
         seen = [pictures.to(device) for pictures in batch["seen"]]
         size = max(tuple(pictures.shape[2:]) for pictures in [image, *seen])
         maps, pairs = summed_maps(model, seen, label, size=size, flip=options.flip)
-        saliency = [None] * len(image)
-        if options.background == "gradient":
-            saliency = gradient_saliency(model, image, label)
+        has_gradient = options.background == "gradient"
+        saliency = gradient_saliency(model, image, label) if has_gradient else None
         for n in range(len(image)):
             row = rows[done]
             is_of_image = pairs.image == n
@@ -125,7 +124,7 @@ def export_seeds(options: SeedOptions) -> None:
                 maps[is_of_image],
                 pairs.label[is_of_image].cpu().numpy(),
                 tuple(images.sizes[row]),
-                _background(options, names[row], saliency[n]),
+                _background(options, names[row], None if saliency is None else saliency[n]),
                 batch["image"][n],
             )
             done += 1
@@ -178,7 +177,7 @@ class AtScales(Dataset):
         scales: The sizes, as factors on the run's size.
     """
 
-    def __init__(self, images: PictureSet, scales: list[float]) -> None:
+    def __init__(self, images: PictureSet, scales: Sequence[float]) -> None:
         self.images, self.scales = images, scales
 
     def __len__(self) -> int:
@@ -276,11 +275,11 @@ def _background(
     options: SeedOptions, name: str, saliency: Tensor | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that finds the background of an image's maps ``(n, h, w)``, at their size."""
-    if options.background == "attention":
-        return lambda maps: low_attention(maps, options.background_value)
-    if options.background == "gradient":
+    if saliency is not None:
         values = saliency.cpu().numpy()
         return lambda maps: least_salient(_resized(values, maps.shape[1:]), options.background_value)
+    if options.background == "attention" or options.saliency is None:
+        return lambda maps: low_attention(maps, options.background_value)
     values = np.array(Image.open(options.saliency / f"{name}.png").convert("L"), np.float32) / 255
     return lambda maps: _resized(values, maps.shape[1:]) < options.background_value
 
@@ -317,11 +316,11 @@ def _write(
         sure, perhaps = crf_regions(small, picture, [threshold, options.background_value])
         if options.background == "attention":
             # A map that is 0 throughout does not say where its class is, so no pixel is background then.
-            empty = ~perhaps.any(0) & small.any((1, 2)).all()
+            empty = np.logical_and(~perhaps.any(0), small.any((1, 2)).all())
             empty_high_res = _resized(empty, size) > 0.5
         small, threshold = sure, 0.5
         high_res = np.array([_resized(region, size) for region in sure]).reshape(len(sure), *size)
-    mask = pseudo_mask(high_res, classes, empty_high_res, threshold=threshold)
+    mask = pseudo_mask(high_res, classes.tolist(), empty_high_res, threshold=threshold)
     save_indexed(options.out / "masks" / f"{name}.png", mask)
     cues = make_cues(small, classes.tolist(), empty, threshold=threshold)
     save_indexed(options.out / "cues" / f"{name}.png", cues)

@@ -1,5 +1,7 @@
 """DeepLab-LargeFOV (Chen et al., ICLR 2015), the network that SEC trains: any backbone, then a wide dilated head."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -55,7 +57,7 @@ def build_largefov(
             raise ValueError(f"output_stride is {output_stride}, but the map of vgg16 is at stride 8 here")
         base = build_backbone(name, num_classes, weights=weights)
         before = [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)]
-        _make_dense(base.features)
+        _make_dense(cast("nn.Sequential", base.features))
     else:
         base = build_backbone(name, num_classes, weights=weights, output_stride=output_stride)
         before = []
@@ -66,9 +68,9 @@ def build_largefov(
     fc7 = nn.Conv2d(width, width, 1)
     fc8 = nn.Conv2d(width, 1 + num_classes, 1)
     nn.init.normal_(fc8.weight, std=0.01)
-    nn.init.zeros_(fc8.bias)
+    nn.init.zeros_(fc8.get_parameter("bias"))
     if name == "vgg16" and weights != "none":
-        _decimate(base.head, fc6, fc7)
+        _decimate(cast("nn.Sequential", base.head), fc6, fc7)
     head = nn.Sequential(*before, fc6, nn.ReLU(), nn.Dropout(0.5), fc7, nn.ReLU(), nn.Dropout(0.5), fc8)
     normalization = tuple(statistic.flatten().tolist() for statistic in (base.mean, base.std))
     return Backbone(base.features, head, fc8, normalization, memory_format=base.memory_format).lay_out()
@@ -92,6 +94,6 @@ def _decimate(head: nn.Sequential, fc6: nn.Conv2d, fc7: nn.Conv2d) -> None:
     first, second = [layer for layer in head if isinstance(layer, nn.Linear)][:2]
     with torch.no_grad():
         fc6.weight.copy_(first.weight.view(4096, 512, 7, 7)[::4, :, ::3, ::3])
-        fc6.bias.copy_(first.bias[::4])
+        fc6.get_parameter("bias").copy_(first.bias[::4])
         fc7.weight.copy_(second.weight[::4, ::4, None, None])
-        fc7.bias.copy_(second.bias[::4])
+        fc7.get_parameter("bias").copy_(second.bias[::4])

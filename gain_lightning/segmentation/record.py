@@ -1,14 +1,37 @@
 """Write the scores of every class and image that a test of SEC gives, and pictures of the first images."""
 
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypedDict
 
+import numpy as np
 import pytorch_lightning as pl
+from torch import Tensor
 
 from gain_lightning.drawing.strips import NUM_STRIPS, TRUTH, save_strip
+from gain_lightning.methods.trainer import data_of
 from gain_lightning.runs.classes import class_table, write_classes
 from gain_lightning.runs.pixels import write_pixels
+from gain_lightning.segmentation.cue_data import FullSizeBatch
 from gain_lightning.segmentation.cue_files import file_name
+
+
+class _Segmented(TypedDict):
+    segmentation: Tensor
+
+
+class Segmented(_Segmented, total=False):
+    """What a test says of an image: its segmentation ``(H, W)``, and later the one after the CRF."""
+
+    segmentation_crf: Future[np.ndarray]
+
+
+class Segments(Protocol):
+    """A segmentation network, as far as its recorder knows it."""
+
+    hparams: Any
+    class_scores: dict[str, list[float]]
+    image_counts: dict[str, dict[str, np.ndarray]]
 
 
 class SegmentationRecord(pl.Callback):
@@ -27,8 +50,8 @@ class SegmentationRecord(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: dict[str, Any],
-        batch: dict[str, Any],
+        outputs: Segmented,
+        batch: FullSizeBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -41,11 +64,9 @@ class SegmentationRecord(pl.Callback):
         path = self.run_dir / "segmentations" / f"{file_name(batch['id'][0])}.png"
         save_strip(path, batch["picture"].cpu().numpy(), masks)
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Segments) -> None:
         """Write the scores of every class, and the pixel counts of every image and class behind them."""
         names = ["background", *pl_module.hparams.class_names]
         if trainer.is_global_zero:
             write_classes(self.run_dir, *class_table(names, pl_module.class_scores))
-            write_pixels(
-                self.run_dir, next(iter(trainer.datamodule.test_sets)), names, pl_module.image_counts
-            )
+            write_pixels(self.run_dir, next(iter(data_of(trainer).test_sets)), names, pl_module.image_counts)

@@ -88,7 +88,7 @@ def score_seeds(
     counts, by_threshold, num_images, num_missing = _judge(
         cues, masks, VOID - 1 if names is None else len(names)
     )
-    totals = sum([counts] if counts is not None else by_threshold.values())
+    totals = np.sum([counts] if counts is not None else list(by_threshold.values()), axis=0)
     is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0
     labels = ["background", *(names or _numbered(is_shown))]
     asked = _indices_of(mean_over, labels)

@@ -18,8 +18,12 @@ from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.methods.base import Method, share_of_step
-from gain_lightning.segmentation.crf.dense import Kernels, dense_crf
+from gain_lightning.methods.map_writer import PictureBatch
+from gain_lightning.methods.trainer import data_of
+from gain_lightning.segmentation.crf.dense import dense_crf
+from gain_lightning.segmentation.crf.kernels import Kernels
 from gain_lightning.segmentation.crf.pool import CrfPool
+from gain_lightning.segmentation.cue_data import CueBatch, CueDataModule, FullSizeBatch
 from gain_lightning.segmentation.largefov import build_largefov
 from gain_lightning.segmentation.losses import (
     TEST_FLOOR,
@@ -28,11 +32,17 @@ from gain_lightning.segmentation.losses import (
     log_probabilities,
     seeding_loss,
 )
-from gain_lightning.segmentation.record import SegmentationRecord
+from gain_lightning.segmentation.record import SegmentationRecord, Segmented
 from gain_lightning.segmentation.writer import SegmentationWriter
 from gain_lightning.support.names import written_as
 from gain_lightning.support.sharing import in_turn
 from gain_lightning.support.threads import free_cores
+
+
+class SeenBatch(CueBatch):
+    """A training batch on the device: ``image`` is normalised, ``raw`` ``(N, 3, H, W)`` uint8 as it was."""
+
+    raw: Tensor
 
 
 class SEC(Method):
@@ -111,7 +121,8 @@ class SEC(Method):
     @property
     def method(self) -> str:
         """Return ``sec_`` and the method of the run that the cues come from, where that is known."""
-        return f"sec_{self.trainer.datamodule.cue_method}"
+        cues: Any = data_of(self.trainer)
+        return f"sec_{cues.cue_method}"
 
     def new_layers(self) -> nn.Module:
         """Return the last layer of a pretrained ``vgg16``, whose head is pretrained too; else the whole head."""
@@ -138,7 +149,7 @@ class SEC(Method):
             voc_submission=options["voc_submission"],
         )
 
-    def check_resumed(self, checkpoint: Mapping[str, Any], data: pl.LightningDataModule) -> None:
+    def check_resumed(self, checkpoint: Mapping[str, Any], data: CueDataModule) -> None:
         """Refuse to go on with other cues."""
         data.refuse_other_cues(checkpoint)
 
@@ -150,13 +161,13 @@ class SEC(Method):
         """Normalise the pictures on the device; ``raw`` keeps them as they were."""
         return {**batch, "raw": batch["image"], "image": self.backbone.normalize(batch["image"])}
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: SeenBatch, batch_idx: int) -> Tensor:
         """Log the terms of the loss and return the loss of one step."""
         terms = self.losses(batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
         return terms["loss"] * share_of_step(self.trainer, batch_idx)
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def losses(self, batch: SeenBatch) -> dict[str, Tensor]:
         """Return every term of the loss; the scores are brought to the cues' size first.
 
         Args:
@@ -188,7 +199,7 @@ class SEC(Method):
 
     # Validation and test ----------------------------------------------------------------------------------
 
-    def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def segment(self, image: Tensor, size: tuple[int, ...]) -> Tensor:
         """Return the scores of images at a size; each cell of the score map is put where it was computed.
 
         Args:
@@ -205,7 +216,7 @@ class SEC(Method):
         """Forget the counts of earlier images."""
         self.image_counts = {}
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch: FullSizeBatch, batch_idx: int) -> None:
         """Score one image at the size of its file."""
         mask = batch["mask"].long()
         scores = self.segment(batch["image"], mask.shape)
@@ -217,11 +228,11 @@ class SEC(Method):
         self.crf_results: list[tuple[Future[np.ndarray], Tensor, dict[str, np.ndarray]]] = []
         self.image_counts = {}
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: FullSizeBatch, batch_idx: int) -> Segmented:
         """Score one image at the size of its file, without and with a dense CRF, whose result may come later."""
         mask = batch["mask"].long()
         scores = self.segment(batch["image"], mask.shape)
-        outputs = {"segmentation": scores.argmax(1)[0]}
+        outputs = Segmented(segmentation=scores.argmax(1)[0])
         counts = {"": pixel_counts(outputs["segmentation"], mask, scores.shape[1])}
         self.image_counts[batch["id"][0]] = counts
         if self.hparams.test_crf:
@@ -237,7 +248,7 @@ class SEC(Method):
         segmentation = torch.from_numpy(future.result()).long().to(mask.device)
         counts["_crf"] = pixel_counts(segmentation, mask, 1 + len(self.hparams.class_names))
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: PictureBatch, batch_idx: int) -> Tensor:
         """Return the scores ``(N, 1 + C, h, w)`` of a batch of pictures."""
         return self(batch["image"])
 

@@ -83,7 +83,7 @@ class Section4Run:
             if read_provenance(seeds).get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
                 self._do("seeds", str(classifier), "--out", str(seeds), *views)
-        cues = self.cues if published else seeds
+        cues = self.cues if published and self.cues is not None else seeds
         score = self.folder / "seeds.json"
         self._keep("cues", _digest((cues if published else cues / "cues.npz").read_bytes()))
         if not score.is_file():

@@ -44,7 +44,7 @@ def attention_maps(
 
 
 def summed_maps(
-    model: Classifier, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, int], flip: bool = False
+    model: Classifier, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, ...], flip: bool = False
 ) -> tuple[Tensor, Pairs]:
     """Return the sum of the attention maps of images at several sizes, and mirrored; each sum has maximum 1.
 
@@ -72,6 +72,8 @@ def summed_maps(
             maps = place_maps(maps * (maps.shape[2] * maps.shape[3]), size, cells)
             maps = maps.flip(3) if is_mirrored else maps
             total = maps if total is None else total + maps
+    if total is None or pairs is None:
+        raise ValueError("pictures: got none, expected the images at one size or more")
     return scale_maps(total), pairs
 
 
@@ -119,7 +121,7 @@ def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
         >>> low_attention(np.array([[[0.0, 1.0]]]), 0.05).tolist()
         [[True, False]]
     """
-    return (maps < threshold).all(0) & maps.any((1, 2)).all()
+    return np.logical_and((maps < threshold).all(0), maps.any((1, 2)).all())
 
 
 def crf_regions(

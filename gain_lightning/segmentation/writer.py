@@ -12,6 +12,8 @@ from torch import Tensor
 from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.datasets.images import read_image
 from gain_lightning.drawing.encoding import save_indexed
+from gain_lightning.methods.base import Method, ResultWriter
+from gain_lightning.methods.map_writer import PictureBatch
 from gain_lightning.segmentation.crf.pool import CrfPool
 from gain_lightning.segmentation.losses import TEST_FLOOR, log_probabilities
 from gain_lightning.support.files import remove_parts, written_whole
@@ -20,7 +22,7 @@ from gain_lightning.support.files import remove_parts, written_whole
 SUBMISSION = Path("results/VOC2012/Segmentation/comp6_test_cls")
 
 
-class SegmentationWriter(pl.Callback):
+class SegmentationWriter(ResultWriter):
     """A callback that writes each picture's segmentation as a PNG with VOC's palette, at the picture's size.
 
     Args:
@@ -55,9 +57,9 @@ class SegmentationWriter(pl.Callback):
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        pl_module: Method,
         outputs: Tensor,
-        batch: dict,
+        batch: PictureBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:

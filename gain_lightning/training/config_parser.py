@@ -121,7 +121,7 @@ class ConfigParser(LightningArgumentParser):
         unknown = _UNKNOWN.search(message)
         name = next((group for group in unknown.groups() if group), "") if unknown else ""
         inside = _wrapping_module(_INSIDE.findall(message)[-1:])
-        if name and not unknown["name"] and inside is not None:
+        if unknown is not None and name and not unknown["name"] and inside is not None:
             near = _nearest_inside(inside, name)
             message = (
                 f"unknown key 'data.{name}'; {f'did you mean {near!r}?' if near else '--help lists the keys'}"

@@ -18,6 +18,7 @@ from gain_lightning.methods.base import Method
 from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
 from gain_lightning.methods.table import METHODS
 from gain_lightning.methods.threads import choose_threads
+from gain_lightning.methods.trainer import is_trial
 from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, find_checkpoint, read_checkpoint
 from gain_lightning.runs.folder import lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
@@ -85,7 +86,7 @@ class ExperimentCLI(LightningCLI):
         self.verb = verb
         super().__init__(*args, **kwargs)
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+    def subcommands(self) -> dict[str, set[str]]:
         """Return the verb with the arguments of the Trainer's method that it hides."""
         # The parsers of the other verbs are not built, since each takes a third of a second.
         data = {"train_dataloaders", "val_dataloaders"} if self.verb == "fit" else {"dataloaders", "verbose"}
@@ -136,11 +137,11 @@ class ExperimentCLI(LightningCLI):
         if self.subcommand == "fit" and not config.get("ckpt_path"):
             refuse_second_run(self.run_dir)
         else:
-            path = find_checkpoint(self.run_dir, config.get("ckpt_path") or "last", self.subcommand)
+            path = find_checkpoint(self.run_dir, config.get("ckpt_path") or "last", self.verb)
             config["ckpt_path"] = str(path)
             if self.subcommand != "validate" and not config["trainer"].get("fast_dev_run"):
                 text = self._parser(self.subcommand).dump(hide_home(config), skip_unset=False)
-                refuse_other_settings(self.run_dir, yaml.safe_load(text), self.subcommand)
+                refuse_other_settings(self.run_dir, yaml.safe_load(text), self.verb)
         for logger in as_list(config["trainer"].get("logger")):
             if is_wandb(logger) and self.subcommand == "fit":
                 prepare_logger(logger, self.run_dir, wandb_labels(config, self.model_class))
@@ -177,7 +178,7 @@ class ExperimentCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the verb; other processes stay out of the run's folder until it ends, in whatever way."""
-        writes = subcommand != "validate" and self.trainer.is_global_zero and not self.trainer.fast_dev_run
+        writes = subcommand != "validate" and self.trainer.is_global_zero and not is_trial(self.trainer)
         with (lock(self.run_dir) if writes else None) or contextlib.nullcontext():
             # Another run may have used the folder while the data were read.
             if writes and not self.config[subcommand]["ckpt_path"]:
@@ -267,7 +268,7 @@ class ExperimentCLI(LightningCLI):
         """Score the test sets with the weights that training ended with."""
         if (
             self.config["fit"]["test_after_fit"]
-            and not self.trainer.fast_dev_run
+            and not is_trial(self.trainer)
             and not self.trainer.interrupted
             and self.record.outcome == "finished"
         ):
@@ -285,7 +286,7 @@ class ExperimentCLI(LightningCLI):
         if self.trainer.is_global_zero:
             first = next(iter(self.datamodule.test_sets))
             print_scores(scores, model.judged.get("test"), test_set=first)
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not is_trial(self.trainer):
             print(f"run folder: {hide_home(str(self.run_dir))}")
 
 

@@ -1,10 +1,11 @@
 """``metrics.csv`` of a run while it trains; a resumed run continues it."""
 
 from pathlib import Path
+from typing import cast
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from gain_lightning.runs.curves import curve_columns, drop_curves, set_columns
 
@@ -25,7 +26,7 @@ class MetricsFile(CSVLogger):
         """The writer, which is made at first use."""
         if self._experiment is None:
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
-        return self._experiment
+        return cast("ExperimentWriter", self._experiment)
 
     def drop_from(self, step: int) -> None:
         """Forget the rows of ``step`` and later, since a run that resumes there logs them again."""

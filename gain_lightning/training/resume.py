@@ -54,7 +54,8 @@ class ExactResume(pl.Callback):
             leave = partial(self._leave, trainer)
             self._earlier = signal.signal(signal.SIGTERM, self._note if stage == "fit" else leave)
             # Lightning's own handler speaks to the other ranks from inside, in the midst of their collectives.
-            trainer._signal_connector._sigterm_notifier_fn = self._note
+            connector: Any = trainer._signal_connector
+            connector._sigterm_notifier_fn = self._note
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Restore the previous SIGTERM handler."""
@@ -144,7 +145,8 @@ class ExactResume(pl.Callback):
 def random_state() -> dict[str, Any]:
     """Return the random states of Python, NumPy, torch and its GPUs."""
     # Other people's code may use NumPy's global state.
-    kind, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    kind, keys, place, has_gauss, gauss = state
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss),

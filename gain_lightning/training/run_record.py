@@ -15,6 +15,8 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
+from gain_lightning.methods.base import Method
+from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.summary import clear_error, read_summary, write_error, write_summary
@@ -54,10 +56,10 @@ class RunRecord(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, **changes: Any) -> None:
         self.summary.update(changes)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not is_trial(trainer):
             write_summary(self.run_dir, self.summary)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: Method, stage: str) -> None:
         """Write before the first step that the run is running."""
         # A validation prints its scores and leaves the run as it is.
         if stage == "validate":
@@ -66,7 +68,7 @@ class RunRecord(pl.Callback):
         # A test keeps the training's summary.
         if stage != "fit":
             self.summary = self.summary or earlier
-        data = trainer.datamodule
+        data = data_of(trainer)
         self.test_alone = stage == "test" and (not self.summary or "test_alone" in self.summary)
         if stage == "fit" or self.test_alone:
             self.spent_before = earlier.get("wall_time_s", 0.0)
@@ -95,13 +97,14 @@ class RunRecord(pl.Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                     logger.experiment.config.update({"run": facts}, allow_val_change=True)
-        if stage == "fit" and data.masked_ids and trainer.is_global_zero and not trainer.fast_dev_run:
+        if stage == "fit" and data.masked_ids and trainer.is_global_zero and not is_trial(trainer):
             write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue the metrics where the checkpoint stands, and let short epochs log the loss at least once."""
-        trainer.log_every_n_steps = min(trainer.log_every_n_steps, int(trainer.num_training_batches) or 1)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        settings: Any = trainer
+        settings.log_every_n_steps = min(settings.log_every_n_steps, int(trainer.num_training_batches) or 1)
+        if trainer.is_global_zero and not is_trial(trainer):
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsFile) and trainer.global_step:
                     logger.drop_from(trainer.global_step)
@@ -109,12 +112,12 @@ class RunRecord(pl.Callback):
                     logger.begin_anew()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: Method, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the first step in which maps were guided, that is, in which L_am or L_e was part of the loss."""
         if self.summary.get("guided") or pl_module.method not in GUIDED:
             return
-        if {"train/loss_am", "train/loss_ext"} & pl_module.logged.keys():
+        if {"train/loss_am", "train/loss_ext"} & getattr(pl_module, "logged", {}).keys():
             self._write(trainer, guided=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -155,9 +158,7 @@ class RunRecord(pl.Callback):
         # A test never turns a killed training into a finished one.
         is_end, self.is_fitted = self.test_alone or self.is_fitted, False
         judged = getattr(pl_module, "judged", {}).get("test")
-        facts = {"test_set": next(iter(trainer.datamodule.test_sets))} | (
-            {"judged": judged} if judged else {}
-        )
+        facts = {"test_set": next(iter(data_of(trainer).test_sets))} | ({"judged": judged} if judged else {})
         self._note_scores(trainer, **facts, **({"state": "finished"} if is_end else {}))
 
     def on_exception(
@@ -174,7 +175,7 @@ class RunRecord(pl.Callback):
         if killed and trainer.is_global_zero and is_training:
             from_last = " --ckpt_path last" if checkpoint_files(self.run_dir / "checkpoints") else ""
             rank_zero_info(f"Resume: gain fit --config {self.run_dir / 'config.yaml'}{from_last}")
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not is_trial(trainer):
             text = without_home("".join(traceback.format_exception(exception)))
             write_error(self.run_dir, text)
 

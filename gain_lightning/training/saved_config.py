@@ -21,7 +21,7 @@ class SaveConfig(SaveConfigCallback):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "overwrite": True, "save_to_log_dir": False})
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def save_config(self, trainer: pl.Trainer, pl_module: Method, stage: str) -> None:
         """Write the config; a validation writes none, and a test leaves the training's config in place."""
         run_dir = Path(self.config.run_dir)
         if stage == "validate" or (stage != "fit" and (run_dir / CONFIG).is_file()):
@@ -51,7 +51,7 @@ def is_wandb(logger: Any) -> bool:
     return str(logger.get("class_path", "")).endswith("WandbLogger")
 
 
-def wandb_labels(config: Any, method_class: type[Method]) -> dict[str, Any]:
+def wandb_labels(config: Any, method_class: Any) -> dict[str, Any]:
     """Return the labels that a dashboard sorts runs by.
 
     The group is the sweep or the experiment; the job type and a tag are the method.

@@ -1,12 +1,13 @@
 """The scores of a validation or test, as a terminal shows them."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from gain_lightning.scores import score_of
 
 
 def print_scores(
-    results: list[dict[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
+    results: Sequence[Mapping[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
 ) -> None:
     """Print one score a line: shares in percent, others as they are, and "none" where no mask allows a judgement.
 

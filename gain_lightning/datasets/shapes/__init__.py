@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.resize import resize_image
-from gain_lightning.datasets.sample import Sample, make_sample
+from gain_lightning.datasets.sample import Draw, Sample, make_sample
 from gain_lightning.datasets.shapes import boat, camera, count
 from gain_lightning.datasets.shapes.kept import draw_pictures
 from gain_lightning.datasets.shapes.picture import SIZE, Picture
-from gain_lightning.datasets.streams import Draw, TwoStreamDataModule
+from gain_lightning.datasets.streams import TwoStreamDataModule
 
 SCENES = {"boat": boat, "camera": camera, "count": count}
 TEST_SETS = {
@@ -75,7 +75,7 @@ class Shapes(Dataset):
         return len(self.pictures)
 
     def __getitem__(self, draw: int | Draw) -> Sample:
-        index = draw.index if isinstance(draw, Draw) else draw
+        index = draw.row if isinstance(draw, Draw) else draw
         picture = self.pictures[index]
         return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
 

@@ -118,7 +118,7 @@ def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
 
 def _draw_centres(rng: np.random.Generator, count: int) -> np.ndarray:
     """Draw centres (x, y) a third of the picture apart, as far as a few tries allow, ``(count, 2)``."""
-    best, best_gap = None, -1.0
+    best, best_gap = np.zeros((count, 2)), -1.0
     for _ in range(8):
         centres = rng.uniform(20, SIZE - 20, (count, 2))
         gaps = np.linalg.norm(centres[:, None] - centres[None], axis=2)[np.triu_indices(count, 1)]

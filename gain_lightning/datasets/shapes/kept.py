@@ -63,7 +63,7 @@ def _digest(scene: ModuleType, split: str, indices: Sequence[int], seed: int, bi
     """Hash all that the pictures depend on; another version of numpy may draw others."""
     digest = hashlib.sha256(repr((split, list(indices), seed, float(bias), np.__version__)).encode())
     for module in (scene, picture, boxes):
-        digest.update(Path(module.__file__).read_bytes())
+        digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:32]
 
 

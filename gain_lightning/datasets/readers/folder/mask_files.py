@@ -1,7 +1,7 @@
 """The files below ``masks/`` are matched with the pictures that they are the masks of."""
 
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def find_masks(
     class_names: tuple[str, ...],
     problems: list[Problem],
     notes: list[str],
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Find out which pictures have masks, and of which kind.
 
     Args:
