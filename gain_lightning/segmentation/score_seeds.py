@@ -305,8 +305,8 @@ def _count_maps(
             count += _confusion(np.where(strongest > threshold, classes, 0), mask)
         num_images += 1
         seen = np.unique(mask[(mask != 0) & (mask != VOID)])
-        num_from_0 += np.isin(keys + 1, seen).sum()
-        num_from_1 += np.isin(keys, seen).sum()
+        num_from_0 += int(np.isin(keys + 1, seen).sum())
+        num_from_1 += int(np.isin(keys, seen).sum())
     if not num_images:
         raise FileNotFoundError(
             f"{root}: no map has a mask: expected such as {masks / paths[0].relative_to(root).with_suffix('.png')}"

@@ -11,7 +11,7 @@ from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.images import load_picture
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.voc import CLASSES, read_voc
-from gain_lightning.datasets.streams import Draw
+from gain_lightning.datasets.sample import Draw
 from gain_lightning.datasets.transforms import Augmentation
 
 

@@ -6,9 +6,10 @@ import pytorch_lightning as pl
 import reference
 import torch
 
+from gain_lightning.datasets.sample import Draw
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes.boat import draw_picture
-from gain_lightning.datasets.streams import Draw, StreamLoader, StreamSampler, run_seed
+from gain_lightning.datasets.streams import StreamLoader, StreamSampler, run_seed
 
 
 def draws(sampler, num_epochs):
@@ -33,9 +34,9 @@ def make_shapes(**settings):
 def test_sampler_gives_one_permutation_a_pass():
     epochs = draws(StreamSampler(10, per_epoch=10, seed=0), 4)
     for visit, epoch in enumerate(epochs):
-        assert sorted(draw.index for draw in epoch) == list(range(10))
+        assert sorted(draw.row for draw in epoch) == list(range(10))
         assert {draw.visit for draw in epoch} == {visit}
-    orders = [[draw.index for draw in epoch] for epoch in epochs]
+    orders = [[draw.row for draw in epoch] for epoch in epochs]
     assert all(first != second for first, second in itertools.combinations(orders, 2))
 
 
@@ -56,7 +57,7 @@ def test_sampler_of_a_small_set_repeats_it_within_an_epoch():
     (epoch,) = draws(StreamSampler(3, per_epoch=20, seed=0), 1)
     assert len(epoch) == len(set(epoch)) == 20
     for visit in range(6):
-        assert sorted(draw.index for draw in epoch if draw.visit == visit) == [0, 1, 2]
+        assert sorted(draw.row for draw in epoch if draw.visit == visit) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("size", "num_ranks"), [(12, 1), (12, 3), (12, 4), (10, 4), (3, 4), (1, 2)])
@@ -69,7 +70,7 @@ def test_sampler_shares_a_pass_out_among_ranks(size, num_ranks):
     length = -(-size // num_ranks)
     for epochs in zip(*(draws(sampler, 3) for sampler in samplers), strict=True):
         assert [len(epoch) for epoch in epochs] == [length] * num_ranks
-        together = [draw.index for draw in itertools.chain(*epochs)]
+        together = [draw.row for draw in itertools.chain(*epochs)]
         assert set(together) == set(range(size))
         assert len(together) - len(set(together)) == length * num_ranks - size
     assert [len(sampler) for sampler in samplers] == [length] * num_ranks

@@ -9,8 +9,8 @@ from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.readers.voc import CLASSES, read_voc
 from gain_lightning.datasets.resize import resize_image
-from gain_lightning.datasets.sample import collate
-from gain_lightning.datasets.streams import Draw, StreamSampler
+from gain_lightning.datasets.sample import Draw, collate
+from gain_lightning.datasets.streams import StreamSampler
 from gain_lightning.datasets.transforms import Augmentation, TrainTransform
 
 STRONG = Augmentation(flip=0.5, scale=(0.5, 2.0), colour=0.4)
