@@ -48,7 +48,7 @@ class Method(pl.LightningModule):
         kind: Its kind in the words of an error, such as "a classifier".
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
         scored: Indices of the classes that mean scores run over.
-        amount_unit: In a regression what amounts are logits in, ``(C,)``.
+        amount_unit: In a regression, the unit in which logits state amounts, ``(C,)``.
         judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split; empty without maps.
     """
 

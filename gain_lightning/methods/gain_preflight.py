@@ -21,7 +21,7 @@ def check_before(model: Classifier, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        RuntimeError: In inference mode.
+        RuntimeError: If the Trainer runs in inference mode.
         ValueError: If the Trainer, the labels or the masks do not fit the settings.
     """
     if stage != "predict" and model.trainer.validate_loop.inference_mode:

@@ -1,4 +1,4 @@
-"""How good attention maps are: seed mIoU, energy pointing game, pointing game.
+"""Scores of attention maps: seed mIoU, energy pointing game, pointing game.
 
 Pure functions give one value for each (image, class) pair; torchmetrics classes gather the values over a set.
 Every map is judged for a class that the image's label names. Void pixels never count.
