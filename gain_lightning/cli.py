@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gain_lightning.constants import REQUEUE
+from gain_lightning.constants import INTERRUPTED, REQUEUE
 from gain_lightning.support.console import forgiving_output
 from gain_lightning.support.messages import print_error
 
@@ -55,7 +55,6 @@ VERBS = (
     Verb("data check", "count pictures, list problems", "gain data check DIR"),
     Verb("data show", "draw samples of a data set", "gain data show DIR --out grid.png"),
 )
-INTERRUPTED = 130
 EXIT_CODES = {
     0: "done",
     1: "failed: a file is missing or broken, runs do not fit together, a check found a problem",

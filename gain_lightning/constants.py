@@ -10,3 +10,6 @@ NO, YES = 0, 1
 
 # Exit status of a training that was told to stop and can go on; it is EX_TEMPFAIL of <sysexits.h>.
 REQUEUE = 75
+
+# Exit status of a verb that Ctrl-C stopped.
+INTERRUPTED = 130

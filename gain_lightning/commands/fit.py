@@ -5,15 +5,13 @@ import difflib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
-
-import yaml
 
 from gain_lightning.commands.common import prepare_torch
 from gain_lightning.methods.table import METHODS
 from gain_lightning.runs.folder import refuse_second_run
+from gain_lightning.support.command_line import is_file_name, options_of
 from gain_lightning.support.messages import print_error, unknown_name
 
 # Classes whose arguments are the keys below a group, by import path; those below ``model`` are the methods'.
@@ -78,12 +76,12 @@ def refuse_early(argv: list[str]) -> None:
     Args:
         argv: The verb and its options.
     """
-    options = dict(_options(argv))
+    options = dict(options_of(argv))
     for key in options:
         _refuse_unknown(argv[0], key)
-    configs = [value for key, value in _options(argv) if key in ("config", "c")]
+    configs = [value for key, value in options_of(argv) if key in ("config", "c")]
     for config in configs:
-        if _is_name(config) and not os.path.exists(os.path.expanduser(config)):
+        if is_file_name(config) and not os.path.exists(os.path.expanduser(config)):
             stop(argv[0], f"--config {config}: no such file{_nearest_file(Path(config))}")
     ckpt_path = options.get("ckpt_path")
     if ckpt_path and ckpt_path not in ("last", "null") and not Path(ckpt_path).expanduser().is_file():
@@ -101,32 +99,14 @@ def stop(verb: str, message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _is_name(config: str) -> bool:
-    """Whether the value of ``--config`` names a file; jsonargparse takes any other for the text of a config."""
-    try:
-        return isinstance(yaml.safe_load(config), str)
-    except yaml.YAMLError:
-        return False
-
-
 def _text(config: str) -> str:
     """The text of a config; nothing if it cannot be read, of which the parser speaks later."""
-    if not _is_name(config):
+    if not is_file_name(config):
         return config
     try:
         return Path(config).expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
-
-
-def _options(argv: list[str]) -> Iterator[tuple[str, str]]:
-    """The keys and values of a command line; a missing value is an empty text."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word.startswith("--"):
-            key, separator, value = word.lstrip("-").partition("=")
-            yield key.rstrip("+"), value if separator else following
-        elif word.startswith("-c"):
-            yield "c", word[2:].removeprefix("=") or following
 
 
 def _refuse_unknown(verb: str, key: str) -> None:

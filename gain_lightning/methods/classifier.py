@@ -19,7 +19,7 @@ from gain_lightning.methods.map_writer import MapWriter, PictureBatch
 from gain_lightning.methods.outputs import Predicted, Scored
 from gain_lightning.methods.panels import AttentionPanels
 from gain_lightning.methods.scoring import MapScores, SetScores
-from gain_lightning.methods.tasks import TASKS
+from gain_lightning.methods.tasks import TASKS, MultiLabel
 from gain_lightning.methods.trainer import data_of
 from gain_lightning.metrics import center_gaussian
 from gain_lightning.support.names import written_as
@@ -58,7 +58,7 @@ class Classifier(Method):
             self.backbone.features.compile()
         score_names = class_names if hparams.score_classes is None else hparams.score_classes
         self.scored = [class_names.index(written_as(name, class_names)) for name in score_names]
-        self.task = TASKS[hparams.task](self)
+        self.task.prepare()
         self.cam = CAMS[hparams.map_method]
         self.val_metrics = self._new_scores()
         self.test_metrics = self._new_scores()
@@ -70,6 +70,11 @@ class Classifier(Method):
         self.logged: dict[str, Tensor | float] = {}
         # Lightning keeps the modes that it finds.
         self.train()
+
+    @property
+    def task(self) -> MultiLabel:
+        """What labels say. It is made when it is asked for: kept, model and task would hold each other in memory."""
+        return TASKS[self.hparams.task](self)
 
     def _new_scores(self) -> SetScores:
         return SetScores(len(self.hparams.class_names), self.scored, is_regression=self.task.has_amounts)

@@ -43,7 +43,7 @@ class ImageRecord(pl.Callback):
         if is_trial(trainer):
             return
         if trainer.is_global_zero:
-            remove_parts(self.run_dir)
+            remove_parts(self.run_dir, PER_IMAGE)
         trainer.strategy.barrier(PER_IMAGE)
         self.table = ImageFile(parts_of(self.run_dir, trainer.world_size)[trainer.global_rank])
         self.kept = []

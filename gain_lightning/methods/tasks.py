@@ -30,6 +30,9 @@ class MultiLabel:
     def __init__(self, model: Method) -> None:
         self.model = model
 
+    def prepare(self) -> None:
+        """Give a model that is being made what the task keeps in it."""
+
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Compute L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
         return classification_loss(logits, label, task=self.name, reduction=self.model.hparams.cl_reduction)
@@ -161,12 +164,17 @@ class Regression(MultiLabel):
     has_amounts = True
     expected = "amounts from 0 on"
 
-    def __init__(self, model: Method) -> None:
-        super().__init__(model)
-        class_names = model.hparams.class_names
-        unit = saved_amount_unit(model.hparams.weights, class_names)
-        model.register_buffer("amount_unit", torch.ones(len(class_names)) if unit is None else unit)
-        self.starts_from_amounts = unit is not None
+    @property
+    def starts_from_amounts(self) -> bool:
+        """Whether the weights that the model began with say amounts."""
+        return self.model.starts_from_amounts
+
+    def prepare(self) -> None:
+        """Register the unit of the amounts, that of the weights where they bring one."""
+        class_names = self.model.hparams.class_names
+        unit = saved_amount_unit(self.model.hparams.weights, class_names)
+        self.model.register_buffer("amount_unit", torch.ones(len(class_names)) if unit is None else unit)
+        self.model.starts_from_amounts = unit is not None
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Compute L_cl of logits ``(N, C)`` and amounts ``(N, C)``."""

@@ -22,7 +22,16 @@ _OF_TRAINING = {
     *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
 }
 # Settings of the model that they do depend on.
-_OF_SCORES = {"task", "scaling", "map_score", "score_classes", "output_stride", "backbone", "test_crf"}
+_OF_SCORES = {
+    "task",
+    "scaling",
+    "map_method",
+    "map_score",
+    "score_classes",
+    "output_stride",
+    "backbone",
+    "test_crf",
+}
 
 
 def write_settings(run_dir: Path, text: str) -> None:

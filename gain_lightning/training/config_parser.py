@@ -4,7 +4,6 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,10 +12,12 @@ from jsonargparse import get_loader, set_loader
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser
 
+from gain_lightning.datasets import __all__ as DATA_MODULES
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.table import METHODS, method_for
+from gain_lightning.support.command_line import config_of, options_of
 from gain_lightning.support.messages import print_error, unknown_name
-from gain_lightning.support.yaml_files import read_config, refuse_key_twice
+from gain_lightning.support.yaml_files import refuse_key_twice
 
 
 def method_of(argv: list[str]) -> str:
@@ -26,28 +27,33 @@ def method_of(argv: list[str]) -> str:
     module is made for.
 
     Raises:
-        ValueError: If a config is unfit, see :func:`read_config`, or if there is no method of this name.
+        ValueError: If a config is unfit, see :func:`read_config`, if there is no method of this name, or if it trains
+            on other data.
 
     Example:
         >>> method_of(["fit", "--data=CueDataModule"]), method_of(["fit", "--data", "ShapesDataModule"])
         ('SEC', 'GAIN')
     """
-    method, data = None, ""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        key, separator, value = word.partition("=")
-        value = value if separator else following
-        if key in ("--config", "-c") and Path(value).expanduser().is_file():
-            config = read_config(Path(value).expanduser())
+    method: Any = None
+    data = ""
+    for key, value in options_of(argv):
+        if key in ("config", "c"):
+            config = config_of(value)
             method = config.get("method", method)
             named = config.get("data")
             data = str(named.get("class_path", data)) if isinstance(named, dict) else data
-        elif key == "--method":
-            method = None if value == "null" else value
-        elif key in ("--data", "--data.class_path"):
+        elif key == "method":
+            method = yaml.safe_load(value)
+        elif key in ("data", "data.class_path"):
             data = value
-    if method is not None and method not in METHODS:
-        raise ValueError(unknown_name(str(method), list(METHODS), "method"))
-    return method or method_for(data)
+    if method is None:
+        return method_for(data)
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}, or null")
+    module, theirs = data.rpartition(".")[2], METHODS[method].data
+    if module in DATA_MODULES and METHODS[method_for(module)].data != theirs:
+        raise ValueError(f"method is {method}, but data is {module}: expected {theirs.rpartition('.')[2]}")
+    return method
 
 
 _UNKNOWN = re.compile(

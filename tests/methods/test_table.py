@@ -1,5 +1,8 @@
 """A method comes in by a row of the table alone: checkpoints, options and data modules find it there."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -103,8 +106,35 @@ def test_a_method_is_chosen_by_its_name_or_by_its_data(tmp_path, plain):
     assert method_of(["fit", f"--config={config}"]) == "Plain"
     assert method_of(["fit", "--config", str(config), "--method", "GAIN"]) == "GAIN"
     assert method_of(["fit", f"--config={config}", "--method=null", "--data=CueDataModule"]) == "SEC"
-    with pytest.raises(ValueError, match="unknown method 'Plane'; did you mean 'Plain'"):
-        method_of(["fit", "--method=Plane"])
+    assert method_of(["fit", f"-c{config}"]) == method_of(["fit", "--config", "method: Plain"]) == "Plain"
+    assert method_of(["fit", f"--config={config}", "--method=~"]) == "GAIN"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method=Plane"], "method is 'Plane', expected one of GAIN, SEC, or null"),
+        (["--config", "method: [GAIN]"], r"method is \['GAIN'\], expected one of GAIN, SEC, or null"),
+        (
+            ["--method=SEC", "--data=ShapesDataModule"],
+            "method is SEC, but data is ShapesDataModule: expected CueDataModule",
+        ),
+    ],
+)
+def test_a_method_that_does_not_fit_is_refused_in_words(words, message):
+    with pytest.raises(ValueError, match=message):
+        method_of(["fit", *words])
+
+
+def test_a_model_that_nobody_holds_leaves_memory_at_once():
+    model = GAIN(**SETTINGS, task="regression")
+    held = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_a_method_of_ones_own_trains_is_tested_loaded_and_maps(tmp_path, plain, capsys):

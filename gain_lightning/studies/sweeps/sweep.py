@@ -22,7 +22,7 @@ from typing import IO, Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from gain_lightning.constants import REQUEUE
+from gain_lightning.constants import INTERRUPTED, REQUEUE
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.summary import SUMMARY, read_summary
@@ -38,7 +38,7 @@ MOST_KILLS = 3
 # Seconds without a sign of life after which a trial on a machine with other folders is dead.
 STALE = 120
 # Exit statuses of a trial that was told to stop, perhaps together with the sweep.
-_TOLD_TO_STOP = (-signal.SIGINT, -signal.SIGTERM, REQUEUE)
+_TOLD_TO_STOP = (-signal.SIGINT, -signal.SIGTERM, REQUEUE, INTERRUPTED)
 
 
 class Sweep:
