@@ -302,7 +302,7 @@ def test_error_of_a_worker_is_said_without_its_traceback(raised, said):
             raise raised  # noqa: B904, so that the traceback has both
     except Exception:
         wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
-    with pytest.raises(Exception) as error:  # noqa: PT011
+    with pytest.raises(Exception) as error:
         wrapped.reraise()
     assert message_of(error.value) == said
 

@@ -222,9 +222,9 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the few functions that such files need, and refuse all others."""
-        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric"):
-            if name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
-                return super().find_class(module, name)
+        numpys = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric")
+        if module in numpys and name in ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer"):
+            return super().find_class(module, name)
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return torch._utils._rebuild_tensor_v2
         if (module, name) == ("torch.storage", "_load_from_bytes"):

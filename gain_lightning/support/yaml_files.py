@@ -34,7 +34,7 @@ def refuse_key_twice(text: str) -> None:
     """
     # The other reader reports text that is no YAML.
     with contextlib.suppress(yaml.YAMLError):
-        yaml.load(text, _StrictLoader)  # noqa: S506, a SafeLoader
+        yaml.load(text, _StrictLoader)
 
 
 def read_mapping(text: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def read_mapping(text: str) -> dict[str, Any]:
         {'model': {'sigma': 0.4}}
     """
     try:
-        tree = yaml.load(text, _StrictLoader)  # noqa: S506, a SafeLoader
+        tree = yaml.load(text, _StrictLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"not readable as YAML ({' '.join(str(error).split())})") from error
     except RecursionError as error:

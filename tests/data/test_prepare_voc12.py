@@ -55,7 +55,7 @@ def archives(tmp_path, script, monkeypatch):
     tgz = tmp_path / script.SBD
     with tarfile.open(tgz, "w:gz") as archive:
         archive.add(tmp_path / "sbd", "benchmark_RELEASE")
-    md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in (voc, tgz)}  # noqa: S324
+    md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in (voc, tgz)}
     monkeypatch.setattr(script, "MD5", md5)
     return voc, tgz, val
 
