@@ -49,7 +49,7 @@ class Method(pl.LightningModule):
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
         scored: Indices of the classes that mean scores run over.
         amount_unit: In a regression, the unit in which logits state amounts, ``(C,)``.
-        starts_from_amounts: Of a regression, whether the weights that it began with say amounts.
+        starts_from_amounts: In a regression, true if the weights that it began with predict amounts.
         judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split; empty without maps.
     """
 

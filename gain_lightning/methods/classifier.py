@@ -73,7 +73,8 @@ class Classifier(Method):
 
     @property
     def task(self) -> MultiLabel:
-        """What labels say. It is made when it is asked for: kept, model and task would hold each other in memory."""
+        """The meaning of labels, see :mod:`gain_lightning.methods.tasks`."""
+        # The task is made anew on each access: a kept task and its model would hold each other in memory.
         return TASKS[self.hparams.task](self)
 
     def _new_scores(self) -> SetScores:

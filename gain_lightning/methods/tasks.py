@@ -31,7 +31,7 @@ class MultiLabel:
         self.model = model
 
     def prepare(self) -> None:
-        """Give a model that is being made what the task keeps in it."""
+        """Add to a new model the state that the task keeps in it."""
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Compute L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
@@ -166,11 +166,11 @@ class Regression(MultiLabel):
 
     @property
     def starts_from_amounts(self) -> bool:
-        """Whether the weights that the model began with say amounts."""
+        """True if the weights that the model began with predict amounts."""
         return self.model.starts_from_amounts
 
     def prepare(self) -> None:
-        """Register the unit of the amounts, that of the weights where they bring one."""
+        """Register the unit of the amounts, which is that of the loaded weights if they have one."""
         class_names = self.model.hparams.class_names
         unit = saved_amount_unit(self.model.hparams.weights, class_names)
         self.model.register_buffer("amount_unit", torch.ones(len(class_names)) if unit is None else unit)
