@@ -2,14 +2,14 @@
 
     python benchmarks/cues.py runs/section4_subset/gain_ext_63-0 --masks VOCdevkit/VOC2012/SegmentationClassAug
 
-Three things are measured on a chain of `gain reproduce section4`:
+Two things are measured on a chain of `gain reproduce section4`:
 
 - seeds on val: the mean IoU of the maps that made its cues, cut at the paper's threshold and at the best one, for the
   classes of the labels and for those that the classifier predicts;
 - cues: precision and recall of the cues that a CRF makes of the maps of every n-th training image, at several scores
-  of the background;
-- a second round: precision and recall of the cues that the same CRF makes of SEC's own probabilities of the labelled
-  classes and the background, where several factors make the background likelier.
+  of the background.
+
+Cues of a second round come from `gain seeds` of the chain's SEC run, and `gain seeds score` judges them.
 """
 
 import argparse
@@ -24,23 +24,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gain_lightning import VOID
 from gain_lightning.attention import resize_maps, scale_maps
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.readers.voc import CLASSES
 from gain_lightning.datasets.sample import collate
 from gain_lightning.methods.gain import GAIN
-from gain_lightning.methods.load import load_classifier, load_model
-from gain_lightning.segmentation.crf.dense import dense_crf
-from gain_lightning.segmentation.crf.kernels import Kernels
+from gain_lightning.methods.load import load_classifier
 from gain_lightning.segmentation.cue_files import file_name, read_exchanged_maps, write_exchanged_maps
-from gain_lightning.segmentation.export_seeds import run_images
-from gain_lightning.segmentation.losses import log_probabilities
+from gain_lightning.segmentation.run_images import run_images
 from gain_lightning.segmentation.score_seeds import score_seeds
 from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
     attention_maps,
     crf_regions,
+    cue_picture,
     make_cues,
     resize_pictures,
 )
@@ -48,8 +45,6 @@ from gain_lightning.support.files import read_json
 
 # Scores of the background beside maps.
 SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
-# Factors on the background's probability in a second round.
-FACTORS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)
 
 
 def main() -> None:
@@ -67,20 +62,14 @@ def main() -> None:
     args.mean_over = args.mean_over or read_json(args.chain / "seeds.json").get("mean_over")
     torch.set_num_threads(1)
     result: dict[str, Any] = {"seeds": own_seeds(args), "cues": scored(cues_of_maps(args), args)}
-    if (args.chain / "sec" / "checkpoints" / "last.ckpt").is_file():
-        result["second_round"] = scored(cues_of_sec(args), args)
     for kind, sweep in result["seeds"].items():
         best = max(sweep, key=lambda threshold: sweep[threshold])
         print(f"seeds, classes {kind}: mIoU {sweep['0.2']:.1%} at 0.2, {sweep[best]:.1%} at {best}")
-    for kind, what in (("cues", "cues, background"), ("second_round", "cues of SEC, background times")):
-        for value, cue in result.get(kind, {}).items():
-            precision = "none" if cue["precision"] is None else f"{cue['precision']:.1%}"
-            print(f"{what} {value}: precision {precision} at recall {cue['recall']:.1%}")
-        if kind in result:
-            recall = result[f"recall_{kind}"] = recall_at(args.precision, result[kind])
-            print(
-                f"at precision {args.precision:.1%}: {'never' if recall is None else f'recall {recall:.1%}'}"
-            )
+    for value, cue in result["cues"].items():
+        precision = "none" if cue["precision"] is None else f"{cue['precision']:.1%}"
+        print(f"cues, background {value}: precision {precision} at recall {cue['recall']:.1%}")
+    recall = result["recall_cues"] = recall_at(args.precision, result["cues"])
+    print(f"at precision {args.precision:.1%}: {'never' if recall is None else f'recall {recall:.1%}'}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -140,43 +129,13 @@ def cues_of_maps(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]
         keys, maps = read_exchanged_maps(path)
         small = scale_maps(resize_maps(torch.from_numpy(maps)[:, None].float(), (CUE_SIZE, CUE_SIZE)))[:, 0]
         picture = read_image(args.masks.parent / "JPEGImages" / f"{path.stem}.jpg")
-        picture = shrunk(torch.from_numpy(picture).permute(2, 0, 1)[None]).numpy()
+        picture = cue_picture(torch.from_numpy(picture).permute(2, 0, 1))
         nowhere = np.zeros((CUE_SIZE, CUE_SIZE), bool)
         for score, regions in zip(SCORES, crf_regions(small.numpy(), picture, SCORES), strict=True):
             cues[score][path.stem] = make_cues(
                 regions.astype(np.float32), keys.tolist(), nowhere, threshold=0.5
             )
     return cues
-
-
-def cues_of_sec(args: argparse.Namespace) -> dict[float, dict[str, np.ndarray]]:
-    """Return the cues that a CRF makes of SEC's probabilities for every n-th training image, by the factor."""
-    model = load_model(args.chain / "sec" / "checkpoints" / "last.ckpt").eval()
-    classifier = load_classifier(args.chain / "classifier" / "checkpoints" / "last.ckpt")
-    enlarge = model.hparams.image_size / classifier.hparams.image_size
-    images = run_images(args.chain / "classifier", None, None, enlarge=enlarge)
-    cues: dict[float, dict[str, np.ndarray]] = {factor: {} for factor in FACTORS}
-    for row in np.argsort(images.ids)[:: args.every]:
-        sample = images[int(row)]
-        normalised = model.backbone.normalize(sample["image"][None])
-        with torch.no_grad():
-            mirrored = model.segment(normalised.flip(3), (CUE_SIZE, CUE_SIZE)).flip(3)
-            scores = (model.segment(normalised, (CUE_SIZE, CUE_SIZE)) + mirrored) / 2
-        classes = torch.cat([torch.tensor([0]), 1 + torch.nonzero(torch.as_tensor(sample["label"]))[:, 0]])
-        scores = scores[:, classes].repeat(len(FACTORS), 1, 1, 1)
-        scores[:, 0] += torch.tensor(FACTORS).log().view(-1, 1, 1)
-        pictures = shrunk(sample["image"][None]).repeat(len(FACTORS), 1, 1, 1)
-        winner = classes[dense_crf(log_probabilities(scores), pictures, Kernels(shrink=12)).argmax(1)]
-        for factor, cue in zip(FACTORS, winner.numpy().astype(np.uint8), strict=True):
-            cues[factor][file_name(str(sample["id"]))] = np.where(cue == 0, VOID, cue).astype(np.uint8)
-    return cues
-
-
-def shrunk(picture: Tensor) -> Tensor:
-    """Return a picture ``(1, 3, H, W)`` uint8 at the cues' size, ``(h, w, 3)``."""
-    size = (CUE_SIZE, CUE_SIZE)
-    small = torch.nn.functional.interpolate(picture.float(), size, mode="bilinear", antialias=True)
-    return small[0].round().clamp(0, 255).byte().permute(1, 2, 0)
 
 
 def scored(cues: dict[float, dict[str, np.ndarray]], args: argparse.Namespace) -> dict[str, dict[str, Any]]:

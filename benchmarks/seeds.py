@@ -23,7 +23,7 @@ from gain_lightning.datasets.sample import collate
 from gain_lightning.datasets.voc12 import VOC12DataModule
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.load import load_classifier
-from gain_lightning.segmentation.export_seeds import run_images
+from gain_lightning.segmentation.run_images import run_images
 from gain_lightning.segmentation.seeds import attention_maps
 
 

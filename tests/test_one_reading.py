@@ -17,7 +17,7 @@ from gain_lightning.datasets import FolderDataModule
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.segmentation.cue_data import FullSize
-from gain_lightning.segmentation.export_seeds import AtScales
+from gain_lightning.segmentation.run_images import AtScales
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ["cat", "dog", "hen"]

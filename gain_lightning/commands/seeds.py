@@ -4,20 +4,19 @@ from pathlib import Path
 
 from gain_lightning.commands.common import VerbParser, add_threads, at_least, factor, prepare_torch, share
 from gain_lightning.runs.folder import require_checkpoints
-from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
+from gain_lightning.segmentation import BACKGROUND_VALUES, CONFIDENCE, THRESHOLD
 
 DESCRIPTION = """\
-Map every image of a run's training set and turn the maps into seeds of a segmentation. Writes into --out
+Map every image of a run's training set and turn the maps into seeds of a segmentation. A run of SEC segments the
+images, whose labels it knows, and makes cues of a second round where it is sure. Writes into --out
   cues.npz, cues/NAME.png    41 x 41: 0 background, 1..C class, 255 no cue
   localization_cues.pickle   the same as SEC's own trainers read it, with input_list.txt
-  maps/NAME.npy              {keys, cam, high_res}: maps as others exchange them
+  maps/NAME.npy              {keys, cam, high_res}: maps as others exchange them; of SEC its probabilities
   masks/NAME.png             pseudo-masks at the image's size, 255 where unsure
   pictures/NAME.png          of the first images: image, truth, cues, pseudo-mask
   provenance.json            where all this comes from
 The same command goes on after an interrupt. `gain seeds score OUT --masks DIR` judges the result.
 """
-# By kind of background, the value that stands where none is given.
-_BACKGROUND_VALUES = {"attention": 0.05, "gradient": BACKGROUND_SHARE, "saliency": 0.06}
 
 
 def parser() -> VerbParser:
@@ -34,27 +33,36 @@ def parser() -> VerbParser:
         default=[1.0],
         help="sizes to look at, times the run's (default: 1)",
     )
-    options.add_argument("--flip", action="store_true", help="add the maps of mirrored images")
+    options.add_argument("--flip", action="store_true", help="look at mirrored images, too")
     options.add_argument(
-        "--threshold", type=share, default=THRESHOLD, help="share of a map's maximum (default: %(default)s)"
+        "--threshold", type=share, help=f"share of a map's maximum; of a classifier (default: {THRESHOLD})"
     )
     options.add_argument(
         "--background",
-        choices=_BACKGROUND_VALUES,
-        default="attention",
-        help="where no class is attended to; or the least gradient of the scores, as SEC; or low in saliency maps",
+        choices=BACKGROUND_VALUES,
+        help="of a classifier: where no class is attended to; or the least gradient of the scores, as SEC; or low in "
+        "saliency maps (default: attention)",
     )
     options.add_argument(
         "--background_value",
         type=share,
-        help="attention below this share of the maximum (0.05), this share of the pixels (0.1), "
-        "saliency below this share of 255 (0.06)",
+        help="attention below this share of the maximum ({attention}), this share of the pixels ({gradient}), "
+        "saliency below this share of the highest ({saliency})".format_map(BACKGROUND_VALUES),
     )
-    options.add_argument("--saliency", type=Path, help="folder of saliency maps NAME.png, 0 to 255")
+    options.add_argument(
+        "--saliency",
+        type=Path,
+        help="folder of saliency maps NAME.png, .jpg or .npy, of any size, 0 to 1, to 255 or to 65535",
+    )
+    options.add_argument(
+        "--confidence",
+        type=share,
+        help=f"least probability of a cue; of SEC, from 0.5 to below 1 (default: {CONFIDENCE})",
+    )
     options.add_argument(
         "--crf",
         action="store_true",
-        help="a dense CRF at 41 x 41, as SEC trains with, makes regions of the maps before both thresholds",
+        help="a dense CRF at 41 x 41, as SEC trains with, makes regions before the thresholds",
     )
     options.add_argument(
         "--batch_size", type=at_least(1), default=16, help="images at a time (default: %(default)s)"
@@ -80,8 +88,6 @@ def main(argv: list[str]) -> int:
     args = options.parse_args(argv)
     if (args.background == "saliency") != (args.saliency is not None):
         options.error("--background saliency and --saliency DIR belong together: expected both or none")
-    if args.background_value is None:
-        args.background_value = _BACKGROUND_VALUES[args.background]
     require_checkpoints(args.run)
 
     # It imports torch, so it comes after all that can be refused without it.

@@ -5,6 +5,7 @@ Axis letters: N images, P (image, class) pairs, n classes of one image, h w map.
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -127,10 +128,10 @@ def low_attention(maps: np.ndarray, threshold: float) -> np.ndarray:
 def crf_regions(
     maps: np.ndarray,
     picture: np.ndarray,
-    scores: Sequence[float],
+    scores: Sequence[float | np.ndarray],
     kernels: Kernels = Kernels(shrink=12),  # noqa: B008, frozen
 ) -> list[np.ndarray]:
-    """Return the classes' regions that a dense CRF makes of their maps, with an equal background score everywhere.
+    """Return the classes' regions that a dense CRF makes of their maps beside a score of the background.
 
     The probability of a class is its map's value and that of the background its score, each divided by their sum. So
     a map above the score is a class as without a CRF, but neighbours and pixels of like colours decide together. The
@@ -140,7 +141,7 @@ def crf_regions(
     Args:
         maps: Maps of the image's n classes, in [0, 1], shape ``(n, h, w)``.
         picture: The picture, shape ``(h, w, 3)`` uint8.
-        scores: Scores of the background, each a share of a map's maximum.
+        scores: Scores of the background, each a share of a map's maximum, the same everywhere or ``(h, w)``.
         kernels: Kernels of the CRF; by default those that SEC trains with, for 41 x 41.
 
     Returns:
@@ -154,13 +155,33 @@ def crf_regions(
     """
     log_probs = []
     for score in scores:
-        values = np.concatenate([np.full((1, *maps.shape[1:]), max(score, CRF_FLOOR)), maps])
+        background = np.broadcast_to(np.maximum(score, CRF_FLOOR), (1, *maps.shape[1:]))
+        values = np.concatenate([background, maps])
         log_probs.append(np.log(values / values.sum(0) + CRF_FLOOR))
     pictures = torch.from_numpy(np.stack([picture] * len(scores)))
     marginals = dense_crf(torch.from_numpy(np.stack(log_probs)), pictures, kernels)
     # The winner 0 is the background.
     winner = marginals.argmax(1).numpy()
     return [winner[index] == np.arange(1, 1 + len(maps))[:, None, None] for index in range(len(scores))]
+
+
+def cue_picture(image: Tensor) -> np.ndarray:
+    """Return a picture ``(3, H, W)`` uint8 at the cues' size, ``(41, 41, 3)``, as :func:`crf_regions` takes it."""
+    return resize_image(image[None], (CUE_SIZE, CUE_SIZE))[0].permute(1, 2, 0).cpu().numpy()
+
+
+def resized_values(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return values ``(h, w)`` at another size, float32; means of areas if it is smaller."""
+    is_smaller = size[0] < values.shape[0]
+    filtering = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+    return cv2.resize(values.astype(np.float32), size[::-1], interpolation=filtering)
+
+
+def enlarged(regions: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return regions ``(n, h, w)`` bool at another size: a pixel belongs to what most of its surroundings do."""
+    return np.array([resized_values(region, size) > 0.5 for region in regions], bool).reshape(
+        len(regions), *size
+    )
 
 
 def least_salient(saliency: np.ndarray, share: float = BACKGROUND_SHARE) -> np.ndarray:

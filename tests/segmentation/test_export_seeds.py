@@ -16,13 +16,8 @@ from gain_lightning.backbones import Backbone
 from gain_lightning.cli import main
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers.voc import CLASSES
-from gain_lightning.datasets.shapes import Shapes
-from gain_lightning.datasets.shapes.boat import draw_picture
 from gain_lightning.datasets.voc12 import VOC12DataModule
-from gain_lightning.drawing.encoding import save_indexed
-from gain_lightning.drawing.strips import read_strip
 from gain_lightning.segmentation.cue_files import read_cues, read_exchanged_maps
-from gain_lightning.segmentation.export_seeds import _draw
 
 
 def test_checkpoints_of_another_name_and_place_are_found(run, tmp_path):
@@ -61,19 +56,6 @@ def test_every_image_has_its_files(run, made):
         values, y, x = sec[f"{row}_cues"]
         again[y, x] = values
         np.testing.assert_array_equal(again, cues[name])
-
-
-def test_pictures_show_the_truth_of_made_pictures_too(tmp_path):
-    empty = np.full((96, 96), VOID, np.uint8)
-    for kind in ("masks", "cues"):
-        save_indexed(tmp_path / kind / "a.png", empty)
-    images = Shapes("boat", "test", range(2), supervision="none")
-    _draw(tmp_path, "a", images, 1)
-    strip = read_strip(tmp_path / "pictures" / "a.png")
-    drawn = draw_picture(1, "test")
-    assert np.array_equal(strip["image"], drawn.image)
-    is_black = (strip["ground truth"] == 0).all(2)  # the colour of the background
-    assert np.array_equal(is_black, drawn.mask == 0)
 
 
 def test_a_scale_above_1_sees_the_pixels_of_the_file(run, tmp_path, monkeypatch):
@@ -144,7 +126,7 @@ def test_a_folder_of_other_things_is_refused(run, tmp_path, capsys):
 def test_a_folder_that_holds_no_seed_yet_takes_other_options(run, tmp_path, monkeypatch):
     out = tmp_path / "o"
     with monkeypatch.context() as patch:
-        patch.setattr("gain_lightning.segmentation.export_seeds.summed_maps", lambda *_, **__: 1 / 0)
+        patch.setattr("gain_lightning.segmentation.attention_seeds.summed_maps", lambda *_, **__: 1 / 0)
         assert seeds(run, out, "--threshold", "0.4") == 1
     (out / ".hidden").touch()
     (out / "provenance.json.1.part").touch()

@@ -215,6 +215,8 @@ def test_from_a_classifier_to_a_segmentation(tmp_path, capsys):
     assert main(["fit", "--config", str(tmp_path / "sec.yaml"), *quiet, f"--run_dir={sec}"]) == 0
     summary = json.loads((sec / "summary.json").read_text())
     assert (summary["state"], summary["method"]) == ("finished", "sec_gradcam")
+    assert main(["seeds", str(sec), "--out", str(tmp_path / "second"), "--device=cpu"]) == 0
+    assert read_cues(tmp_path / "second" / "cues.npz").keys() == read_cues(seeds / "cues.npz").keys()
     metrics = summary["metrics"]
     assert {"train/loss_seed", "train/loss_expand", "train/loss_constrain", "val/miou"} <= metrics.keys()
     rows = {row["class"]: row for row in csv.DictReader((sec / "per_class.csv").open())}

@@ -127,10 +127,3 @@ def test_a_listed_picture_that_is_not_there_is_named(tmp_path, pictures, capsys)
     (tmp_path / "l.txt").write_text("one\nfour\nfive\n")
     assert predict(tmp_path, pictures, f"--list={tmp_path / 'l.txt'}") == 1
     assert "2 of 3 pictures are not there, the first four" in capsys.readouterr().err
-
-
-def test_a_segmentation_network_has_no_maps_to_export(tmp_path, capsys):
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    save(tmp_path / "run" / "checkpoints" / "last.ckpt", ["a", "b"])
-    assert main(["seeds", str(tmp_path / "run"), f"--out={tmp_path / 'o'}", "--device=cpu"]) == 1
-    assert "is of a segmentation network (SEC), expected a classifier's" in capsys.readouterr().err
