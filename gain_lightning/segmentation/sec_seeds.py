@@ -104,8 +104,9 @@ class SecSeeds:
             odds = self.confidence / (1 - self.confidence)
             scores = [small[0] * odds, small[0] / odds]
             sure, perhaps = crf_regions(small[1:], cue_picture(image), scores)
-            empty: np.ndarray = ~perhaps.any(0)
-            regions, empty_high_res = enlarged(sure, size), enlarged(empty[None], size)[0]
+            nowhere = np.array([~perhaps.any(0)])
+            empty, empty_high_res = nowhere[0], enlarged(nowhere, size)[0]
+            regions = enlarged(sure, size)
         else:
             empty, sure = small[0] >= self.confidence, small[1:] >= self.confidence
             empty_high_res, regions = large[0] >= self.confidence, large[1:] >= self.confidence
