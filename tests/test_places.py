@@ -8,7 +8,9 @@ from PIL import Image
 from torch import nn
 
 from gain_lightning.cli import main
-from gain_lightning.methods.gain import GAIN, Step
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.step import Step
+from gain_lightning.methods.terms import supervision_terms
 from gain_lightning.segmentation.sec import SEC
 from gain_lightning.segmentation.seeds import attention_maps
 
@@ -55,7 +57,9 @@ def test_scored_maps(model):
 def test_erased_images(model, monkeypatch):
     """What S_am takes away lies around the dot."""
     seen = []
-    monkeypatch.setattr("gain_lightning.methods.gain.erase", lambda image, mask: seen.append(mask) or image)
+    monkeypatch.setattr(
+        "gain_lightning.methods.terms.erase", lambda image, mask, fill: seen.append(mask) or image
+    )
     batch = batch_of(pictures(PLACES), model)
     model.losses(batch, None, 1.0)
     ground = seen[0].amin((2, 3), keepdim=True)
@@ -76,7 +80,7 @@ def test_masks_fit_the_maps_of_what_they_mask(model, resolution):
         zero = torch.zeros(1, dtype=torch.long)
         masked = {**batch, "mask": mask, "mask_image": zero, "mask_class": zero, "pairs": pairs}
         step = Step(image, None, None, batch["label"], pairs.none(), masked, 1.0)
-        return float(model.supervision_term(step, maps)["loss_ext"])
+        return float(supervision_terms(model, step, maps, {"loss_ext"})["loss_ext"])
 
     there = loss(48, 48)
     assert all(there < loss(48 + down, 48 + across) for down, across in [(4, 0), (-4, 0), (0, 4), (0, -4)])

@@ -5,7 +5,7 @@ H W image, h w map.
 """
 
 from gain_lightning.attention.cams import CAMS, grad_cam, margins
-from gain_lightning.attention.erasing import erase, soft_mask
+from gain_lightning.attention.erasing import FILLS, erase, soft_mask
 from gain_lightning.attention.maps import (
     EPS,
     Cells,
@@ -20,6 +20,7 @@ from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sampl
 __all__ = [
     "CAMS",
     "EPS",
+    "FILLS",
     "Cells",
     "Pairs",
     "erase",

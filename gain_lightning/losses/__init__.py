@@ -6,15 +6,18 @@ or several, and whatever number of batches an optimizer step adds up.
 """
 
 from gain_lightning.losses.classification import TASKS, classification_loss
-from gain_lightning.losses.mining import attention_mining_loss
+from gain_lightning.losses.mining import area_loss, attention_mining_loss, kept_classes_loss, sufficiency_loss
 from gain_lightning.losses.reduction import mean_per_image
 from gain_lightning.losses.supervision import SUPERVISION_LOSSES, attention_supervision_loss
 
 __all__ = [
     "SUPERVISION_LOSSES",
     "TASKS",
+    "area_loss",
     "attention_mining_loss",
     "attention_supervision_loss",
     "classification_loss",
+    "kept_classes_loss",
     "mean_per_image",
+    "sufficiency_loss",
 ]

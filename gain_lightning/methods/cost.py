@@ -1,6 +1,6 @@
 """The cost of a training step, foretold before training starts: images that pass the network, and memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,14 +22,17 @@ class Cost(NamedTuple):
 
     Attributes:
         num_weak, num_masked: Numbers of images of the two streams.
-        num_erased: Number of erased images, one for each (image, class) pair; a mean over batches in which S_am runs.
+        num_erased: Number of S_am's images, one or two for each (image, class) pair; a mean over batches in which it
+            runs.
         fixed_bytes: Bytes of weights, their gradients and the optimizer's state.
         image_bytes: Bytes that one image leaves in memory for the backward pass, in the weights' type and without
             checkpointing.
         pair_bytes: Bytes that an erased image leaves besides, see :data:`PAIR_PLANES`.
         am_every: S_am runs in every so many steps.
+        ext_every: The masked stream runs in every so many steps.
         erased_share: Cost of an erased image relative to one of the weak stream: 1, or 2/3 if S_am's loss reaches
             the maps alone, since then a backward pass leaves out the weights' gradients.
+        erased_area: Number of pixels of an erased image relative to one of the weak stream.
         dtype: Type of the weights.
         saving: Settings that lower the memory by an unknown amount: checkpointed features, a backward pass without
             the weights' gradients, mixed precision.
@@ -42,27 +45,29 @@ class Cost(NamedTuple):
     image_bytes: int
     pair_bytes: int = 0
     am_every: int = 1
+    ext_every: int = 1
     erased_share: float = 1.0
+    erased_area: float = 1.0
     dtype: str = "float32"
     saving: str = ""
 
     @property
     def plain_steps(self) -> float:
         """Mean cost of a step, in steps of a plain classifier on the weak stream."""
-        erased = self.erased_share * self.num_erased / self.am_every
-        return (self.num_weak + self.num_masked + erased) / self.num_weak
+        erased = self.erased_share * self.erased_area * self.num_erased / self.am_every
+        return (self.num_weak + self.num_masked / self.ext_every + erased) / self.num_weak
 
     @property
     def peak_bytes(self) -> float:
         """Bytes of the weights and of every image; the buffers of convolutions are not counted."""
-        images = (self.num_weak + self.num_masked + self.num_erased) * self.image_bytes
+        images = (self.num_weak + self.num_masked + self.erased_area * self.num_erased) * self.image_bytes
         return self.fixed_bytes + images + self.num_erased * self.pair_bytes
 
     def __str__(self) -> str:
         streams = [f"{self.num_weak} weak"]
-        streams += [f"{self.num_masked} masked"] * (self.num_masked > 0)
-        every = f" (every {self.am_every} steps)" if self.am_every > 1 else ""
-        streams += [f"{self.num_erased:.1f} erased{every}"] * (self.num_erased > 0)
+        streams += [f"{self.num_masked} masked{_every(self.ext_every)}"] * (self.num_masked > 0)
+        area = f" of {self.erased_area:.0%} of the pixels" if self.erased_area != 1 else ""
+        streams += [f"{self.num_erased:.1f} erased{area}{_every(self.am_every)}"] * (self.num_erased > 0)
         memory = f"at least {self.peak_bytes / 2**30:.1f} GiB in {self.dtype}"
         if self.saving:
             memory = (
@@ -74,6 +79,19 @@ class Cost(NamedTuple):
             f"{self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
             f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
         )
+
+
+def _every(steps: int) -> str:
+    return f" (every {steps} steps)" if steps > 1 else ""
+
+
+def num_picture_sets(settings: Any) -> int:
+    """Return how many pictures S_am makes of each pair: an erased one, one of the attended pixels alone, or both.
+
+    Args:
+        settings: The model's settings.
+    """
+    return bool(settings.am_weight or settings.kept_weight) + bool(settings.sufficiency_weight)
 
 
 def expected_cost(
@@ -102,22 +120,25 @@ def expected_cost(
     per_image = torch.ones(len(labels)) if labels.ndim == 1 else (labels > 0).sum(1).float()
     if hparams.max_classes_per_image:
         per_image = per_image.clamp(max=hparams.max_classes_per_image)
-    is_mined, is_supervised = hparams.am_weight > 0, hparams.ext_weight > 0 and masked_batch_size > 0
+    sets = num_picture_sets(hparams)
+    is_mined, is_supervised = sets > 0, hparams.ext_weight > 0 and masked_batch_size > 0
     weights = list(module.backbone.parameters())
     learned = sum(parameter.nbytes for parameter in weights if parameter.requires_grad)
     plane = hparams.image_size**2 * weights[0].element_size()
-    is_partial = is_mined and hparams.am_gradient == "maps"
+    is_partial = is_mined and (hparams.am_gradient == "maps" or hparams.am_judge != "shared")
     saving = ["checkpointed features"] * hparams.checkpoint_features
-    saving += ["am_gradient maps"] * is_partial + [precision] * ("mixed" in precision)
+    saving += ["a judge that does not learn"] * is_partial + [precision] * ("mixed" in precision)
     return Cost(
         num_weak=batch_size,
         num_masked=masked_batch_size if is_supervised else 0,
-        num_erased=batch_size * float(per_image.mean()) if is_mined else 0.0,
+        num_erased=sets * batch_size * float(per_image.mean()),
         fixed_bytes=sum(parameter.nbytes for parameter in weights) + learned * (1 + _kept(optimizer)),
         image_bytes=saved_bytes(module.backbone, hparams.image_size),
         pair_bytes=PAIR_PLANES * plane,
         am_every=hparams.am_every,
+        ext_every=hparams.ext_every,
         erased_share=2 / 3 if is_partial else 1.0,
+        erased_area=hparams.am_size**2,
         dtype=str(weights[0].dtype).removeprefix("torch."),
         saving=" and ".join(saving),
     )

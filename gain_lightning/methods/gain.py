@@ -1,9 +1,8 @@
 """GAIN: a classifier whose attention is part of the loss (Li et al., CVPR 2018)."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,43 +10,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gain_lightning.attention import EPS, Pairs, erase, scale_maps, soft_mask
-from gain_lightning.backbones.batch_norm import frozen_batch_norm, kept_batch_norm_statistics
+from gain_lightning.attention import EPS
+from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch, Streams
-from gain_lightning.losses import attention_mining_loss, attention_supervision_loss
 from gain_lightning.methods.base import share_of_step
-from gain_lightning.methods.classifier import Classifier, masks_of_pairs
+from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_preflight import check_before, warn_of_no_guidance
 from gain_lightning.methods.gain_settings import check_settings, guidance_at, method_of_weights
+from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.step import Step
+from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
 from gain_lightning.methods.zero_maps import ZeroMaps
-
-
-class Step(NamedTuple):
-    """The result of one pass of the network over both streams; masked images stand behind those of the weak stream.
-
-    Attributes:
-        image: Normalised images of both streams, ``(N, 3, H, W)``.
-        features: Features of both streams, ``(N, K, h, w)``.
-        logits: Logits of both streams, ``(N, C)``.
-        label: Labels of the weak stream, ``(num_weak, C)``.
-        weak_pairs: Pairs of the weak stream that get maps; none if no term asks for them.
-        masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
-        guidance: Share of the weights in force, 0 to 1.
-    """
-
-    image: Tensor
-    features: Tensor
-    logits: Tensor
-    label: Tensor
-    weak_pairs: Pairs
-    masked: Batch | None
-    guidance: float
-
-    @property
-    def pairs(self) -> Pairs:
-        """The pairs of all maps: those of the weak stream, then those of the masked one."""
-        return self.weak_pairs if self.masked is None else self.weak_pairs.followed_by(self.masked["pairs"])
 
 
 class GAIN(Classifier):
@@ -83,10 +57,22 @@ class GAIN(Classifier):
         am_gradient: Way of L_am's gradient. With ``all`` it moves all of the network, also as the judge of erased
             images. With ``maps`` it reaches the network only through the erased pixels, so the network cannot
             learn to deny what an erased image shows.
+        am_judge: Network that judges erased images: ``shared``, this one, as in the paper; or a copy that is never
+            taught to deny, ``frozen`` when guidance began, or the ``average`` of its weights over the steps, see
+            :class:`gain_lightning.methods.judge.Judge`.
+        judge_momentum: Share of that average that a step keeps.
+        am_fill: What stands in place of erased pixels: the ``mean`` colour, as in Eq. 3, the image's ``blur``, or its
+            ``local_mean``, see :data:`gain_lightning.attention.FILLS`.
+        am_size: Side of the pictures that the judge sees, as a share of the image's. Half of it costs a quarter.
+        kept_weight: Weight of what an erased image must still show: the other labelled classes (Kweon et al., 2021).
+        area_weight: Price of the share of the image that the soft mask covers.
+        sufficiency_weight: Weight of the class on an image of the attended pixels alone, which a second picture for
+            each pair shows the judge.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
             :func:`gain_lightning.losses.attention_supervision_loss`. Each needs a weight of its own.
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
+        ext_every: Use the masked stream only in every so many batches, with as many times the weight.
         second_order: Let gradients pass through Grad-CAM's channel weights.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
         max_classes_per_image: Erase at most this many classes of an image, drawn anew each step, which bounds
@@ -131,9 +117,17 @@ class GAIN(Classifier):
         map_score: str = "logit",
         am_score: str = "probability",
         am_gradient: str = "all",
+        am_judge: str = "shared",
+        judge_momentum: float = 0.99,
+        am_fill: str = "mean",
+        am_size: float = 1.0,
+        kept_weight: float = 0.0,
+        area_weight: float = 0.0,
+        sufficiency_weight: float = 0.0,
         ext_resolution: str = "image",
         ext_loss: str = "l2",
         ext_reduction: str = "mean",
+        ext_every: int = 1,
         second_order: bool = True,
         freeze_batch_norm: bool = False,
         max_classes_per_image: int | None = None,
@@ -153,11 +147,13 @@ class GAIN(Classifier):
         self.build()
         # Number of maps of the last step that were zero everywhere, and number of its maps.
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)
+        own_judge = self.hparams.am_judge != "shared"
+        self.judge = Judge(self.hparams.am_judge, self.hparams.judge_momentum) if own_judge else None
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
-        """Return ``gradcam``, ``gain`` or ``gain_ext``, by the two weights."""
-        return method_of_weights(settings["am_weight"], settings["ext_weight"])
+        """Return ``gradcam``, ``gain`` or ``gain_ext``, by the weights."""
+        return method_of_weights(settings)
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the recorders of a classifier, the forecast of the cost, and the count of zero maps."""
@@ -190,16 +186,19 @@ class GAIN(Classifier):
         terms = {"loss_cl": self.task.loss(step.logits[: len(step.label)], step.label)}
         if weights or self.adds_terms(guidance):
             maps = self.explain(step)  # Eq. 1, 2: (P, 1, h, w)
-            terms |= self.mining_term(step, maps) if "loss_am" in weights else {}  # Eq. 3-5
-            terms |= self.supervision_term(step, maps) if "loss_ext" in weights else {}  # Eq. 7
+            terms |= mining_terms(self, self.judge, step, maps, weights)  # Eq. 3-5
+            terms |= supervision_terms(self, step, maps, weights)  # Eq. 7
             terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
         return {"loss": weighted_sum(terms, weights), **terms}  # Eq. 6, 8
 
     def weights(self, guidance: float, *, run_mining: bool, has_masks: bool) -> dict[str, float]:
-        """Weights of the terms in force beside L_cl, by name: ``loss_am`` and ``loss_ext``, of Eq. 6 and 8."""
-        am_weight = guidance * self.hparams.am_weight * self.hparams.am_every if run_mining else 0.0
-        ext_weight = guidance * self.hparams.ext_weight if has_masks else 0.0
-        return {name: w for name, w in (("loss_am", am_weight), ("loss_ext", ext_weight)) if w}
+        """Weights of the terms in force beside L_cl, by name: those of :data:`TERMS`, of Eq. 6 and 8."""
+        runs = {"weak": run_mining, "masked": has_masks}
+        return {
+            name: guidance * self.hparams[term.weight] * self.hparams[term.every]
+            for name, term in TERMS.items()
+            if guidance and self.hparams[term.weight] and runs[term.stream]
+        }
 
     def forward_streams(
         self,
@@ -217,7 +216,7 @@ class GAIN(Classifier):
         if not features.requires_grad:
             features.requires_grad_()
         logits = self.backbone.head(features)  # (N, C)
-        is_explained = "loss_am" in weights or self.adds_terms(guidance)
+        is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
         return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
 
@@ -227,42 +226,6 @@ class GAIN(Classifier):
         maps = self.cam(step.features, score, step.pairs, second_order=self.hparams.second_order)
         self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
         return maps
-
-    def mining_term(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """Compute L_am, Eq. 3-5: erase the pixels that each map of the weak stream attends to, and classify again."""
-        hparams, image, pairs = self.hparams, step.image, step.weak_pairs
-        attention = scale_maps(maps[: len(pairs.image)], hparams.scaling)
-        attention = self.place(attention, image.shape[2:])  # (P, 1, H, W)
-        mask = soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega)  # Eq. 4
-        # Maps are float32, even if the network has a lower precision.
-        erased = erase(image[pairs.image], mask).to(image.dtype)  # Eq. 3
-        if not len(erased):
-            erased_logits = erased.new_zeros(0, len(hparams.class_names))
-        else:
-            judge = partial(frozen_batch_norm, weights=hparams.am_gradient == "maps")
-            with judge(self.backbone):
-                erased_logits = self.backbone.head(self.features_of(erased, recompute_in=judge))
-        loss = attention_mining_loss(erased_logits, pairs, score=hparams.am_score, task=hparams.task)  # Eq. 5
-        return {"loss_am": loss}
-
-    def supervision_term(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """Compute L_e, Eq. 7: compare the maps of the masked stream with their masks."""
-        hparams, masked = self.hparams, step.masked
-        if masked is None:
-            return {}
-        size = masked["image"].shape[2:]
-        attention = scale_maps(maps[len(step.weak_pairs.image) :], hparams.scaling)
-        if hparams.ext_resolution == "image":
-            attention = self.place(attention, size)
-        loss = attention_supervision_loss(
-            attention,
-            masks_of_pairs(masked, masked["pairs"]),
-            masked["pairs"],
-            loss=hparams.ext_loss,
-            reduction=hparams.ext_reduction,
-            cells=self.backbone.cells(size),
-        )
-        return {"loss_ext": loss}
 
     def extra_terms(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
         """Compute terms of your own, which are added to the loss as they are; a subclass overrides this.
@@ -313,13 +276,31 @@ class GAIN(Classifier):
         """Take one step over both streams on the same weights."""
         per_epoch = self.trainer.num_training_batches
         guidance = self.guidance(self.current_epoch + batch_idx / per_epoch)
-        # Turns of S_am are counted over all epochs.
+        # Turns of S_am and of the masked stream are counted over all epochs.
         turn = self.current_epoch * per_epoch + batch_idx + 1
+        masked = batch.get("masked") if turn % self.hparams.ext_every == 0 else None
         run_mining = turn % self.hparams.am_every == 0
-        terms = self.losses(batch["weak"], batch.get("masked"), guidance, run_mining=run_mining)
+        terms = self.losses(batch["weak"], masked, guidance, run_mining=run_mining)
         self.log_terms(terms)
         self.log("train/guidance", guidance)
         return terms["loss"] * share_of_step(self.trainer, batch_idx)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the judge follow the network."""
+        if self.judge is not None:
+            self.judge.follow(self.backbone)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the judge, so that a training that goes on has the same."""
+        super().on_save_checkpoint(checkpoint)
+        if self.judge is not None:
+            checkpoint["judge"] = self.judge.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the judge back."""
+        super().on_load_checkpoint(checkpoint)
+        if self.judge is not None:
+            self.judge.restore(checkpoint.get("judge"))
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -9,7 +9,7 @@ from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.base import INFERENCE_MODE
 from gain_lightning.methods.classifier import Classifier
-from gain_lightning.methods.gain_settings import guidance_at
+from gain_lightning.methods.gain_settings import guidance_at, is_mined
 from gain_lightning.methods.trainer import data_of
 
 
@@ -48,7 +48,7 @@ def check_trainer(model: Classifier) -> None:
             f"trainer.strategy is {strategy}, which shards weights: maps differentiate the head's a second time, "
             "expected ddp"
         )
-    is_guided = model.hparams.am_weight or model.hparams.ext_weight
+    is_guided = is_mined(model.hparams) or model.hparams.ext_weight
     if str(model.trainer.precision).startswith("16") and model.hparams.second_order and is_guided:
         raise ValueError(
             f"trainer.precision is {model.trainer.precision}: gradients of gradients leave float16's range, "
@@ -81,12 +81,12 @@ def warn_of_no_guidance(model: Classifier) -> None:
     total = min(ends, default=math.inf)
     if not math.isfinite(total) or not math.isfinite(per_epoch):
         return
-    if (hparams.am_weight or hparams.ext_weight) and not is_guided(total - 1):
+    if (is_mined(hparams) or hparams.ext_weight) and not is_guided(total - 1):
         rank_zero_warn(
             f"guidance never begins: model.warmup_epochs is {hparams.warmup_epochs} and the training has {total} "
             f"batches, {per_epoch} an epoch; expected a longer training or a shorter warm-up"
         )
-    elif hparams.am_weight:
+    elif is_mined(hparams):
         last_turn = total // hparams.am_every * hparams.am_every
         if not is_guided(last_turn - 1):
             rank_zero_warn(

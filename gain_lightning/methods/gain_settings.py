@@ -1,9 +1,11 @@
 """Checks of the settings of :class:`gain_lightning.GAIN`, and the meaning of its two weights."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from gain_lightning.attention import CAMS
+from gain_lightning.attention import CAMS, FILLS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
+from gain_lightning.methods.judge import JUDGES
 from gain_lightning.support.names import written_as
 
 CHOICES = {
@@ -14,11 +16,20 @@ CHOICES = {
     "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),
     "am_gradient": ("all", "maps"),
+    "am_judge": JUDGES,
+    "am_fill": tuple(FILLS),
     "ext_resolution": ("image", "map"),
     "ext_loss": SUPERVISION_LOSSES,
     "ext_reduction": ("mean", "sum"),
     "lr_interval": ("epoch", "step"),
 }
+
+
+# The weights of S_am's terms, of which each makes the method GAIN.
+MINING_WEIGHTS = ("am_weight", "kept_weight", "area_weight", "sufficiency_weight")
+
+# Tasks of the terms that not every task has: an image of one class has no others, and amounts are no decision.
+PARTNERS = {"kept_weight": ("multi_label",), "sufficiency_weight": ("multi_label", "single_label")}
 
 
 def check_settings(hparams: Any) -> None:
@@ -44,10 +55,11 @@ def check_settings(hparams: Any) -> None:
             "model.ext_loss cross_entropy takes a map for probabilities and model.scaling none does not bound it: "
             "expected scaling max or minmax"
         )
-    for key in ("am_weight", "ext_weight", "warmup_epochs", "ramp_epochs"):
+    for key in (*MINING_WEIGHTS, "ext_weight", "warmup_epochs", "ramp_epochs"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
-    for key in ("am_every", "max_classes_per_image"):
+    _check_mining(hparams)
+    for key in ("am_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected at least 1")
     if hparams["compile_features"] and hparams["checkpoint_features"]:
@@ -72,6 +84,24 @@ def check_settings(hparams: Any) -> None:
         )
 
 
+def _check_mining(hparams: Any) -> None:
+    """Refuse settings of S_am's terms that are out of range or say nothing."""
+    for key in ("am_size", "judge_momentum"):
+        if not 0 < hparams[key] <= 1:
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
+    if hparams["am_judge"] != "shared" and hparams["am_gradient"] == "maps":
+        raise ValueError(
+            f"model.am_judge {hparams['am_judge']} is never taught, so model.am_gradient maps says nothing beside it: "
+            "expected model.am_gradient all"
+        )
+    for key in ("kept_weight", "sufficiency_weight"):
+        if hparams[key] and hparams["task"] not in PARTNERS[key]:
+            raise ValueError(
+                f"model.{key} is {hparams[key]}, expected 0 with model.task {hparams['task']}: it is for "
+                f"{' and '.join(PARTNERS[key])}"
+            )
+
+
 def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float:
     """Return the share of the weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1.
 
@@ -85,11 +115,23 @@ def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float
     return min(past / ramp_epochs, 1.0) if ramp_epochs else 1.0
 
 
-def method_of_weights(am_weight: float, ext_weight: float) -> str:
-    """Name the method that the two weights make of :class:`gain_lightning.GAIN`.
+def is_mined(settings: Mapping[str, Any]) -> bool:
+    """Return whether a term of S_am has a weight.
+
+    Args:
+        settings: The config's ``model``; those of older runs lack some weights.
+    """
+    return any(settings.get(key) for key in MINING_WEIGHTS)
+
+
+def method_of_weights(settings: Mapping[str, Any]) -> str:
+    """Name the method that the weights make of :class:`gain_lightning.GAIN`.
+
+    Args:
+        settings: As of :func:`is_mined`.
 
     Example:
-        >>> method_of_weights(0, 0), method_of_weights(1, 0), method_of_weights(1, 10)
-        ('gradcam', 'gain', 'gain_ext')
+        >>> [method_of_weights({"am_weight": am, "ext_weight": ext}) for am, ext in ((0, 0), (1, 0), (1, 10))]
+        ['gradcam', 'gain', 'gain_ext']
     """
-    return "gain_ext" if ext_weight else "gain" if am_weight else "gradcam"
+    return "gain_ext" if settings["ext_weight"] else "gain" if is_mined(settings) else "gradcam"

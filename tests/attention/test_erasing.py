@@ -5,7 +5,8 @@ import pytest
 import reference
 import torch
 
-from gain_lightning.attention import erase, soft_mask
+from gain_lightning.attention import FILLS, erase, soft_mask
+from gain_lightning.attention.erasing import local_means
 
 
 @pytest.mark.parametrize(("sigma", "omega"), [(0.5, 10), (0.4, 100), (0.25, 8), (0.0, 1)])
@@ -43,3 +44,37 @@ def test_erase_leaves_the_mean_colour(tiny_backbone):
     erased = erase(tiny_backbone.normalize(picture), torch.ones(1, 1, 2, 2))
     colour = erased * tiny_backbone.std + tiny_backbone.mean
     torch.testing.assert_close(colour, torch.full((1, 3, 2, 2), 0.5))
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_erased_pixels_take_the_fill(generator, name):
+    image = torch.randn(2, 3, 16, 24, generator=generator, dtype=torch.double)
+    fill = FILLS[name](image)
+    mask = (torch.rand(2, 1, 16, 24, generator=generator) > 0.5).double()
+    erased = erase(image, mask, fill)
+    where = mask.bool().expand_as(image)
+    torch.testing.assert_close(erased[where], fill[where])
+    torch.testing.assert_close(erased[~where], image[~where])
+
+
+def test_the_mean_colour_is_the_fill_of_equation_3(generator):
+    image = torch.randn(2, 3, 8, 8, generator=generator)
+    mask = torch.rand(2, 1, 8, 8, generator=generator)
+    assert torch.equal(erase(image, mask, FILLS["mean"](image)), erase(image, mask))
+
+
+def test_local_means_equal_the_loop(generator):
+    image = torch.randn(1, 2, 16, 24, generator=generator, dtype=torch.double)
+    expected = [reference.local_mean(plane.numpy(), 2) for plane in image[0]]
+    # A square of 5 pixels.
+    np.testing.assert_allclose(local_means(image, share=0.3)[0].numpy(), expected, rtol=1e-12)
+
+
+def test_a_blurred_image_shows_colours_and_no_stripes():
+    """Stripes of 4 pixels vanish in 96; the two halves of the picture stay apart."""
+    stripes = (torch.arange(96) // 4 % 2 * 2.0 - 1).expand(1, 1, 96, 96)
+    assert FILLS["blur"](stripes).abs().max() < 0.35
+    halves = (torch.arange(96) >= 48).float().expand(1, 1, 96, 96)
+    blurred = FILLS["blur"](halves)[0, 0, 48]
+    assert blurred[5] < 0.05
+    assert blurred[90] > 0.95

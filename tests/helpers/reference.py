@@ -182,6 +182,50 @@ def _class_score(logits, class_idx: int, score: str, task: str) -> float:
     return sigmoid(logits[class_idx])
 
 
+def kept_classes_loss(erased_logits, label) -> float:
+    """Return the soft margin loss of the other labelled classes of every pair, as a mean over pairs and images."""
+    where, total = pairs(label), 0.0
+    for image in range(len(label)):
+        losses = [
+            sum(
+                -math.log(sigmoid(erased_logits[p][k]))
+                for k in range(len(label[n]))
+                if label[n][k] > 0 and k != c
+            )
+            for p, (n, c) in enumerate(where)
+            if n == image
+        ]
+        total += sum(losses) / max(len(losses), 1)
+    return total / len(label)
+
+
+def sufficiency_loss(kept_logits, label, task: str) -> float:
+    """Return the cross-entropy of every pair's class, as a mean over pairs and images."""
+    where, total = pairs(label), 0.0
+    for image in range(len(label)):
+        losses = [
+            -math.log(softmax(kept_logits[p])[c] if task == "single_label" else sigmoid(kept_logits[p][c]))
+            for p, (n, c) in enumerate(where)
+            if n == image
+        ]
+        total += sum(losses) / max(len(losses), 1)
+    return total / len(label)
+
+
+def local_mean(plane, reach: int) -> np.ndarray:
+    """Return the mean of the part of the square around every pixel that lies inside."""
+    height, width = plane.shape
+    return np.array(
+        [
+            [
+                plane[max(i - reach, 0) : i + reach + 1, max(j - reach, 0) : j + reach + 1].mean()
+                for j in range(width)
+            ]
+            for i in range(height)
+        ]
+    )
+
+
 def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells=None) -> float:
     """Return L_e, Eq. 7: the mean over an image's classes whose mask knows something, then over all images.
 

@@ -7,7 +7,13 @@ import torch
 from label_tables import LABELS
 
 from gain_lightning.attention import label_pairs
-from gain_lightning.losses import attention_mining_loss, classification_loss
+from gain_lightning.losses import (
+    area_loss,
+    attention_mining_loss,
+    classification_loss,
+    kept_classes_loss,
+    sufficiency_loss,
+)
 
 TASKS = ("multi_label", "single_label")
 SCORES_AND_TASKS = list(itertools.product(["probability", "logit"], TASKS))
@@ -99,3 +105,39 @@ def test_mining_loss_of_amounts_is_what_is_still_seen():
     assert attention_mining_loss(erased, pairs, task="regression").item() == pytest.approx(
         ((0.5 + 0) / 2 + 2) / 2
     )
+
+
+# Partners of L_am -----------------------------------------------------------------------------------------
+
+
+def test_kept_classes_loss_equals_the_oracle(generator, label):
+    pairs = label_pairs(label)
+    logits = 3 * torch.randn(len(pairs.image), 4, generator=generator)
+    expected = reference.kept_classes_loss(logits.tolist(), label.numpy())
+    assert kept_classes_loss(logits, label, pairs).item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_kept_classes_loss_leaves_the_erased_and_the_absent_classes_alone(generator):
+    label = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]])
+    pairs = label_pairs(label)
+    logits = torch.randn(3, 4, generator=generator, requires_grad=True)
+    kept_classes_loss(logits, label, pairs).backward()
+    others = torch.tensor([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    assert (logits.grad[others] < 0).all()
+    assert (logits.grad[~others] == 0).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_sufficiency_loss_equals_the_oracle(generator, label, task):
+    pairs = label_pairs(label)
+    logits = 3 * torch.randn(len(pairs.image), 4, generator=generator)
+    expected = reference.sufficiency_loss(logits.tolist(), label.numpy(), task)
+    assert sufficiency_loss(logits, pairs, task=task).item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_area_is_the_mean_of_the_masks_of_each_image(generator):
+    mask = torch.rand(3, 1, 4, 6, generator=generator, dtype=torch.double)
+    pairs = label_pairs(torch.tensor([[1, 1], [0, 0], [0, 1]]))
+    areas = mask.numpy().mean((1, 2, 3))
+    expected = ((areas[0] + areas[1]) / 2 + areas[2]) / 3
+    assert area_loss(mask, pairs).item() == pytest.approx(expected)

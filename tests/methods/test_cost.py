@@ -101,7 +101,7 @@ def test_erased_images_cost_less_where_their_loss_reaches_maps_alone():
     module = GAIN(["a", "b"], SIDE, am_weight=1.0, am_gradient="maps")
     cost = expected_cost(module, torch.ones(2, 2), 2, 0, torch.optim.AdamW(module.parameters()))
     assert cost.plain_steps == pytest.approx(1 + 2 * 2 / 3)
-    assert "less, by am_gradient maps, than the" in str(cost)
+    assert "less, by a judge that does not learn, than the" in str(cost)
 
 
 def test_mixed_precision_makes_the_forecast_an_upper_end_and_double_is_named():

@@ -28,7 +28,9 @@ from gain_lightning.attention import Cells, erase, grad_cam, label_pairs, place_
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.shapes.boat import draw_picture
 from gain_lightning.losses import attention_mining_loss
-from gain_lightning.methods.gain import GAIN, Step
+from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.step import Step
+from gain_lightning.methods.terms import mining_terms
 
 # The three methods ----------------------------------------------------------------------------------------
 
@@ -381,9 +383,12 @@ def test_a_few_classes_an_image_estimate_the_mining_loss_without_bias(generator)
     weak = {"image": image, "id": ["x"]}
     whole = module.losses({**weak, "label": torch.ones(1, 3)}, None, 1.0)["loss_am"]
     parts = [
-        module.mining_term(
+        mining_terms(
+            module,
+            None,
             Step(image, None, None, row[None], label_pairs(row[None]), None, 1.0),
             maps_of_one(module, image, row),
+            {"loss_am"},
         )["loss_am"]
         for row in torch.eye(3)
     ]

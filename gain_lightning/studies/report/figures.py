@@ -112,7 +112,7 @@ def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
 
 def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | None:
     runs = [run for group in comparison.groups for run in group.runs]
-    guided = [run for run in runs if run.config.get("model.am_weight") or run.config.get("model.ext_weight")]
+    guided = [run for run in runs if run.method in ("gain", "gain_ext")]
     budgets = sorted({_num_masked(run) for run in guided})
     if len(budgets) < 3:
         return None

@@ -1,0 +1,35 @@
+"""One pass of the network over both streams, from which every term of the loss is made."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gain_lightning.attention import Pairs
+from gain_lightning.datasets.sample import Batch
+
+
+class Step(NamedTuple):
+    """The result of one pass of the network over both streams; masked images stand behind those of the weak stream.
+
+    Attributes:
+        image: Normalised images of both streams, ``(N, 3, H, W)``.
+        features: Features of both streams, ``(N, K, h, w)``.
+        logits: Logits of both streams, ``(N, C)``.
+        label: Labels of the weak stream, ``(num_weak, C)``.
+        weak_pairs: Pairs of the weak stream that get maps; none if no term asks for them.
+        masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
+        guidance: Share of the weights in force, 0 to 1.
+    """
+
+    image: Tensor
+    features: Tensor
+    logits: Tensor
+    label: Tensor
+    weak_pairs: Pairs
+    masked: Batch | None
+    guidance: float
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs of all maps: those of the weak stream, then those of the masked one."""
+        return self.weak_pairs if self.masked is None else self.weak_pairs.followed_by(self.masked["pairs"])

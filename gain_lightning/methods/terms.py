@@ -1,0 +1,136 @@
+"""The terms of GAIN's loss beside L_cl, each with its weight; they are made of a step and its maps."""
+
+from collections.abc import Container
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gain_lightning.attention import FILLS, erase, scale_maps, soft_mask
+from gain_lightning.backbones.batch_norm import frozen_batch_norm
+from gain_lightning.losses import (
+    area_loss,
+    attention_mining_loss,
+    attention_supervision_loss,
+    kept_classes_loss,
+    sufficiency_loss,
+)
+from gain_lightning.methods.classifier import Classifier, masks_of_pairs
+from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.step import Step
+
+
+class Term(NamedTuple):
+    """One term of the loss.
+
+    Attributes:
+        weight: The setting that weighs it.
+        every: The setting that says in every how many batches it is computed, with as many times the weight.
+        stream: The stream whose maps it takes, ``weak`` or ``masked``.
+    """
+
+    weight: str
+    every: str
+    stream: str = "weak"
+
+
+# Every term beside L_cl. The four of S_am share one pass over its images.
+TERMS = {
+    "loss_am": Term("am_weight", "am_every"),
+    "loss_kept": Term("kept_weight", "am_every"),
+    "loss_area": Term("area_weight", "am_every"),
+    "loss_sufficiency": Term("sufficiency_weight", "am_every"),
+    "loss_ext": Term("ext_weight", "ext_every", stream="masked"),
+}
+
+
+def mining_terms(
+    model: Classifier, judge: Judge | None, step: Step, maps: Tensor, wanted: Container[str]
+) -> dict[str, Tensor]:
+    """Compute the terms of S_am, Eq. 3-5 and partners: change the pixels that maps attend to, and classify again.
+
+    Args:
+        model: The classifier, whose settings say how to erase.
+        judge: The network that classifies again; None is the classifier itself, as in the paper.
+        step: Result of the network's pass.
+        maps: Maps of ``step.pairs`` before scaling, ``(P, 1, h, w)``.
+        wanted: Names of the terms that are in force.
+    """
+    if not any(name in wanted for name, term in TERMS.items() if term.stream == "weak"):
+        return {}
+    hparams, image, pairs = model.hparams, step.image, step.weak_pairs
+    attention = scale_maps(maps[: len(pairs.image)], hparams.scaling)
+    attention = model.place(attention, image.shape[2:])  # (P, 1, H, W)
+    mask = soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega)  # Eq. 4
+    terms = {"loss_area": area_loss(mask, pairs)} if "loss_area" in wanted else {}
+    shown, fill = image[pairs.image], FILLS[hparams.am_fill](image)[pairs.image]
+    pictures = {}
+    if "loss_am" in wanted or "loss_kept" in wanted:
+        pictures["erased"] = erase(shown, mask, fill)  # Eq. 3
+    if "loss_sufficiency" in wanted:
+        pictures["kept"] = erase(shown, 1 - mask, fill)
+    # Maps are float32, even if the network has a lower precision.
+    logits = judged(model, judge, [picture.to(image.dtype) for picture in pictures.values()])
+    found = dict(zip(pictures, logits, strict=True))
+    if "loss_am" in wanted:  # Eq. 5
+        terms["loss_am"] = attention_mining_loss(
+            found["erased"], pairs, score=hparams.am_score, task=hparams.task
+        )
+    if "loss_kept" in wanted:
+        terms["loss_kept"] = kept_classes_loss(found["erased"], step.label, pairs)
+    if "loss_sufficiency" in wanted:
+        terms["loss_sufficiency"] = sufficiency_loss(found["kept"], pairs, task=hparams.task)
+    return terms
+
+
+def judged(model: Classifier, judge: Judge | None, pictures: list[Tensor]) -> list[Tensor]:
+    """Classify several sets of P pictures in one pass, at the size that ``am_size`` asks for.
+
+    Args:
+        model: The classifier.
+        judge: The network that classifies; None is the classifier itself.
+        pictures: Sets of pictures, each ``(P, 3, H, W)``.
+
+    Returns:
+        The logits of every set, each ``(P, C)``.
+    """
+    hparams, num_pairs = model.hparams, len(pictures[0]) if pictures else 0
+    if not num_pairs:
+        logits = model.backbone.mean.new_zeros(0, len(hparams.class_names))
+        return [logits + sum(picture.sum() for picture in pictures)] * len(pictures)
+    image = torch.cat(pictures)
+    if hparams.am_size != 1:
+        size = [round(side * hparams.am_size) for side in image.shape[2:]]
+        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+    if judge is not None:
+        network = judge.of(model.backbone)
+        return list(network(image).split(num_pairs))
+    # S_am's pictures are no data: they leave BatchNorm as it is.
+    frozen = partial(frozen_batch_norm, weights=hparams.am_gradient == "maps")
+    with frozen(model.backbone):
+        logits = model.backbone.head(model.features_of(image, recompute_in=frozen))
+    return list(logits.split(num_pairs))
+
+
+def supervision_terms(
+    model: Classifier, step: Step, maps: Tensor, wanted: Container[str]
+) -> dict[str, Tensor]:
+    """Compute L_e, Eq. 7: compare the maps of the masked stream with their masks; see :func:`mining_terms`."""
+    hparams, masked = model.hparams, step.masked
+    if masked is None or "loss_ext" not in wanted:
+        return {}
+    size = masked["image"].shape[2:]
+    attention = scale_maps(maps[len(step.weak_pairs.image) :], hparams.scaling)
+    if hparams.ext_resolution == "image":
+        attention = model.place(attention, size)
+    loss = attention_supervision_loss(
+        attention,
+        masks_of_pairs(masked, masked["pairs"]),
+        masked["pairs"],
+        loss=hparams.ext_loss,
+        reduction=hparams.ext_reduction,
+        cells=model.backbone.cells(size),
+    )
+    return {"loss_ext": loss}

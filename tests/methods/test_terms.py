@@ -1,0 +1,68 @@
+"""The terms of S_am beside L_am: what they see, and what they move."""
+
+import pytest
+import torch
+from small_gain import make_gain
+
+from gain_lightning.attention import erase, place_maps, scale_maps, soft_mask
+from gain_lightning.losses import area_loss, kept_classes_loss, sufficiency_loss
+from gain_lightning.methods.gain_settings import MINING_WEIGHTS
+from gain_lightning.methods.terms import TERMS
+
+
+def pieces(module, weak):
+    """Maps, masks and pairs of a batch, made step by step."""
+    _, maps, pairs = module.attend(weak["image"], weak["label"])
+    size = weak["image"].shape[2:]
+    attention = place_maps(scale_maps(maps), size, module.backbone.cells(size))
+    return soft_mask(attention, sigma=module.hparams.sigma, omega=module.hparams.omega), pairs
+
+
+def test_every_term_equals_its_parts(batches):
+    weights = {"am_weight": 2.0, "kept_weight": 3.0, "area_weight": 5.0, "sufficiency_weight": 7.0}
+    module = make_gain(**weights).eval()
+    weak = batches[0]
+    terms = module.losses(weak, None, 0.5)
+    mask, pairs = pieces(module, weak)
+    image = weak["image"][pairs.image]
+    erased, kept = module(erase(image, mask)), module(image * mask)
+    torch.testing.assert_close(terms["loss_area"], area_loss(mask, pairs))
+    torch.testing.assert_close(terms["loss_kept"], kept_classes_loss(erased, weak["label"], pairs))
+    torch.testing.assert_close(terms["loss_sufficiency"], sufficiency_loss(kept, pairs))
+    weighted = sum(weights[TERMS[name].weight] * terms[name] for name in TERMS if name in terms)
+    torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 0.5 * weighted)
+
+
+@pytest.mark.parametrize("weight", MINING_WEIGHTS)
+def test_a_term_alone_moves_the_maps(batches, weight):
+    """Its gradient reaches the features although the judge learns nothing."""
+    module = make_gain(**{weight: 1.0}, am_judge="frozen").eval()
+    assert module.method == "gain"
+    terms = module.losses(batches[0], None, 1.0)
+    (name,) = terms.keys() - {"loss", "loss_cl"}
+    assert TERMS[name].weight == weight
+    (gradient,) = torch.autograd.grad(terms[name], [module.backbone.features[0].weight])
+    assert gradient.abs().sum() > 0
+
+
+def test_a_judge_sees_smaller_pictures(batches):
+    module, seen = make_gain(am_weight=1.0, am_size=0.5, am_judge="frozen").eval(), []
+    module.judge.of(module.backbone).register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[2:]))
+    module.losses(batches[0], None, 1.0)
+    assert seen == [tuple(side // 2 for side in batches[0]["image"].shape[2:])]
+
+
+def test_the_masked_stream_runs_every_so_many_batches_with_as_much_more_weight(batches):
+    module = make_gain(ext_weight=3.0, ext_every=4).eval()
+    terms = module.losses(*batches, 1.0)
+    torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 12 * terms["loss_ext"])
+    assert "loss_ext" not in module.losses(batches[0], None, 1.0)
+
+
+def test_a_batch_without_a_pair_gives_zero_in_the_graph(batches):
+    weak = {**batches[0], "label": torch.zeros_like(batches[0]["label"])}
+    weak.pop("pairs", None)
+    module = make_gain(am_weight=1.0, kept_weight=1.0, area_weight=1.0, sufficiency_weight=1.0)
+    terms = module.losses(weak, None, 1.0)
+    assert all(float(terms[name].detach()) == 0 for name in TERMS if name != "loss_ext")
+    terms["loss"].backward()
