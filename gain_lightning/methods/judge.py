@@ -55,10 +55,10 @@ class Judge:
         if self.network is None or self.kind != "average":
             return
         with torch.no_grad():
-            for mine, theirs in zip(self.network.parameters(), backbone.parameters(), strict=True):
-                mine.lerp_(theirs, 1 - self.momentum)
-            for mine, theirs in zip(self.network.buffers(), backbone.buffers(), strict=True):
-                mine.copy_(theirs)
+            for mean, weight in zip(self.network.parameters(), backbone.parameters(), strict=True):
+                mean.lerp_(weight, 1 - self.momentum)
+            for copied, buffer in zip(self.network.buffers(), backbone.buffers(), strict=True):
+                copied.copy_(buffer)
 
     def state(self) -> Mapping[str, Tensor] | None:
         """Return the copy's weights for a checkpoint; None before guidance begins."""
