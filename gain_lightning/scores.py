@@ -72,6 +72,22 @@ SCORES = [
         listed="MAE",
     ),
     Score(
+        "seed_miou_selected",
+        "held-out seed mIoU",
+        "Maps cut at the threshold that is best on masked training images held out for choosing: mean IoU.",
+        over="set",
+        listed="held mIoU",
+        remark="threshold chosen on held-out masks",
+    ),
+    Score(
+        "seed_threshold_selected",
+        "held-out threshold",
+        "That threshold, as a fraction of a map's maximum: chosen on held-out masked training images.",
+        unit="number",
+        better="neither",
+        over="set",
+    ),
+    Score(
         "seed_miou",
         "seed mIoU",
         "Maps cut at 20 % of their maximum: mean IoU over background and classes.",

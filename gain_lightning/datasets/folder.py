@@ -65,7 +65,7 @@ class FolderDataModule(TwoStreamDataModule):
     def setup(self, stage: str) -> None:
         """Open the sets that ``stage`` needs."""
         if stage == "fit":
-            self.train_set, self.masked_set = training_sets(
+            self.train_set, self.masked_set, self.select_set = training_sets(
                 self, self.contents.of("train"), self.augmentation
             )
         self.val_set = ImageSet(self.contents.of("val"), image_size=self.image_size)

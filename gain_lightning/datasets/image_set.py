@@ -9,7 +9,7 @@ from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.sample import Draw, Sample, make_sample
-from gain_lightning.datasets.streams import TwoStreamDataModule, run_seed
+from gain_lightning.datasets.streams import MaskedRows, TwoStreamDataModule, run_seed
 from gain_lightning.datasets.transforms import Augmentation, TrainTransform
 
 
@@ -104,8 +104,8 @@ class ImageSet(Dataset):
 
 def training_sets(
     module: TwoStreamDataModule, listing: Listing, augmentation: Augmentation
-) -> tuple[ImageSet, ImageSet | None]:
-    """Open the data sets of both streams; the masked subset is drawn by the module's budget.
+) -> tuple[ImageSet, ImageSet | None, ImageSet | None]:
+    """Open the data sets that training pictures are in; the masked subset is drawn by the module's budget.
 
     Args:
         module: The data module, whose budget, supervision and sizes count.
@@ -113,20 +113,24 @@ def training_sets(
         augmentation: How they are varied.
 
     Returns:
-        The set of the weak stream, its masks hidden; and that of the masked stream, or None without a budget.
+        The set of the weak stream, its masks hidden; that of the masked stream, or None if no mask guides; and that
+        of the masked pictures that settings are chosen on, not varied, or None.
     """
     known = listing.has_box if module.supervision == "box" else listing.has_pixels
-    rows, kept = module.draw_masked(listing.ids, known)
+    guiding, choosing = module.draw_masked(listing.ids, known)
     weak = ImageSet(listing, image_size=module.image_size, augmentation=augmentation, supervision="none")
-    if not len(rows):
-        return weak, None
-    masked = ImageSet(
-        listing.take(rows),
-        image_size=module.image_size,
-        augmentation=augmentation,
-        supervision=module.supervision,
-        box_dilation=module.box_dilation,
-        other_boxes=module.other_boxes,
-        kept=kept,
-    )
-    return weak, masked
+
+    def masked(drawn: MaskedRows, augmentation: Augmentation | None) -> ImageSet | None:
+        if not len(drawn.rows):
+            return None
+        return ImageSet(
+            listing.take(drawn.rows),
+            image_size=module.image_size,
+            augmentation=augmentation,
+            supervision=module.supervision,
+            box_dilation=module.box_dilation,
+            other_boxes=module.other_boxes,
+            kept=drawn.kept,
+        )
+
+    return weak, masked(guiding, augmentation), masked(choosing, None)

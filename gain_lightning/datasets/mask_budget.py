@@ -1,15 +1,18 @@
 """The mask budget of GAIN_ext says which training images carry pixels; it is drawn once and kept in a file.
 
 A mask list has one image a line. Behind a tab stand the classes whose pixels count, ``;`` between them; without
-them all classes count::
+them all classes count. Behind a second tab stands ``select`` where the mask does not guide the training but chooses
+its settings::
 
     2008_000123
     2008_000162<tab>boat;person
+    2008_000233<tab><tab>select
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +20,10 @@ from gain_lightning.support.files import read_text
 from gain_lightning.support.names import composed, written_as
 
 MaskBudget = int | float | dict[str, int | float] | str
+# So many masks choose at least, or half of fewer than twice as many.
+LEAST_HELD = 10
+# The third field of a line of a mask list, for a mask that chooses.
+_SELECT = "select"
 
 
 def draw_mask_budget(
@@ -84,8 +91,54 @@ def _draw(rows: np.ndarray, amount: int | float, seed: int, which: str) -> np.nd
     return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]
 
 
+def hold_out(
+    ids: Sequence[str] | np.ndarray, carries_mask: np.ndarray, budget: MaskBudget, share: float, seed: int
+) -> np.ndarray:
+    """Choose the masked images that settings are chosen with; their masks guide no training.
+
+    A mask list that marks such images decides; otherwise a share of them is drawn, at least :data:`LEAST_HELD`, or half
+    of fewer than twice as many. A share of 1 holds all out.
+
+    Args:
+        ids: The names of the n training images.
+        carries_mask: The images that the budget drew, ``(n,)`` bool.
+        budget: The mask budget, see :func:`draw_mask_budget`.
+        share: The share of these images that is held out, above 0.
+        seed: The seed of the draw.
+
+    Returns:
+        The images that are held out, ``(n,)`` bool.
+
+    Raises:
+        ValueError: If there are too few masked images.
+
+    Example:
+        >>> hold_out(["a", "b", "c"], np.array([True, False, True]), 2, 0.2, 0).sum()
+        np.int64(1)
+    """
+    rows = np.flatnonzero(carries_mask)
+    held = np.zeros(len(ids), bool)
+    if not len(rows) or (share < 1 and len(rows) < 2):
+        raise ValueError(
+            f"data.select_on is masked, but data.mask_budget gives {len(rows)} training images with masks: expected at "
+            "least 2, of which one guides and one chooses, or 1 where none guides"
+        )
+    if isinstance(budget, str) and share < 1:
+        listed = {line.image_id for line in _lines(Path(budget)) if line.purpose == _SELECT}
+        held[rows] = [str(ids[row]) in listed or composed(str(ids[row])) in listed for row in rows]
+    if not held.any():
+        count = max(round(share * len(rows)), min(LEAST_HELD, len(rows) // 2))
+        # The draw differs from that of the budget, whose seed is the same.
+        held[np.random.default_rng((seed, len(_SELECT))).permutation(rows)[:count]] = True
+    return held
+
+
 def mask_list_text(
-    ids: Sequence[str] | np.ndarray, drawn: np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
+    ids: Sequence[str] | np.ndarray,
+    drawn: np.ndarray,
+    has_pixels: np.ndarray,
+    class_names: Sequence[str],
+    held: np.ndarray | None = None,
 ) -> str:
     r"""Write a draw as the text of a mask list; it names classes where an image has pixels of more than were drawn.
 
@@ -93,29 +146,55 @@ def mask_list_text(
         >>> drawn = np.array([[True, False], [False, True]])
         >>> mask_list_text(["a", "b"], drawn, np.array([[True, False], [True, True]]), ["boat", "cow"])
         'a\nb\tcow\n'
+        >>> mask_list_text(["a", "b"], drawn, drawn, ["boat", "cow"], np.array([False, True]))
+        'a\nb\t\tselect\n'
     """
     lines = []
     for row in np.flatnonzero(drawn.any(1)).tolist():
         names = ";".join(class_names[class_idx] for class_idx in np.flatnonzero(drawn[row]).tolist())
-        lines.append(f"{ids[row]}\t{names}" if (drawn[row] != has_pixels[row]).any() else str(ids[row]))
+        fields = [str(ids[row]), names if (drawn[row] != has_pixels[row]).any() else ""]
+        fields.append(_SELECT if held is not None and held[row] else "")
+        lines.append("\t".join(fields).rstrip("\t"))
     return "".join(f"{line}\n" for line in lines)
+
+
+class _Line(NamedTuple):
+    """A line of a mask list: its number, and its image, classes and purpose, which may be empty."""
+
+    number: int
+    image_id: str
+    names: str
+    purpose: str
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    """Read the lines of a mask list.
+
+    Raises:
+        FileNotFoundError: If there is no such list.
+        ValueError: If a line has a purpose that is not known.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)"
+        )
+    for number, text in enumerate(read_text(path).splitlines(), start=1):
+        if text.strip():
+            image_id, _, rest = text.partition("\t")
+            names, _, purpose = rest.partition("\t")
+            if purpose.strip() not in ("", _SELECT):
+                raise ValueError(f"{path}:{number}: {image_id}: {purpose!r}, expected {_SELECT} or nothing")
+            yield _Line(number, image_id, names.strip(), purpose.strip())
 
 
 def read_mask_list(
     path: Path, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
     """Read the draw that a mask list holds; see :func:`draw_mask_budget`."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"data.mask_budget {path}: no such mask list (expected a file, a count or a fraction)"
-        )
     row_of = {image_id: row for row, image_id in enumerate(ids)}
     row_of = {composed(image_id): row for image_id, row in row_of.items()} | row_of
     drawn = np.zeros_like(has_pixels)
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        image_id, _, names = line.partition("\t")
+    for number, image_id, names, _ in _lines(path):
         where = f"{path}:{number}: {image_id}"
         row = row_of.get(image_id, row_of.get(composed(image_id)))
         if row is None:
@@ -127,7 +206,7 @@ def read_mask_list(
         if not names:
             drawn[row] = has_pixels[row]
             continue
-        for name in names.strip().split(";"):
+        for name in names.split(";"):
             name = written_as(name, class_names)
             if name not in class_names:
                 raise ValueError(f"{where}: unknown class {name!r}, expected one of {', '.join(class_names)}")

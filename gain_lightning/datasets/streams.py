@@ -6,7 +6,7 @@ pass over the weak stream; the masked stream goes on beside it, over and over.
 
 import os
 from collections.abc import Iterator, Sequence, Sized
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, mask_list_text
+from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, hold_out, mask_list_text
 from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
@@ -116,6 +116,13 @@ class StreamLoader(Loader):
         cast("StreamSampler", self.sampler).start = num_batches * (self.batch_size or 1)
 
 
+class MaskedRows(NamedTuple):
+    """Rows of m training images, ``(m,)``, and the classes whose pixels count there, ``(m, C)`` bool."""
+
+    rows: np.ndarray
+    kept: np.ndarray
+
+
 class TwoStreamDataModule(pl.LightningDataModule):
     """The base of all data modules: it draws the mask budget and makes the loaders.
 
@@ -132,14 +139,20 @@ class TwoStreamDataModule(pl.LightningDataModule):
         box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
         other_boxes: What a box says of another class where that has none: nothing, ``unknown``; or that it is not
             there, ``no``.
+        select_on: What settings are chosen on beside the validation set: ``masked``, training images whose masks then
+            guide nothing; null holds none out. Their scores are logged as ``select/...``.
+        select_share: The share of the mask budget that is held out for it, at least ten images or half of fewer than
+            twenty; 1 holds all out, as does a training that takes no masks.
         num_workers: Loader processes.
 
     Attributes:
         class_names: The names of the C classes, by index.
         image_size: Height and width of a batch's images, pixels.
         train_set: The data set of the weak stream, its masks hidden.
-        masked_set: The data set of the masked stream, or None; ``masked_ids`` names its images, and ``mask_list`` is
-            the text of their mask list.
+        masked_set: The data set of the masked stream, or None.
+        select_set: The data set of the masked images that settings are chosen on, or None.
+        masked_ids: The names of all masked images; ``mask_list`` is the text of their mask list, and ``select_ids``
+            names those of them that settings are chosen on.
         val_set: The data set for validation.
         test_sets: The data sets for tests by name; the first is scored by every metric, each further one by its
             accuracy.
@@ -164,6 +177,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         supervision: str = "mask",
         box_dilation: float = 1.0,
         other_boxes: str = "unknown",
+        select_on: str | None = None,
+        select_share: float = 0.2,
         num_workers: int = 2,
     ) -> None:
         super().__init__()
@@ -182,16 +197,24 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
         if other_boxes not in ("unknown", "no"):
             raise ValueError(f"data.other_boxes is {other_boxes!r}, expected unknown or no")
+        if select_on not in (None, "masked"):
+            raise ValueError(f"data.select_on is {select_on!r}, expected null or masked")
+        if not 0 < select_share <= 1:
+            raise ValueError(f"data.select_share is {select_share}, expected a share above 0, at most 1")
         if mask_seed is not None and mask_seed < 0:
             raise ValueError(f"data.mask_seed is {mask_seed}, expected null or an integer from 0 on")
         self.supervision = supervision
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
         self.mask_budget = mask_budget
+        self.select_on = select_on
+        self.select_share = select_share
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
         self.mask_list = ""
+        self.select_ids: list[str] = []
+        self.select_set: PictureSet | None = None
         self.masked_set: PictureSet | None = None
 
     def image_set(self, split: str | None = None) -> PictureSet:
@@ -200,21 +223,30 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     def draw_masked(
         self, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw this run's masked subset and remember it.
+    ) -> tuple[MaskedRows, MaskedRows]:
+        """Draw this run's masked subset and remember it; part of it may be for choosing settings.
 
         Args:
             ids: The names of the n training images.
             has_pixels: The classes whose pixels (or boxes) are known, ``(n, C)`` bool.
 
         Returns:
-            The rows of the drawn images, ``(m,)``, and the classes whose pixels count there, ``(m, C)`` bool.
+            The images whose masks guide the training, and those whose masks choose its settings.
+
+        Raises:
+            ValueError: If settings are to be chosen on masks, and there are too few.
         """
         drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
-        rows = np.flatnonzero(drawn.any(1))
-        self.masked_ids = [str(ids[row]) for row in rows.tolist()]
-        self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names)
-        return rows, drawn[rows]
+        held = np.zeros(len(ids), bool)
+        if self.select_on == "masked":
+            method = getattr(self.trainer, "lightning_module", None)
+            share = self.select_share if getattr(method, "takes_masks", True) else 1
+            held = hold_out(ids, drawn.any(1), self.mask_budget, share, self.mask_seed)
+        self.masked_ids = [str(ids[row]) for row in np.flatnonzero(drawn.any(1)).tolist()]
+        self.select_ids = [str(ids[row]) for row in np.flatnonzero(held).tolist()]
+        self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names, held)
+        guiding, choosing = (np.flatnonzero(drawn.any(1) & which) for which in (~held, held))
+        return MaskedRows(guiding, drawn[guiding]), MaskedRows(choosing, drawn[choosing])
 
     def train_dataloader(self) -> CombinedLoader:
         """Load both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
@@ -259,16 +291,18 @@ class TwoStreamDataModule(pl.LightningDataModule):
         """Load the set to predict, in order, where the data have one."""
         return self._loader(self.predict_set, self.batch_size)
 
-    def val_dataloader(self) -> DataLoader:
-        """Load the validation set, in order, each image in one process."""
-        return self._loader(self.val_set, self.batch_size, share_out("val", self.val_set, self.trainer))
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Load the validation set and, if there is one, the set for choosing, in order, each image in one process."""
+        if self.select_set is None:
+            return self._judged("val", self.val_set)
+        return [self._judged("val", self.val_set), self._judged("select", self.select_set)]
 
     def test_dataloader(self) -> list[DataLoader]:
         """Load every test set, in the order of ``test_sets``, each image in one process."""
-        return [
-            self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
-            for name, dataset in self.test_sets.items()
-        ]
+        return [self._judged(name, dataset) for name, dataset in self.test_sets.items()]
+
+    def _judged(self, name: str, dataset: PictureSet) -> DataLoader:
+        return self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
 
 
 def run_seed() -> int:

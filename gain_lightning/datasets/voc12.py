@@ -91,11 +91,13 @@ class VOC12DataModule(TwoStreamDataModule):
                     f"data.mask_folder: {self.root / self.mask_folder} has no mask of any image in "
                     f"{self.train_split}.txt"
                 )
-            self.train_set, masked = training_sets(self, listing, self.augmentation)
-            self.masked_set = masked
-            if masked is not None and self.supervision == "mask":
-                missing = missing_masks(listing, self.mask_folder)
-                stop_at(missing + check_masks(masked.listing, agree=False)[1], self.root)
+            self.train_set, *masked = training_sets(self, listing, self.augmentation)
+            self.masked_set, self.select_set = masked
+            drawn = [images for images in masked if images is not None and self.supervision == "mask"]
+            problems = missing_masks(listing, self.mask_folder) if drawn else []
+            for images in drawn:
+                problems += check_masks(images.listing, agree=False)[1]
+            stop_at(problems, self.root)
         if not self.test_sets:
             listing, problems = read_voc(self.root, "val", "SegmentationClass")
             problems += missing_masks(listing, "SegmentationClass")

@@ -89,6 +89,11 @@ class Method(pl.LightningModule):
         """
         return cls.name.lower()
 
+    @property
+    def takes_masks(self) -> bool:
+        """Return whether masks guide the training; if not, all masks of a budget may choose settings."""
+        return True
+
     def new_layers(self) -> nn.Module:
         """Return the layers without loaded weights; they learn at ``new_layer_lr_scale`` times the rate."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ from gain_lightning.methods.image_record import ImageRecord
 from gain_lightning.methods.map_writer import MapWriter, PictureBatch
 from gain_lightning.methods.outputs import Predicted, Scored
 from gain_lightning.methods.panels import AttentionPanels
-from gain_lightning.methods.scoring import MapScores, SetScores
+from gain_lightning.methods.scoring import MapScores, SetResult, SetScores
 from gain_lightning.methods.tasks import TASKS, MultiLabel
 from gain_lightning.methods.trainer import data_of
 from gain_lightning.metrics import center_gaussian
@@ -36,6 +36,8 @@ class Classifier(Method):
         task: The meaning of labels, see :mod:`gain_lightning.methods.tasks`.
         scored: Indices of the classes that mean scores run over.
         class_scores: Columns of ``per_class.csv`` after a test.
+        selected_threshold: The threshold of seeds that is best on the masked images for choosing, as of the last
+            validation; None without such images.
     """
 
     kind = "a classifier"
@@ -62,6 +64,8 @@ class Classifier(Method):
         self.cam = CAMS[hparams.map_method]
         self.val_metrics = self._new_scores()
         self.test_metrics = self._new_scores()
+        self.select_metrics = MapScores(len(class_names), self.scored)
+        self.selected_threshold: float | None = None
         # Scores of the map that looks at the centre of every test image.
         self.center_metrics = MapScores(len(class_names), self.scored)
         # Mean decision, or mean error, on every test set.
@@ -202,19 +206,25 @@ class Classifier(Method):
         self.logged = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the last values of terms that not every step computes."""
+        """Keep the last values of terms that not every step computes, and the threshold that was chosen."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["selected_threshold"] = self.selected_threshold
         checkpoint["logged"] = {name: float(term) for name, term in self.logged.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on logging the terms that the checkpoint kept."""
+        """Go on logging the terms that the checkpoint kept, with the threshold that it chose."""
+        self.selected_threshold = checkpoint.get("selected_threshold")
         self.logged = dict(checkpoint.get("logged", {}))
 
     # Validation, test and prediction ----------------------------------------------------------------------
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Scored:
-        """Score a batch of the validation set."""
-        return self._score(batch, self.val_metrics)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Scored:
+        """Score a batch of the validation set, or of the masked images that settings are chosen on."""
+        if dataloader_idx == 0:
+            return self._score(batch, self.val_metrics)
+        outputs = self._score(batch, None)
+        self.select_metrics.update_maps(outputs["maps"], outputs["mask"], outputs["pairs"])
+        return outputs
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Scored:
         """Score a batch of a test set: the first set by every metric, all sets by their accuracy."""
@@ -249,8 +259,11 @@ class Classifier(Method):
         return Scored(score=score, logit=logit, maps=maps, mask=mask, pairs=pairs)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation scores."""
+        """Log the validation scores, and choose the threshold of seeds where there are images for it."""
         self._log_scores("val", self.val_metrics)
+        if getattr(data_of(self.trainer), "select_set", None) is not None:
+            chosen = self._log_scores("select", self.select_metrics)
+            self.selected_threshold = float(chosen.scores["seed_threshold_best"])
 
     def on_test_epoch_start(self) -> None:
         """Begin one mean for every test set."""
@@ -259,19 +272,19 @@ class Classifier(Method):
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
-        self.class_scores = self._log_scores("test", self.test_metrics)
+        self.class_scores = self._log_scores("test", self.test_metrics, self.selected_threshold).per_class
         self._log_scores("center", self.center_metrics)
         data = data_of(self.trainer)
         judged = [metric.compute() for metric in self.decisions]
         self.log_dict(self.task.set_scores(judged, list(data.test_sets)[1:], data.accuracy_class))
 
-    def _log_scores(self, split: str, metrics: MapScores) -> dict[str, list[float]]:
-        """Log the scores of a set, and return those of every class."""
-        result = metrics.compute()
+    def _log_scores(self, split: str, metrics: MapScores, threshold: float | None = None) -> SetResult:
+        """Log and return the scores of a set, those at a threshold that was chosen elsewhere among them."""
+        result = metrics.compute(threshold)
         metrics.reset()
         self.judged[split] = result.judged
         self.log_dict({f"{split}/{name}": value for name, value in result.scores.items()})
-        return result.per_class
+        return result
 
 
 def masks_of_pairs(batch: Batch, pairs: Pairs) -> Tensor:

@@ -155,6 +155,11 @@ class GAIN(Classifier):
         """Return ``gradcam``, ``gain`` or ``gain_ext``, by the weights."""
         return method_of_weights(settings)
 
+    @property
+    def takes_masks(self) -> bool:
+        """Return whether L_e is part of the loss."""
+        return bool(self.hparams.ext_weight > 0)
+
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the recorders of a classifier, the forecast of the cost, and the count of zero maps."""
         return [*super().recorders(run_dir), CostForecast(), ZeroMaps()]

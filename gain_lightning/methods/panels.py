@@ -49,8 +49,12 @@ class AttentionPanels(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first images of the set."""
-        if trainer.is_global_zero and sum(len(kept.ids) for kept in self.kept) < self.num_images:
+        """Keep the first images of the validation set."""
+        if (
+            trainer.is_global_zero
+            and not dataloader_idx
+            and sum(len(kept.ids) for kept in self.kept) < self.num_images
+        ):
             image = pl_module.backbone.denormalize(batch["image"])
             self.kept.append(keep_maps(batch, outputs, image, pl_module.hparams.class_names))
 

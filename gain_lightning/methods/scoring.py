@@ -75,8 +75,13 @@ class MapScores(nn.Module):
         scored = torch.isin(pairs.label, torch.tensor(self.scored, device=pairs.label.device))
         self.judged_images.update(len(pairs.image[judged & scored].unique()))
 
-    def compute(self) -> SetResult:
-        """Return the scores of all batches since :meth:`reset`."""
+    def compute(self, threshold: float | None = None) -> SetResult:
+        """Return the scores of all batches since :meth:`reset`.
+
+        Args:
+            threshold: The threshold that was chosen on other images, nan where none of them could be judged; None
+                leaves out the scores at it.
+        """
         seed = self.seed.compute()
         of_pairs = {key: metric.compute() for key, metric in self.of_pairs.items()}
         num_pairs = next(iter(of_pairs.values()))["num_pairs"]
@@ -88,6 +93,11 @@ class MapScores(nn.Module):
             "seed_miou_best": seed_miou.max(),
             "seed_threshold_best": thresholds[seed_miou.argmax()].where(num_judged > 0, torch.nan),
         }
+        if threshold is not None:
+            chosen = torch.tensor(threshold, device=thresholds.device)
+            at_chosen = (thresholds - chosen).abs().argmin()
+            scores["seed_miou_selected"] = seed_miou[at_chosen].where(chosen.isfinite(), torch.nan)
+            scores["seed_threshold_selected"] = chosen
         per_class = {"num_judged": num_pairs.long(), "seed_iou": seed["iou"][at_paper, 1:]}
         for score in pair_scores():
             found = of_pairs[score.key]
@@ -136,9 +146,9 @@ class SetScores(MapScores):
         self.zero_maps.update((maps.amax((1, 2, 3)) <= EPS).float(), pairs.label)
         self.update_maps(maps, mask, pairs)
 
-    def compute(self) -> SetResult:
-        """Return the scores of all batches since :meth:`reset`."""
-        of_maps = super().compute()
+    def compute(self, threshold: float | None = None) -> SetResult:
+        """Return the scores of all batches since :meth:`reset`, see :meth:`MapScores.compute`."""
+        of_maps = super().compute(threshold)
         zero_maps, answers = self.zero_maps.compute()["over_pairs"].float(), self.answers.compute()
         per_class = {"num_images": answers["num_images"], self.column: answers[self.per_class]}
         return SetResult(

@@ -18,6 +18,7 @@ _MAY_DIFFER = {
 }
 # Settings of the data that the scores of a test do not depend on.
 _OF_TRAINING = {
+    *("data.select_on", "data.select_share"),
     *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
     *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
 }

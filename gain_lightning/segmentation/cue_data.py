@@ -76,6 +76,7 @@ class CueDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
+        self.select_ids: list[str] = []
         self.test_sets: dict[str, FullSize] = {}
 
     def setup(self, stage: str) -> None:

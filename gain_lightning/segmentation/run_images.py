@@ -34,7 +34,7 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
         raise ValueError(f"{run / CONFIG}: names no data, expected the {CONFIG} of a run")
     module, _, name = config["class_path"].rpartition(".")
     settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
-    settings |= {"mask_budget": 0} | ({"root": root} if root is not None else {})
+    settings |= {"mask_budget": 0, "select_on": None} | ({"root": root} if root is not None else {})
     if "image_size" in settings:
         settings["image_size"] = round(enlarge * settings["image_size"])
     data = getattr(importlib.import_module(module or "gain_lightning.datasets"), name)(**settings)

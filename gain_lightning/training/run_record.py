@@ -79,6 +79,7 @@ class RunRecord(pl.Callback):
                 "seed": int(seed) if (seed := os.environ.get("PL_GLOBAL_SEED")) else None,
                 "accuracy_class": data.accuracy_class,
                 "num_masked": len(data.masked_ids),
+                **({"num_select": len(data.select_ids)} if data.select_ids else {}),
                 "git_commit": git_commit(),
                 "versions": {
                     "python": platform.python_version(),
@@ -87,7 +88,9 @@ class RunRecord(pl.Callback):
                 "device": device_name(trainer),
             }
             kept = earlier.get("metrics", {}) if self.is_resumed else {}
-            kept = {key: value for key, value in kept.items() if key.startswith(("train/", "val/"))}
+            kept = {
+                key: value for key, value in kept.items() if key.startswith(("train/", "val/", "select/"))
+            }
             # A resumed run whose summary has no note of guidance gets none.
             guided = {}
             if pl_module.method in GUIDED and stage == "fit" and ("guided" in earlier or not self.is_resumed):
@@ -128,7 +131,7 @@ class RunRecord(pl.Callback):
     def _note_scores(self, trainer: pl.Trainer, **changes: Any) -> None:
         metrics = dict(self.summary.get("metrics", {}))
         for key, value in trainer.callback_metrics.items():
-            if key.startswith(("train/", "val/", "test/", "center/")):
+            if key.startswith(("train/", "val/", "select/", "test/", "center/")):
                 metrics[key] = float(value) if math.isfinite(value) else None
         self._write(trainer, metrics=metrics, **changes)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gain_lightning.datasets.mask_budget import draw_mask_budget, mask_list_text
+from gain_lightning.datasets.mask_budget import draw_mask_budget, hold_out, mask_list_text
 
 IDS = [f"image_{index:03d}" for index in range(40)]
 NAMES = ("boat", "cow", "car")
@@ -126,3 +126,49 @@ def test_mask_list_names_the_line_that_does_not_fit(tmp_path, text, message):
 def test_missing_mask_list_says_what_was_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such mask list"):
         draw_mask_budget(IDS, HAS_PIXELS, str(tmp_path / "no.txt"), 0, NAMES)
+
+
+# Masks that choose ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_masked", "share", "expected"),
+    [(40, 0.2, 10), (40, 0.5, 20), (12, 0.2, 6), (3, 0.2, 1), (12, 1, 12), (1, 1, 1)],
+)
+def test_a_share_of_the_masks_is_held_out(num_masked, share, expected):
+    carries_mask = np.arange(40) < num_masked
+    held = hold_out(IDS, carries_mask, num_masked, share, 3)
+    assert held.sum() == expected
+    assert not (held & ~carries_mask).any()
+    assert (held == hold_out(IDS, carries_mask, num_masked, share, 3)).all()
+    if 1 < expected < num_masked:
+        assert (held != hold_out(IDS, carries_mask, num_masked, share, 4)).any()
+
+
+@pytest.mark.parametrize("num_masked", [0, 1])
+def test_too_few_masks_to_choose_with_are_refused(num_masked):
+    with pytest.raises(
+        ValueError, match=f"gives {num_masked} training images with masks: expected at least 2"
+    ):
+        hold_out(IDS, np.arange(40) < num_masked, num_masked, 0.2, 0)
+
+
+@pytest.mark.parametrize("budget", [7, {"cow": 5}])
+def test_a_mask_list_holds_out_the_images_that_it_marks(tmp_path, budget):
+    drawn = draw_mask_budget(IDS, HAS_PIXELS, budget, 3, NAMES)
+    held = hold_out(IDS, drawn.any(1), budget, 0.2, 3)
+    path = tmp_path / "list.txt"
+    path.write_text(mask_list_text(IDS, drawn, HAS_PIXELS, NAMES, held))
+    assert sum(line.endswith("\tselect") for line in path.read_text().splitlines()) == held.sum() > 0
+    assert (draw_mask_budget(IDS, HAS_PIXELS, str(path), 9, NAMES) == drawn).all()
+    assert (hold_out(IDS, drawn.any(1), str(path), 0.9, 9) == held).all()
+    assert (hold_out(IDS, drawn.any(1), str(path), 1, 9) == drawn.any(1)).all()
+    # a list without marks, such as an older run's, is drawn from
+    path.write_text(mask_list_text(IDS, drawn, HAS_PIXELS, NAMES))
+    assert (hold_out(IDS, drawn.any(1), str(path), 0.2, 3) == held).all()
+
+
+def test_a_purpose_that_is_not_known_is_named(tmp_path):
+    (tmp_path / "list.txt").write_text("image_000\t\tchoose\n")
+    with pytest.raises(ValueError, match=r"list\.txt:1: image_000: 'choose', expected select or nothing"):
+        draw_mask_budget(IDS, HAS_PIXELS, str(tmp_path / "list.txt"), 0, NAMES)

@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from small_gain import CELLS, make_shapes, make_shapes_gain, make_trainer
 
+from gain_lightning.attention import label_pairs
 from gain_lightning.datasets.shapes.boat import draw_picture
+from gain_lightning.methods.scoring import MapScores
+from gain_lightning.metrics import THRESHOLDS
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,9 @@ def trained_shapes():
 
 
 def oracle_outputs(module, split, count, seed=0):
-    """Probabilities, labels, masks of all pairs and their placed raw maps of a split, by hand."""
-    pictures = [draw_picture(index, split, seed=seed) for index in range(count)]
+    """Probabilities, labels, masks of all pairs and their placed raw maps of the first pictures, or these."""
+    indices = range(count) if isinstance(count, int) else count
+    pictures = [draw_picture(index, split, seed=seed) for index in indices]
     image = torch.stack([torch.from_numpy(picture.image).permute(2, 0, 1) for picture in pictures]).double()
     backbone = copy.deepcopy(module.backbone).double().eval()
     with torch.no_grad():
@@ -149,3 +153,63 @@ def test_score_classes_restrict_every_mean(tmp_path, trained_shapes):
     assert module.judged["val"] == {"pairs": len(shown), "images": len(images)}
     others = {n for n, _ in reference.pairs(label)}
     assert len(images) < len(others)  # some image shows car alone
+
+
+# Masks that choose ----------------------------------------------------------------------------------------
+
+
+def sweep(module, *pictures):
+    """Seed mIoU at every threshold, by loops."""
+    _, label, mask, maps = oracle_outputs(module, *pictures, seed=1)
+    scaled = [reference.scale(attention, "max") for attention in maps]
+    return {cut: np.nanmean(reference.seed_iou(scaled, mask, label, cut)) for cut in THRESHOLDS}
+
+
+@pytest.mark.parametrize("ext_weight", [0.0, 1.0])
+def test_the_threshold_is_chosen_on_held_out_masks(tmp_path, trained_shapes, ext_weight):
+    """GAIN_ext holds half of its 4 masks out; a classifier chooses with all of them."""
+    module = make_shapes_gain(ext_weight=ext_weight)
+    module.load_state_dict(trained_shapes.state_dict())
+    data = make_shapes(data_seed=1, mask_budget=4, select_on="masked")
+    trainer = make_trainer(tmp_path, max_steps=0, max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    assert len(data.select_set) == len(data.select_ids) == (2 if ext_weight else 4)
+    assert len(data.train_set) == 8
+    assert (data.masked_set is None) == (ext_weight == 0)
+    if ext_weight:
+        assert {*data.masked_set.ids} == {*data.masked_ids} - {*data.select_ids}
+    trainer.validate(module, datamodule=data, verbose=False)
+    found = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    chosen = sweep(module, "train", [int(name.removeprefix("train_")) for name in data.select_ids])
+    best = max(chosen, key=chosen.get)
+    assert found["select/seed_miou"] == pytest.approx(chosen[0.2], rel=1e-4)
+    assert found["select/seed_miou_best"] == pytest.approx(chosen[best], rel=1e-4)
+    assert found["select/seed_threshold_best"] == pytest.approx(best)
+    assert found.keys() >= {"val/mean_ap", "val/seed_miou"}
+    trainer.test(module, datamodule=data, verbose=False)
+    tested = sweep(module, "test", 6)
+    scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert scores["test/seed_threshold_selected"] == pytest.approx(best)
+    assert scores["test/seed_miou_selected"] == pytest.approx(tested[best], rel=1e-4)
+    assert scores["test/seed_miou_selected"] <= scores["test/seed_miou_best"]
+    assert "center/seed_miou_selected" not in scores
+
+
+def test_a_threshold_that_nothing_chose_scores_nothing():
+    scores = MapScores(2, [0, 1])
+    scores.update_maps(
+        torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2).long(), label_pairs(torch.tensor([[1, 0]]))
+    )
+    assert "seed_miou_selected" not in scores.compute().scores
+    assert scores.compute(float("nan")).scores["seed_miou_selected"].isnan()
+
+
+def test_a_checkpoint_keeps_the_threshold(trained_shapes):
+    module, checkpoint = copy.deepcopy(trained_shapes), {}
+    module.selected_threshold = 0.35
+    module.on_save_checkpoint(checkpoint)
+    module.selected_threshold = None
+    module.on_load_checkpoint(checkpoint)
+    assert module.selected_threshold == 0.35
+    module.on_load_checkpoint({})
+    assert module.selected_threshold is None

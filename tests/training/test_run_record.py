@@ -19,6 +19,25 @@ from gain_lightning.cli import main
 from gain_lightning.training.run_record import RunRecord
 
 
+def test_masks_that_choose_are_recorded_and_a_test_again_scores_the_same(tmp_path, capsys):
+    small = [option for option in SMALL if "max_epochs" not in option]
+    choose = ["--data.select_on=masked", "--data.mask_budget=6", "--trainer.max_epochs=1"]
+    assert main(["fit", *CONFIG, *small, *choose, f"--run_dir={tmp_path / 'run'}"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["num_masked"], summary["num_select"]) == (6, 3)
+    lines = (tmp_path / "run" / "masked_ids.txt").read_text().splitlines()
+    assert (len(lines), sum(line.endswith("\t\tselect") for line in lines)) == (6, 3)
+    metrics = summary["metrics"]
+    assert metrics["test/seed_threshold_selected"] == metrics["select/seed_threshold_best"]
+    assert "(threshold chosen on held-out masks)" in capsys.readouterr().out
+    assert main(["test", "--config", str(tmp_path / "run" / "config.yaml"), "--ckpt_path=last"]) == 0
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    assert again["test/seed_miou_selected"] == pytest.approx(metrics["test/seed_miou_selected"], abs=1e-6)
+    assert "select/seed_miou_best" in (tmp_path / "run" / "metrics.csv").read_text()
+    assert main(["runs", str(tmp_path / "run")]) == 0
+    assert "held mIoU" in capsys.readouterr().out
+
+
 def test_run_folder_holds_all_that_a_comparison_reads(run_dir):
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["state"], summary["method"], summary["seed"], summary["num_masked"]) == (

@@ -166,6 +166,22 @@ class ShapesDataModule(TwoStreamDataModule):
             )
         return self.made[split]
 
+    def _masked(self, rows: np.ndarray, kept: np.ndarray) -> Shapes | None:
+        """Make the training pictures of these rows with masks; None if there is none."""
+        if not len(rows):
+            return None
+        return Shapes(
+            self.scene,
+            "train",
+            rows.tolist(),
+            seed=self.data_seed,
+            bias=self.bias,
+            supervision=self.supervision,
+            box_dilation=self.box_dilation,
+            other_boxes=self.other_boxes,
+            kept=kept,
+        )
+
     def image_set(self, split: str | None = None) -> Shapes:
         """Make the pictures of a split (None: train) with their labels, without masks."""
         split = split or "train"
@@ -183,19 +199,8 @@ class ShapesDataModule(TwoStreamDataModule):
         """Make the pictures that ``stage`` needs."""
         if stage == "fit":
             self.train_set = self._make("train", self.sizes["num_train"], supervision="none")
-            rows, kept = self.draw_masked(self.train_set.ids, self.train_set.labels > 0)
-            if len(rows):
-                self.masked_set = Shapes(
-                    self.scene,
-                    "train",
-                    rows.tolist(),
-                    seed=self.data_seed,
-                    bias=self.bias,
-                    supervision=self.supervision,
-                    box_dilation=self.box_dilation,
-                    other_boxes=self.other_boxes,
-                    kept=kept,
-                )
+            drawn = self.draw_masked(self.train_set.ids, self.train_set.labels > 0)
+            self.masked_set, self.select_set = (self._masked(*of_use) for of_use in drawn)
         if stage in ("fit", "validate"):
             self.val_set = self._make("val", self.sizes["num_val"])
         if stage == "test":

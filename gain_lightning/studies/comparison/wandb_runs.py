@@ -60,7 +60,8 @@ def fetch_run(name: str, folder: Path) -> str:
     metrics = {
         key: value
         for key, value in run["summary"].items()
-        if key.startswith(("train/", "val/", "test/", "center/")) and isinstance(value, int | float)
+        if key.startswith(("train/", "val/", "select/", "test/", "center/"))
+        and isinstance(value, int | float)
     }
     out = folder / run_id
     config = {key: value for key, value in run["config"].items() if not key.startswith("_")}
@@ -110,7 +111,7 @@ def _curve_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         scalars = {
             key: value
             for key, value in item.items()
-            if key.startswith(("train/", "val/", "lr-")) and isinstance(value, int | float)
+            if key.startswith(("train/", "val/", "select/", "lr-")) and isinstance(value, int | float)
         }
         if scalars:
             rows.append({"epoch": item.get("epoch"), "step": item.get("trainer/global_step"), **scalars})
