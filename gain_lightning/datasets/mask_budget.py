@@ -124,12 +124,12 @@ def hold_out(
             "least 2, of which one guides and one chooses, or 1 where none guides"
         )
     if isinstance(budget, str) and share < 1:
-        listed = {line.image_id for line in _lines(Path(budget)) if line.purpose == _SELECT}
-        held[rows] = [str(ids[row]) in listed or composed(str(ids[row])) in listed for row in rows]
+        listed = {composed(line.image_id) for line in _lines(Path(budget)) if line.purpose == _SELECT}
+        held[rows] = [composed(str(ids[row])) in listed for row in rows.tolist()]
     if not held.any():
         count = max(round(share * len(rows)), min(LEAST_HELD, len(rows) // 2))
         # The draw differs from that of the budget, whose seed is the same.
-        held[np.random.default_rng((seed, len(_SELECT))).permutation(rows)[:count]] = True
+        held[np.random.default_rng((seed, 1)).permutation(rows)[:count]] = True
     return held
 
 

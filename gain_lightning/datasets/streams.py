@@ -237,15 +237,16 @@ class TwoStreamDataModule(pl.LightningDataModule):
             ValueError: If settings are to be chosen on masks, and there are too few.
         """
         drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
+        has_mask: np.ndarray = np.logical_or.reduce(drawn, 1)
         held = np.zeros(len(ids), bool)
         if self.select_on == "masked":
             method = getattr(self.trainer, "lightning_module", None)
             share = self.select_share if getattr(method, "takes_masks", True) else 1
-            held = hold_out(ids, drawn.any(1), self.mask_budget, share, self.mask_seed)
-        self.masked_ids = [str(ids[row]) for row in np.flatnonzero(drawn.any(1)).tolist()]
+            held = hold_out(ids, has_mask, self.mask_budget, share, self.mask_seed)
+        self.masked_ids = [str(ids[row]) for row in np.flatnonzero(has_mask).tolist()]
         self.select_ids = [str(ids[row]) for row in np.flatnonzero(held).tolist()]
         self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names, held)
-        guiding, choosing = (np.flatnonzero(drawn.any(1) & which) for which in (~held, held))
+        guiding, choosing = (np.flatnonzero(has_mask & which) for which in (~held, held))
         return MaskedRows(guiding, drawn[guiding]), MaskedRows(choosing, drawn[choosing])
 
     def train_dataloader(self) -> CombinedLoader:
