@@ -1,7 +1,6 @@
 """The benchmarks say what they are before they start, and compare like with like."""
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,17 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-SCRIPTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-
-
-def load(stem):
-    """A benchmark as a module."""
-    path = next(path for path in SCRIPTS if path.stem == stem)
-    spec = importlib.util.spec_from_file_location(f"benchmark_{stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from benchmark_scripts import SCRIPTS, load
 
 
 def step_settings(**changes):
