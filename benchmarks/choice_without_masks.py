@@ -24,6 +24,7 @@ method of at least three. Runs that the file --json holds already are not measur
 
 import argparse
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of the runs that are measured")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    # Of classes that the subset does not show.
+    warnings.filterwarnings("ignore", "No positive samples")
     measured: dict[str, dict[str, Any]] = {}
     if args.json and args.json.is_file():
         measured = read_json(args.json)["runs"]
