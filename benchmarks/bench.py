@@ -60,7 +60,7 @@ def run() -> dict:
         results["seeds"] = script("seeds.py", "--data", root, "--rounds", "1")
         results["crf"] = script("crf.py", "--root", root, "--rounds", "1")
         tenth = [f"--trainer.limit_{kind}_batches=0.1" for kind in ("train", "val")]
-        own = [f"--data.root={root}", "--trainer.max_epochs=1", "--model.warmup_epochs=0", *tenth]
+        own = [f"--data.root={root}", "--trainer.max_epochs=1", "--model.warmup=0", *tenth]
         results["overhead"]["VOC"] = overhead("experiments/voc12/lite0_subset/gain_ext.yaml", *own)
     return results
 

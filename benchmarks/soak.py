@@ -68,7 +68,7 @@ def watch(config: Path, options: Sequence[str], minutes: float, every: float) ->
         run = Path(folder) / "run"
         # Without a warm-up every step is guided, and so all steps cost the same.
         words = ["fit", "--config", str(config), "--run_dir", str(run)]
-        words += ["--trainer.max_epochs=1000000", "--model.warmup_epochs=0", *options]
+        words += ["--trainer.max_epochs=1000000", "--model.warmup=0", *options]
         words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--data.num_workers=2"]
         with Path(folder, "log.txt").open("w") as log:
             training = subprocess.Popen(

@@ -23,7 +23,7 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.readers.folder import read_folder
 
 QUICK = [
-    "--model.backbone=tiny_cnn", "--model.warmup_epochs=0", "--data.image_size=32", "--data.batch_size=2",
+    "--model.backbone=tiny_cnn", "--model.warmup=0", "--data.image_size=32", "--data.batch_size=2",
     "--data.num_workers=0", "--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu",
 ]  # fmt: skip
@@ -211,7 +211,13 @@ SETTINGS = {
     "weight without end": (["--model.ext_weight=.inf"], r"model\.ext_weight is inf"),
     "threshold above 1": (["--model.sigma=1.5"], r"model\.sigma is 1\.5"),
     "steepness of nan": (["--model.omega=.nan"], r"model\.omega is nan"),
-    "negative epochs": (["--model.warmup_epochs=-1"], r"model\.warmup_epochs is -1"),
+    "warm-up in epochs": (["--model.warmup=3"], r"model\.warmup is 3\.0, expected a share of the training, 0 to 1"),
+    "old warm-up": (["--model.warmup_epochs=3"], r"model\.warmup_epochs is model\.warmup now, a share of the training"),
+    "milestones in epochs": (
+        ["--model.lr_scheduler=Steps", "--model.lr_scheduler.milestones=[3]"], r"milestones is \[3\.0\], expected shares",
+    ),
+    "rise above 1": (["--model.lr_scheduler=OneCycle", "--model.lr_scheduler.rise=5"], r"lr_scheduler\.rise is 5"),
+    "no end": (["--model.lr_scheduler=OneCycle", "--trainer.max_epochs=-1"], r"OneCycle, a share of the training, but this"),
     "no pixel": (["--data.image_size=0"], r"image_size is 0"),
     "batch of nothing": (["--data.batch_size=0"], r"batch_size is 0"),
     "negative batch": (["--data.masked_batch_size=-1", "--data.mask_budget=1"], r"masked_batch_size -1, expected at least 1"),

@@ -38,7 +38,7 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     )
     assert words[1:4] == ["-m", "gain_lightning", "fit"]
     monkeypatch.chdir(EXPERIMENTS.parent)
-    quick = ["--trainer.fast_dev_run=1", "--model.warmup_epochs=0", "--trainer.enable_progress_bar=false"]
+    quick = ["--trainer.fast_dev_run=1", "--model.warmup=0", "--trainer.enable_progress_bar=false"]
     small = SMALL[:4]
     if any("voc12" in word for word in words):
         small = [f"--data.root={make_voc(tmp_path)}", "--data.batch_size=2", "--model.weights=none"]
@@ -76,7 +76,7 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
             "--model.weights=none",
         ]
     else:
-        arguments += ["--model.warmup_epochs=0"]
+        arguments += ["--model.warmup=0"]
     if config["data"]["class_path"] == "VOC12DataModule":
         root = make_voc(tmp_path)
         arguments += [

@@ -24,7 +24,7 @@ def _test_scores(tmp_path, seed: int, am_weight: float, ext_weight: float) -> di
         data.image_size,
         am_weight=am_weight,
         ext_weight=ext_weight,
-        warmup_epochs=6,
+        warmup=6 / 9,
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.002),
     )
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

@@ -236,3 +236,16 @@ def test_python_loads_an_old_checkpoint():
         scores = model(model.backbone.normalize(images)).sigmoid()
     expected = [float(row["score"]) for row in rows("gain_ext/per_image.csv") if row["set"] == "test"]
     np.testing.assert_allclose(scores.flatten(), expected, rtol=0, atol=1e-5)
+
+
+def test_an_old_run_and_one_of_todays_config_differ_in_no_schedule():
+    """Five of six epochs are a share of the training now."""
+    new = Path("today")
+    shutil.copytree("gain_ext", new)
+    config = Path(new, "config.yaml").read_text()
+    assert "  warmup_epochs: 5\n  ramp_epochs: 0.0\n" in config
+    Path(new, "config.yaml").write_text(
+        config.replace("  warmup_epochs: 5\n  ramp_epochs: 0.0\n", "  warmup: 0.833333\n  ramp: 0.0\n")
+    )
+    assert main(["compare", "gain_ext", "today", "--out", "report"]) == 0
+    assert "warmup" not in Path("report", "report.html").read_text()

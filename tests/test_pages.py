@@ -46,8 +46,8 @@ TINY = [  # after a training's own words, of which the later win
     ),
 ]
 GUIDED = [
-    "--model.warmup_epochs=0",
-    "--model.ramp_epochs=0",
+    "--model.warmup=0",
+    "--model.ramp=0",
     "--model.am_every=1",
 ]  # else gain compare refuses them
 SMALL_DATA = {

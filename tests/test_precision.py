@@ -13,7 +13,7 @@ CONFIG = Path(__file__).parents[1] / "experiments" / "shapes" / "gain_ext.yaml"
 SMALL = [
     *("--data.num_train=160", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
     *("--data.batch_size=16", "--data.masked_batch_size=4", "--data.mask_budget=16"),
-    *("--trainer.max_epochs=3", "--model.warmup_epochs=1", "--model.lr_scheduler=null"),
+    *("--trainer.max_epochs=3", "--model.warmup=0.333333", "--model.lr_scheduler=null"),
     *(
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",

@@ -33,7 +33,7 @@ PACKAGE = ROOT / "gain_lightning"
 TABLES_OF_THEIR_OWN = ("scores.py", "section4.py")
 SMALL = [
     "--data.num_train=32", "--data.num_val=8", "--data.num_test=12", "--data.num_biased=4", "--data.num_workers=0",
-    "--trainer.max_epochs=1", "--model.warmup_epochs=0", "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1", "--model.warmup=0", "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false",
 ]  # fmt: skip
 SPILL = Score(

@@ -11,6 +11,7 @@ from typing import NoReturn
 from gain_lightning.commands.common import prepare_torch
 from gain_lightning.methods.table import METHODS
 from gain_lightning.runs.folder import refuse_second_run
+from gain_lightning.runs.old_settings import IN_SHARES
 from gain_lightning.support.command_line import is_file_name, options_of
 from gain_lightning.support.messages import print_error, unknown_name
 
@@ -118,6 +119,11 @@ def _refuse_unknown(verb: str, key: str) -> None:
     name = rest.partition(".")[0]
     if group in ("model", "trainer") and name and name != "help":
         known = keys_of(group)
+        if group == "model" and name in IN_SHARES:
+            new = IN_SHARES[name]
+            stop(
+                verb, f"model.{name} is model.{new} now, a share of the training: epochs / trainer.max_epochs"
+            )
         if known and name not in known:
             stop(verb, unknown_name(f"{group}.{name}", [f"{group}.{other}" for other in known]))
     elif group not in _GROUPS and group not in (*_TOP, "c", "optimizer", "lr_scheduler"):

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.layer_sync import check_layer_sync
+from gain_lightning.methods.schedules import ShareSchedule, length_of, no_end
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
@@ -154,8 +155,18 @@ class Method(pl.LightningModule):
         optimizer.param_groups[1]["lr"] *= self.hparams.new_layer_lr_scale
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": self.hparams.lr_interval}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        scheduler = self.lr_scheduler(optimizer)
+        interval = "step" if isinstance(scheduler, ShareSchedule) else self.hparams.lr_interval
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+    def on_train_start(self) -> None:
+        """Tell a schedule in shares how many steps the training has, which is known from here on."""
+        for scheduler in (config.scheduler for config in self.trainer.lr_scheduler_configs):
+            if isinstance(scheduler, ShareSchedule):
+                length = length_of(self.trainer)
+                if not length.is_finite:
+                    raise no_end("model.lr_scheduler", type(scheduler).__name__)
+                scheduler.begin(int(length.steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the method's name into the checkpoint, so that a reader finds the method again."""

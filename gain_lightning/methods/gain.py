@@ -16,9 +16,10 @@ from gain_lightning.datasets.sample import Batch, Streams
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.cost import CostForecast
-from gain_lightning.methods.gain_preflight import check_before, warn_of_no_guidance
+from gain_lightning.methods.gain_preflight import check_before, check_guidance
 from gain_lightning.methods.gain_settings import check_settings, guidance_at, method_of_weights
 from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.schedules import length_of
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
 from gain_lightning.methods.zero_maps import ZeroMaps
@@ -45,8 +46,8 @@ class GAIN(Classifier):
             weights below mean the same whatever the number of classes.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
-        warmup_epochs: Epochs on L_cl alone; self-guidance from random weights harms.
-        ramp_epochs: Epochs after the warm-up in which both weights rise linearly to their value.
+        warmup: Share of the whole training on L_cl alone, 0 to 1; self-guidance from random weights harms.
+        ramp: Share of the whole training, after the warm-up, in which both weights rise linearly to their value.
         sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
         omega: Slope of the soft mask, Eq. 4.
         scaling: Way to bring a map to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
@@ -88,7 +89,8 @@ class GAIN(Classifier):
         score_classes: Names of the classes that mean scores run over; null takes all.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
-        lr_interval: Step the scheduler every ``epoch`` or ``step``.
+        lr_interval: Step the scheduler every ``epoch`` or ``step``; schedules in shares of the training
+            (:mod:`gain_lightning.methods.schedules`) step every step by themselves.
         new_layer_lr_scale: Learning rate of the new last layer, relative to the others'.
 
     Raises:
@@ -108,8 +110,8 @@ class GAIN(Classifier):
         cl_reduction: str = "sum",
         am_weight: float = 0.0,
         ext_weight: float = 0.0,
-        warmup_epochs: int = 0,
-        ramp_epochs: float = 0.0,
+        warmup: float = 0.0,
+        ramp: float = 0.0,
         sigma: float = 0.5,
         omega: float = 10.0,
         scaling: str = "max",
@@ -269,22 +271,28 @@ class GAIN(Classifier):
             return batch
         return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
 
-    def guidance(self, epoch: float) -> float:
-        """Return the share of both weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1."""
-        return guidance_at(epoch, self.hparams.warmup_epochs, self.hparams.ramp_epochs)
+    def guidance(self, batch: int, num_batches: float) -> float:
+        """Return the share of both weights in force: 0 in the warm-up, then a ramp to 1.
+
+        Args:
+            batch: Number of batches before this one, over all epochs.
+            num_batches: Number of batches of the whole training.
+        """
+        return guidance_at(batch, num_batches, self.hparams.warmup, self.hparams.ramp)
 
     def on_train_start(self) -> None:
-        """Warn if the training will end before guidance, or S_am, has a turn."""
-        warn_of_no_guidance(self)
+        """Begin the schedules, and warn if the training will end before guidance, or S_am, has a turn."""
+        super().on_train_start()
+        check_guidance(self)
 
     def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
         """Take one step over both streams on the same weights."""
-        per_epoch = self.trainer.num_training_batches
-        guidance = self.guidance(self.current_epoch + batch_idx / per_epoch)
-        # Turns of S_am and of the masked stream are counted over all epochs.
-        turn = self.current_epoch * per_epoch + batch_idx + 1
-        masked = batch.get("masked") if turn % self.hparams.ext_every == 0 else None
-        run_mining = turn % self.hparams.am_every == 0
+        per_epoch = int(self.trainer.num_training_batches)
+        # Guidance, and turns of S_am and of the masked stream, are counted over all epochs.
+        turn = self.current_epoch * per_epoch + batch_idx
+        guidance = self.guidance(turn, length_of(self.trainer).batches)
+        masked = batch.get("masked") if (turn + 1) % self.hparams.ext_every == 0 else None
+        run_mining = (turn + 1) % self.hparams.am_every == 0
         terms = self.losses(batch["weak"], masked, guidance, run_mining=run_mining)
         self.log_terms(terms)
         self.log("train/guidance", guidance)

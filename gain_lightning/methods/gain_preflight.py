@@ -1,7 +1,5 @@
 """Checks before GAIN's first step: the Trainer, the labels, the masks, and the beginning of guidance."""
 
-import math
-
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
@@ -10,6 +8,7 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.base import INFERENCE_MODE
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.gain_settings import guidance_at, is_mined
+from gain_lightning.methods.schedules import length_of, no_end
 from gain_lightning.methods.trainer import data_of
 
 
@@ -66,30 +65,34 @@ def image_sets(data: TwoStreamDataModule) -> dict[str, PictureSet | None]:
     }
 
 
-def warn_of_no_guidance(model: Classifier) -> None:
-    """Warn if the training will end before guidance, or S_am, has a turn."""
-    hparams, trainer = model.hparams, model.trainer
+def check_guidance(model: Classifier) -> None:
+    """Refuse a warm-up of a training without an end, and warn if one ends before guidance, or S_am, has a turn.
 
-    def is_guided(batch: float) -> bool:
-        epoch = batch / trainer.num_training_batches
-        return guidance_at(epoch, hparams.warmup_epochs, hparams.ramp_epochs) > 0
+    Args:
+        model: A classifier whose Trainer knows the number of batches.
 
-    per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
-    ends = [per_epoch * epochs] if epochs is not None and epochs >= 0 else []
-    ends += [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps >= 0 else []
-    # Number of batches of the training.
-    total = min(ends, default=math.inf)
-    if not math.isfinite(total) or not math.isfinite(per_epoch):
+    Raises:
+        ValueError: If a share is taken of a training without an end.
+    """
+    hparams, length = model.hparams, length_of(model.trainer)
+    if not length.is_finite:
+        if key := next((key for key in ("warmup", "ramp") if hparams[key]), None):
+            raise no_end(f"model.{key}", hparams[key])
         return
+    total = int(length.batches)
+
+    def is_guided(batch: int) -> bool:
+        return guidance_at(batch, total, hparams.warmup, hparams.ramp) > 0
+
     if (is_mined(hparams) or hparams.ext_weight) and not is_guided(total - 1):
         rank_zero_warn(
-            f"guidance never begins: model.warmup_epochs is {hparams.warmup_epochs} and the training has {total} "
-            f"batches, {per_epoch} an epoch; expected a longer training or a shorter warm-up"
+            f"guidance never begins: model.warmup is {hparams.warmup} of a training of {total} batches; expected a "
+            "longer training or a smaller share"
         )
     elif is_mined(hparams):
         last_turn = total // hparams.am_every * hparams.am_every
         if not is_guided(last_turn - 1):
             rank_zero_warn(
                 f"S_am will never run: its turn comes every {hparams.am_every} batches (model.am_every), and the "
-                f"training has {total}, of which model.warmup_epochs takes {hparams.warmup_epochs * per_epoch:g}"
+                f"training has {total}, of which model.warmup takes {round(hparams.warmup * total)}"
             )

@@ -55,9 +55,12 @@ def check_settings(hparams: Any) -> None:
             "model.ext_loss cross_entropy takes a map for probabilities and model.scaling none does not bound it: "
             "expected scaling max or minmax"
         )
-    for key in (*MINING_WEIGHTS, "ext_weight", "warmup_epochs", "ramp_epochs"):
+    for key in (*MINING_WEIGHTS, "ext_weight"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
+    for key in ("warmup", "ramp"):
+        if not 0 <= hparams[key] <= 1:
+            raise ValueError(f"model.{key} is {hparams[key]}, expected a share of the training, 0 to 1")
     _check_mining(hparams)
     for key in ("am_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:
@@ -102,17 +105,23 @@ def _check_mining(hparams: Any) -> None:
             )
 
 
-def guidance_at(epoch: float, warmup_epochs: float, ramp_epochs: float) -> float:
-    """Return the share of the weights in force at a (fractional) epoch: 0 in the warm-up, then a ramp to 1.
+def guidance_at(batch: int, num_batches: float, warmup: float, ramp: float) -> float:
+    """Return the share of the weights in force at a batch: 0 in the warm-up, then a ramp to 1.
+
+    Args:
+        batch: Number of batches before this one.
+        num_batches: Number of batches of the whole training; it may be infinite if both shares are 0.
+        warmup: Share of the training without guidance; it ends at a whole batch, the nearest.
+        ramp: Share of the training in which guidance rises.
 
     Example:
-        >>> [guidance_at(epoch, warmup_epochs=2, ramp_epochs=2) for epoch in (1.5, 2, 3, 5)]
+        >>> [guidance_at(batch, 10, warmup=0.2, ramp=0.2) for batch in (1, 2, 3, 5)]
         [0.0, 0.0, 0.5, 1.0]
     """
-    past = epoch - warmup_epochs
+    past = batch - (round(warmup * num_batches) if warmup else 0)
     if past < 0:
         return 0.0
-    return min(past / ramp_epochs, 1.0) if ramp_epochs else 1.0
+    return min(past / (ramp * num_batches), 1.0) if ramp else 1.0
 
 
 def is_mined(settings: Mapping[str, Any]) -> bool:

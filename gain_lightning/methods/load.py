@@ -9,6 +9,7 @@ from gain_lightning.methods.base import Method
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.table import METHODS, import_object
 from gain_lightning.runs.checkpoints import check_whole, read_checkpoint, unfit_checkpoint
+from gain_lightning.runs.old_settings import today_of_checkpoint
 
 
 def load_model(ckpt_path: Path) -> Method:
@@ -26,7 +27,7 @@ def load_model(ckpt_path: Path) -> Method:
     checkpoint = read_checkpoint(ckpt_path)
     check_whole(checkpoint, ckpt_path)
     try:
-        settings = {**checkpoint["hyper_parameters"], "weights": "none"}
+        settings = {**today_of_checkpoint(checkpoint["hyper_parameters"]), "weights": "none"}
         model = method_class(checkpoint)(**settings)
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:
@@ -63,8 +64,9 @@ def method_class(checkpoint: Mapping[str, Any]) -> type[Method]:
     if name is not None:
         named: type[Method] = import_object(METHODS[name].path)
         return named
+    settings = today_of_checkpoint(checkpoint["hyper_parameters"])
     for row in METHODS.values():
         method: type[Method] = import_object(row.path)
-        if checkpoint["hyper_parameters"].keys() <= inspect.signature(method).parameters.keys():
+        if settings.keys() <= inspect.signature(method).parameters.keys():
             return method
     raise ValueError(f"no method of {', '.join(METHODS)} takes its settings")

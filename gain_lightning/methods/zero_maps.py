@@ -46,7 +46,7 @@ class ZeroMaps(pl.Callback):
                 rank_zero_warn(
                     f"{int(self.num_zero)} of {self.num_maps} attention maps of epoch {trainer.current_epoch} were "
                     f"zero everywhere ({share:.0%}): guidance does not reach these images. A longer "
-                    "model.warmup_epochs, or smaller weights, may help"
+                    "model.warmup, or smaller weights, may help"
                 )
         self.num_zero, self.num_maps = 0, 0
 

@@ -130,7 +130,7 @@ def read_run(path: str) -> Run:
     if summary.get("guided") is False:
         raise RunError(
             f"{path}: is called {summary.get('method')} but was never guided, for its training ended within the "
-            "warm-up; expected a run of more epochs than model.warmup_epochs"
+            "warm-up; expected a smaller model.warmup"
         )
     finite = {
         printable(key): float(value)

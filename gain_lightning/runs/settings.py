@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gain_lightning.runs.old_settings import today
 from gain_lightning.support.files import write_atomically
 from gain_lightning.support.yaml_files import read_config
 
@@ -41,7 +42,7 @@ def write_settings(run_dir: Path, text: str) -> None:
 
 
 def read_settings(run_dir: Path) -> dict[str, Any]:
-    """Read ``config.yaml`` of a run.
+    """Read ``config.yaml`` of a run; one of an earlier version is given in today's keys.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -50,7 +51,7 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
     path = run_dir / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{run_dir}: has no {CONFIG}, expected the folder of a run")
-    return read_config(path)
+    return today(read_config(path))[0]
 
 
 def refuse_other_settings(run_dir: Path, config: Mapping[str, Any], verb: str) -> None:

@@ -68,7 +68,8 @@ class SEC(Method):
             them; null takes all.
         optimizer: A function of the parameter groups that makes the optimizer.
         lr_scheduler: A function of the optimizer that makes the scheduler; null keeps the rate.
-        lr_interval: The scheduler steps every ``epoch`` or ``step``.
+        lr_interval: The scheduler steps every ``epoch`` or ``step``; schedules in shares of the training
+            (:mod:`gain_lightning.methods.schedules`) step every step by themselves.
         new_layer_lr_scale: Learning rate of the new layers, relative to the others'. In a pretrained ``vgg16``, whose
             head is pretrained too, only the last layer is new, as in SEC; else the whole head is.
 

@@ -11,10 +11,12 @@ import yaml
 from jsonargparse import get_loader, set_loader
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.utilities import rank_zero_warn
 
 from gain_lightning.datasets import __all__ as DATA_MODULES
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.table import METHODS, method_for
+from gain_lightning.runs.old_settings import today
 from gain_lightning.support.command_line import config_of, options_of
 from gain_lightning.support.messages import print_error, unknown_name
 from gain_lightning.support.yaml_files import refuse_key_twice
@@ -64,9 +66,18 @@ _INSIDE = re.compile(r"Problem with given class_path '(?:\w+\.)*(\w+)'")
 
 
 def _load_yaml(text: str) -> Any:
-    """Read YAML of a file or a value as jsonargparse does, but refuse a key that comes twice."""
+    """Read YAML of a file or a value as jsonargparse does, but refuse a key that comes twice.
+
+    A config of an earlier version is given in today's keys, and a warning says how it is written now.
+    """
     refuse_key_twice(text)
-    return _lenient(text)
+    found = _lenient(text)
+    if not isinstance(found, dict):
+        return found
+    config, notes = today(found)
+    for note in notes:
+        rank_zero_warn(note)
+    return config
 
 
 _lenient = get_loader("yaml")

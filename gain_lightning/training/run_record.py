@@ -143,8 +143,8 @@ class RunRecord(pl.Callback):
         """Write the end of training; the run is finished only once the test that follows is over."""
         if self.summary.get("guided") is False:
             rank_zero_warn(
-                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected more "
-                'epochs than model.warmup_epochs, and masks for L_e; summary.json says "guided": false'
+                f"no step of this training was guided, so that it is no run of {pl_module.method}: expected a "
+                'smaller model.warmup, and masks for L_e; summary.json says "guided": false'
             )
         self.is_fitted = self.test_follows and self.outcome == "finished"
         self._note_scores(trainer, state="running" if self.is_fitted else self.outcome, **self._cost())

@@ -119,7 +119,7 @@ def test_shares_of_a_training_s_time_are_whole(monkeypatch):
     monkeypatch.setattr(overhead.experiment, "ExperimentCLI", overhead.experiment.ExperimentCLI)  # put back
     config = Path(__file__).parents[2] / "experiments" / "shapes" / "gain_ext.yaml"
     small = ["--data.num_train=64", "--data.num_val=8", "--data.mask_budget=4", "--trainer.max_epochs=2"]
-    shares = overhead.measure([f"--config={config}", *small, "--model.warmup_epochs=0"])
+    shares = overhead.measure([f"--config={config}", *small, "--model.warmup=0"])
     seconds = shares.pop("seconds")
     assert set(shares) == {"steps", "waiting for pictures", "validation", "rest"}
     assert sum(shares.values()) == pytest.approx(1)

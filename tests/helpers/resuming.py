@@ -13,7 +13,7 @@ from gain_lightning.training.resume import ExactResume
 SMALL = [
     *("--data.num_train=24", "--data.num_val=8", "--data.num_test=8", "--data.num_biased=4"),
     *("--data.batch_size=4", "--data.masked_batch_size=2", "--data.mask_budget=5"),
-    *("--trainer.max_epochs=3", "--model.warmup_epochs=1", "--trainer.enable_progress_bar=false"),
+    *("--trainer.max_epochs=3", "--model.warmup=0.333333", "--trainer.enable_progress_bar=false"),
     *("--trainer.enable_model_summary=false", "--trainer.logger=false", "--trainer.log_every_n_steps=1"),
     "--trainer.accelerator=cpu",
 ]

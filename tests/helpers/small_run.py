@@ -9,7 +9,7 @@ from PIL import Image
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMALL = [
     "--data.num_train=64", "--data.num_val=24", "--data.num_test=24", "--data.num_biased=8",
-    "--trainer.max_epochs=2", "--model.warmup_epochs=1", "--trainer.enable_progress_bar=false",
+    "--trainer.max_epochs=2", "--model.warmup=0.5", "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false", "--trainer.logger=false", "--trainer.log_every_n_steps=1",
 ]  # fmt: skip
 CONFIG = ["--config", str(EXPERIMENTS / "shapes" / "gain_ext.yaml")]

@@ -321,7 +321,7 @@ class Watch(pl.Callback):
 
 def test_fit_trains_by_the_schedule_on_pictures_normalised_once(tmp_path):
     pl.seed_everything(0, verbose=False)
-    module = make_shapes_gain(am_weight=1, ext_weight=10, warmup_epochs=1, ramp_epochs=1)
+    module = make_shapes_gain(am_weight=1, ext_weight=10, warmup=1 / 3, ramp=1 / 3)
     start = state_of(module.backbone)
     watch = Watch()
     trainer = make_trainer(tmp_path, max_epochs=3, callbacks=[watch])

@@ -7,23 +7,28 @@ from gain_lightning.methods.gain import GAIN
 
 
 @pytest.mark.parametrize(
-    ("warmup", "ramp", "epoch", "share"),
+    ("warmup", "ramp", "batch", "share"),
     [
         (0, 0, 0, 1),
-        (2, 0, 0, 0),
-        (2, 0, 1.99, 0),
-        (2, 0, 2, 1),
-        (2, 4, 1.99, 0),
-        (2, 4, 2, 0),
-        (2, 4, 3, 0.25),
-        (2, 4, 4.5, 0.625),
-        (2, 4, 6, 1),
-        (2, 4, 60, 1),
-        (0, 0.5, 0.25, 0.5),
+        (0.2, 0, 0, 0),
+        (0.2, 0, 19, 0),
+        (0.2, 0, 20, 1),
+        (0.2, 0.4, 19, 0),
+        (0.2, 0.4, 20, 0),
+        (0.2, 0.4, 30, 0.25),
+        (0.2, 0.4, 45, 0.625),
+        (0.2, 0.4, 60, 1),
+        (0.2, 0.4, 99, 1),
+        (0, 0.05, 2, 0.4),
+        (1, 0, 99, 0),
     ],
 )
-def test_guidance_waits_then_rises(warmup, ramp, epoch, share):
-    assert make_gain(warmup_epochs=warmup, ramp_epochs=ramp).guidance(epoch) == pytest.approx(share)
+def test_guidance_waits_then_rises(warmup, ramp, batch, share):
+    assert make_gain(warmup=warmup, ramp=ramp).guidance(batch, 100) == pytest.approx(share)
+
+
+def test_guidance_of_a_training_without_end_needs_no_end_without_shares():
+    assert make_gain().guidance(10**6, math.inf) == 1
 
 
 def test_cross_entropy_of_an_unbounded_map_is_refused():
@@ -45,8 +50,10 @@ def test_cross_entropy_of_an_unbounded_map_is_refused():
         ("am_weight", math.nan),
         ("ext_weight", -0.1),
         ("ext_weight", math.inf),
-        ("warmup_epochs", -1),
-        ("ramp_epochs", -0.5),
+        ("warmup", -0.1),
+        ("warmup", 1.5),
+        ("ramp", -0.5),
+        ("ramp", math.nan),
         ("omega", 0.0),
         ("omega", -1.0),
         ("omega", math.nan),

@@ -149,7 +149,7 @@ def train(tmp_path, name, *arguments):
             ),
             *(
                 "--trainer.max_epochs=2",
-                "--model.warmup_epochs=1",
+                "--model.warmup=0.5",
                 "--trainer.accelerator=cpu",
                 *small,
                 *arguments,

@@ -52,7 +52,7 @@ def test_a_training_whose_disk_fills_up_says_so_and_goes_on_later(tmp_path, disk
         "--data.num_test=8",
         "--data.num_biased=4",
     ]
-    words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--model.warmup_epochs=0"]
+    words += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--model.warmup=0"]
 
     def fill(self, trainer, pl_module):
         if trainer.current_epoch == 1:

@@ -65,6 +65,31 @@ def test_one_is_not_one_point_zero(parse, tmp_path, source, value):
 
 
 @pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+def test_a_config_in_epochs_is_told_in_shares_and_says_how(parse, tmp_path):
+    config = tmp_path / "old.yaml"
+    old = {"am_weight": 1, "warmup_epochs": 3, "ramp_epochs": 1.5}
+    trainer = {"max_epochs": 12, "logger": False}
+    config.write_text(yaml.safe_dump({"model": old, "data": "ShapesDataModule", "trainer": trainer}))
+    with pytest.warns(UserWarning, match="a share of the training") as told:
+        model = parse("--config", str(config), "--trainer.max_epochs=2").model
+    assert (model.warmup, model.ramp) == (0.25, 0.125)
+    said = [str(warning.message) for warning in told]
+    assert said.count(
+        "model.warmup_epochs 3 of trainer.max_epochs 12 is written model.warmup: 0.25 now, a share of the training"
+    )
+    assert any("model.ramp: 0.125" in line for line in said)
+
+
+def test_epochs_of_a_training_in_steps_are_refused(tmp_path, capsys):
+    config = tmp_path / "old.yaml"
+    config.write_text(
+        "model: {warmup_epochs: 3}\ndata: {class_path: ShapesDataModule}\ntrainer: {max_steps: 9}\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(config)])
+    assert "'model.warmup_epochs'; did you mean 'model.warmup'?" in capsys.readouterr().err
+
+
 def test_arguments_of_a_callback_too(parse):
     for value in (1, 1.0):  # epoch 1, or from the whole of them on
         words = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.1"]

@@ -37,6 +37,34 @@ def test_every_loss_term_is_logged_from_its_epoch_on(run_dir):
     assert {"train/loss_am", "train/loss_ext"} <= terms["1"]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_one_key_makes_a_run_shorter(tmp_path, epochs):
+    """Guidance begins at the same share of a training of any length, and the rate falls there too."""
+    config = yaml.safe_load(Path(CONFIG[1]).read_text())["model"]
+    folder = tmp_path / "run"
+    words = [*CONFIG, *SMALL[:4], *SMALL[6:], "--data.batch_size=4", f"--trainer.max_epochs={epochs}"]
+    assert main(["fit", *words, f"--run_dir={folder}", "--test_after_fit=false"]) == 0
+    logged, total = rows(folder / "metrics.csv"), 16 * epochs
+    guided = {int(row["step"]): float(row["train/guidance"]) for row in logged if row["train/guidance"]}
+    rates = {int(row["step"]): float(row["lr-AdamW/pg1"]) for row in logged if row["lr-AdamW/pg1"]}
+    assert guided == {step: float(step >= round(config["warmup"] * total)) for step in range(total)}
+    assert len(rates) == total
+    (milestone,) = config["lr_scheduler"]["init_args"]["milestones"]
+    low = [step for step, rate in rates.items() if rate == pytest.approx(0.0002)]
+    assert low == list(range(round(milestone * total), total))
+
+
+def test_one_cycle_goes_on_after_a_stop_as_without_one(tmp_path, monkeypatch):
+    words = ["--model.lr_scheduler=OneCycle", "--trainer.accumulate_grad_batches=2"]
+    assert fit(tmp_path / "whole", *words) == 0
+    with monkeypatch.context() as context:
+        tell(context, at_step=5)
+        with pytest.raises(SystemExit):
+            fit(tmp_path / "stopped", *words)
+    assert fit(tmp_path / "stopped", *words, "--ckpt_path=last") == 0
+    assert_equal(what_is_left(tmp_path / "stopped"), what_is_left(tmp_path / "whole"))
+
+
 def test_per_image_scores_give_the_summary_again(run_dir):
     table = rows(run_dir / "per_image.csv")
     metrics = json.loads((run_dir / "summary.json").read_text())["metrics"]

@@ -189,5 +189,5 @@ def test_a_run_says_whether_it_was_guided(tmp_path, capsys):
     assert "unguided" not in capsys.readouterr().out
     plain = ["--model.am_weight=0", "--model.ext_weight=0", "--data.mask_budget=0", "--trainer.max_epochs=1"]
     assert guided("plain", *plain) is None
-    masks_alone = ["--model.am_weight=0", "--model.warmup_epochs=0", "--trainer.max_epochs=1"]
+    masks_alone = ["--model.am_weight=0", "--model.warmup=0", "--trainer.max_epochs=1"]
     assert guided("masks", *masks_alone) is True

@@ -303,7 +303,7 @@ def test_values_reach_a_run_as_options(tmp_path):
         },
         "command": [
             *("gain", "fit", "--config", str(config), "--trainer.logger=false", "--trainer.max_epochs=1"),
-            *("--model.warmup_epochs=0", "--data.num_train=16", "--data.num_val=8", "--data.num_test=8"),
+            *("--model.warmup=0", "--data.num_train=16", "--data.num_val=8", "--data.num_test=8"),
             *("--data.num_biased=4", "--data.batch_size=8", "--trainer.accelerator=cpu", "${args}"),
         ],
     }
