@@ -1,7 +1,7 @@
 """The two streams of GAIN_ext: every image with its labels, and the few images that also carry pixels.
 
 A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}`` with a mask budget. One epoch is one
-pass over the weak stream; the masked stream goes on beside it, over and over.
+pass over the weak stream, or so many steps of it as ``min_steps_per_epoch`` asks for; the masked stream goes on beside it, over and over.
 """
 
 import os
@@ -144,6 +144,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         select_share: The share of the mask budget that is held out for it, at least ten images or half of fewer than
             twenty; 1 holds all out, as does a training that takes no masks.
         num_workers: Loader processes.
+        min_steps_per_epoch: An epoch has so many batches at least, so that a preset trains a small set as long as a
+            larger one; the stream then goes on from one pass over the images to the next within the epoch.
 
     Attributes:
         class_names: The names of the C classes, by index.
@@ -180,6 +182,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         select_on: str | None = None,
         select_share: float = 0.2,
         num_workers: int = 2,
+        min_steps_per_epoch: int = 1,
     ) -> None:
         super().__init__()
         if min(batch_size, masked_batch_size) < 1:
@@ -189,6 +192,9 @@ class TwoStreamDataModule(pl.LightningDataModule):
         # refused here, for a loader that fails inside the Trainer leaves every loader class of the process patched
         if num_workers < 0:
             raise ValueError(f"data.num_workers is {num_workers}, expected 0 or more")
+        if min_steps_per_epoch < 1:
+            raise ValueError(f"data.min_steps_per_epoch is {min_steps_per_epoch}, expected at least 1")
+        self.min_steps_per_epoch = min_steps_per_epoch
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
         if supervision not in ("mask", "box"):
@@ -257,7 +263,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images"
             )
-        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=size)}
+        weak = draws_per_epoch(size, self.batch_size, ranks, self.min_steps_per_epoch)
+        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=weak)}
         if self.masked_set is not None:
             steps = len(loaders["weak"])
             per_epoch = steps * self.masked_batch_size * ranks
@@ -304,6 +311,18 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     def _judged(self, name: str, dataset: PictureSet) -> DataLoader:
         return self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
+
+
+def draws_per_epoch(size: int, batch_size: int, num_ranks: int, min_steps: int) -> int:
+    """Return how many images an epoch of all ranks draws: every image once, but at least so many batches a rank.
+
+    Example:
+        >>> draws_per_epoch(100, 16, 1, min_steps=1), draws_per_epoch(100, 16, 1, min_steps=60)
+        (100, 960)
+    """
+    rows = -(-size // num_ranks)
+    is_long_enough = -(-rows // batch_size) >= min_steps
+    return size if is_long_enough else min_steps * batch_size * num_ranks
 
 
 def run_seed() -> int:

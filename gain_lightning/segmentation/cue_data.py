@@ -19,6 +19,7 @@ from gain_lightning.datasets.streams import (
     StreamSampler,
     TwoStreamDataModule,
     begin_worker,
+    draws_per_epoch,
     run_seed,
     share_out,
 )
@@ -129,12 +130,15 @@ class CueDataModule(pl.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader:
-        """Return the training images in shuffled order, each once an epoch."""
+        """Return the training images in shuffled order, each once an epoch, or for as many batches as the images ask."""
         size = len(self.train_set)
         ranks = (
             {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
         )
-        sampler = StreamSampler(size, per_epoch=size, seed=run_seed(), **ranks)
+        per_epoch = draws_per_epoch(
+            size, self.batch_size, ranks.get("num_ranks", 1), self.images.min_steps_per_epoch
+        )
+        sampler = StreamSampler(size, per_epoch=per_epoch, seed=run_seed(), **ranks)
         return StreamLoader(
             self.train_set,
             self.batch_size,

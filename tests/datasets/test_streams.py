@@ -9,7 +9,7 @@ import torch
 from gain_lightning.datasets.sample import Draw
 from gain_lightning.datasets.shapes import ShapesDataModule
 from gain_lightning.datasets.shapes.boat import draw_picture
-from gain_lightning.datasets.streams import StreamLoader, StreamSampler, run_seed
+from gain_lightning.datasets.streams import StreamLoader, StreamSampler, draws_per_epoch, run_seed
 
 
 def draws(sampler, num_epochs):
@@ -119,6 +119,44 @@ def test_loader_gives_both_streams_with_their_lengths():
     masked = [image_id for batch in batches for image_id in batch["masked"]["id"]]
     assert sorted(weak) == [f"train_{index:05d}" for index in range(10)]
     assert sorted(masked) == sorted(2 * data.masked_ids)
+
+
+def test_small_sets_go_through_their_images_several_times_an_epoch():
+    """The stream is that of one pass an epoch, cut elsewhere."""
+    data = make_shapes(mask_budget=3, min_steps_per_epoch=7)
+    loader = data.train_dataloader()
+    batches = [batch for batch, _, _ in loader]
+    assert len(batches) == len(loader) == 7
+    assert [len(batch["weak"]["id"]) for batch in batches] == [4] * 7
+    assert [len(batch["masked"]["id"]) for batch in batches] == [2] * 7
+    weak = [image_id for batch in batches for image_id in batch["weak"]["id"]]
+    whole = draws(StreamSampler(10, per_epoch=10, seed=run_seed()), 3)
+    assert weak == [f"train_{draw.row:05d}" for epoch in whole for draw in epoch][:28]
+
+
+@pytest.mark.parametrize("min_steps", [1, 3])
+def test_an_epoch_that_is_long_enough_stays_one_pass(min_steps):
+    batches = [batch for batch, _, _ in make_shapes(min_steps_per_epoch=min_steps).train_dataloader()]
+    assert [len(batch["weak"]["id"]) for batch in batches] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3])
+@pytest.mark.parametrize("size", [5, 11, 24, 25])
+@pytest.mark.parametrize("min_steps", [1, 2, 3, 4, 9])
+def test_every_rank_takes_at_least_so_many_steps(size, num_ranks, min_steps):
+    """And each takes equally many: another would wait for it for ever."""
+    per_epoch = draws_per_epoch(size, 4, num_ranks, min_steps)
+    lengths = set()
+    for rank in range(num_ranks):
+        sampler = StreamSampler(size, per_epoch=per_epoch, seed=0, rank=rank, num_ranks=num_ranks)
+        lengths.add(-(-len(list(sampler)) // 4))
+    one_pass = -(-(-(-size // num_ranks)) // 4)
+    assert lengths == {max(one_pass, min_steps)}
+
+
+def test_no_step_an_epoch_is_refused():
+    with pytest.raises(ValueError, match="data.min_steps_per_epoch is 0, expected at least 1"):
+        make_shapes(min_steps_per_epoch=0)
 
 
 def test_loader_without_a_budget_gives_the_weak_stream_alone():

@@ -54,6 +54,22 @@ def test_one_key_makes_a_run_shorter(tmp_path, epochs):
     assert low == list(range(round(milestone * total), total))
 
 
+def test_an_epoch_of_several_passes_goes_on_after_a_stop_as_without_one(tmp_path, monkeypatch):
+    """The stop is in the second epoch, within the third pass over the 24 images."""
+    words = ["--data.min_steps_per_epoch=10", "--trainer.max_epochs=2", "--test_after_fit=true"]
+    assert fit(tmp_path / "whole", *words) == 0
+    with monkeypatch.context() as context:
+        tell(context, at_step=13)
+        with pytest.raises(SystemExit):
+            fit(tmp_path / "stopped", *words)
+    saved = torch.load(tmp_path / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (saved["epoch"], saved["global_step"]) == (1, 14)
+    assert fit(tmp_path / "stopped", *words, "--ckpt_path=last") == 0
+    left = what_is_left(tmp_path / "whole")
+    assert left[0]["global_step"] == 20
+    assert_equal(what_is_left(tmp_path / "stopped"), left)
+
+
 def test_one_cycle_goes_on_after_a_stop_as_without_one(tmp_path, monkeypatch):
     words = ["--model.lr_scheduler=OneCycle", "--trainer.accumulate_grad_batches=2"]
     assert fit(tmp_path / "whole", *words) == 0
