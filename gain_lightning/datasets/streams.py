@@ -1,7 +1,8 @@
 """The two streams of GAIN_ext: every image with its labels, and the few images that also carry pixels.
 
 A training batch is ``{"weak": Batch}``, or ``{"weak": Batch, "masked": Batch}`` with a mask budget. One epoch is one
-pass over the weak stream, or so many steps of it as ``min_steps_per_epoch`` asks for; the masked stream goes on beside it, over and over.
+pass over the weak stream, or as many batches of it as ``min_steps_per_epoch`` asks for; the masked stream goes on
+beside it, over and over.
 """
 
 import os

@@ -130,7 +130,7 @@ class CueDataModule(pl.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader:
-        """Return the training images in shuffled order, each once an epoch, or for as many batches as the images ask."""
+        """Return the training images in shuffled order, each once an epoch, or as often as the images ask."""
         size = len(self.train_set)
         ranks = (
             {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
