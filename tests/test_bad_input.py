@@ -219,6 +219,9 @@ SETTINGS = {
     "rise above 1": (["--model.lr_scheduler=OneCycle", "--model.lr_scheduler.rise=5"], r"lr_scheduler\.rise is 5"),
     "no end": (["--model.lr_scheduler=OneCycle", "--trainer.max_epochs=-1"], r"OneCycle, a share of the training, but this"),
     "no pixel": (["--data.image_size=0"], r"image_size is 0"),
+    "a class that is not there has no place": (
+        ["--data.no_object_classes=[kat]"], r"no_object_classes names 'kat', expected names among .*did you mean 'cat'",
+    ),
     "batch of nothing": (["--data.batch_size=0"], r"batch_size is 0"),
     "negative batch": (["--data.masked_batch_size=-1", "--data.mask_budget=1"], r"masked_batch_size -1, expected at least 1"),
     "negative workers": (["--data.num_workers=-1"], r"num_workers is -1, expected 0 or more"),

@@ -9,6 +9,10 @@ from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
+from gain_lightning.support.names import look_of
+
+# Names that people give to pictures without an object.
+NO_PLACE = {"normal", "good", "none", "background", "healthy", "negative"}
 
 
 def read_data(root: Path) -> Contents:
@@ -27,13 +31,15 @@ def read_data(root: Path) -> Contents:
     reader = reader_of(root)
     contents = reader.read(root)
     if reader.module != FOLDER_MODULE:
-        notes = label_notes(contents.listings) + mark_notes(contents.listings)
+        notes = (
+            label_notes(contents.listings) + mark_notes(contents.listings) + place_notes(contents.listings)
+        )
         return contents._replace(notes=notes + contents.notes)
     contents = contents.with_val(0.2)
     listings = contents.listings
     absent = [name for name in ("train", "val") if name not in listings]
     missing = [contents.missing(name) for name in absent if len(absent) == 1]
-    notes = label_notes(listings) + split_notes(listings) + mark_notes(listings)
+    notes = label_notes(listings) + split_notes(listings) + mark_notes(listings) + place_notes(listings)
     return contents._replace(problems=contents.problems + missing, notes=notes + contents.notes)
 
 
@@ -126,6 +132,24 @@ def mark_notes(listings: dict[str, Listing]) -> list[str]:
     if num_boxes:
         return ["boxes alone: train with --data.supervision box; map scores need masks and will be none"]
     return []
+
+
+def place_notes(listings: dict[str, Listing]) -> list[str]:
+    """Note a class that by its name has no place in a picture, if nobody drew it while others are drawn."""
+    if not sum(map(len, listings.values())):
+        return []
+    marked = [(listing.has_pixels | listing.has_box).any(0) for listing in listings.values()]
+    is_marked = np.logical_or.reduce(marked)
+    names = next(iter(listings.values())).class_names
+    found = [
+        name for name, drawn in zip(names, is_marked, strict=True) if look_of(name) in NO_PLACE and not drawn
+    ]
+    if not found or not is_marked.any():
+        return []
+    listed = f"[{', '.join(found)}]"
+    return [
+        f"nothing is drawn of {', '.join(found)}: --data.no_object_classes {listed} gives such a class no maps"
+    ]
 
 
 def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> int:

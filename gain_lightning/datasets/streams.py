@@ -14,12 +14,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.seed import pl_worker_init_function
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, hold_out, mask_list_text
 from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
+from gain_lightning.support.names import places_of
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
 
@@ -144,6 +146,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             guide nothing; null holds none out. Their scores are logged as ``select/...``.
         select_share: The share of the mask budget that is held out for it, at least ten images or half of fewer than
             twenty; 1 holds all out, as does a training that takes no masks.
+        no_object_classes: Names of classes that have no place in a picture, such as ``[normal]``: they are classified,
+            and never erased, mapped, supervised or judged by their maps.
         num_workers: Loader processes.
         min_steps_per_epoch: An epoch has so many batches at least, so that a preset trains a small set as long as a
             larger one; the stream then goes on from one pass over the images to the next within the epoch.
@@ -182,6 +186,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         other_boxes: str = "unknown",
         select_on: str | None = None,
         select_share: float = 0.2,
+        no_object_classes: list[str] | None = None,
         num_workers: int = 2,
         min_steps_per_epoch: int = 1,
     ) -> None:
@@ -216,6 +221,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.mask_budget = mask_budget
         self.select_on = select_on
         self.select_share = select_share
+        self.no_object_classes = no_object_classes
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers
         self.masked_ids: list[str] = []
@@ -243,6 +249,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If settings are to be chosen on masks, and there are too few.
         """
+        has_pixels = self._with_place(has_pixels)
         drawn = draw_mask_budget(ids, has_pixels, self.mask_budget, self.mask_seed, self.class_names)
         has_mask: np.ndarray = np.logical_or.reduce(drawn, 1)
         held = np.zeros(len(ids), bool)
@@ -255,6 +262,19 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names, held)
         guiding, choosing = (np.flatnonzero(has_mask & which) for which in (~held, held))
         return MaskedRows(guiding, drawn[guiding]), MaskedRows(choosing, drawn[choosing])
+
+    def _with_place(self, has_pixels: np.ndarray) -> np.ndarray:
+        """Leave out the pixels of classes that have no place, and say so if there are any."""
+        names = self.no_object_classes or []
+        places = places_of(names, self.class_names, "data.no_object_classes")
+        if num_masks := int(has_pixels[:, places].any(1).sum()):
+            rank_zero_warn(
+                f"{num_masks} training images have masks of {', '.join(names)}, which have no place by "
+                "data.no_object_classes: these masks guide nothing"
+            )
+        has_pixels = has_pixels.copy()
+        has_pixels[:, places] = False
+        return has_pixels
 
     def train_dataloader(self) -> CombinedLoader:
         """Load both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""

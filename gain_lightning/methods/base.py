@@ -13,6 +13,8 @@ from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.layer_sync import check_layer_sync
 from gain_lightning.methods.schedules import ShareSchedule, length_of, no_end
+from gain_lightning.methods.trainer import data_of
+from gain_lightning.support.names import places_of
 
 INFERENCE_MODE = (
     "attention maps need gradients, but the Trainer runs in inference mode: expected "
@@ -95,6 +97,15 @@ class Method(pl.LightningModule):
         """Return whether masks guide the training; if not, all masks of a budget may choose settings."""
         return True
 
+    def with_place(self, label: Tensor) -> Tensor:
+        """Return labels ``(N, C)`` without the classes that have no place, ``no_object_classes``."""
+        names = self.hparams.get("no_object_classes")
+        if not names:
+            return label
+        label = label.clone()
+        label[:, places_of(names, self.hparams.class_names, "no_object_classes")] = 0
+        return label
+
     def new_layers(self) -> nn.Module:
         """Return the layers without loaded weights; they learn at ``new_layer_lr_scale`` times the rate."""
         raise NotImplementedError
@@ -134,7 +145,14 @@ class Method(pl.LightningModule):
     # What Lightning calls ---------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Refuse a Trainer that would change the network."""
+        """Refuse a Trainer that would change the network, and data whose classes have other places."""
+        theirs = getattr(data_of(self.trainer), "no_object_classes", None) or []
+        ours = self.hparams.get("no_object_classes") or []
+        if list(theirs) != list(ours) and stage != "predict":
+            raise ValueError(
+                f"no_object_classes is {theirs} of the data and {ours} of {self.name}: expected the same, which gain "
+                "fit passes on to a method that takes it"
+            )
         if stage == "fit":
             check_layer_sync(self.trainer, self.backbone)
 

@@ -22,7 +22,7 @@ from gain_lightning.methods.scoring import MapScores, SetResult, SetScores
 from gain_lightning.methods.tasks import TASKS, MultiLabel
 from gain_lightning.methods.trainer import data_of
 from gain_lightning.metrics import center_gaussian
-from gain_lightning.support.names import written_as
+from gain_lightning.support.names import places_of
 
 
 class Classifier(Method):
@@ -59,7 +59,7 @@ class Classifier(Method):
         if hparams.compile_features:
             self.backbone.features.compile()
         score_names = class_names if hparams.score_classes is None else hparams.score_classes
-        self.scored = [class_names.index(written_as(name, class_names)) for name in score_names]
+        self.scored = places_of(score_names, class_names, "model.score_classes")
         self.task.prepare()
         self.cam = CAMS[hparams.map_method]
         self.val_metrics = self._new_scores()
@@ -96,7 +96,9 @@ class Classifier(Method):
         self, images: Path, out: Path, pictures: list[Path], options: Mapping[str, Any]
     ) -> MapWriter:
         """Return the callback that writes the maps of each picture, and a table of its scores."""
-        return MapWriter.for_pictures(images, out, pictures, self.hparams.class_names, **options)
+        names = self.hparams.class_names
+        mapped = self.with_place(torch.ones(1, len(names)))[0].nonzero().flatten().tolist()
+        return MapWriter.for_pictures(images, out, pictures, [names[index] for index in mapped], **options)
 
     # The network and its maps -----------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class Classifier(Method):
 
         Args:
             image: Normalised images, shape ``(N, 3, H, W)``.
-            label: 1 for every class to map, shape ``(N, C)``.
+            label: 1 for every class to map, shape ``(N, C)``; a class without a place gets no map.
 
         Returns:
             The logits ``(N, C)``, the maps before scaling ``(P, 1, h, w)``, and the pairs of the maps.
@@ -134,7 +136,7 @@ class Classifier(Method):
         with torch.enable_grad():
             features.requires_grad_()
             logits = self.backbone.head(features)
-            pairs = label_pairs(label)
+            pairs = label_pairs(self.with_place(label))
             maps = self.cam(features, self.map_score(logits), pairs, second_order=False)
         return logits.detach(), maps.detach(), pairs
 
@@ -178,6 +180,7 @@ class Classifier(Method):
             return batch
         label = self.multi_hot(batch["label"])
         self.task.check_batch(label, batch)
+        label = self.with_place(label)
         if most is not None:
             step = (torch.initial_seed(), self.global_rank, self.global_step)
             label = sample_labels(label, most, torch.Generator().manual_seed(hash(step)))

@@ -87,6 +87,8 @@ class GAIN(Classifier):
         checkpoint_features: Compute ``features`` again in the backward pass instead of keeping their inner maps.
             Results are the same, with less memory, for one more forward pass.
         score_classes: Names of the classes that mean scores run over; null takes all.
+        no_object_classes: Names of the classes that have no place, such as "normal", from the data module: they are
+            classified and never erased, mapped, supervised or judged by their maps.
         optimizer: Called with the parameter groups.
         lr_scheduler: Called with the optimizer; null keeps the rate.
         lr_interval: Step the scheduler every ``epoch`` or ``step``; schedules in shares of the training
@@ -138,6 +140,7 @@ class GAIN(Classifier):
         compile_features: bool = False,
         checkpoint_features: bool = False,
         score_classes: list[str] | None = None,
+        no_object_classes: list[str] | None = None,
         optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         lr_interval: str = "epoch",

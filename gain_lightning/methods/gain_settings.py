@@ -6,7 +6,7 @@ from typing import Any
 from gain_lightning.attention import CAMS, FILLS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
 from gain_lightning.methods.judge import JUDGES
-from gain_lightning.support.names import written_as
+from gain_lightning.support.names import places_of
 
 CHOICES = {
     "task": TASKS,
@@ -79,12 +79,8 @@ def check_settings(hparams: Any) -> None:
             f"model.sigma is {hparams['sigma']}, expected 0 to 1: model.scaling {hparams['scaling']} brings maps "
             "to 0 to 1"
         )
-    names = hparams.class_names
-    unknown = [name for name in hparams.score_classes or [] if written_as(name, names) not in names]
-    if unknown:
-        raise ValueError(
-            f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
-        )
+    places_of(hparams["score_classes"] or [], hparams["class_names"], "model.score_classes")
+    places_of(hparams["no_object_classes"] or [], hparams["class_names"], "no_object_classes")
 
 
 def _check_mining(hparams: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
@@ -100,9 +101,14 @@ def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool =
     maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
     column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
     values = {**pair_values(maps, mask), "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD)}
+    label = batch["label"]
+    present = (
+        label > 0 if label.ndim == 2 else torch.nn.functional.one_hot(label, outputs["score"].shape[1]) > 0
+    )
     return ImageRows(
         name,
         batch["id"],
+        present=present.cpu().numpy(),
         score=outputs["score"].cpu().numpy(),
         beside=(column, beside.cpu().numpy()),
         pair_image=pairs.image.cpu().numpy(),

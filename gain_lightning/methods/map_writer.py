@@ -104,7 +104,7 @@ class MapWriter(ResultWriter):
             images: Folder that the pictures' names are relative to.
             out: Folder for the maps.
             pictures: Paths of the pictures.
-            class_names: Names of the network's classes.
+            class_names: Names of the network's classes that have a place.
             classes: Value of ``--classes``.
             threshold: Value of ``--threshold``.
 

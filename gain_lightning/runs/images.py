@@ -30,6 +30,7 @@ class ImageRows(NamedTuple):
     Attributes:
         set_name: What the data call the test set.
         ids: Of the images, N.
+        present: Whether the label names the class, ``(N, C)`` bool; a class without a place has no pair.
         score: A probability or an amount, ``(N, C)``.
         beside: The column beside it, one of :data:`BESIDE`, and its values, ``(N, C)``.
         pair_image: Index of each pair's image, ``(P,)``.
@@ -40,6 +41,7 @@ class ImageRows(NamedTuple):
 
     set_name: str
     ids: Sequence[str]
+    present: np.ndarray
     score: np.ndarray
     beside: tuple[str, np.ndarray]
     pair_image: np.ndarray
@@ -55,7 +57,8 @@ class ImageRows(NamedTuple):
         Example:
             >>> logit = "logit", np.array([[2.0, -1.0]])
             >>> pairs = np.array([0]), np.array([0]), np.array([True]), {"energy": np.array([0.25])}
-            >>> for row in ImageRows("test", ["a"], np.array([[0.9, 0.2]]), logit, *pairs).rows(["boat", "car"]):
+            >>> present, score = np.array([[True, False]]), np.array([[0.9, 0.2]])
+            >>> for row in ImageRows("test", ["a"], present, score, logit, *pairs).rows(["boat", "car"]):
             ...     print(*row.values(), sep=",")
             test,a,boat,1,0.9,2,0.25
             test,a,car,0,0.2,-1,
@@ -72,7 +75,7 @@ class ImageRows(NamedTuple):
         rows: list[dict[str, str | int | float]] = []
         for (n, image_id), (c, class_name) in itertools.product(enumerate(self.ids), enumerate(class_names)):
             p = pair_of.get((n, c))
-            cells = (self.set_name, image_id, class_name, int(p is not None), f"{self.score[n, c]:.9g}")
+            cells = (self.set_name, image_id, class_name, int(self.present[n, c]), f"{self.score[n, c]:.9g}")
             row: dict[str, str | int | float] = dict(zip(COLUMNS, cells, strict=True))
             row[column] = f"{beside[n, c]:.9g}"
             for key, of_pairs in values.items():

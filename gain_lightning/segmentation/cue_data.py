@@ -73,6 +73,7 @@ class CueDataModule(pl.LightningDataModule):
         self.images = images
         self.class_names = images.class_names
         self.image_size = images.image_size
+        self.no_object_classes = images.no_object_classes
         self.split = split
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -123,7 +123,7 @@ def export_seeds(options: SeedOptions) -> None:
         made = source.of_batch(
             batch["image"].to(device),
             [pictures.to(device) for pictures in batch["seen"]],
-            batch["label"].to(device),
+            model.with_place(batch["label"].to(device)),
             [names[row] for row in of_batch],
             [tuple(images.sizes[row]) for row in of_batch],
         )

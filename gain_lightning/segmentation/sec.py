@@ -34,7 +34,7 @@ from gain_lightning.segmentation.losses import (
 )
 from gain_lightning.segmentation.record import SegmentationRecord, Segmented
 from gain_lightning.segmentation.writer import SegmentationWriter
-from gain_lightning.support.names import written_as
+from gain_lightning.support.names import places_of
 from gain_lightning.support.sharing import in_turn
 from gain_lightning.support.threads import free_cores
 
@@ -66,6 +66,8 @@ class SEC(Method):
         freeze_batch_norm: Whether all BatchNorm statistics stay as they were loaded.
         score_classes: Names of the classes that mean IoU runs over, beside the background, as far as a mask shows
             them; null takes all.
+        no_object_classes: Names of the classes that have no place, from the data module; no pixel is asked to be of
+            them.
         optimizer: A function of the parameter groups that makes the optimizer.
         lr_scheduler: A function of the optimizer that makes the scheduler; null keeps the rate.
         lr_interval: The scheduler steps every ``epoch`` or ``step``; schedules in shares of the training
@@ -101,6 +103,7 @@ class SEC(Method):
         crf_workers: int = 0,
         freeze_batch_norm: bool = False,
         score_classes: list[str] | None = None,
+        no_object_classes: list[str] | None = None,
         optimizer: Callable[[Iterable], Optimizer] = torch.optim.SGD,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         lr_interval: str = "step",
@@ -114,7 +117,7 @@ class SEC(Method):
             backbone, num_classes, weights=weights, output_stride=output_stride, image_size=image_size
         )
         names = class_names if score_classes is None else score_classes
-        self.scored = [0, *(class_names.index(written_as(name, class_names)) + 1 for name in names)]
+        self.scored = [0, *(place + 1 for place in places_of(names, class_names, "model.score_classes"))]
         self.image_counts: dict[str, dict[str, np.ndarray]] = {}
         # Lightning keeps the modes that it finds.
         self.train()
@@ -181,10 +184,10 @@ class SEC(Method):
         size = tuple(batch["image"].shape[2:])
         cells = self.backbone.cells(size).relative_to(even_cells(grid, size))
         scores = place_maps(self(batch["image"]), grid, cells)
-        log_probs = log_probabilities(scores)
+        log_probs, label = log_probabilities(scores), self.with_place(batch["label"])
         terms = {
             "loss_seed": seeding_loss(log_probs, batch["cues"]),
-            "loss_expand": expansion_loss(log_probs, batch["label"]),
+            "loss_expand": expansion_loss(log_probs, label),
         }
         loss = hparams.seed_weight * terms["loss_seed"] + hparams.expand_weight * terms["loss_expand"]
         if hparams.constrain_weight:
@@ -192,7 +195,7 @@ class SEC(Method):
             small = small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
             present = None
             if hparams.crf_classes == "present":
-                present = torch.nn.functional.pad(batch["label"] > 0, (1, 0), value=True)
+                present = torch.nn.functional.pad(label > 0, (1, 0), value=True)
             smooth = dense_crf(log_probs, small, Kernels(shrink=hparams.crf_shrink), present=present)
             terms["loss_constrain"] = constrain_loss(log_probs, smooth)
             loss = loss + hparams.constrain_weight * terms["loss_constrain"]
@@ -332,9 +335,5 @@ def _check(hparams: Any) -> None:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
     if hparams.crf_workers < 0:
         raise ValueError(f"model.crf_workers is {hparams.crf_workers}, expected at least 0")
-    names = hparams.class_names
-    unknown = [name for name in hparams.score_classes or [] if written_as(name, names) not in names]
-    if unknown:
-        raise ValueError(
-            f"model.score_classes names {unknown[0]!r}, expected names among {', '.join(hparams.class_names)}"
-        )
+    places_of(hparams.score_classes or [], hparams.class_names, "model.score_classes")
+    places_of(hparams.no_object_classes or [], hparams.class_names, "no_object_classes")

@@ -4,8 +4,9 @@ macOS writes ``é`` into the names of files as ``e`` and an accent (NFD), keyboa
 (NFC). Only the bytes differ, but a plain comparison of texts says that there is no such file or class.
 """
 
+import difflib
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,6 +35,35 @@ def written_as(text: str, names: Iterable[str]) -> str:
     """
     names = list(names)
     return text if text in names else {composed(name): name for name in names}.get(composed(text), text)
+
+
+def places_of(names: Iterable[str], known: Sequence[str], key: str) -> list[int]:
+    """Return the places that names have among others.
+
+    Args:
+        names: The names, in any Unicode form.
+        known: The names that exist.
+        key: The setting that names them, for the error.
+
+    Raises:
+        ValueError: If a name is not there; the error has the nearest one.
+
+    Example:
+        >>> places_of(["cow", "boat"], ["boat", "car", "cow"], "model.score_classes")
+        [2, 0]
+        >>> places_of(["bota"], ["boat", "car"], "model.score_classes")
+        Traceback (most recent call last):
+        ValueError: model.score_classes names 'bota', expected names among boat, car; did you mean 'boat'?
+    """
+    known, found = list(known), []
+    for name in names:
+        written = written_as(name, known)
+        if written not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{key} names {name!r}, expected names among {', '.join(known)}{meant}")
+        found.append(known.index(written))
+    return found
 
 
 def as_seen(text: str) -> str:

@@ -1,6 +1,7 @@
 """``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
 
 import contextlib
+import inspect
 import itertools
 import math
 import os
@@ -119,6 +120,9 @@ class ExperimentCLI(LightningCLI):
             "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
         )
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+        method: Any = self.model_class
+        if "no_object_classes" in inspect.signature(method).parameters:
+            parser.link_arguments("data.no_object_classes", "model.no_object_classes", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Keep the config as it is given: a checkpoint's settings never replace it silently."""

@@ -1,6 +1,6 @@
 """What ``gain data check`` counts and notes, and what ``gain data show`` draws."""
 
-from fake_folder import picture
+from fake_folder import mask, picture
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -38,6 +38,21 @@ def test_notes_name_splits_of_another_spelling(folder, capsys):
     printed = capsys.readouterr().out
     assert "note: further test sets, scored by their accuracy alone: 'night', 'trian', 'valid'" in printed
     assert "note: neither split 'train' nor 'val': of use as one of --data.test_folders alone" in printed
+
+
+def test_a_class_without_an_object_is_noted(tmp_path, capsys):
+    for name in ("crack", "Good"):
+        for number in range(3):
+            picture(tmp_path / "images" / name / f"{number}.jpg")
+    hint = "note: nothing is drawn of Good: --data.no_object_classes [Good] gives such a class no maps"
+    main(["data", "check", str(tmp_path)])
+    assert hint not in capsys.readouterr().out
+    mask(tmp_path / "masks" / "crack" / "0.png", {2: (2, 3)})
+    main(["data", "check", str(tmp_path)])
+    assert hint in capsys.readouterr().out
+    mask(tmp_path / "masks" / "Good" / "0.png", {1: (2, 3)})
+    main(["data", "check", str(tmp_path)])
+    assert hint not in capsys.readouterr().out
 
 
 def test_notes_of_a_class_a_folder(tmp_path, capsys):

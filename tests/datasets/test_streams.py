@@ -155,6 +155,22 @@ def test_every_rank_takes_at_least_so_many_steps(size, num_ranks, min_steps):
     assert lengths == {max(one_pass, min_steps)}
 
 
+def test_masks_of_a_class_without_a_place_guide_nothing():
+    data = make_shapes(mask_budget=1.0, no_object_classes=["boat"], num_train=16)
+    with pytest.warns(UserWarning, match=r"training images have masks of boat, which have no place"):
+        data.setup("fit")
+    assert data.masked_set is not None
+    shown = {int(c) for row in range(len(data.masked_set)) for c in data.masked_set[row]["mask_class"]}
+    boat = data.class_names.index("boat")
+    assert shown
+    assert boat not in shown
+
+
+def test_a_place_of_no_class_is_refused():
+    with pytest.raises(ValueError, match=r"data\.no_object_classes names 'boot', .*; did you mean 'boat'\?"):
+        make_shapes(mask_budget=1, no_object_classes=["boot"])
+
+
 def test_no_step_an_epoch_is_refused():
     with pytest.raises(ValueError, match=r"data\.min_steps_per_epoch is 0, expected at least 1"):
         make_shapes(min_steps_per_epoch=0)

@@ -1,8 +1,12 @@
 import copy
+import csv
+import json
 import shutil
 import subprocess
 import sys
 
+import fake_folder
+import numpy as np
 import pytest
 import reference
 import torch
@@ -22,8 +26,11 @@ from torch import nn
 
 from gain_lightning.attention import CAMS, grad_cam, label_pairs
 from gain_lightning.backbones import Backbone
+from gain_lightning.cli import main
+from gain_lightning.datasets.shapes.boat import CLASSES
 from gain_lightning.methods import gain_settings
 from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain_settings import check_settings
 
 # Input ----------------------------------------------------------------------------------------------------
 
@@ -234,3 +241,125 @@ def test_the_map_method_is_a_row_of_the_table(batches, monkeypatch):
     assert (module.attend(weak["image"], module.multi_hot(weak["label"]))[1] == 1).all()
     with pytest.raises(ValueError, match=r"model\.map_method is 'lrp', expected one of grad_cam, ones"):
         GAIN(NAMES, SIDE, map_method="lrp")
+
+
+# Classes without a place ------------------------------------------------------------------------------------
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("weights", [{"am_weight": 1}, {"ext_weight": 1}, {"am_weight": 1, "ext_weight": 1}])
+def test_guidance_is_that_of_labels_without_the_class(batches, weights):
+    """The oracle's labels lack the class in both streams; its L_cl alone differs."""
+    got, expected = make_gain(no_object_classes=["c"], **weights), make_gain(**weights)
+    bare = [{**batch, "label": batch["label"] * torch.tensor([1.0, 1.0, 0.0])} for batch in batches]
+    whole = got.losses(*batches, 1.0)
+    without = expected.losses(*bare, 1.0)
+    assert whole.keys() == without.keys()
+    for name in whole.keys() - {"loss", "loss_cl"}:
+        torch.testing.assert_close(whole[name], without[name])
+    torch.testing.assert_close(whole["loss_cl"], make_gain(**weights).losses(*batches, 1.0)["loss_cl"])
+
+
+def test_single_label_asks_nothing_of_an_image_without_an_object(batches):
+    """What is asked of the others stays what is above chance."""
+    weak = batches[0]
+    model = make_gain(task="single_label", am_weight=1, no_object_classes=["c"]).eval()
+    alone = model.losses({**weak, "label": torch.tensor([2, 2, 2])}, None, 1.0)
+    assert float(alone["loss_am"]) == 0
+    alone["loss"].backward()
+    weak = {**weak, "label": torch.tensor([2, 0, 2])}
+    crack = {"image": weak["image"][1:2], "label": torch.tensor([0])}
+    of_one = make_gain(task="single_label", am_weight=1).eval().losses(crack, None, 1.0)["loss_am"]
+    torch.testing.assert_close(3 * model.losses(weak, None, 1.0)["loss_am"], of_one)
+
+
+def test_no_map_is_computed_of_the_class():
+    model = make_gain(no_object_classes=["b"]).eval()
+    label = torch.ones(2, 3)
+    logits, maps, pairs = model.attend(torch.randn(2, 3, 32, 32), label)
+    assert (len(maps), logits.shape) == (4, (2, 3))
+    assert pairs.label.tolist() == label_pairs(torch.tensor([[1, 0, 1]] * 2)).label.tolist()
+    assert label.all()
+
+
+def test_a_class_that_is_not_there_is_refused():
+    with pytest.raises(
+        ValueError, match=r"no_object_classes names 'aa', expected .* a, b, c; did you mean 'a'"
+    ):
+        make_gain(no_object_classes=["aa"])
+    check_settings(make_gain(no_object_classes=NAMES).hparams)
+
+
+@pytest.mark.parametrize("theirs", [None, ["car"]])
+def test_data_and_model_agree(tmp_path, theirs):
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    module = make_shapes_gain(no_object_classes=["boat"])
+    with pytest.raises(ValueError, match=r"of the data and .*boat.* of GAIN: expected the same"):
+        trainer.fit(module, datamodule=make_shapes(mask_budget=0, no_object_classes=theirs))
+
+
+@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+def test_pictures_without_an_object_from_training_to_prediction(tmp_path, task):
+    """Pictures of cracks and scratches with masks, and normal ones without: all the way through the commands."""
+    root, run = tmp_path / "data", tmp_path / "run"
+    table = ["filename,classes,split"]
+    for number in range(24):
+        name, split = (
+            ("crack", "normal", "scratch")[number % 3],
+            ("train", "train", "val", "test")[number // 6],
+        )
+        fake_folder.picture(root / "images" / f"{number}.png", number, (40, 40))
+        table.append(f"{number}.png,{name},{split}")
+        if name != "normal":
+            fake_folder.mask(root / "masks" / name / f"{number}.png", {1: (4, 4)}, (40, 40))
+    (root / "labels.csv").write_text("\n".join(table))
+    words = [
+        *("--data=FolderDataModule", f"--data.root={root}", "--data.no_object_classes=[normal]"),
+        *(
+            "--data.image_size=32",
+            "--data.batch_size=4",
+            "--data.masked_batch_size=2",
+            "--data.num_workers=0",
+        ),
+        *("--data.mask_budget=1.0", f"--model.task={task}", "--model.am_weight=1", "--model.ext_weight=1"),
+        *("--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
+        *("--trainer.enable_model_summary=false", "--trainer.logger=false"),
+    ]
+    assert main(["fit", *words, f"--run_dir={run}"]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["judged"] == {"pairs": 4, "images": 4}
+    of_class = {row["class"]: row for row in rows(run / "per_class.csv")}
+    assert of_class["normal"]["num_judged"] == "0"
+    assert of_class["normal"]["ap"] != ""
+    aps = [float(row["ap"]) for row in of_class.values()]
+    assert summary["metrics"]["test/mean_ap"] == pytest.approx(np.mean(aps), abs=1e-5)
+    normal = [row for row in rows(run / "per_image.csv") if row["class"] == "normal"]
+    assert sum(row["present"] == "1" for row in normal) == 2
+    assert {row["energy"] for row in normal} == {""}
+    with np.load(run / "maps.npz") as maps:
+        assert set(maps["class_names"][maps["pair_class"]]) == {"crack", "scratch"}
+    last = run / "checkpoints" / "last.ckpt"
+    given = ["predict", "--images", str(root / "images"), "--ckpt_path", str(last), "--threshold", "0"]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0
+    found = rows(tmp_path / "out" / "predictions.csv")
+    assert {row["mapped"] for row in found if row["class"] == "normal"} == {"0"}
+    assert {row["mapped"] for row in found if row["class"] != "normal"} == {"1"}
+    assert main(["seeds", str(run), "--out", str(tmp_path / "seeds"), "--device=cpu"]) == 0
+    with np.load(tmp_path / "seeds" / "cues.npz") as cues:
+        kinds = {name: set(np.unique(cue)) for name, cue in cues.items()}
+    names = sorted(of_class)
+    assert all(names.index("normal") + 1 not in values for values in kinds.values())
+
+
+def test_predict_maps_no_class_without_a_place(tmp_path, pictures):
+    torch.manual_seed(0)
+    model = GAIN(list(CLASSES), 32, no_object_classes=["boat"])
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    words = ["predict", "--images", str(pictures), "--ckpt_path", str(path), "--out", str(tmp_path / "out")]
+    assert main([*words, "--classes", "boat"]) == 1
+    assert main([*words, "--classes", "car"]) == 0

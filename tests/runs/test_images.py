@@ -21,7 +21,11 @@ def _batch(set_name, ids, score, column="logit"):
         "iou": np.float32([0.9, 0.1]),
     }
     pairs = np.array([0, 0]), np.array([0, 1]), np.array([False, True])
-    return ImageRows(set_name, ids, np.float32(score), (column, np.float32(score) * 3), *pairs, values)
+    present = np.zeros(np.shape(score), bool)
+    present[0] = True
+    return ImageRows(
+        set_name, ids, present, np.float32(score), (column, np.float32(score) * 3), *pairs, values
+    )
 
 
 def test_what_batches_write_is_read_back(tmp_path):
