@@ -13,12 +13,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning.attention import EPS
 from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch, Streams
+from gain_lightning.methods.balance import new_balance
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_preflight import check_before, check_guidance
 from gain_lightning.methods.gain_settings import check_settings, guidance_at, method_of_weights
-from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.judge import new_judge
 from gain_lightning.methods.schedules import length_of
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
@@ -44,6 +45,9 @@ class GAIN(Classifier):
             is above 0.
         cl_reduction: ``sum`` or ``mean`` over classes in L_cl; ``single_label`` ignores it. Beside a sum, the two
             weights below mean the same whatever the number of classes.
+        balance: Meaning of all weights below. ``fixed`` takes them as they are, as in Eq. 8. ``gradient`` takes them as
+            shares of the classification's gradient at the features, see
+            :class:`gain_lightning.methods.balance.GradientBalance`.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup: Share of the whole training on L_cl alone, 0 to 1; self-guidance from random weights harms.
@@ -110,6 +114,7 @@ class GAIN(Classifier):
         output_stride: int | None = None,
         task: str = "multi_label",
         cl_reduction: str = "sum",
+        balance: str = "fixed",
         am_weight: float = 0.0,
         ext_weight: float = 0.0,
         warmup: float = 0.0,
@@ -152,8 +157,7 @@ class GAIN(Classifier):
         self.build()
         # Number of maps of the last step that were zero everywhere, and number of its maps.
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)
-        own_judge = self.hparams.am_judge != "shared"
-        self.judge = Judge(self.hparams.am_judge, self.hparams.judge_momentum) if own_judge else None
+        self.judge, self.balance = new_judge(self.hparams), new_balance(self.hparams)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
@@ -199,6 +203,8 @@ class GAIN(Classifier):
             terms |= mining_terms(self, self.judge, step, maps, weights)  # Eq. 3-5
             terms |= supervision_terms(self, step, maps, weights)  # Eq. 7
             terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
+        if self.balance is not None:
+            weights = self.balance.weigh(weights, terms, step.features, self._trainer)
         return {"loss": weighted_sum(terms, weights), **terms}  # Eq. 6, 8
 
     def weights(self, guidance: float, *, run_mining: bool, has_masks: bool) -> dict[str, float]:
@@ -299,7 +305,14 @@ class GAIN(Classifier):
         terms = self.losses(batch["weak"], masked, guidance, run_mining=run_mining)
         self.log_terms(terms)
         self.log("train/guidance", guidance)
+        if self.balance is not None:
+            self.log_dict({f"train/weight_{name}": weight for name, weight in self.balance.weights.items()})
         return terms["loss"] * share_of_step(self.trainer, batch_idx)
+
+    @property
+    def guides(self) -> dict[str, Any]:
+        """The judge and the balance by name, where the settings ask for them."""
+        return {name: part for name in ("judge", "balance") if (part := getattr(self, name)) is not None}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the judge follow the network."""
@@ -307,16 +320,15 @@ class GAIN(Classifier):
             self.judge.follow(self.backbone)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the judge, so that a training that goes on has the same."""
+        """Keep the judge and the balance, so that a training that goes on has the same."""
         super().on_save_checkpoint(checkpoint)
-        if self.judge is not None:
-            checkpoint["judge"] = self.judge.state()
+        checkpoint["guidance"] = {name: part.state() for name, part in self.guides.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the judge back."""
+        """Take the judge and the balance back."""
         super().on_load_checkpoint(checkpoint)
-        if self.judge is not None:
-            self.judge.restore(checkpoint.get("judge"))
+        for name, state in checkpoint.get("guidance", {}).items():
+            self.guides[name].restore(state)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 from gain_lightning.attention import CAMS, FILLS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
+from gain_lightning.methods.balance import BALANCES
 from gain_lightning.methods.judge import JUDGES
 from gain_lightning.support.names import places_of
 
@@ -16,6 +17,7 @@ CHOICES = {
     "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),
     "am_gradient": ("all", "maps"),
+    "balance": BALANCES,
     "am_judge": JUDGES,
     "am_fill": tuple(FILLS),
     "ext_resolution": ("image", "map"),

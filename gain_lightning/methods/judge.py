@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,3 +68,12 @@ class Judge:
     def restore(self, weights: Mapping[str, Tensor] | None) -> None:
         """Take the weights of a checkpoint, for a training that goes on."""
         self.network, self.weights = None, weights
+
+
+def new_judge(settings: Any) -> Judge | None:
+    """Return the judge, or None if the network judges itself.
+
+    Args:
+        settings: The model's settings.
+    """
+    return None if settings.am_judge == "shared" else Judge(settings.am_judge, settings.judge_momentum)
