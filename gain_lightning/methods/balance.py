@@ -36,7 +36,8 @@ def strength(term: Tensor, features: Tensor) -> Tensor:
     if not term.requires_grad:
         return features.new_zeros(())
     (gradient,) = torch.autograd.grad(term, features, retain_graph=True, allow_unused=True)
-    return features.new_zeros(()) if gradient is None else gradient.flatten(1).norm(dim=1).sum()
+    norms: Tensor = features.new_zeros(()) if gradient is None else gradient.flatten(1).norm(dim=1)
+    return norms.sum()
 
 
 class GradientBalance:

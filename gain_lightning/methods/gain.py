@@ -203,9 +203,8 @@ class GAIN(Classifier):
             terms |= mining_terms(self, self.judge, step, maps, weights)  # Eq. 3-5
             terms |= supervision_terms(self, step, maps, weights)  # Eq. 7
             terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
-        if self.balance is not None:
-            weights = self.balance.weigh(weights, terms, step.features, self._trainer)
-        return {"loss": weighted_sum(terms, weights), **terms}  # Eq. 6, 8
+        balanced = self.balance and self.balance.weigh(weights, terms, step.features, self._trainer)
+        return {"loss": weighted_sum(terms, balanced or weights), **terms}  # Eq. 6, 8
 
     def weights(self, guidance: float, *, run_mining: bool, has_masks: bool) -> dict[str, float]:
         """Weights of the terms in force beside L_cl, by name: those of :data:`TERMS`, of Eq. 6 and 8."""
@@ -331,7 +330,7 @@ class GAIN(Classifier):
             self.guides[name].restore(state)
 
 
-def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, Tensor | float]) -> Tensor:
     """Return the sum of all terms, each with its weight, Eq. 6 and 8; L_cl and a subclass's own have none.
 
     Example:
