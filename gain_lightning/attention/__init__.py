@@ -16,6 +16,7 @@ from gain_lightning.attention.maps import (
     scale_maps,
 )
 from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sample_labels
+from gain_lightning.attention.refining import refine_maps
 
 __all__ = [
     "CAMS",
@@ -31,6 +32,7 @@ __all__ = [
     "pair_masks",
     "place_maps",
     "pool_to_cells",
+    "refine_maps",
     "resize_maps",
     "sample_labels",
     "scale_maps",

@@ -125,7 +125,7 @@ def expected_cost(
     weights = list(module.backbone.parameters())
     learned = sum(parameter.nbytes for parameter in weights if parameter.requires_grad)
     plane = hparams.image_size**2 * weights[0].element_size()
-    is_partial = is_mined and (hparams.am_gradient == "maps" or hparams.am_judge != "shared")
+    is_partial = is_mined and (hparams.am_gradient == "maps" or hparams.judge != "shared")
     saving = ["checkpointed features"] * hparams.checkpoint_features
     saving += ["a judge that does not learn"] * is_partial + [precision] * ("mixed" in precision)
     return Cost(

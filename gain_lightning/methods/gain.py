@@ -12,21 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning.attention import EPS
 from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
-from gain_lightning.datasets.sample import Batch, Streams
+from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.balance import new_balance
-from gain_lightning.methods.base import share_of_step
-from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.cost import CostForecast
-from gain_lightning.methods.gain_preflight import check_before, check_guidance
-from gain_lightning.methods.gain_settings import check_settings, guidance_at, method_of_weights
+from gain_lightning.methods.gain_settings import check_settings, method_of_weights
+from gain_lightning.methods.guided import Guided
 from gain_lightning.methods.judge import new_judge
-from gain_lightning.methods.schedules import length_of
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
 from gain_lightning.methods.zero_maps import ZeroMaps
 
 
-class GAIN(Classifier):
+class GAIN(Guided):
     """Grad-CAM baseline, GAIN or GAIN_ext, by two weights: ``L = L_cl + am_weight L_am + ext_weight L_e``.
 
     With both weights 0 it is a plain classifier, with ``ext_weight`` 0 GAIN, and with both positive GAIN_ext. L_cl
@@ -62,7 +59,7 @@ class GAIN(Classifier):
         am_gradient: Way of L_am's gradient. With ``all`` it moves all of the network, also as the judge of erased
             images. With ``maps`` it reaches the network only through the erased pixels, so the network cannot
             learn to deny what an erased image shows.
-        am_judge: Network that judges erased images: ``shared``, this one, as in the paper; or a copy that is never
+        judge: Network that judges erased images: ``shared``, this one, as in the paper; or a copy that is never
             taught to deny, ``frozen`` when guidance began, or the ``average`` of its weights over the steps, see
             :class:`gain_lightning.methods.judge.Judge`.
         judge_momentum: Share of that average that a step keeps.
@@ -126,7 +123,7 @@ class GAIN(Classifier):
         map_score: str = "logit",
         am_score: str = "probability",
         am_gradient: str = "all",
-        am_judge: str = "shared",
+        judge: str = "shared",
         judge_momentum: float = 0.99,
         am_fill: str = "mean",
         am_size: float = 1.0,
@@ -181,7 +178,7 @@ class GAIN(Classifier):
         masked: Batch | None,
         guidance: float,
         *,
-        run_mining: bool = True,
+        turn: int | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss and its terms.
 
@@ -189,13 +186,13 @@ class GAIN(Classifier):
             weak: Batch of the weak stream, with normalised images; its ``pairs`` are listed here if they are not yet.
             masked: Batch of the masked stream, or None; its images enter L_e alone.
             guidance: Factor on both weights, 0 to 1.
-            run_mining: If true, S_am runs in this step, with ``am_every`` times its weight.
+            turn: Number of batches before this one, by which terms take turns; None computes all.
 
         Returns:
             ``loss``, the weighted sum, and its terms: ``loss_cl``, ``loss_am`` and ``loss_ext`` where they are in
             force, and those of a subclass.
         """
-        weights = self.weights(guidance, run_mining=run_mining, has_masks=masked is not None)
+        weights = self.weights(guidance, turn, has_masks=masked is not None)
         step = self.forward_streams(weak, masked, weights, guidance)
         terms = {"loss_cl": self.task.loss(step.logits[: len(step.label)], step.label)}
         if weights or self.adds_terms(guidance):
@@ -206,13 +203,16 @@ class GAIN(Classifier):
         balanced = self.balance and self.balance.weigh(weights, terms, step.features, self._trainer)
         return {"loss": weighted_sum(terms, balanced or weights), **terms}  # Eq. 6, 8
 
-    def weights(self, guidance: float, *, run_mining: bool, has_masks: bool) -> dict[str, float]:
+    def weights(self, guidance: float, turn: int | None, *, has_masks: bool) -> dict[str, float]:
         """Weights of the terms in force beside L_cl, by name: those of :data:`TERMS`, of Eq. 6 and 8."""
-        runs = {"weak": run_mining, "masked": has_masks}
+        settings = self.hparams
         return {
-            name: guidance * self.hparams[term.weight] * self.hparams[term.every]
+            name: guidance * settings[term.weight] * settings[term.every]
             for name, term in TERMS.items()
-            if guidance and self.hparams[term.weight] and runs[term.stream]
+            if guidance
+            and settings[term.weight]
+            and (turn is None or (turn + 1) % settings[term.every] == 0)
+            and (term.stream == "weak" or has_masks)
         }
 
     def forward_streams(
@@ -260,74 +260,6 @@ class GAIN(Classifier):
     def adds_terms(self, guidance: float) -> bool:
         """Return True if a subclass has terms of its own in force."""
         return bool(guidance) and type(self).extra_terms is not GAIN.extra_terms
-
-    def pairs_of(self, stream: str, batch: Batch) -> Batch:
-        """Return a stream's batch with its pairs; of the weak stream, a random few an image if the settings say so."""
-        return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
-
-    # What Lightning calls ---------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        """Refuse settings and data that would fail once steps are taken."""
-        super().setup(stage)
-        check_before(self, stage)
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """List the pairs of a training batch on the CPU, so that no step waits for a GPU to count them."""
-        # Batches of validation, test and predict have no streams.
-        if "image" in batch:
-            return batch
-        return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
-
-    def guidance(self, batch: int, num_batches: float) -> float:
-        """Return the share of both weights in force: 0 in the warm-up, then a ramp to 1.
-
-        Args:
-            batch: Number of batches before this one, over all epochs.
-            num_batches: Number of batches of the whole training.
-        """
-        return guidance_at(batch, num_batches, self.hparams.warmup, self.hparams.ramp)
-
-    def on_train_start(self) -> None:
-        """Begin the schedules, and warn if the training will end before guidance, or S_am, has a turn."""
-        super().on_train_start()
-        check_guidance(self)
-
-    def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
-        """Take one step over both streams on the same weights."""
-        per_epoch = int(self.trainer.num_training_batches)
-        # Guidance, and turns of S_am and of the masked stream, are counted over all epochs.
-        turn = self.current_epoch * per_epoch + batch_idx
-        guidance = self.guidance(turn, length_of(self.trainer).batches)
-        masked = batch.get("masked") if (turn + 1) % self.hparams.ext_every == 0 else None
-        run_mining = (turn + 1) % self.hparams.am_every == 0
-        terms = self.losses(batch["weak"], masked, guidance, run_mining=run_mining)
-        self.log_terms(terms)
-        self.log("train/guidance", guidance)
-        if self.balance is not None:
-            self.log_dict({f"train/weight_{name}": weight for name, weight in self.balance.weights.items()})
-        return terms["loss"] * share_of_step(self.trainer, batch_idx)
-
-    @property
-    def guides(self) -> dict[str, Any]:
-        """The judge and the balance by name, where the settings ask for them."""
-        return {name: part for name in ("judge", "balance") if (part := getattr(self, name)) is not None}
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the judge follow the network."""
-        if self.judge is not None:
-            self.judge.follow(self.backbone)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the judge and the balance, so that a training that goes on has the same."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["guidance"] = {name: part.state() for name, part in self.guides.items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the judge and the balance back."""
-        super().on_load_checkpoint(checkpoint)
-        for name, state in checkpoint.get("guidance", {}).items():
-            self.guides[name].restore(state)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, Tensor | float]) -> Tensor:

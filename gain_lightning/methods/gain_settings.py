@@ -18,7 +18,7 @@ CHOICES = {
     "am_score": ("probability", "logit"),
     "am_gradient": ("all", "maps"),
     "balance": BALANCES,
-    "am_judge": JUDGES,
+    "judge": JUDGES,
     "am_fill": tuple(FILLS),
     "ext_resolution": ("image", "map"),
     "ext_loss": SUPERVISION_LOSSES,
@@ -90,9 +90,9 @@ def _check_mining(hparams: Any) -> None:
     for key in ("am_size", "judge_momentum"):
         if not 0 < hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
-    if hparams["am_judge"] != "shared" and hparams["am_gradient"] == "maps":
+    if hparams["judge"] != "shared" and hparams["am_gradient"] == "maps":
         raise ValueError(
-            f"model.am_judge {hparams['am_judge']} is never taught, so model.am_gradient maps says nothing beside it: "
+            f"model.judge {hparams['judge']} is never taught, so model.am_gradient maps says nothing beside it: "
             "expected model.am_gradient all"
         )
     for key in ("kept_weight", "sufficiency_weight"):

@@ -76,4 +76,4 @@ def new_judge(settings: Any) -> Judge | None:
     Args:
         settings: The model's settings.
     """
-    return None if settings.am_judge == "shared" else Judge(settings.am_judge, settings.judge_momentum)
+    return None if settings.judge == "shared" else Judge(settings.judge, settings.judge_momentum)

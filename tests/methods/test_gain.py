@@ -405,39 +405,33 @@ def maps_of_one(module, image, row):
 
 def test_mining_every_few_batches_counts_them_over_epochs(tmp_path):
     """Epochs of 2 batches: counted within each, every third batch would never come."""
-    module, seen = make_shapes_gain(am_weight=0.5, am_every=3), []
-    true_losses = module.losses
-
-    def record(weak, masked, guidance, *, run_mining):
-        seen.append(run_mining)
-        return true_losses(weak, masked, guidance, run_mining=run_mining)
-
-    module.losses = record
-    make_trainer(tmp_path, max_epochs=6, num_sanity_val_steps=0, limit_val_batches=0).fit(
-        module, datamodule=make_shapes(mask_budget=0)
-    )
-    assert seen == [False, False, True] * 4
+    seen = fit_and_record(tmp_path, max_epochs=6, am_weight=0.5, am_every=3)
+    assert ["loss_am" in terms for terms in seen] == [False, False, True] * 4
 
 
 def test_mining_every_second_batch_doubles_its_weight(tmp_path):
-    module = make_shapes_gain(am_weight=0.5, am_every=2)
-    seen = []
+    seen = fit_and_record(tmp_path, max_epochs=2, am_weight=0.5, am_every=2)
+    assert ["loss_am" in terms for terms in seen] == [False, True] * 2
+    for terms in seen:
+        am = terms.get("loss_am", torch.zeros(()))
+        torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 2 * 0.5 * am)
+
+
+def fit_and_record(folder, max_epochs, **settings):
+    """The terms of every step of a training on shapes."""
+    module, seen = make_shapes_gain(**settings), []
     true_losses = module.losses
 
-    def record(weak, masked, guidance, *, run_mining):
-        terms = true_losses(weak, masked, guidance, run_mining=run_mining)
-        seen.append((run_mining, {key: term.detach() for key, term in terms.items()}))
+    def record(*args, **options):
+        terms = true_losses(*args, **options)
+        seen.append({key: term.detach() for key, term in terms.items()})
         return terms
 
     module.losses = record
-    make_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0, limit_val_batches=0).fit(
+    make_trainer(folder, max_epochs=max_epochs, num_sanity_val_steps=0, limit_val_batches=0).fit(
         module, datamodule=make_shapes(mask_budget=0)
     )
-    assert [mine for mine, _ in seen] == [False, True] * 2
-    for mine, terms in seen:
-        assert ("loss_am" in terms) == mine
-        am = terms.get("loss_am", torch.zeros(()))
-        torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 2 * 0.5 * am)
+    return seen
 
 
 # What L_am moves ------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_an_average_judge_is_the_running_mean_of_the_weights():
 
 @pytest.mark.parametrize("kind", ["frozen", "average"])
 def test_the_judge_gets_no_gradient_and_the_maps_do(batches, kind):
-    module = make_gain(am_weight=1.0, am_judge=kind)
+    module = make_gain(am_weight=1.0, judge=kind)
     loss = module.losses(batches[0], None, 1.0)["loss_am"]
     loss.backward()
     assert all(parameter.grad is None for parameter in module.judge.network.parameters())
@@ -51,7 +51,7 @@ def test_the_judge_gets_no_gradient_and_the_maps_do(batches, kind):
 
 def test_a_judge_that_equals_the_network_says_what_the_network_says(batches):
     """At its first step a frozen judge is the network itself; only the gradient differs."""
-    shared, frozen = (make_gain(am_weight=1.0, am_judge=kind).eval() for kind in ("shared", "frozen"))
+    shared, frozen = (make_gain(am_weight=1.0, judge=kind).eval() for kind in ("shared", "frozen"))
     frozen.load_state_dict(shared.state_dict())
     found = [module.losses(batches[0], None, 1.0)["loss_am"] for module in (shared, frozen)]
     torch.testing.assert_close(found[0], found[1])
@@ -59,7 +59,7 @@ def test_a_judge_that_equals_the_network_says_what_the_network_says(batches):
 
 @pytest.mark.parametrize("kind", ["frozen", "average"])
 def test_a_training_that_goes_on_has_the_same_judge(tmp_path, kind):
-    settings = {"am_weight": 0.5, "am_judge": kind, "judge_momentum": 0.5}
+    settings = {"am_weight": 0.5, "judge": kind, "judge_momentum": 0.5}
 
     def fit(folder, max_epochs, ckpt_path=None):
         module = make_shapes_gain(**settings)
@@ -76,7 +76,7 @@ def test_a_training_that_goes_on_has_the_same_judge(tmp_path, kind):
 
 
 def test_the_judge_is_no_part_of_the_weights():
-    module = make_gain(am_weight=1.0, am_judge="frozen")
+    module = make_gain(am_weight=1.0, judge="frozen")
     names = set(module.state_dict())
     module.judge.of(module.backbone)
     assert set(module.state_dict()) == names

@@ -36,7 +36,7 @@ def test_every_term_equals_its_parts(batches):
 @pytest.mark.parametrize("weight", MINING_WEIGHTS)
 def test_a_term_alone_moves_the_maps(batches, weight):
     """Its gradient reaches the features although the judge learns nothing."""
-    module = make_gain(**{weight: 1.0}, am_judge="frozen").eval()
+    module = make_gain(**{weight: 1.0}, judge="frozen").eval()
     assert module.method == "gain"
     terms = module.losses(batches[0], None, 1.0)
     (name,) = terms.keys() - {"loss", "loss_cl"}
@@ -46,7 +46,7 @@ def test_a_term_alone_moves_the_maps(batches, weight):
 
 
 def test_a_judge_sees_smaller_pictures(batches):
-    module, seen = make_gain(am_weight=1.0, am_size=0.5, am_judge="frozen").eval(), []
+    module, seen = make_gain(am_weight=1.0, am_size=0.5, judge="frozen").eval(), []
     module.judge.of(module.backbone).register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[2:]))
     module.losses(batches[0], None, 1.0)
     assert seen == [tuple(side // 2 for side in batches[0]["image"].shape[2:])]

@@ -1,0 +1,96 @@
+"""A classifier under guidance: terms on its maps that begin after a warm-up, take turns, and may keep a state."""
+
+from typing import Any
+
+from torch import Tensor
+
+from gain_lightning.datasets.sample import Batch, Streams
+from gain_lightning.methods.balance import GradientBalance
+from gain_lightning.methods.base import share_of_step
+from gain_lightning.methods.classifier import Classifier
+from gain_lightning.methods.gain_preflight import check_before, check_guidance
+from gain_lightning.methods.gain_settings import guidance_at
+from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.schedules import length_of
+
+
+class Guided(Classifier):
+    """What Lightning calls while a guided classifier trains; a subclass computes the loss in :meth:`losses`.
+
+    Attributes:
+        judge: The network that judges erased images; None is this one.
+        balance: What turns shares into weights; None takes weights as they are.
+    """
+
+    judge: Judge | None
+    balance: GradientBalance | None
+
+    def losses(
+        self, weak: Batch, masked: Batch | None, guidance: float, *, turn: int | None = None
+    ) -> dict[str, Tensor]:
+        """Compute ``loss`` and its terms; see :meth:`gain_lightning.GAIN.losses`."""
+        raise NotImplementedError
+
+    def pairs_of(self, stream: str, batch: Batch) -> Batch:
+        """Return a stream's batch with its pairs; of the weak stream, a random few an image if the settings say so."""
+        return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
+
+    def setup(self, stage: str) -> None:
+        """Refuse settings and data that would fail once steps are taken."""
+        super().setup(stage)
+        check_before(self, stage)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """List the pairs of a training batch on the CPU, so that no step waits for a GPU to count them."""
+        # Batches of validation, test and predict have no streams.
+        if "image" in batch:
+            return batch
+        return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
+
+    def guidance(self, batch: int, num_batches: float) -> float:
+        """Return the share of both weights in force: 0 in the warm-up, then a ramp to 1.
+
+        Args:
+            batch: Number of batches before this one, over all epochs.
+            num_batches: Number of batches of the whole training.
+        """
+        return guidance_at(batch, num_batches, self.hparams.warmup, self.hparams.ramp)
+
+    def on_train_start(self) -> None:
+        """Begin the schedules, and warn if the training will end before guidance, or S_am, has a turn."""
+        super().on_train_start()
+        check_guidance(self)
+
+    def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
+        """Take one step over both streams on the same weights."""
+        per_epoch = int(self.trainer.num_training_batches)
+        # Guidance and the turns of its terms are counted over all epochs.
+        turn = self.current_epoch * per_epoch + batch_idx
+        guidance = self.guidance(turn, length_of(self.trainer).batches)
+        terms = self.losses(batch["weak"], batch.get("masked"), guidance, turn=turn)
+        self.log_terms(terms)
+        self.log("train/guidance", guidance)
+        if self.balance is not None:
+            self.log_dict({f"train/weight_{name}": weight for name, weight in self.balance.weights.items()})
+        return terms["loss"] * share_of_step(self.trainer, batch_idx)
+
+    @property
+    def guides(self) -> dict[str, Any]:
+        """The judge and the balance by name, where the settings ask for them."""
+        return {name: part for name in ("judge", "balance") if (part := getattr(self, name)) is not None}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the judge follow the network."""
+        if self.judge is not None:
+            self.judge.follow(self.backbone)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the judge and the balance, so that a training that goes on has the same."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["guidance"] = {name: part.state() for name, part in self.guides.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the judge and the balance back."""
+        super().on_load_checkpoint(checkpoint)
+        for name, state in checkpoint.get("guidance", {}).items():
+            self.guides[name].restore(state)
