@@ -11,6 +11,7 @@ from gain_lightning.cli import main
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import supervision_terms
+from gain_lightning.methods.views import PIXELS, view_targets
 from gain_lightning.segmentation.sec import SEC
 from gain_lightning.segmentation.seeds import attention_maps
 
@@ -64,6 +65,21 @@ def test_erased_images(model, monkeypatch):
     model.losses(batch, None, 1.0)
     ground = seen[0].amin((2, 3), keepdim=True)
     np.testing.assert_allclose(centres(seen[0] - ground), PLACES, atol=0.5)
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.9])
+@pytest.mark.parametrize("scale", [0.75, 1.5])
+def test_targets_of_other_views(model, monkeypatch, scale, draw):
+    """Targets lie where the dot lies in the picture, whether their view is mirrored or not."""
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.tensor(draw))
+    model.hparams.view_scale = scale
+    image = pictures(PLACES)
+    batch = batch_of(image, model)
+    _, maps, pairs = model.attend(batch["image"], batch["label"])
+    own = nn.functional.avg_pool2d(model.place(maps / maps.amax(), image.shape[2:]), PIXELS)
+    targets = view_targets(model, model.backbone, batch["image"], pairs, own)
+    at_image = np.array(centres(targets)) * PIXELS + (PIXELS - 1) / 2
+    np.testing.assert_allclose(at_image, PLACES, atol=1.0)
 
 
 @pytest.mark.parametrize("resolution", ["image", "map"])

@@ -5,6 +5,7 @@ Each loss is a mean over all images of its batch. So a batch of N images equals 
 or several, and whatever number of batches an optimizer step adds up.
 """
 
+from gain_lightning.losses.agreement import map_agreement_loss
 from gain_lightning.losses.classification import TASKS, classification_loss
 from gain_lightning.losses.mining import area_loss, attention_mining_loss, kept_classes_loss, sufficiency_loss
 from gain_lightning.losses.reduction import mean_per_image
@@ -18,6 +19,7 @@ __all__ = [
     "attention_supervision_loss",
     "classification_loss",
     "kept_classes_loss",
+    "map_agreement_loss",
     "mean_per_image",
     "sufficiency_loss",
 ]

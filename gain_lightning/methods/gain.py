@@ -20,6 +20,7 @@ from gain_lightning.methods.guided import Guided
 from gain_lightning.methods.judge import new_judge
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
+from gain_lightning.methods.views import view_terms
 from gain_lightning.methods.zero_maps import ZeroMaps
 
 
@@ -70,6 +71,11 @@ class GAIN(Guided):
         area_weight: Price of the share of the image that the soft mask covers.
         sufficiency_weight: Weight of the class on an image of the attended pixels alone, which a second picture for
             each pair shows the judge.
+        view_weight: Weight of the agreement of maps with those of an enlarged view, refined by the picture's colours;
+            it needs no mask, see :func:`gain_lightning.methods.views.view_targets`.
+        view_every: Compute it only in every so many batches, with as many times the weight.
+        view_scale: Side of the view, as a multiple of the image's.
+        view_floor: Share of a target's maximum below which it is nothing.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
             :func:`gain_lightning.losses.attention_supervision_loss`. Each needs a weight of its own.
@@ -130,6 +136,10 @@ class GAIN(Guided):
         kept_weight: float = 0.0,
         area_weight: float = 0.0,
         sufficiency_weight: float = 0.0,
+        view_weight: float = 0.0,
+        view_every: int = 1,
+        view_scale: float = 1.5,
+        view_floor: float = 0.2,
         ext_resolution: str = "image",
         ext_loss: str = "l2",
         ext_reduction: str = "mean",
@@ -198,6 +208,7 @@ class GAIN(Guided):
         if weights or self.adds_terms(guidance):
             maps = self.explain(step)  # Eq. 1, 2: (P, 1, h, w)
             terms |= mining_terms(self, self.judge, step, maps, weights)  # Eq. 3-5
+            terms |= view_terms(self, self.judge, step, maps, weights)
             terms |= supervision_terms(self, step, maps, weights)  # Eq. 7
             terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
         balanced = self.balance and self.balance.weigh(weights, terms, step.features, self._trainer)

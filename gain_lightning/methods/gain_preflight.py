@@ -7,8 +7,9 @@ from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.methods.base import INFERENCE_MODE
 from gain_lightning.methods.classifier import Classifier
-from gain_lightning.methods.gain_settings import guidance_at, is_mined
+from gain_lightning.methods.gain_settings import guidance_at, is_self_guided
 from gain_lightning.methods.schedules import length_of, no_end
+from gain_lightning.methods.terms import TERMS
 from gain_lightning.methods.trainer import data_of
 
 
@@ -47,7 +48,7 @@ def check_trainer(model: Classifier) -> None:
             f"trainer.strategy is {strategy}, which shards weights: maps differentiate the head's a second time, "
             "expected ddp"
         )
-    is_guided = is_mined(model.hparams) or model.hparams.ext_weight
+    is_guided = is_self_guided(model.hparams) or model.hparams.ext_weight
     if str(model.trainer.precision).startswith("16") and model.hparams.second_order and is_guided:
         raise ValueError(
             f"trainer.precision is {model.trainer.precision}: gradients of gradients leave float16's range, "
@@ -84,15 +85,17 @@ def check_guidance(model: Classifier) -> None:
     def is_guided(batch: int) -> bool:
         return guidance_at(batch, total, hparams.warmup, hparams.ramp) > 0
 
-    if (is_mined(hparams) or hparams.ext_weight) and not is_guided(total - 1):
+    in_force = {name: term for name, term in TERMS.items() if hparams[term.weight]}
+    if in_force and not is_guided(total - 1):
         rank_zero_warn(
             f"guidance never begins: model.warmup is {hparams.warmup} of a training of {total} batches; expected a "
             "longer training or a smaller share"
         )
-    elif is_mined(hparams):
-        last_turn = total // hparams.am_every * hparams.am_every
-        if not is_guided(last_turn - 1):
+        return
+    for name, term in in_force.items():
+        every = hparams[term.every]
+        if not is_guided(total // every * every - 1):
             rank_zero_warn(
-                f"S_am will never run: its turn comes every {hparams.am_every} batches (model.am_every), and the "
+                f"{name} will never be computed: its turn comes every {every} batches (model.{term.every}), and the "
                 f"training has {total}, of which model.warmup takes {round(hparams.warmup * total)}"
             )

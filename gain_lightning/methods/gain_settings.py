@@ -27,8 +27,8 @@ CHOICES = {
 }
 
 
-# The weights of S_am's terms, of which each makes the method GAIN.
-MINING_WEIGHTS = ("am_weight", "kept_weight", "area_weight", "sufficiency_weight")
+# The weights of the terms that need no mask, of which each makes the method GAIN.
+SELF_WEIGHTS = ("am_weight", "kept_weight", "area_weight", "sufficiency_weight", "view_weight")
 
 # Tasks of the terms that not every task has: an image of one class has no others, and amounts are no decision.
 PARTNERS = {"kept_weight": ("multi_label",), "sufficiency_weight": ("multi_label", "single_label")}
@@ -57,21 +57,21 @@ def check_settings(hparams: Any) -> None:
             "model.ext_loss cross_entropy takes a map for probabilities and model.scaling none does not bound it: "
             "expected scaling max or minmax"
         )
-    for key in (*MINING_WEIGHTS, "ext_weight"):
+    for key in (*SELF_WEIGHTS, "ext_weight"):
         if not 0 <= hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a number of at least 0")
     for key in ("warmup", "ramp"):
         if not 0 <= hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share of the training, 0 to 1")
     _check_mining(hparams)
-    for key in ("am_every", "ext_every", "max_classes_per_image"):
+    for key in ("am_every", "view_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected at least 1")
     if hparams["compile_features"] and hparams["checkpoint_features"]:
         raise ValueError(
             "model.compile_features and model.checkpoint_features exclude each other: expected one of them"
         )
-    for key in ("omega", "new_layer_lr_scale"):
+    for key in ("omega", "view_scale", "new_layer_lr_scale"):
         if not 0 < hparams[key] < float("inf"):
             raise ValueError(f"model.{key} is {hparams[key]}, expected a positive number")
     if not abs(hparams["sigma"]) < float("inf"):
@@ -90,6 +90,8 @@ def _check_mining(hparams: Any) -> None:
     for key in ("am_size", "judge_momentum"):
         if not 0 < hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
+    if not 0 <= hparams["view_floor"] < 1:
+        raise ValueError(f"model.view_floor is {hparams['view_floor']}, expected at least 0 and below 1")
     if hparams["judge"] != "shared" and hparams["am_gradient"] == "maps":
         raise ValueError(
             f"model.judge {hparams['judge']} is never taught, so model.am_gradient maps says nothing beside it: "
@@ -122,23 +124,23 @@ def guidance_at(batch: int, num_batches: float, warmup: float, ramp: float) -> f
     return min(past / (ramp * num_batches), 1.0) if ramp else 1.0
 
 
-def is_mined(settings: Mapping[str, Any]) -> bool:
-    """Return whether a term of S_am has a weight.
+def is_self_guided(settings: Mapping[str, Any]) -> bool:
+    """Return whether a term that needs no mask has a weight.
 
     Args:
         settings: The config's ``model``; those of older runs lack some weights.
     """
-    return any(settings.get(key) for key in MINING_WEIGHTS)
+    return any(settings.get(key) for key in SELF_WEIGHTS)
 
 
 def method_of_weights(settings: Mapping[str, Any]) -> str:
     """Name the method that the weights make of :class:`gain_lightning.GAIN`.
 
     Args:
-        settings: As of :func:`is_mined`.
+        settings: As of :func:`is_self_guided`.
 
     Example:
         >>> [method_of_weights({"am_weight": am, "ext_weight": ext}) for am, ext in ((0, 0), (1, 0), (1, 10))]
         ['gradcam', 'gain', 'gain_ext']
     """
-    return "gain_ext" if settings["ext_weight"] else "gain" if is_mined(settings) else "gradcam"
+    return "gain_ext" if settings["ext_weight"] else "gain" if is_self_guided(settings) else "gradcam"

@@ -42,6 +42,7 @@ TERMS = {
     "loss_kept": Term("kept_weight", "am_every"),
     "loss_area": Term("area_weight", "am_every"),
     "loss_sufficiency": Term("sufficiency_weight", "am_every"),
+    "loss_view": Term("view_weight", "view_every"),
     "loss_ext": Term("ext_weight", "ext_every", stream="masked"),
 }
 
@@ -58,7 +59,7 @@ def mining_terms(
         maps: Maps of ``step.pairs`` before scaling, ``(P, 1, h, w)``.
         wanted: Names of the terms that are in force.
     """
-    if not any(name in wanted for name, term in TERMS.items() if term.stream == "weak"):
+    if not any(name in wanted for name, term in TERMS.items() if term.every == "am_every"):
         return {}
     hparams, image, pairs = model.hparams, step.image, step.weak_pairs
     attention = scale_maps(maps[: len(pairs.image)], hparams.scaling)

@@ -64,7 +64,7 @@ def test_a_training_in_which_mining_has_no_turn_warns(every, warmup, limit, recw
     module.on_train_start()
     told = " ".join(str(warning.message) for warning in recwarn)
     assert ("guidance never begins" in told) == (not guided)
-    assert ("S_am will never run" in told) == bool(guided and not mined)
+    assert ("loss_am will never be computed" in told) == bool(guided and not mined)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import pytest
 import torch
 from small_gain import make_gain
 
-from gain_lightning.attention import erase, place_maps, scale_maps, soft_mask
-from gain_lightning.losses import area_loss, kept_classes_loss, sufficiency_loss
-from gain_lightning.methods.gain_settings import MINING_WEIGHTS
+from gain_lightning.attention import erase, label_pairs, place_maps, scale_maps, soft_mask
+from gain_lightning.losses import area_loss, kept_classes_loss, map_agreement_loss, sufficiency_loss
+from gain_lightning.methods.gain_settings import SELF_WEIGHTS
+from gain_lightning.methods.judge import JUDGES
 from gain_lightning.methods.terms import TERMS
+from gain_lightning.methods.views import view_targets
 
 
 def pieces(module, weak):
@@ -33,7 +35,7 @@ def test_every_term_equals_its_parts(batches):
     torch.testing.assert_close(terms["loss"], terms["loss_cl"] + 0.5 * weighted)
 
 
-@pytest.mark.parametrize("weight", MINING_WEIGHTS)
+@pytest.mark.parametrize("weight", SELF_WEIGHTS)
 def test_a_term_alone_moves_the_maps(batches, weight):
     """Its gradient reaches the features although the judge learns nothing."""
     module = make_gain(**{weight: 1.0}, judge="frozen").eval()
@@ -43,6 +45,49 @@ def test_a_term_alone_moves_the_maps(batches, weight):
     assert TERMS[name].weight == weight
     (gradient,) = torch.autograd.grad(terms[name], [module.backbone.features[0].weight])
     assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_views_compare_maps_with_targets_that_have_no_gradient(batches, judge):
+    """The loss is that of the maps beside fixed targets, and falls along its gradient."""
+    module = make_gain(view_weight=1.0, judge=judge).eval()
+    weak, parameter = batches[0], module.backbone.features[0].weight
+
+    def loss():
+        torch.manual_seed(0)
+        return module.losses(weak, None, 1.0)["loss_view"]
+
+    before = loss()
+    (gradient,) = torch.autograd.grad(before, [parameter])
+    with torch.no_grad():
+        parameter -= 1e-3 * gradient / gradient.norm()
+    # A judge that moves with the maps moves the targets too.
+    assert judge == "shared" or loss() < before
+
+
+def test_the_floor_of_a_target_is_nothing(generator):
+    """Targets without a floor, cut by hand."""
+    module = make_gain(view_weight=1.0, view_floor=0.0).eval()
+    image, pairs = torch.randn(2, 3, 32, 32, generator=generator), label_pairs(torch.ones(2, 3))
+    own = torch.rand(6, 1, 8, 8, generator=generator)
+
+    def targets():
+        torch.manual_seed(1)
+        with torch.no_grad():
+            return view_targets(module, module.backbone, image, pairs, own)
+
+    whole = targets()
+    module.hparams.view_floor = 0.4
+    torch.testing.assert_close(targets(), (whole - 0.4).relu() / 0.6)
+    torch.testing.assert_close(whole.amax((1, 2, 3)), torch.ones(6))
+
+
+def test_a_map_that_equals_its_target_has_no_loss(generator):
+    maps = torch.rand(3, 1, 4, 4, generator=generator)
+    pairs = label_pairs(torch.tensor([[1, 1], [0, 0], [0, 1]]))
+    assert map_agreement_loss(maps, maps, pairs) == 0
+    expected = ((maps[0] ** 2).mean() + (maps[1] ** 2).mean()) / 2 + (maps[2] ** 2).mean()
+    torch.testing.assert_close(map_agreement_loss(maps, torch.zeros_like(maps), pairs), expected / 3)
 
 
 def test_a_judge_sees_smaller_pictures(batches):
@@ -62,7 +107,7 @@ def test_the_masked_stream_runs_every_so_many_batches_with_as_much_more_weight(b
 def test_a_batch_without_a_pair_gives_zero_in_the_graph(batches):
     weak = {**batches[0], "label": torch.zeros_like(batches[0]["label"])}
     weak.pop("pairs", None)
-    module = make_gain(am_weight=1.0, kept_weight=1.0, area_weight=1.0, sufficiency_weight=1.0)
+    module = make_gain(**dict.fromkeys(SELF_WEIGHTS, 1.0))
     terms = module.losses(weak, None, 1.0)
     assert all(float(terms[name].detach()) == 0 for name in TERMS if name != "loss_ext")
     terms["loss"].backward()

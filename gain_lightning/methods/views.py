@@ -1,0 +1,82 @@
+"""Maps that agree with those of other views of the same picture, refined by its colours."""
+
+from collections.abc import Container
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gain_lightning.attention import Pairs, refine_maps, scale_maps
+from gain_lightning.backbones import Backbone
+from gain_lightning.backbones.batch_norm import frozen_batch_norm
+from gain_lightning.losses import map_agreement_loss
+from gain_lightning.methods.classifier import Classifier
+from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.step import Step
+
+# Pixels of an image that a pixel of a target is wide.
+PIXELS = 4
+
+
+def view_terms(
+    model: Classifier, judge: Judge | None, step: Step, maps: Tensor, wanted: Container[str]
+) -> dict[str, Tensor]:
+    """Compare the maps of the weak stream with targets of another view; see :func:`view_targets`.
+
+    Args:
+        model: The classifier, whose settings say which view.
+        judge: The network that sees the other view; None is the classifier itself.
+        step: Result of the network's pass.
+        maps: Maps of ``step.pairs`` before scaling, ``(P, 1, h, w)``.
+        wanted: Names of the terms that are in force.
+    """
+    if "loss_view" not in wanted:
+        return {}
+    pairs = step.weak_pairs
+    image = step.image[: pairs.num_images]
+    attention = model.place(scale_maps(maps[: len(pairs.image)]), image.shape[2:])
+    grid = [-(-side // PIXELS) for side in image.shape[2:]]
+    attention = F.interpolate(attention, size=grid, mode="area")  # (P, 1, H / 4, W / 4)
+    network = model.backbone if judge is None else judge.of(model.backbone)
+    with torch.no_grad():
+        target = view_targets(model, network, image, pairs, attention)
+    return {"loss_view": map_agreement_loss(attention, target, pairs)}
+
+
+def view_targets(
+    model: Classifier, network: Backbone, image: Tensor, pairs: Pairs, attention: Tensor
+) -> Tensor:
+    """Make the maps that a picture's own maps should agree with.
+
+    A network's maps differ with the size and the side of a picture, although the object is the same; where it is
+    larger they are sharper. A map and that of the enlarged picture, every second time mirrored, are therefore added
+    (Wang et al., *Self-supervised Equivariant Attention Mechanism*, CVPR 2020), spread over surfaces of one colour
+    (:func:`refine_maps`), and cut off below ``view_floor``.
+
+    Args:
+        model: The classifier, whose settings say how large the view is.
+        network: The network that sees the view.
+        image: Normalised images, ``(N, 3, H, W)``.
+        pairs: The P pairs.
+        attention: Scaled maps of the pairs, ``(P, 1, h, w)``.
+
+    Returns:
+        Targets in [0, 1], without gradient, ``(P, 1, h, w)``.
+    """
+    hparams, size = model.hparams, attention.shape[2:]
+    if not len(attention):
+        return attention
+    enlarged = [round(side * hparams.view_scale) for side in image.shape[2:]]
+    view = F.interpolate(image, size=enlarged, mode="bilinear", antialias=True)
+    is_mirrored = bool(torch.rand(()) < 0.5)
+    with frozen_batch_norm(network):
+        features = network.features(view.flip(3) if is_mirrored else view)
+    with torch.enable_grad():
+        score = model.map_score(network.head(features.requires_grad_()))
+        maps = model.cam(features, score, pairs, second_order=False).detach()
+    maps = model.place(scale_maps(maps), (enlarged[0], enlarged[1]))
+    maps = F.interpolate(maps.flip(3) if is_mirrored else maps, size=size, mode="bilinear", antialias=True)
+    colours = F.interpolate(image, size=size, mode="area").to(maps.dtype)
+    target: Tensor = scale_maps(refine_maps(maps + attention.detach(), colours[pairs.image]))
+    floor: float = hparams.view_floor
+    return (target - floor).clamp_min(0) / (1 - floor)
