@@ -75,7 +75,7 @@ class GAIN(Guided):
             it needs no mask, see :func:`gain_lightning.methods.views.view_targets`.
         view_every: Compute it only in every so many batches, with as many times the weight.
         view_scale: Side of the view, as a multiple of the image's.
-        view_floor: Share of a target's maximum below which it is nothing.
+        view_sigma: Threshold of the soft mask, Eq. 4, that such an agreed map becomes.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
             :func:`gain_lightning.losses.attention_supervision_loss`. Each needs a weight of its own.
@@ -139,7 +139,7 @@ class GAIN(Guided):
         view_weight: float = 0.0,
         view_every: int = 1,
         view_scale: float = 1.5,
-        view_floor: float = 0.2,
+        view_sigma: float = 0.5,
         ext_resolution: str = "image",
         ext_loss: str = "l2",
         ext_reduction: str = "mean",

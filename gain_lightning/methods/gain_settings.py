@@ -90,8 +90,8 @@ def _check_mining(hparams: Any) -> None:
     for key in ("am_size", "judge_momentum"):
         if not 0 < hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
-    if not 0 <= hparams["view_floor"] < 1:
-        raise ValueError(f"model.view_floor is {hparams['view_floor']}, expected at least 0 and below 1")
+    if not 0 <= hparams["view_sigma"] <= 1:
+        raise ValueError(f"model.view_sigma is {hparams['view_sigma']}, expected 0 to 1")
     if hparams["judge"] != "shared" and hparams["am_gradient"] == "maps":
         raise ValueError(
             f"model.judge {hparams['judge']} is never taught, so model.am_gradient maps says nothing beside it: "

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gain_lightning.attention import Pairs, refine_maps, scale_maps
+from gain_lightning.attention import Pairs, refine_maps, scale_maps, soft_mask
 from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import frozen_batch_norm
 from gain_lightning.losses import map_agreement_loss
@@ -51,7 +51,7 @@ def view_targets(
     A network's maps differ with the size and the side of a picture, although the object is the same; where it is
     larger they are sharper. A map and that of the enlarged picture, every second time mirrored, are therefore added
     (Wang et al., *Self-supervised Equivariant Attention Mechanism*, CVPR 2020), spread over surfaces of one colour
-    (:func:`refine_maps`), and cut off below ``view_floor``.
+    (:func:`refine_maps`), and turned into soft masks, Eq. 4, with the threshold ``view_sigma``.
 
     Args:
         model: The classifier, whose settings say how large the view is.
@@ -61,7 +61,7 @@ def view_targets(
         attention: Scaled maps of the pairs, ``(P, 1, h, w)``.
 
     Returns:
-        Targets in [0, 1], without gradient, ``(P, 1, h, w)``.
+        Targets in (0, 1), without gradient, ``(P, 1, h, w)``.
     """
     hparams, size = model.hparams, attention.shape[2:]
     if not len(attention):
@@ -77,6 +77,5 @@ def view_targets(
     maps = model.place(scale_maps(maps), (enlarged[0], enlarged[1]))
     maps = F.interpolate(maps.flip(3) if is_mirrored else maps, size=size, mode="bilinear", antialias=True)
     colours = F.interpolate(image, size=size, mode="area").to(maps.dtype)
-    target: Tensor = scale_maps(refine_maps(maps + attention.detach(), colours[pairs.image]))
-    floor: float = hparams.view_floor
-    return (target - floor).clamp_min(0) / (1 - floor)
+    target = scale_maps(refine_maps(maps + attention.detach(), colours[pairs.image]))
+    return soft_mask(target, sigma=hparams.view_sigma, omega=hparams.omega)

@@ -65,21 +65,20 @@ def test_views_compare_maps_with_targets_that_have_no_gradient(batches, judge):
     assert judge == "shared" or loss() < before
 
 
-def test_the_floor_of_a_target_is_nothing(generator):
-    """Targets without a floor, cut by hand."""
-    module = make_gain(view_weight=1.0, view_floor=0.0).eval()
+def test_a_target_is_the_soft_mask_of_the_agreed_map(generator):
+    """Eq. 4 undone gives a map whose maximum is 1, whatever the threshold."""
+    module = make_gain(view_weight=1.0, omega=5.0).eval()
     image, pairs = torch.randn(2, 3, 32, 32, generator=generator), label_pairs(torch.ones(2, 3))
     own = torch.rand(6, 1, 8, 8, generator=generator)
-
-    def targets():
+    agreed = []
+    for sigma in (0.3, 0.6):
+        module.hparams.view_sigma = sigma
         torch.manual_seed(1)
         with torch.no_grad():
-            return view_targets(module, module.backbone, image, pairs, own)
-
-    whole = targets()
-    module.hparams.view_floor = 0.4
-    torch.testing.assert_close(targets(), (whole - 0.4).relu() / 0.6)
-    torch.testing.assert_close(whole.amax((1, 2, 3)), torch.ones(6))
+            target = view_targets(module, module.backbone, image, pairs, own)
+        agreed.append(target.logit() / 5 + sigma)
+    torch.testing.assert_close(agreed[0], agreed[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(agreed[0].amax((1, 2, 3)), torch.ones(6))
 
 
 def test_a_map_that_equals_its_target_has_no_loss(generator):
