@@ -35,6 +35,8 @@ _TOP = (
     "run_dir",
     "method",
     "test_after_fit",
+    "keep",
+    "keep_score",
     "threads",
     "ckpt_path",
 )
@@ -85,7 +87,7 @@ def refuse_early(argv: list[str]) -> None:
         if is_file_name(config) and not os.path.exists(os.path.expanduser(config)):
             stop(argv[0], f"--config {config}: no such file{_nearest_file(Path(config))}")
     ckpt_path = options.get("ckpt_path")
-    if ckpt_path and ckpt_path not in ("last", "null") and not Path(ckpt_path).expanduser().is_file():
+    if ckpt_path and ckpt_path not in ("last", "best", "null") and not Path(ckpt_path).expanduser().is_file():
         path = Path(ckpt_path).expanduser()
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
     asks = any(word == "-h" or word.startswith(("--help", "--print_")) for word in argv)

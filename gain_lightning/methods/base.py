@@ -110,6 +110,10 @@ class Method(pl.LightningModule):
         """Return the layers without loaded weights; they learn at ``new_layer_lr_scale`` times the rate."""
         raise NotImplementedError
 
+    def validation_scores(self) -> list[str]:
+        """Return the keys of the scores that a validation logs as ``val/<key>``, the main one first."""
+        return []
+
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the callbacks that write and draw this method's own results.
 

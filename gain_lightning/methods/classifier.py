@@ -88,6 +88,10 @@ class Classifier(Method):
         """Return the last layer."""
         return self.backbone.classifier
 
+    def validation_scores(self) -> list[str]:
+        """Return the keys of the scores of the predictions, then those of the maps."""
+        return self.val_metrics.keys()
+
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the callbacks that record every image's scores and maps, and draw attention."""
         return [ImageRecord(run_dir), AttentionPanels(run_dir)]

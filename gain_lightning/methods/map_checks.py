@@ -22,7 +22,7 @@ from gain_lightning.metrics.faithfulness import (
     with_random_weights,
 )
 from gain_lightning.metrics.resampling import draw_images, mean_interval
-from gain_lightning.runs.checkpoints import newest_checkpoint
+from gain_lightning.runs.checkpoints import tested_checkpoint
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.maps import Maps, require_maps
 from gain_lightning.support.files import write_json
@@ -48,7 +48,7 @@ def check_run(run: Path, seed: int, num_draws: int) -> str:
         RunError: If the maps are of other classes than the checkpoint, or of no class that is scored.
     """
     maps = require_maps(run)
-    model = load_classifier(newest_checkpoint(run / "checkpoints")).eval()
+    model = load_classifier(tested_checkpoint(run)).eval()
     if maps.class_names.tolist() != list(model.hparams.class_names):
         raise RunError(
             f"{run}: maps.npz is of the classes {', '.join(maps.class_names.tolist())}, its checkpoint of "

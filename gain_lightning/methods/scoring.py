@@ -132,6 +132,10 @@ class SetScores(MapScores):
         self.answers = MeanAE(num_classes, scored) if is_regression else MeanAP(num_classes, scored)
         self.zero_maps = PairMean(num_classes, scored)
 
+    def keys(self) -> list[str]:
+        """Return the keys of the scores that judge, those of the predictions first."""
+        return [self.key, "seed_miou", "seed_miou_best", *(score.key for score in pair_scores())]
+
     def update(self, answer: Tensor, label: Tensor, maps: Tensor, mask: Tensor, pairs: Pairs) -> None:
         """Score a batch.
 

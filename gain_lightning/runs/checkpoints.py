@@ -20,6 +20,8 @@ from gain_lightning.support.home import map_strings
 _KEYS = ("state_dict", "hyper_parameters")
 # What a checkpoint has beside them for a training that goes on.
 _TRAINING = ("global_step", "epoch", "optimizer_states", "loops", "callbacks")
+# The checkpoint of the best validation, where a run keeps one.
+BEST = "best.ckpt"
 # What stands for the checkpoint's own folder in the paths that callbacks keep.
 CHECKPOINT_FOLDER = "{folder of this checkpoint}"
 
@@ -77,9 +79,14 @@ def _moved(value: Any, old: str, new: str) -> Any:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another at or below the folder is of a later step."""
+    """What ``--ckpt_path last`` means: ``last.ckpt``, unless another at or below the folder is of a later step.
+
+    ``best.ckpt`` does not count beside it: it is of the midst of an epoch, whose end a killed training repeats.
+    """
     last, steps = folder / "last.ckpt", {}
     for path in checkpoint_files(folder):
+        if path == folder / BEST and last.exists():
+            continue
         try:
             steps[path] = int(read_checkpoint(path)["global_step"])
         except (OSError, KeyError, TypeError, ValueError):  # a broken link, an export of others
@@ -89,6 +96,13 @@ def newest_checkpoint(folder: Path) -> Path:
     return max(steps, key=lambda path: (steps[path], path == last), default=last)
 
 
+def tested_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint that a run's test was of: the best one where ``summary.json`` says so, else the newest."""
+    best = run_dir / "checkpoints" / BEST
+    is_tested = best.is_file() and "tested" in read_summary(run_dir)
+    return best if is_tested else newest_checkpoint(run_dir / "checkpoints")
+
+
 def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
     """The file to resume from, or to score.
 
@@ -96,7 +110,7 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
 
     Args:
         run_dir: The run folder.
-        ckpt_path: As given; ``last`` is the folder's newest.
+        ckpt_path: As given; ``last`` is the folder's newest, and ``best`` that of the best validation.
         verb: ``fit``, ``validate`` or ``test``.
 
     Raises:
@@ -104,7 +118,12 @@ def find_checkpoint(run_dir: Path, ckpt_path: str, verb: str) -> Path:
         ValueError: If it belongs to another run.
     """
     folder = run_dir / "checkpoints"
-    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    if verb == "fit" and ckpt_path == "best":
+        raise ValueError("--ckpt_path best: a training goes on from its last checkpoint, expected last")
+    if ckpt_path == "last":
+        path = newest_checkpoint(folder)
+    else:
+        path = folder / BEST if ckpt_path == "best" else Path(ckpt_path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"--ckpt_path {ckpt_path}: {path} does not exist; --run_dir names the run")
     if path.resolve().is_relative_to(folder.resolve()) or verb == "validate":

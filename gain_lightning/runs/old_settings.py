@@ -5,6 +5,8 @@ from typing import Any
 
 # Keys below ``model`` that counted epochs, and today's, which are shares of the whole training.
 IN_SHARES = {"warmup_epochs": "warmup", "ramp_epochs": "ramp"}
+# Dotted keys that came later, and the values that runs without them had.
+BEFORE = {"data.min_steps_per_epoch": 1, "keep": "last"}
 # Lightning trains as many where a config names no end.
 DEFAULT_EPOCHS = 1000
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.old_settings import BEFORE
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import SUMMARY, read_summary
 from gain_lightning.support.home import hide_home
@@ -179,7 +180,7 @@ def _read_config(path: str) -> dict[str, Any]:
 
 def as_text(run: Run, key: str) -> str:
     """A config value as text, without the run's own folder."""
-    value, folder = run.config.get(key), run.config.get("run_dir")
+    value, folder = run.config.get(key, BEFORE.get(key)), run.config.get("run_dir")
     # W&B writes 1.0 as 1, which is the same but for these: there 1 is one, and 1.0 is all
     is_share = key.rpartition(".")[2].startswith(("mask_budget", "limit_", "val_check_interval"))
     text = str(int(value) if isinstance(value, float) and value.is_integer() and not is_share else value)

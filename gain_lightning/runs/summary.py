@@ -2,7 +2,8 @@
 
 ``summary.json`` says in which ``state`` the run is (``running``, ``finished``, ``pruned``, ``killed`` or ``failed``),
 by which ``method`` and ``seed`` it was trained, its last ``metrics`` by name, null where they were not finite, and
-the commit, versions, device, time and memory.
+the commit, versions, device, time and memory. ``tested`` says of which epoch and score the best checkpoint is, where
+the scores of the test are its own; without it they are the last one's.
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ from gain_lightning.drawing.strips import NUM_STRIPS
 from gain_lightning.methods.base import Method
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.load import load_model
-from gain_lightning.runs.checkpoints import newest_checkpoint
+from gain_lightning.runs.checkpoints import tested_checkpoint
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.summary import read_summary
 from gain_lightning.segmentation import seed_folder
@@ -98,7 +98,7 @@ def export_seeds(options: SeedOptions) -> None:
     Raises:
         FileNotFoundError, ValueError: If the run, its data or a saliency map is missing or unfit.
     """
-    checkpoint = newest_checkpoint(options.run / "checkpoints")
+    checkpoint = tested_checkpoint(options.run)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(checkpoint).eval().to(device)
     images = run_images(options.run, options.data, options.split)

@@ -133,6 +133,10 @@ class SEC(Method):
         head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
         return self.backbone.classifier if head_is_pretrained else self.backbone.head
 
+    def validation_scores(self) -> list[str]:
+        """Return the key of the mean IoU."""
+        return ["miou"]
+
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the callback that records scores of every class and image, and draws the first segmentations."""
         return [SegmentationRecord(run_dir)]

@@ -7,26 +7,34 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO, LayerSync
+from pytorch_lightning.utilities import rank_zero_warn
 
 from gain_lightning.methods.base import Method
 from gain_lightning.methods.layer_sync import SyncEveryBatchNorm
 from gain_lightning.methods.table import METHODS
 from gain_lightning.methods.threads import choose_threads
 from gain_lightning.methods.trainer import is_trial
-from gain_lightning.runs.checkpoints import WholeCheckpoints, check_fits, find_checkpoint, read_checkpoint
+from gain_lightning.runs.checkpoints import (
+    BEST,
+    WholeCheckpoints,
+    check_fits,
+    find_checkpoint,
+    read_checkpoint,
+)
 from gain_lightning.runs.folder import lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
 from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.wandb_session import end_wandb
 from gain_lightning.training.config_parser import ConfigParser, explain, method_of
 from gain_lightning.training.guards import FiniteGuard
+from gain_lightning.training.keep import KeepBest, facts_of_best, metric_to_keep_by
 from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
 from gain_lightning.training.metrics_file import MetricsFile
 from gain_lightning.training.resume import ExactResume, Trainer
@@ -109,6 +117,19 @@ class ExperimentCLI(LightningCLI):
         )
         parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Score the test sets when training has ended."
+        )
+        parser.add_argument(
+            "--keep",
+            type=Literal["last", "best"],
+            default="last",
+            help="The weights to test: of the last epoch, or of the best validation, kept as best.ckpt.",
+        )
+        parser.add_argument(
+            "--keep_score",
+            type=str | None,
+            default=None,
+            help="That makes a validation the best, such as mean_ap, seed_miou or select/seed_miou_best; null takes "
+            "mean_ap, mae of amounts, miou of a segmentation.",
         )
         parser.add_argument(
             "--threads",
@@ -232,6 +253,8 @@ class ExperimentCLI(LightningCLI):
                     enable_version_counter=False,
                 )
             )
+        if self.subcommand == "fit" and self.config["fit"]["keep"] == "best":
+            kwargs["callbacks"].append(self._keep_best(config))
         trainer = super().instantiate_trainer(**kwargs)
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
@@ -268,15 +291,38 @@ class ExperimentCLI(LightningCLI):
                 )
         callback._enable_version_counter = False
 
+    def _keep_best(self, trainer: Any) -> KeepBest:
+        """Make the callback that keeps the best checkpoint.
+
+        Raises:
+            ValueError: If there is nothing to choose by, or no checkpoint is to be written.
+        """
+        if trainer.get("enable_checkpointing") is False:
+            raise ValueError(
+                "keep is best, but trainer.enable_checkpointing is false: expected true, or keep last"
+            )
+        has_select = getattr(self.datamodule, "select_on", None) is not None
+        known = self.model.validation_scores()
+        return KeepBest(
+            self.run_dir, metric_to_keep_by(self.config["fit"]["keep_score"], known, has_select=has_select)
+        )
+
     def after_fit(self) -> None:
-        """Score the test sets with the weights that training ended with."""
+        """Score the test sets with the weights that training ended with, or with the best ones."""
         if (
             self.config["fit"]["test_after_fit"]
             and not is_trial(self.trainer)
             and not self.trainer.interrupted
             and self.record.outcome == "finished"
         ):
-            self.test(self.model, datamodule=self.datamodule)
+            best = self.run_dir / "checkpoints" / BEST
+            keeps_best = self.config["fit"]["keep"] == "best"
+            if keeps_best and not best.is_file():
+                rank_zero_warn(
+                    "no validation was scored, so there is no best checkpoint: the last weights are tested"
+                )
+            chosen = {"ckpt_path": str(best)} if keeps_best and best.is_file() else {}
+            self.test(self.model, datamodule=self.datamodule, **chosen)
 
     def validate(self, model: Method, **kwargs: Any) -> None:
         """Score the validation set and print the scores."""
@@ -286,6 +332,9 @@ class ExperimentCLI(LightningCLI):
 
     def test(self, model: Method, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
+        path = Path(kwargs.get("ckpt_path") or "")
+        is_best = path.name == BEST and path.resolve().is_relative_to(self.run_dir.resolve())
+        self.record.tested = facts_of_best(path) if is_best else None
         scores = self.trainer.test(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
             first = next(iter(self.datamodule.test_sets))

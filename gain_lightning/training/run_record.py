@@ -51,6 +51,8 @@ class RunRecord(pl.Callback):
         self.is_fitted = False
         # True for the test of a checkpoint from elsewhere, in a folder of its own.
         self.test_alone = False
+        # What the summary says of the best checkpoint, if the test is of it.
+        self.tested: dict[str, Any] | None = None
         # A resumed run may end before it validates again, so earlier scores are kept.
         self.is_resumed = False
 
@@ -162,6 +164,8 @@ class RunRecord(pl.Callback):
         is_end, self.is_fitted = self.test_alone or self.is_fitted, False
         judged = getattr(pl_module, "judged", {}).get("test")
         facts = {"test_set": next(iter(data_of(trainer).test_sets))} | ({"judged": judged} if judged else {})
+        self.summary.pop("tested", None)
+        facts |= {"tested": self.tested} if self.tested else {}
         self._note_scores(trainer, **facts, **({"state": "finished"} if is_end else {}))
 
     def on_exception(

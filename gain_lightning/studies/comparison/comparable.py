@@ -21,11 +21,9 @@ _FREE_DATA = (
     "box_dilation",
     "cues",
 )
-# The values of data settings that runs from before them had.
-_BEFORE = {"data.min_steps_per_epoch": 1}
 _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
-    "trainer.max_epochs",
+    *("trainer.max_epochs", "keep", "keep_score"),
 )
 _IGNORED = (
     "run_dir",
@@ -62,8 +60,7 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
     for key in keys:
         paths: dict[str, list[str]] = {}
         for run in runs:
-            text = as_text(run, key) if key in run.config else str(_BEFORE.get(key))
-            paths.setdefault(text, []).append(run.path)
+            paths.setdefault(as_text(run, key), []).append(run.path)
         if by is not None and key == by.replace(".init_args.", "."):
             continue
         if len(paths) > 1 and key in allowed:
