@@ -16,6 +16,7 @@ from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.balance import new_balance
 from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_settings import check_settings, method_of_weights
+from gain_lightning.methods.guard import Guard
 from gain_lightning.methods.guided import Guided
 from gain_lightning.methods.judge import new_judge
 from gain_lightning.methods.step import Step
@@ -50,6 +51,8 @@ class GAIN(Guided):
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup: Share of the whole training on L_cl alone, 0 to 1; self-guidance from random weights harms.
         ramp: Share of the whole training, after the warm-up, in which both weights rise linearly to their value.
+        guard: Fall of mean AP (in a regression, rise of the error) on validation images below its best so far that is
+            taken for harm: after two such validations in a row the weights are halved. null never lowers them.
         sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
         omega: Slope of the soft mask, Eq. 4.
         scaling: Way to bring a map to [0, 1] for Eq. 4 and 7: ``max``, ``minmax`` or ``none``.
@@ -122,6 +125,7 @@ class GAIN(Guided):
         ext_weight: float = 0.0,
         warmup: float = 0.0,
         ramp: float = 0.0,
+        guard: float | None = None,
         sigma: float = 0.5,
         omega: float = 10.0,
         scaling: str = "max",
@@ -165,6 +169,8 @@ class GAIN(Guided):
         # Number of maps of the last step that were zero everywhere, and number of its maps.
         self.zero_maps: tuple[Tensor | int, int] = (0, 0)
         self.judge, self.balance = new_judge(self.hparams), new_balance(self.hparams)
+        tolerance = self.hparams.guard
+        self.guard = None if tolerance is None else Guard(tolerance)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:

@@ -63,6 +63,8 @@ def check_settings(hparams: Any) -> None:
     for key in ("warmup", "ramp"):
         if not 0 <= hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share of the training, 0 to 1")
+    if hparams["guard"] is not None and not hparams["guard"] >= 0:
+        raise ValueError(f"model.guard is {hparams['guard']}, expected null or a number of at least 0")
     _check_mining(hparams)
     for key in ("am_every", "view_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:

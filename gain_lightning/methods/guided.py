@@ -1,7 +1,9 @@
 """A classifier under guidance: terms on its maps that begin after a warm-up, take turns, and may keep a state."""
 
+import math
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from gain_lightning.datasets.sample import Batch, Streams
@@ -10,6 +12,7 @@ from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.gain_preflight import check_before, check_guidance
 from gain_lightning.methods.gain_settings import guidance_at
+from gain_lightning.methods.guard import Guard
 from gain_lightning.methods.judge import Judge
 from gain_lightning.methods.schedules import length_of
 
@@ -20,10 +23,12 @@ class Guided(Classifier):
     Attributes:
         judge: The network that judges erased images; None is this one.
         balance: What turns shares into weights; None takes weights as they are.
+        guard: What lowers guidance where it harms; None never does.
     """
 
     judge: Judge | None
     balance: GradientBalance | None
+    guard: Guard | None
 
     def losses(
         self, weak: Batch, masked: Batch | None, guidance: float, *, turn: int | None = None
@@ -48,13 +53,14 @@ class Guided(Classifier):
         return {name: self.pairs_of(name, stream) for name, stream in batch.items()}
 
     def guidance(self, batch: int, num_batches: float) -> float:
-        """Return the share of both weights in force: 0 in the warm-up, then a ramp to 1.
+        """Return the share of the weights in force: 0 in the warm-up, then a ramp to 1, or less by the guard.
 
         Args:
             batch: Number of batches before this one, over all epochs.
             num_batches: Number of batches of the whole training.
         """
-        return guidance_at(batch, num_batches, self.hparams.warmup, self.hparams.ramp)
+        share = guidance_at(batch, num_batches, self.hparams.warmup, self.hparams.ramp)
+        return share if self.guard is None else share * self.guard.factor
 
     def on_train_start(self) -> None:
         """Begin the schedules, and warn if the training will end before guidance, or S_am, has a turn."""
@@ -76,8 +82,29 @@ class Guided(Classifier):
 
     @property
     def guides(self) -> dict[str, Any]:
-        """The judge and the balance by name, where the settings ask for them."""
-        return {name: part for name in ("judge", "balance") if (part := getattr(self, name)) is not None}
+        """The judge, the balance and the guard by name, where the settings ask for them."""
+        names = ("judge", "balance", "guard")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
+
+    def on_validation_end(self) -> None:
+        """Show the guard how well held-out images are classified."""
+        key = self.val_metrics.key
+        found = self.trainer.callback_metrics.get(f"val/{key}")
+        if (
+            self.guard is None
+            or self.trainer.state.fn != "fit"
+            or self.trainer.sanity_checking
+            or found is None
+        ):
+            return
+        guided = float(self.trainer.callback_metrics.get("train/guidance", 0)) > 0
+        score = -float(found) if self.task.has_amounts else float(found)
+        if math.isfinite(score) and self.guard.see(score, guided=guided):
+            rank_zero_warn(
+                f"guidance seems to harm: val/{key} is {abs(score):.3f} after {abs(self.guard.best or 0):.3f}, worse "
+                f"by more than model.guard {self.guard.tolerance} in {self.guard.patience} validations; its weights "
+                f"are now {self.guard.factor:g} of what the settings say"
+            )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the judge follow the network."""
