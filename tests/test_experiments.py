@@ -47,8 +47,8 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
             if any("mask_budget" in word or "gain_ext" in word for word in words)
             else []
         )
-    if path.stem == "defects":
-        root = make_folder(tmp_path / "defects", ["cat", "dog", "", "cat", "dog"] * 2)
+    if any("experiments/folder" in word for word in words):
+        root = make_folder(tmp_path / "own", ["cat", "normal"] * 5)
         small = [f"--data.root={root}", "--data.batch_size=2", "--model.weights=none"]
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
