@@ -29,6 +29,14 @@ class Pairs(NamedTuple):
         """Return a batch of as many images, but without a pair."""
         return Pairs(self.image[:0], self.label[:0], self.rank[:0], self.num_images, 0)
 
+    def of_first(self, num_images: int) -> "Pairs":
+        """Return the pairs of the first images of the batch.
+
+        Their number depends on the values, so on a GPU this waits for the device.
+        """
+        count = int((self.image < num_images).sum())
+        return Pairs(self.image[:count], self.label[:count], self.rank[:count], num_images, self.num_ranks)
+
     def followed_by(self, other: "Pairs") -> "Pairs":
         """Return the pairs of two batches as those of one; the images of ``other`` come last."""
         return Pairs(

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from gain_lightning.backbones.dry_run import meta_weights, weights_dtype
 from gain_lightning.methods.base import Method
 from gain_lightning.methods.trainer import data_of
+from gain_lightning.methods.views import num_viewed
 
 # Planes of H x W numbers that S_am keeps for a pair beside those of the network: three of the erased image, one of
 # its attention map and one of its soft mask.
@@ -32,8 +33,8 @@ class Cost(NamedTuple):
         ext_every: The masked stream runs in every so many steps.
         erased_share: Cost of an erased image relative to one of the weak stream: 1, or 2/3 if S_am's loss reaches
             the maps alone, since then a backward pass leaves out the weights' gradients.
-        view_area: Number of pixels of an enlarged view relative to an image of the weak stream; 0 without views.
-        view_every: Views are made in every so many steps.
+        num_views: Number of enlarged views, which pass forward alone.
+        view_area: Number of pixels of a view relative to an image of the weak stream.
         erased_area: Number of pixels of an erased image relative to one of the weak stream.
         dtype: Type of the weights.
         saving: Settings that lower the memory by an unknown amount: checkpointed features, a backward pass without
@@ -50,8 +51,8 @@ class Cost(NamedTuple):
     ext_every: int = 1
     erased_share: float = 1.0
     erased_area: float = 1.0
-    view_area: float = 0.0
-    view_every: int = 1
+    num_views: int = 0
+    view_area: float = 1.0
     dtype: str = "float32"
     saving: str = ""
 
@@ -59,8 +60,8 @@ class Cost(NamedTuple):
     def plain_steps(self) -> float:
         """Mean cost of a step, in steps of a plain classifier on the weak stream."""
         erased = self.erased_share * self.erased_area * self.num_erased / self.am_every
-        # A view passes forward alone, which is a third of a step.
-        viewed = self.num_weak * self.view_area / 3 / self.view_every
+        # A pass forward is a third of a step.
+        viewed = self.num_views * self.view_area / 3
         return (self.num_weak + self.num_masked / self.ext_every + erased + viewed) / self.num_weak
 
     @property
@@ -74,9 +75,8 @@ class Cost(NamedTuple):
         streams += [f"{self.num_masked} masked{_every(self.ext_every)}"] * (self.num_masked > 0)
         area = f" of {self.erased_area:.0%} of the pixels" if self.erased_area != 1 else ""
         streams += [f"{self.num_erased:.1f} erased{area}{_every(self.am_every)}"] * (self.num_erased > 0)
-        streams += [
-            f"{self.num_weak} views of {self.view_area:.0%} of the pixels{_every(self.view_every)}"
-        ] * (self.view_area > 0)
+        area = f"{self.view_area:.0%} of the pixels"
+        streams += [f"{self.num_views} enlarged to {area}"] * (self.num_views > 0)
         memory = f"at least {self.peak_bytes / 2**30:.1f} GiB in {self.dtype}"
         if self.saving:
             memory = (
@@ -148,8 +148,8 @@ def expected_cost(
         ext_every=hparams.ext_every,
         erased_share=2 / 3 if is_partial else 1.0,
         erased_area=hparams.am_size**2,
-        view_area=hparams.view_scale**2 if hparams.view_weight else 0.0,
-        view_every=hparams.view_every,
+        num_views=num_viewed(batch_size, hparams.view_share) if hparams.view_weight else 0,
+        view_area=hparams.view_scale**2,
         dtype=str(weights[0].dtype).removeprefix("torch."),
         saving=" and ".join(saving),
     )

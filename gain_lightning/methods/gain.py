@@ -76,7 +76,7 @@ class GAIN(Guided):
             each pair shows the judge.
         view_weight: Weight of the agreement of maps with those of an enlarged view, refined by the picture's colours;
             it needs no mask, see :func:`gain_lightning.methods.views.view_targets`.
-        view_every: Compute it only in every so many batches, with as many times the weight.
+        view_share: Share of a batch's images whose views are made. A quarter costs a quarter, at nearly the gain.
         view_scale: Side of the view, as a multiple of the image's.
         view_sigma: Threshold of the soft mask, Eq. 4, that such an agreed map becomes.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
@@ -141,7 +141,7 @@ class GAIN(Guided):
         area_weight: float = 0.0,
         sufficiency_weight: float = 0.0,
         view_weight: float = 0.0,
-        view_every: int = 1,
+        view_share: float = 1.0,
         view_scale: float = 1.5,
         view_sigma: float = 0.5,
         ext_resolution: str = "image",
@@ -224,11 +224,11 @@ class GAIN(Guided):
         """Weights of the terms in force beside L_cl, by name: those of :data:`TERMS`, of Eq. 6 and 8."""
         settings = self.hparams
         return {
-            name: guidance * settings[term.weight] * settings[term.every]
+            name: guidance * settings[term.weight] * term.steps_between(settings)
             for name, term in TERMS.items()
             if guidance
             and settings[term.weight]
-            and (turn is None or (turn + 1) % settings[term.every] == 0)
+            and (turn is None or (turn + 1) % term.steps_between(settings) == 0)
             and (term.stream == "weak" or has_masks)
         }
 
@@ -250,7 +250,8 @@ class GAIN(Guided):
         logits = self.backbone.head(features)  # (N, C)
         is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
-        return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
+        label, viewed = self.multi_hot(weak["label"]), weak["viewed"]
+        return Step(image, features, logits, label, weak_pairs, viewed, masked, guidance)
 
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``."""

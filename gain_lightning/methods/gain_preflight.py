@@ -93,7 +93,7 @@ def check_guidance(model: Classifier) -> None:
         )
         return
     for name, term in in_force.items():
-        every = hparams[term.every]
+        every = term.steps_between(hparams)
         if not is_guided(total // every * every - 1):
             rank_zero_warn(
                 f"{name} will never be computed: its turn comes every {every} batches (model.{term.every}), and the "

@@ -66,7 +66,7 @@ def check_settings(hparams: Any) -> None:
     if hparams["guard"] is not None and not hparams["guard"] >= 0:
         raise ValueError(f"model.guard is {hparams['guard']}, expected null or a number of at least 0")
     _check_mining(hparams)
-    for key in ("am_every", "view_every", "ext_every", "max_classes_per_image"):
+    for key in ("am_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected at least 1")
     if hparams["compile_features"] and hparams["checkpoint_features"]:
@@ -89,7 +89,7 @@ def check_settings(hparams: Any) -> None:
 
 def _check_mining(hparams: Any) -> None:
     """Refuse settings of S_am's terms that are out of range or say nothing."""
-    for key in ("am_size", "judge_momentum"):
+    for key in ("am_size", "view_share", "judge_momentum"):
         if not 0 < hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
     if not 0 <= hparams["view_sigma"] <= 1:

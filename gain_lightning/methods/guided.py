@@ -15,6 +15,7 @@ from gain_lightning.methods.gain_settings import guidance_at
 from gain_lightning.methods.guard import Guard
 from gain_lightning.methods.judge import Judge
 from gain_lightning.methods.schedules import length_of
+from gain_lightning.methods.views import num_viewed
 
 
 class Guided(Classifier):
@@ -37,8 +38,16 @@ class Guided(Classifier):
         raise NotImplementedError
 
     def pairs_of(self, stream: str, batch: Batch) -> Batch:
-        """Return a stream's batch with its pairs; of the weak stream, a random few an image if the settings say so."""
-        return self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
+        """Return a stream's batch with its pairs, on the CPU, where it does not wait for a GPU to count them.
+
+        The settings may ask for a random few pairs of an image of the weak stream. Its batch also lists the pairs of
+        the images that are seen in another view, as ``viewed``.
+        """
+        batch = self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
+        if stream != "weak" or "viewed" in batch:
+            return batch
+        pairs = batch["pairs"]
+        return {**batch, "viewed": pairs.of_first(num_viewed(pairs.num_images, self.hparams.view_share))}
 
     def setup(self, stage: str) -> None:
         """Refuse settings and data that would fail once steps are taken."""

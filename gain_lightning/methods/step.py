@@ -17,6 +17,7 @@ class Step(NamedTuple):
         logits: Logits of both streams, ``(N, C)``.
         label: Labels of the weak stream, ``(num_weak, C)``.
         weak_pairs: Pairs of the weak stream that get maps; none if no term asks for them.
+        viewed: Pairs of the images that are seen in another view too, the first ones of the weak stream.
         masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
         guidance: Share of the weights in force, 0 to 1.
     """
@@ -26,6 +27,7 @@ class Step(NamedTuple):
     logits: Tensor
     label: Tensor
     weak_pairs: Pairs
+    viewed: Pairs
     masked: Batch | None
     guidance: float
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +27,22 @@ class Term(NamedTuple):
 
     Attributes:
         weight: The setting that weighs it.
-        every: The setting that says in every how many batches it is computed, with as many times the weight.
+        every: The setting that says in every how many batches it is computed, with as many times the weight; None
+            computes it in all.
         stream: The stream whose maps it takes, ``weak`` or ``masked``.
     """
 
     weight: str
-    every: str
+    every: str | None
     stream: str = "weak"
+
+    def steps_between(self, settings: Any) -> int:
+        """Return in every how many batches the term is computed.
+
+        Args:
+            settings: The model's settings.
+        """
+        return 1 if self.every is None else int(settings[self.every])
 
 
 # Every term beside L_cl. The four of S_am share one pass over its images.
@@ -42,7 +51,7 @@ TERMS = {
     "loss_kept": Term("kept_weight", "am_every"),
     "loss_area": Term("area_weight", "am_every"),
     "loss_sufficiency": Term("sufficiency_weight", "am_every"),
-    "loss_view": Term("view_weight", "view_every"),
+    "loss_view": Term("view_weight", None),
     "loss_ext": Term("ext_weight", "ext_every", stream="masked"),
 }
 

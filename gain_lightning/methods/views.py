@@ -32,7 +32,7 @@ def view_terms(
     """
     if "loss_view" not in wanted:
         return {}
-    pairs = step.weak_pairs
+    pairs = step.viewed
     image = step.image[: pairs.num_images]
     attention = model.place(scale_maps(maps[: len(pairs.image)]), image.shape[2:])
     grid = [-(-side // PIXELS) for side in image.shape[2:]]
@@ -43,13 +43,23 @@ def view_terms(
     return {"loss_view": map_agreement_loss(attention, target, pairs)}
 
 
+def num_viewed(num_images: int, share: float) -> int:
+    """Return how many images of a batch are seen in another view too, at least one.
+
+    Example:
+        >>> [num_viewed(16, share) for share in (1.0, 0.25, 0.01)]
+        [16, 4, 1]
+    """
+    return max(round(share * num_images), 1)
+
+
 def view_targets(
     model: Classifier, network: Backbone, image: Tensor, pairs: Pairs, attention: Tensor
 ) -> Tensor:
     """Make the maps that a picture's own maps should agree with.
 
     A network's maps differ with the size and the side of a picture, although the object is the same; where it is
-    larger they are sharper. A map and that of the enlarged picture, every second time mirrored, are therefore added
+    larger they are sharper. A map and that of the enlarged picture, mirrored in every second step, are therefore added
     (Wang et al., *Self-supervised Equivariant Attention Mechanism*, CVPR 2020), spread over surfaces of one colour
     (:func:`refine_maps`), and turned into soft masks, Eq. 4, with the threshold ``view_sigma``.
 
@@ -68,7 +78,7 @@ def view_targets(
         return attention
     enlarged = [round(side * hparams.view_scale) for side in image.shape[2:]]
     view = F.interpolate(image, size=enlarged, mode="bilinear", antialias=True)
-    is_mirrored = bool(torch.rand(()) < 0.5)
+    is_mirrored = model.global_step % 2 == 1
     with frozen_batch_norm(network):
         features = network.features(view.flip(3) if is_mirrored else view)
     with torch.enable_grad():

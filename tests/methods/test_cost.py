@@ -209,3 +209,21 @@ def test_500_steps_leave_nothing_behind():
     tensors_after, memory_after = state()
     assert tensors_after == tensors
     assert memory_after - memory < 20 * 2**20
+
+
+def test_views_pass_forward_alone():
+    """A quarter of 8 images at 1.5 times their side: 2 x 2.25 / 3 of the 8 of a plain step."""
+    module = GAIN(["a", "b", "c"], 32, view_weight=1.0, view_share=0.25)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    cost = expected_cost(module, torch.ones(10, 3), 8, 0, optimizer)
+    assert cost.plain_steps == pytest.approx(1 + 2 * 2.25 / 3 / 8)
+    assert "8 weak + 2 enlarged to 225% of the pixels images" in str(cost)
+
+
+def test_a_judge_that_sees_half_the_side_costs_a_sixth():
+    settings = {"judge": "frozen", "am_size": 0.5, "sufficiency_weight": 1.0, "ext_weight": 1.0, "ext_every": 4}
+    module = GAIN(["a", "b", "c"], 32, am_weight=1.0, **settings)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    cost = expected_cost(module, torch.ones(10, 3), 8, 4, optimizer)
+    # Two pictures of each of 24 pairs, a quarter as large, without the gradient of weights.
+    assert cost.plain_steps == pytest.approx((8 + 4 / 4 + 2 * 24 / 4 * 2 / 3) / 8)

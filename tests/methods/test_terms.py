@@ -54,7 +54,6 @@ def test_views_compare_maps_with_targets_that_have_no_gradient(batches, judge):
     weak, parameter = batches[0], module.backbone.features[0].weight
 
     def loss():
-        torch.manual_seed(0)
         return module.losses(weak, None, 1.0)["loss_view"]
 
     before = loss()
@@ -65,6 +64,20 @@ def test_views_compare_maps_with_targets_that_have_no_gradient(batches, judge):
     assert judge == "shared" or loss() < before
 
 
+def test_a_share_of_the_images_is_seen_in_another_view(batches):
+    """Of three images the first two: the loss is that of a batch of these two alone."""
+    module = make_gain(view_weight=1.0, view_share=0.6).eval()
+    weak = batches[0]
+
+    def loss(batch):
+        return module.losses(batch, None, 1.0)["loss_view"]
+
+    first = {key: weak[key][:2] for key in ("image", "label", "id")}
+    part = loss(weak)
+    module.hparams.view_share = 1.0
+    torch.testing.assert_close(part, loss(first))
+
+
 def test_a_target_is_the_soft_mask_of_the_agreed_map(generator):
     """Eq. 4 undone gives a map whose maximum is 1, whatever the threshold."""
     module = make_gain(view_weight=1.0, omega=5.0).eval()
@@ -73,7 +86,6 @@ def test_a_target_is_the_soft_mask_of_the_agreed_map(generator):
     agreed = []
     for sigma in (0.3, 0.6):
         module.hparams.view_sigma = sigma
-        torch.manual_seed(1)
         with torch.no_grad():
             target = view_targets(module, module.backbone, image, pairs, own)
         agreed.append(target.logit() / 5 + sigma)
