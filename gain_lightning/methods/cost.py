@@ -36,6 +36,7 @@ class Cost(NamedTuple):
         num_views: Number of enlarged views, which pass forward alone.
         view_area: Number of pixels of a view relative to an image of the weak stream.
         erased_area: Number of pixels of an erased image relative to one of the weak stream.
+        guided_share: Share of the training in which guidance is in force; before, a step is a plain one.
         dtype: Type of the weights.
         saving: Settings that lower the memory by an unknown amount: checkpointed features, a backward pass without
             the weights' gradients, mixed precision.
@@ -53,16 +54,22 @@ class Cost(NamedTuple):
     erased_area: float = 1.0
     num_views: int = 0
     view_area: float = 1.0
+    guided_share: float = 1.0
     dtype: str = "float32"
     saving: str = ""
 
     @property
     def plain_steps(self) -> float:
-        """Mean cost of a step, in steps of a plain classifier on the weak stream."""
+        """Mean cost of a guided step, in steps of a plain classifier on the weak stream."""
         erased = self.erased_share * self.erased_area * self.num_erased / self.am_every
         # A pass forward is a third of a step.
         viewed = self.num_views * self.view_area / 3
         return (self.num_weak + self.num_masked / self.ext_every + erased + viewed) / self.num_weak
+
+    @property
+    def whole_plain_steps(self) -> float:
+        """Mean cost of a step over the whole training, the warm-up included, in plain steps."""
+        return 1 + self.guided_share * (self.plain_steps - 1)
 
     @property
     def peak_bytes(self) -> float:
@@ -77,13 +84,15 @@ class Cost(NamedTuple):
         streams += [f"{self.num_erased:.1f} erased{area}{_every(self.am_every)}"] * (self.num_erased > 0)
         area = f"{self.view_area:.0%} of the pixels"
         streams += [f"{self.num_views} enlarged to {area}"] * (self.num_views > 0)
+        is_late = self.guided_share < 1 and self.plain_steps > 1
+        mean = f" once guided, {self.whole_plain_steps:.2f} x over the whole training" if is_late else ""
         memory = f"at least {self.peak_bytes / 2**30:.1f} GiB in {self.dtype}"
         if self.saving:
             memory = (
                 f"less, by {self.saving}, than the {self.peak_bytes / 2**30:.1f} GiB of {self.dtype} without"
             )
         return (
-            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step. "
+            f"A step: {' + '.join(streams)} images, {self.plain_steps:.2f} x a plain step{mean}. "
             f"Memory {memory}, buffers of convolutions not counted: "
             f"{self.fixed_bytes / 2**20:.0f} MiB for weights, gradients "
             f"and optimizer, {self.image_bytes / 2**20:.0f} MiB an image"
@@ -150,6 +159,7 @@ def expected_cost(
         erased_area=hparams.am_size**2,
         num_views=num_viewed(batch_size, hparams.view_share) if hparams.view_weight else 0,
         view_area=hparams.view_scale**2,
+        guided_share=1 - hparams.warmup,
         dtype=str(weights[0].dtype).removeprefix("torch."),
         saving=" and ".join(saving),
     )

@@ -221,9 +221,24 @@ def test_views_pass_forward_alone():
 
 
 def test_a_judge_that_sees_half_the_side_costs_a_sixth():
-    settings = {"judge": "frozen", "am_size": 0.5, "sufficiency_weight": 1.0, "ext_weight": 1.0, "ext_every": 4}
+    settings = {
+        "judge": "frozen",
+        "am_size": 0.5,
+        "sufficiency_weight": 1.0,
+        "ext_weight": 1.0,
+        "ext_every": 4,
+    }
     module = GAIN(["a", "b", "c"], 32, am_weight=1.0, **settings)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     cost = expected_cost(module, torch.ones(10, 3), 8, 4, optimizer)
     # Two pictures of each of 24 pairs, a quarter as large, without the gradient of weights.
     assert cost.plain_steps == pytest.approx((8 + 4 / 4 + 2 * 24 / 4 * 2 / 3) / 8)
+
+
+def test_a_late_guidance_costs_its_share_of_the_training():
+    module = GAIN(["a", "b", "c"], 32, am_weight=1.0, warmup=0.75)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    cost = expected_cost(module, torch.eye(3), 8, 0, optimizer)
+    # Three plain steps of 1, then one of 2.
+    assert cost.whole_plain_steps == pytest.approx((3 * 1 + 2) / 4)
+    assert "2.00 x a plain step once guided, 1.25 x over the whole training" in str(cost)
