@@ -119,3 +119,11 @@ def voc_root() -> Path:
     if not os.environ.get("GAIN_VOC_ROOT"):
         pytest.skip("GAIN_VOC_ROOT is not set")
     return Path(os.environ["GAIN_VOC_ROOT"])
+
+
+@pytest.fixture
+def waterbirds_root() -> Path:
+    """The real Waterbirds-100, named by the environment."""
+    if not os.environ.get("GAIN_WATERBIRDS_ROOT"):
+        pytest.skip("GAIN_WATERBIRDS_ROOT is not set")
+    return Path(os.environ["GAIN_WATERBIRDS_ROOT"])

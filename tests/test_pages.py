@@ -32,6 +32,7 @@ ELSEWHERE = {  # commands that need what is not here, and who tests them
     "wandb sync": "W&B's own",
     "gain reproduce section4": "tests/segmentation/test_section4.py, on small configs",
     "prepare_voc12.py": "tests/data/test_prepare_voc12.py",
+    "prepare_waterbirds.py": "tests/data/test_prepare_waterbirds.py",
     "gain sweep worker /shared": "joins as the line without /shared does",
 }
 TINY = [  # after a training's own words, of which the later win
