@@ -118,7 +118,7 @@ def clipped(box: np.ndarray, size: tuple[int, int], where: str) -> np.ndarray:
         >>> clipped(np.array([-3.0, 10.0, 20.0, 60.0]), (40, 50), "box").tolist()
         [0.0, 10.0, 20.0, 50.0]
     """
-    inside = np.clip(box, 0, [*size, *size])
+    inside: np.ndarray = np.clip(box, 0, [*size, *size])
     if not (inside[:2] < inside[2:]).all():
         raise ValueError(f"{where} is {box.tolist()}, expected a part of it in the picture of {size} pixels")
     return inside
