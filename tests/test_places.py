@@ -95,7 +95,7 @@ def test_masks_fit_the_maps_of_what_they_mask(model, resolution):
         mask = (((y - top) ** 2 + (x - left) ** 2) < 14**2).to(torch.uint8)[None]
         zero = torch.zeros(1, dtype=torch.long)
         masked = {**batch, "mask": mask, "mask_image": zero, "mask_class": zero, "pairs": pairs}
-        step = Step(image, None, None, batch["label"], pairs.none(), pairs.none(), masked, 1.0)
+        step = Step(image, None, None, batch["label"], pairs.none(), masked, 1.0)
         return float(supervision_terms(model, step, maps, {"loss_ext"})["loss_ext"])
 
     there = loss(48, 48)

@@ -58,11 +58,9 @@ class Batch(_Collated, total=False):
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The names of the images.
         pairs: The (image, class) pairs of the labels, once a method has listed them.
-        viewed: Those of the images that are seen in another view too.
     """
 
     pairs: Pairs
-    viewed: Pairs
 
 
 class _Weak(TypedDict):

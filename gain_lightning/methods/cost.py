@@ -10,8 +10,8 @@ from torch.func import functional_call
 
 from gain_lightning.backbones.dry_run import meta_weights, weights_dtype
 from gain_lightning.methods.base import Method
+from gain_lightning.methods.gain_settings import num_guided
 from gain_lightning.methods.trainer import data_of
-from gain_lightning.methods.views import num_viewed
 
 # Planes of H x W numbers that S_am keeps for a pair beside those of the network: three of the erased image, one of
 # its attention map and one of its soft mask.
@@ -138,7 +138,7 @@ def expected_cost(
     per_image = torch.ones(len(labels)) if labels.ndim == 1 else (labels > 0).sum(1).float()
     if hparams.max_classes_per_image:
         per_image = per_image.clamp(max=hparams.max_classes_per_image)
-    sets = num_picture_sets(hparams)
+    sets, guided = num_picture_sets(hparams), num_guided(batch_size, hparams.guided_share)
     is_mined, is_supervised = sets > 0, hparams.ext_weight > 0 and masked_batch_size > 0
     weights = list(module.backbone.parameters())
     learned = sum(parameter.nbytes for parameter in weights if parameter.requires_grad)
@@ -149,7 +149,7 @@ def expected_cost(
     return Cost(
         num_weak=batch_size,
         num_masked=masked_batch_size if is_supervised else 0,
-        num_erased=sets * batch_size * float(per_image.mean()),
+        num_erased=sets * guided * float(per_image.mean()),
         fixed_bytes=sum(parameter.nbytes for parameter in weights) + learned * (1 + _kept(optimizer)),
         image_bytes=saved_bytes(module.backbone, hparams.image_size),
         pair_bytes=PAIR_PLANES * plane,
@@ -157,7 +157,7 @@ def expected_cost(
         ext_every=hparams.ext_every,
         erased_share=2 / 3 if is_partial else 1.0,
         erased_area=hparams.am_size**2,
-        num_views=num_viewed(batch_size, hparams.view_share) if hparams.view_weight else 0,
+        num_views=guided if hparams.view_weight else 0,
         view_area=hparams.view_scale**2,
         guided_share=1 - hparams.warmup,
         dtype=str(weights[0].dtype).removeprefix("torch."),

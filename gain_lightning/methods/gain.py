@@ -47,6 +47,8 @@ class GAIN(Guided):
         balance: Meaning of all weights below. ``fixed`` takes them as they are, as in Eq. 8. ``gradient`` takes them as
             shares of the classification's gradient at the features, see
             :class:`gain_lightning.methods.balance.GradientBalance`.
+        guided_share: Share of a batch's images whose maps are made for the terms that need no mask; a quarter of the
+            images costs a quarter.
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup: Share of the whole training on L_cl alone, 0 to 1; self-guidance from random weights harms.
@@ -76,7 +78,6 @@ class GAIN(Guided):
             each pair shows the judge.
         view_weight: Weight of the agreement of maps with those of an enlarged view, refined by the picture's colours;
             it needs no mask, see :func:`gain_lightning.methods.views.view_targets`.
-        view_share: Share of a batch's images whose views are made. A quarter costs a quarter, at nearly the gain.
         view_scale: Side of the view, as a multiple of the image's.
         view_sigma: Threshold of the soft mask, Eq. 4, that such an agreed map becomes.
         ext_resolution: Compare maps and masks in Eq. 7 at the size of the ``image`` or of the ``map``.
@@ -121,6 +122,7 @@ class GAIN(Guided):
         task: str = "multi_label",
         cl_reduction: str = "sum",
         balance: str = "fixed",
+        guided_share: float = 1.0,
         am_weight: float = 0.0,
         ext_weight: float = 0.0,
         warmup: float = 0.0,
@@ -141,7 +143,6 @@ class GAIN(Guided):
         area_weight: float = 0.0,
         sufficiency_weight: float = 0.0,
         view_weight: float = 0.0,
-        view_share: float = 1.0,
         view_scale: float = 1.5,
         view_sigma: float = 0.5,
         ext_resolution: str = "image",
@@ -250,8 +251,7 @@ class GAIN(Guided):
         logits = self.backbone.head(features)  # (N, C)
         is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
-        label, viewed = self.multi_hot(weak["label"]), weak["viewed"]
-        return Step(image, features, logits, label, weak_pairs, viewed, masked, guidance)
+        return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
 
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``."""

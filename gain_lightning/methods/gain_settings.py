@@ -89,7 +89,7 @@ def check_settings(hparams: Any) -> None:
 
 def _check_mining(hparams: Any) -> None:
     """Refuse settings of S_am's terms that are out of range or say nothing."""
-    for key in ("am_size", "view_share", "judge_momentum"):
+    for key in ("am_size", "guided_share", "judge_momentum"):
         if not 0 < hparams[key] <= 1:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share above 0 and at most 1")
     if not 0 <= hparams["view_sigma"] <= 1:
@@ -133,6 +133,16 @@ def is_self_guided(settings: Mapping[str, Any]) -> bool:
         settings: The config's ``model``; those of older runs lack some weights.
     """
     return any(settings.get(key) for key in SELF_WEIGHTS)
+
+
+def num_guided(num_images: int, share: float) -> int:
+    """Return how many images of a batch get maps for the terms that need no mask: a share, and at least one.
+
+    Example:
+        >>> [num_guided(16, share) for share in (1.0, 0.25, 0.01)]
+        [16, 4, 1]
+    """
+    return max(round(share * num_images), min(num_images, 1))
 
 
 def method_of_weights(settings: Mapping[str, Any]) -> str:

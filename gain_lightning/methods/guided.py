@@ -11,11 +11,10 @@ from gain_lightning.methods.balance import GradientBalance
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.gain_preflight import check_before, check_guidance
-from gain_lightning.methods.gain_settings import guidance_at
+from gain_lightning.methods.gain_settings import guidance_at, num_guided
 from gain_lightning.methods.guard import Guard
 from gain_lightning.methods.judge import Judge
 from gain_lightning.methods.schedules import length_of
-from gain_lightning.methods.views import num_viewed
 
 
 class Guided(Classifier):
@@ -38,16 +37,16 @@ class Guided(Classifier):
         raise NotImplementedError
 
     def pairs_of(self, stream: str, batch: Batch) -> Batch:
-        """Return a stream's batch with its pairs, on the CPU, where it does not wait for a GPU to count them.
+        """Return a stream's batch with its pairs.
 
-        The settings may ask for a random few pairs of an image of the weak stream. Its batch also lists the pairs of
-        the images that are seen in another view, as ``viewed``.
+        Of the weak stream they are those of the first images, as many as the settings ask for, and a random few an
+        image if the settings say so.
         """
-        batch = self.with_pairs(batch, self.hparams.max_classes_per_image if stream == "weak" else None)
-        if stream != "weak" or "viewed" in batch:
-            return batch
+        if stream != "weak" or "pairs" in batch:
+            return self.with_pairs(batch)
+        batch = self.with_pairs(batch, self.hparams.max_classes_per_image)
         pairs = batch["pairs"]
-        return {**batch, "viewed": pairs.of_first(num_viewed(pairs.num_images, self.hparams.view_share))}
+        return {**batch, "pairs": pairs.of_first(num_guided(pairs.num_images, self.hparams.guided_share))}
 
     def setup(self, stage: str) -> None:
         """Refuse settings and data that would fail once steps are taken."""

@@ -16,8 +16,8 @@ class Step(NamedTuple):
         features: Features of both streams, ``(N, K, h, w)``.
         logits: Logits of both streams, ``(N, C)``.
         label: Labels of the weak stream, ``(num_weak, C)``.
-        weak_pairs: Pairs of the weak stream that get maps; none if no term asks for them.
-        viewed: Pairs of the images that are seen in another view too, the first ones of the weak stream.
+        weak_pairs: Pairs of the weak stream that get maps, of its first ``num_images`` images; none if no term asks
+            for them.
         masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
         guidance: Share of the weights in force, 0 to 1.
     """
@@ -27,11 +27,12 @@ class Step(NamedTuple):
     logits: Tensor
     label: Tensor
     weak_pairs: Pairs
-    viewed: Pairs
     masked: Batch | None
     guidance: float
 
     @property
     def pairs(self) -> Pairs:
         """The pairs of all maps: those of the weak stream, then those of the masked one."""
-        return self.weak_pairs if self.masked is None else self.weak_pairs.followed_by(self.masked["pairs"])
+        # The pairs of the weak stream may be those of its first images alone.
+        of_all = self.weak_pairs._replace(num_images=len(self.label))
+        return of_all if self.masked is None else of_all.followed_by(self.masked["pairs"])

@@ -32,7 +32,7 @@ def view_terms(
     """
     if "loss_view" not in wanted:
         return {}
-    pairs = step.viewed
+    pairs = step.weak_pairs
     image = step.image[: pairs.num_images]
     attention = model.place(scale_maps(maps[: len(pairs.image)]), image.shape[2:])
     grid = [-(-side // PIXELS) for side in image.shape[2:]]
@@ -41,16 +41,6 @@ def view_terms(
     with torch.no_grad():
         target = view_targets(model, network, image, pairs, attention)
     return {"loss_view": map_agreement_loss(attention, target, pairs)}
-
-
-def num_viewed(num_images: int, share: float) -> int:
-    """Return how many images of a batch are seen in another view too, at least one.
-
-    Example:
-        >>> [num_viewed(16, share) for share in (1.0, 0.25, 0.01)]
-        [16, 4, 1]
-    """
-    return max(round(share * num_images), 1)
 
 
 def view_targets(

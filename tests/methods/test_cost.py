@@ -213,7 +213,7 @@ def test_500_steps_leave_nothing_behind():
 
 def test_views_pass_forward_alone():
     """A quarter of 8 images at 1.5 times their side: 2 x 2.25 / 3 of the 8 of a plain step."""
-    module = GAIN(["a", "b", "c"], 32, view_weight=1.0, view_share=0.25)
+    module = GAIN(["a", "b", "c"], 32, view_weight=1.0, guided_share=0.25)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     cost = expected_cost(module, torch.ones(10, 3), 8, 0, optimizer)
     assert cost.plain_steps == pytest.approx(1 + 2 * 2.25 / 3 / 8)

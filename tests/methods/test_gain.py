@@ -386,7 +386,7 @@ def test_a_few_classes_an_image_estimate_the_mining_loss_without_bias(generator)
         mining_terms(
             module,
             None,
-            Step(image, None, None, row[None], *[label_pairs(row[None])] * 2, None, 1.0),
+            Step(image, None, None, row[None], label_pairs(row[None]), None, 1.0),
             maps_of_one(module, image, row),
             {"loss_am"},
         )["loss_am"]
@@ -537,7 +537,7 @@ def test_what_waits_is_noticed():
         {"ext_resolution": "map"},
         {"task": "single_label", "map_score": "margin"},
         {"task": "regression"},
-        {"view_weight": 1.0, "view_share": 0.4},
+        {"view_weight": 1.0, "guided_share": 0.4},
         {
             "kept_weight": 1.0,
             "area_weight": 1.0,

@@ -64,18 +64,18 @@ def test_views_compare_maps_with_targets_that_have_no_gradient(batches, judge):
     assert judge == "shared" or loss() < before
 
 
-def test_a_share_of_the_images_is_seen_in_another_view(batches):
-    """Of three images the first two: the loss is that of a batch of these two alone."""
-    module = make_gain(view_weight=1.0, view_share=0.6).eval()
-    weak = batches[0]
-
-    def loss(batch):
-        return module.losses(batch, None, 1.0)["loss_view"]
-
+def test_a_share_of_the_images_is_guided(batches):
+    """Of three images the first two: each term is that of a batch of these two alone, and L_e is that of all masks."""
+    settings = dict.fromkeys((*SELF_WEIGHTS, "ext_weight"), 1.0)
+    module = make_gain(**settings, guided_share=0.6).eval()
+    weak, masked = batches
+    part = module.losses(weak, masked, 1.0)
+    module.hparams.guided_share = 1.0
     first = {key: weak[key][:2] for key in ("image", "label", "id")}
-    part = loss(weak)
-    module.hparams.view_share = 1.0
-    torch.testing.assert_close(part, loss(first))
+    expected = module.losses(first, masked, 1.0)
+    for name in TERMS:
+        torch.testing.assert_close(part[name], expected[name])
+    torch.testing.assert_close(part["loss_cl"], module.losses(weak, None, 0.0)["loss_cl"])
 
 
 def test_a_target_is_the_soft_mask_of_the_agreed_map(generator):
