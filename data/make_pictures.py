@@ -131,7 +131,7 @@ def add_shape(
     corners = (corners - corners.mean(0)) * SIDE * np.sqrt(share / unit)
     reach = np.linalg.norm(corners, axis=1).max() + 2
     colour = np.clip(
-        picture.mean((0, 1)) + rng.choice([-1, 1]) * rng.uniform(25, 70) + rng.normal(0, 30, 3), 0, 255
+        picture.mean((0, 1)) + rng.choice([-1, 1]) * rng.uniform(45, 95) + rng.normal(0, 30, 3), 0, 255
     )
     for _ in range(20):
         turn = rng.uniform(0, 2 * np.pi)
@@ -190,7 +190,7 @@ def small_objects(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     picture, area = add_shape(picture, OBJECTS[index], rng.uniform(*OBJECT_AREA), rng)
     mask[area] = index + 1
     free = ~area
-    for _ in range(rng.integers(3, 8)):
+    for _ in range(rng.integers(2, 6)):
         share = rng.uniform(*DISTRACTOR_AREA)
         picture, area = add_shape(picture, str(rng.choice(DISTRACTORS)), share, rng, free)
         free = free & ~area
