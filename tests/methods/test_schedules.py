@@ -13,15 +13,13 @@ from gain_lightning.methods.gain_settings import guidance_at
 from gain_lightning.methods.schedules import OneCycle, Steps, length_of
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-# What configs said when they counted epochs: warm-up and ramp, milestones and factor, epochs of the training, and steps
+# What those configs said that once counted epochs and have kept their schedule: warm-up and ramp, milestones and factor, epochs of the training, and steps
 # an epoch of their data.
 IN_EPOCHS = {
     "shapes": (10, 0, [13], 0.1, 14, 75),
     "boat/shapes": (3, 0, [13], 0.1, 14, 75),
     "camera": (4, 0, [15], 0.1, 20, 44),
     "count": (4, 0, [12], 0.1, 14, 75),
-    "folder": (6, 2, [12, 14], 0.3, 16, 37),
-    "voc12/lite0_subset": (1, 1.5, [3, 4], 0.3, 5, 196),
     "voc12": (5, 0, [], 0.1, 35, 10582),
     "boat": (5, 0, [], 0.1, 35, 10582),
 }
