@@ -127,5 +127,6 @@ class Guided(Classifier):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the judge and the balance back."""
         super().on_load_checkpoint(checkpoint)
-        for name, state in checkpoint.get("guidance", {}).items():
-            self.guides[name].restore(state)
+        kept = checkpoint.get("guidance", {})
+        for name in kept.keys() & self.guides.keys():
+            self.guides[name].restore(kept[name])

@@ -80,3 +80,11 @@ def test_the_judge_is_no_part_of_the_weights():
     names = set(module.state_dict())
     module.judge.of(module.backbone)
     assert set(module.state_dict()) == names
+
+
+def test_a_test_without_the_guides_of_its_training_loads(tmp_path):
+    """A checkpoint that keeps a judge and a guard is read by a model that has neither, and the other way round."""
+    kept = {}
+    make_gain(am_weight=1.0, judge="frozen", guard=0.1).on_save_checkpoint(kept)
+    make_gain(am_weight=1.0).on_load_checkpoint(kept)
+    make_gain(am_weight=1.0, judge="frozen", balance="gradient").on_load_checkpoint({})
