@@ -12,6 +12,7 @@ from gain_lightning.attention.maps import (
     even_cells,
     place_maps,
     pool_to_cells,
+    resize_antialiased,
     resize_maps,
     scale_maps,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "place_maps",
     "pool_to_cells",
     "refine_maps",
+    "resize_antialiased",
     "resize_maps",
     "sample_labels",
     "scale_maps",

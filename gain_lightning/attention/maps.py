@@ -191,3 +191,23 @@ def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     if len(maps) == 0:
         return maps.new_zeros((0, 1, *size))
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def resize_antialiased(values: Tensor, size: tuple[int, ...] | list[int]) -> Tensor:
+    """Resize normalised images or maps as pictures are resized: bilinear, with a filter where a side shrinks.
+
+    Args:
+        values: Shape ``(N, C, H, W)``.
+        size: Height and width of the result, pixels.
+
+    Returns:
+        Shape ``(N, C, h, w)``, in the type of ``values``.
+
+    Example:
+        >>> resize_antialiased(torch.tensor([[[[0.0, 8.0, 0.0, 8.0]]]]), (1, 1))
+        tensor([[[[4.]]]])
+    """
+    # The filter is not made for lower precisions.
+    precise = values.to(torch.promote_types(values.dtype, torch.float32))
+    smooth = F.interpolate(precise, size=tuple(size), mode="bilinear", antialias=True)
+    return smooth.to(values.dtype)

@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gain_lightning.attention import FILLS, erase, scale_maps, soft_mask
+from gain_lightning.attention import FILLS, erase, resize_antialiased, scale_maps, soft_mask
 from gain_lightning.backbones.batch_norm import frozen_batch_norm
 from gain_lightning.losses import (
     area_loss,
@@ -113,7 +112,7 @@ def judged(model: Classifier, judge: Judge | None, pictures: list[Tensor]) -> li
     image = torch.cat(pictures)
     if hparams.am_size != 1:
         size = [round(side * hparams.am_size) for side in image.shape[2:]]
-        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = resize_antialiased(image, size)
     if judge is not None:
         network = judge.of(model.backbone)
         return list(network(image).split(num_pairs))

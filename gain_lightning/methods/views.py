@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gain_lightning.attention import Pairs, refine_maps, scale_maps, soft_mask
+from gain_lightning.attention import Pairs, refine_maps, resize_antialiased, scale_maps, soft_mask
 from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import frozen_batch_norm
 from gain_lightning.losses import map_agreement_loss
@@ -67,7 +67,7 @@ def view_targets(
     if not len(attention):
         return attention
     enlarged = [round(side * hparams.view_scale) for side in image.shape[2:]]
-    view = F.interpolate(image, size=enlarged, mode="bilinear", antialias=True)
+    view = resize_antialiased(image, enlarged)
     is_mirrored = model.global_step % 2 == 1
     with frozen_batch_norm(network):
         features = network.features(view.flip(3) if is_mirrored else view)
@@ -75,7 +75,7 @@ def view_targets(
         score = model.map_score(network.head(features.requires_grad_()))
         maps = model.cam(features, score, pairs, second_order=False).detach()
     maps = model.place(scale_maps(maps), (enlarged[0], enlarged[1]))
-    maps = F.interpolate(maps.flip(3) if is_mirrored else maps, size=size, mode="bilinear", antialias=True)
+    maps = resize_antialiased(maps.flip(3) if is_mirrored else maps, size)
     colours = F.interpolate(image, size=size, mode="area").to(maps.dtype)
     target = scale_maps(refine_maps(maps + attention.detach(), colours[pairs.image]))
     return soft_mask(target, sigma=hparams.view_sigma, omega=hparams.omega)

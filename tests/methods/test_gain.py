@@ -29,6 +29,7 @@ from gain_lightning.constants import VOID
 from gain_lightning.datasets.shapes.boat import draw_picture
 from gain_lightning.losses import attention_mining_loss
 from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain_settings import SELF_WEIGHTS
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import mining_terms
 
@@ -365,8 +366,10 @@ def test_frozen_features_can_be_guided(batches):
     assert all(parameter.grad is not None for parameter in module.backbone.head.parameters())
 
 
-def test_a_network_all_in_bfloat16_takes_guided_steps(batches):
-    module = make_gain(am_weight=1.0, ext_weight=1.0).to(torch.bfloat16)
+@pytest.mark.parametrize("judge", ["shared", "average"])
+def test_a_network_all_in_bfloat16_takes_guided_steps(batches, judge):
+    settings = dict.fromkeys((*SELF_WEIGHTS, "ext_weight"), 1.0)
+    module = make_gain(**settings, judge=judge, balance="gradient", am_size=0.5).to(torch.bfloat16)
     weak, masked = ({**stream, "image": stream["image"].to(torch.bfloat16)} for stream in batches)
     terms = module.losses(weak, masked, 1.0)
     terms["loss"].backward()

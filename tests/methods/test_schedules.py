@@ -13,8 +13,8 @@ from gain_lightning.methods.gain_settings import guidance_at
 from gain_lightning.methods.schedules import OneCycle, Steps, length_of
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-# What those configs said that once counted epochs and have kept their schedule: warm-up and ramp, milestones and factor, epochs of the training, and steps
-# an epoch of their data.
+# What those configs said that once counted epochs and have kept their schedule: warm-up and ramp, milestones and
+# factor, epochs of the training, and steps an epoch of their data.
 IN_EPOCHS = {
     "shapes": (10, 0, [13], 0.1, 14, 75),
     "boat/shapes": (3, 0, [13], 0.1, 14, 75),
