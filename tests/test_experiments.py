@@ -120,11 +120,12 @@ def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize(
     "folder", sorted({path.parent for path in _experiments()}), ids=lambda path: path.name
 )
-def test_methods_of_a_folder_differ_in_the_two_weights_and_the_budget_alone(folder):
+def test_methods_of_a_folder_differ_in_guidance_and_the_budget_alone(folder):
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
     assert {"gradcam", "gain", "gain_ext"} <= set(configs)
-    weights = {"model.am_weight", "model.ext_weight"}
-    cost = {"data.init_args.masked_batch_size", "model.am_every"}  # and noise; the mean gradient is the same
+    weights = {f"model.{key}" for key in ("balance", "am_weight", "view_weight", "ext_weight", "judge", "guard")}
+    # These change the cost and the noise; the mean gradient is the same.
+    cost = {"data.init_args.masked_batch_size", "model.am_every", "model.guided_share"}
     for name in ("gain", "gain_ext"):
         differing = _differing_keys(configs["gradcam"], configs[name])
         assert differing <= weights | {"data.init_args.mask_budget"} | cost

@@ -112,7 +112,8 @@ def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
 
 def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | None:
     runs = [run for group in comparison.groups for run in group.runs]
-    guided = [run for run in runs if run.method in ("gain", "gain_ext")]
+    weights = [f"model.{name}_weight" for name in ("am", "kept", "area", "sufficiency", "view", "ext")]
+    guided = [run for run in runs if any(run.config.get(key) for key in weights)]
     budgets = sorted({_num_masked(run) for run in guided})
     if len(budgets) < 3:
         return None
