@@ -123,7 +123,9 @@ def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
 def test_methods_of_a_folder_differ_in_guidance_and_the_budget_alone(folder):
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
     assert {"gradcam", "gain", "gain_ext"} <= set(configs)
-    weights = {f"model.{key}" for key in ("balance", "am_weight", "view_weight", "ext_weight", "judge", "guard")}
+    weights = {
+        f"model.{key}" for key in ("balance", "am_weight", "view_weight", "ext_weight", "judge", "guard")
+    }
     # These change the cost and the noise; the mean gradient is the same.
     cost = {"data.init_args.masked_batch_size", "model.am_every", "model.guided_share"}
     for name in ("gain", "gain_ext"):
