@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from gain_lightning.methods.base import Method
+from gain_lightning.methods.terms import TERMS
 from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.runs.folder import checkpoint_files
 from gain_lightning.runs.provenance import git_commit
@@ -119,10 +120,10 @@ class RunRecord(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Method, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the first step in which maps were guided, that is, in which L_am or L_e was part of the loss."""
+        """Note the first step in which maps were guided, that is, in which one of :data:`TERMS` was in the loss."""
         if self.summary.get("guided") or pl_module.method not in GUIDED:
             return
-        if {"train/loss_am", "train/loss_ext"} & getattr(pl_module, "logged", {}).keys():
+        if {f"train/{name}" for name in TERMS} & getattr(pl_module, "logged", {}).keys():
             self._write(trainer, guided=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -23,6 +23,7 @@ from small_run import CONFIG, SMALL, rows
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
+from gain_lightning.methods.gain_settings import SELF_WEIGHTS
 from gain_lightning.training.resume import ExactResume
 
 
@@ -291,6 +292,23 @@ def test_resume_equals_uninterrupted_training(tmp_path):
         return [(row["step"], row["train/loss"]) for row in rows(f / "metrics.csv") if row["train/loss"]]
 
     assert curve(folder) == curve(whole)
+
+
+@pytest.mark.parametrize("weight", SELF_WEIGHTS)
+def test_a_run_with_any_term_of_guidance_is_guided(tmp_path, weight):
+    weights = [f"--model.{key}={int(key == weight)}" for key in (*SELF_WEIGHTS, "ext_weight")]
+    words = [
+        "fit",
+        *CONFIG,
+        *SMALL,
+        *weights,
+        "--data.mask_budget=0",
+        "--trainer.max_epochs=1",
+        "--model.warmup=0",
+    ]
+    assert main([*words, f"--run_dir={tmp_path}", "--test_after_fit=false"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["method"], summary["guided"]) == ("gain", True)
 
 
 def test_baseline_and_gain_ext_take_the_same_steps_in_the_warm_up(run_dir, tmp_path):
