@@ -26,11 +26,12 @@ from gain_lightning.methods.zero_maps import ZeroMaps
 
 
 class GAIN(Guided):
-    """Grad-CAM baseline, GAIN or GAIN_ext, by two weights: ``L = L_cl + am_weight L_am + ext_weight L_e``.
+    """Grad-CAM baseline, GAIN or GAIN_ext, by weights: ``L = L_cl + am_weight L_am + ext_weight L_e``, Eq. 8.
 
-    With both weights 0 it is a plain classifier, with ``ext_weight`` 0 GAIN, and with both positive GAIN_ext. L_cl
-    and L_am run over the weak stream, thus over every training image; L_e runs over the masked stream. While the
-    weights are 0 in the warm-up, all three methods take the same steps.
+    Without weights it is a plain classifier, with a term that needs no mask GAIN, and with ``ext_weight`` GAIN_ext.
+    Terms beside the paper's are in :data:`gain_lightning.methods.terms.TERMS`. L_cl runs over the weak stream, thus
+    over every training image; L_e runs over the masked stream. While the weights are 0 in the warm-up, all methods
+    take the same steps.
 
     Args:
         class_names: Names of the C classes, from the data module.
@@ -52,7 +53,7 @@ class GAIN(Guided):
         am_weight: alpha of Eq. 6 and 8.
         ext_weight: The weight of L_e in Eq. 8 (there called omega; 10 in the paper).
         warmup: Share of the whole training on L_cl alone, 0 to 1; self-guidance from random weights harms.
-        ramp: Share of the whole training, after the warm-up, in which both weights rise linearly to their value.
+        ramp: Share of the whole training, after the warm-up, in which all weights rise linearly to their value.
         guard: Fall of mean AP (in a regression, rise of the error) on validation images below its best so far that is
             taken for harm: after two such validations in a row the weights are halved. null never lowers them.
         sigma: Threshold of the soft mask, Eq. 4, in units of the scaled map: 0 to 1, unless ``scaling`` is none.
@@ -202,12 +203,12 @@ class GAIN(Guided):
         Args:
             weak: Batch of the weak stream, with normalised images; its ``pairs`` are listed here if they are not yet.
             masked: Batch of the masked stream, or None; its images enter L_e alone.
-            guidance: Factor on both weights, 0 to 1.
+            guidance: Factor on all weights, 0 to 1.
             turn: Number of batches before this one, by which terms take turns; None computes all.
 
         Returns:
-            ``loss``, the weighted sum, and its terms: ``loss_cl``, ``loss_am`` and ``loss_ext`` where they are in
-            force, and those of a subclass.
+            ``loss``, the weighted sum, and its terms: ``loss_cl``, those of :data:`TERMS` that are in force, and those
+            of a subclass.
         """
         weights = self.weights(guidance, turn, has_masks=masked is not None)
         step = self.forward_streams(weak, masked, weights, guidance)

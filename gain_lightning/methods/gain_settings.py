@@ -1,4 +1,4 @@
-"""Checks of the settings of :class:`gain_lightning.GAIN`, and the meaning of its two weights."""
+"""Checks of the settings of :class:`gain_lightning.GAIN`, and the meaning of its weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from gain_lightning.attention import CAMS, FILLS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
 from gain_lightning.methods.balance import BALANCES
 from gain_lightning.methods.judge import JUDGES
+from gain_lightning.methods.terms import TERMS
 from gain_lightning.support.names import places_of
 
 CHOICES = {
@@ -28,7 +29,7 @@ CHOICES = {
 
 
 # The weights of the terms that need no mask, of which each makes the method GAIN.
-SELF_WEIGHTS = ("am_weight", "kept_weight", "area_weight", "sufficiency_weight", "view_weight")
+SELF_WEIGHTS = tuple(term.weight for term in TERMS.values() if term.stream == "weak")
 
 # Tasks of the terms that not every task has: an image of one class has no others, and amounts are no decision.
 PARTNERS = {"kept_weight": ("multi_label",), "sufficiency_weight": ("multi_label", "single_label")}

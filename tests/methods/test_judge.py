@@ -82,9 +82,17 @@ def test_the_judge_is_no_part_of_the_weights():
     assert set(module.state_dict()) == names
 
 
-def test_a_test_without_the_guides_of_its_training_loads(tmp_path):
+def test_a_test_without_the_guides_of_its_training_loads():
     """A checkpoint that keeps a judge and a guard is read by a model that has neither, and the other way round."""
     kept = {}
-    make_gain(am_weight=1.0, judge="frozen", guard=0.1).on_save_checkpoint(kept)
-    make_gain(am_weight=1.0).on_load_checkpoint(kept)
-    make_gain(am_weight=1.0, judge="frozen", balance="gradient").on_load_checkpoint({})
+    trained = make_gain(am_weight=1.0, judge="frozen", guard=0.1)
+    trained.guard.factor = 0.25
+    trained.on_save_checkpoint(kept)
+    bare = make_gain(am_weight=1.0)
+    bare.on_load_checkpoint(kept)
+    assert bare.guides == {}
+    guarded = make_gain(am_weight=1.0, guard=0.1, balance="gradient")
+    guarded.on_load_checkpoint(kept)
+    assert (guarded.guard.factor, guarded.balance.means) == (0.25, {})
+    guarded.on_load_checkpoint({})
+    assert guarded.guard.factor == 0.25

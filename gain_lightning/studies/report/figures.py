@@ -112,8 +112,7 @@ def _plane(comparison: Comparison, attention: str | None) -> Drawing | None:
 
 def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | None:
     runs = [run for group in comparison.groups for run in group.runs]
-    weights = [f"model.{name}_weight" for name in ("am", "kept", "area", "sufficiency", "view", "ext")]
-    guided = [run for run in runs if any(run.config.get(key) for key in weights)]
+    guided = [run for run in runs if _is_guided(run)]
     budgets = sorted({_num_masked(run) for run in guided})
     if len(budgets) < 3:
         return None
@@ -125,6 +124,13 @@ def _budget_curves(comparison: Comparison, attention: str | None) -> Drawing | N
         "score_against_masks",
         partial(curves_figure, lines, title, "images with masks", dots=True),
         f"{title} against images with masks, {budgets[0]} to {budgets[-1]}: {', '.join(ends)}",
+    )
+
+
+def _is_guided(run: Run) -> bool:
+    """Return whether any term of guidance has a weight."""
+    return any(
+        value for key, value in run.config.items() if key.startswith("model.") and key.endswith("_weight")
     )
 
 
