@@ -20,12 +20,14 @@ class Contents(NamedTuple):
         problems: All that is wrong; each problem would stop a training.
         notes: All that is no problem, but may not be meant.
         splits_from: The file or folder that says which split a picture belongs to.
+        group_names: The names of the groups that ``groups`` of a listing counts; empty without groups.
     """
 
     listings: dict[str, Listing]
     problems: list[Problem]
     notes: list[str]
     splits_from: Path
+    group_names: tuple[str, ...] = ()
 
     def of(self, split: str) -> Listing:
         """Return the pictures of a split.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gain_lightning.datasets.check import stop_at
+from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.streams import TwoStreamDataModule
@@ -24,6 +25,8 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
+        group_by: Columns of the table that make groups, such as ``[place]``
+            (:func:`~gain_lightning.datasets.groups.grouped`); null takes a column ``group`` as it is, if there is one.
         streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
 
     Raises:
@@ -39,17 +42,19 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
         accuracy_class: str | None = None,
+        group_by: list[str] | None = None,
         **streams: Any,
     ) -> None:
         super().__init__(**streams)
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction is {val_fraction}, expected a share between 0 and 1")
+        if group_by == []:
+            raise ValueError("data.group_by is [], expected columns of the table, or null")
         self.root = Path(root)
         self.image_size = image_size
         self.augmentation = augmentation
         contents = reader_of(self.root, FOLDER_MODULE).read(self.root)
         stop_at(contents.problems, self.root)
-        self.contents = contents.with_val(val_fraction)
         self.class_names = next(iter(contents.listings.values())).class_names
         if accuracy_class is not None:
             accuracy_class = written_as(accuracy_class, self.class_names)
@@ -57,6 +62,10 @@ class FolderDataModule(TwoStreamDataModule):
             names = ", ".join(self.class_names)
             raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {names}")
         self.accuracy_class = accuracy_class
+        contents = grouped(contents, group_by, accuracy_class)
+        stop_at(contents.problems, self.root)
+        self.contents = contents.with_val(val_fraction)
+        self.group_names = contents.group_names
 
     def image_set(self, split: str | None = None) -> ImageSet:
         """Open the pictures of a split (None: train) with their labels, without masks."""

@@ -1,5 +1,7 @@
 """The pictures of a listing as a data set, which decodes them, makes their masks and varies them."""
 
+from dataclasses import replace
+
 import numpy as np
 from torch.utils.data import Dataset
 
@@ -43,11 +45,13 @@ class ImageSet(Dataset):
     ) -> None:
         if image_size < 1:
             raise ValueError(f"data.image_size is {image_size}, expected at least 1 pixel")
-        self.listing = listing
+        # values of attributes are texts, which each worker process would hold too
+        self.listing = replace(listing, attributes=None)
         self.ids = listing.ids
         self.labels = listing.labels
         self.class_names = tuple(listing.class_names)
         self.sizes = listing.size  # (n, 2), height and width of the files
+        self.groups = listing.groups  # (n,) or None
         self.image_size = image_size
         self.supervision = supervision
         self.box_dilation = box_dilation
@@ -65,7 +69,8 @@ class ImageSet(Dataset):
         label, masks = self.labels[index], self._masks(index)
         if self.train_transform:
             image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
-        return make_sample(image, label, masks, str(self.ids[index]))
+        group = -1 if self.groups is None else int(self.groups[index])
+        return make_sample(image, label, masks, str(self.ids[index]), group)
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
         """Read a picture at the size of its file, or as a network of ``side`` x ``side`` pixels sees it.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,22 @@ from gain_lightning.datasets.class_masks import (
     stack_masks,
 )
 from gain_lightning.datasets.images import read_mask
+
+
+class Attributes(NamedTuple):
+    """What a table says of its n pictures beside their label and split.
+
+    Attributes:
+        lines: The line of each picture in the table, ``(n,)`` int.
+        values: The value of each picture in every further column, ``(n,)`` str; empty where the table has none.
+    """
+
+    lines: np.ndarray
+    values: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "Attributes":
+        """Return those of some pictures, in the order of ``rows``."""
+        return Attributes(self.lines[rows], {column: values[rows] for column, values in self.values.items()})
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,9 @@ class Listing:
         mask_folders: The name on the disk of each class's folder of masks; empty where all are named as the classes.
         has_not: The classes that have a file which says where they are not, ``(n, C)`` bool; None if none has.
         not_folders: The name on the disk of each class's folder of such files.
+        attributes: What the table says besides; None where no table lists the pictures.
+        groups: The number of each picture's group, ``(n,)`` int; None without groups
+            (:mod:`~gain_lightning.datasets.groups`).
     """
 
     root: Path
@@ -57,6 +76,8 @@ class Listing:
     mask_folders: tuple[str, ...] = ()
     has_not: np.ndarray | None = None
     not_folders: tuple[str, ...] = ()
+    attributes: Attributes | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,10 +91,14 @@ class Listing:
         per_picture = {
             name: getattr(self, name)[rows] for name in ("ids", "labels", "has_mask", "is_drawn", "size")
         }
-        if self.has_not is not None:
-            per_picture["has_not"] = self.has_not[rows]
+        for name in ("has_not", "groups"):
+            if getattr(self, name) is not None:
+                per_picture[name] = getattr(self, name)[rows]
+        attributes = None if self.attributes is None else self.attributes.take(rows)
         boxes = {name: getattr(self, name)[kept] for name in ("box_class", "box_corners")}
-        return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
+        return replace(
+            self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]], attributes=attributes
+        )
 
     def image_path(self, row: int) -> Path:
         """Return the path of a picture."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gain_lightning.datasets.contents import Contents
+from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
@@ -35,7 +36,7 @@ def read_data(root: Path) -> Contents:
             label_notes(contents.listings) + mark_notes(contents.listings) + place_notes(contents.listings)
         )
         return contents._replace(notes=notes + contents.notes)
-    contents = contents.with_val(0.2)
+    contents = grouped(contents).with_val(0.2)
     listings = contents.listings
     absent = [name for name in ("train", "val") if name not in listings]
     missing = [contents.missing(name) for name in absent if len(absent) == 1]

@@ -27,6 +27,7 @@ class Sample(TypedDict):
         mask: 1 the class, 0 not the class, 255 unknown, for each of M marked classes, ``(M, H, W)`` uint8.
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The name of the image, unique in its data set.
+        group: The number of its group, by the data module's ``group_names``; -1 where it is unknown or there are none.
     """
 
     image: Tensor
@@ -34,6 +35,7 @@ class Sample(TypedDict):
     mask: Tensor
     mask_class: Tensor
     id: str
+    group: int
 
 
 class _Collated(TypedDict):
@@ -43,6 +45,7 @@ class _Collated(TypedDict):
     mask_image: Tensor
     mask_class: Tensor
     id: list[str]
+    group: Tensor
 
 
 class Batch(_Collated, total=False):
@@ -57,6 +60,7 @@ class Batch(_Collated, total=False):
         mask_image: The index of the image that each mask belongs to, ``(M,)`` int64.
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The names of the images.
+        group: The number of each image's group; -1 where it is unknown or there are none, ``(N,)`` int64.
         pairs: The (image, class) pairs of the labels, once a method has listed them.
     """
 
@@ -86,6 +90,8 @@ class PictureSet(Protocol):
         labels: Their labels, ``(n, C)``.
         class_names: The names of the C classes.
         sizes: Height and width of each picture as it is stored, ``(n, 2)``.
+        groups: The number of each picture's group, by the data module's ``group_names``, ``(n,)``; -1 where it is
+            unknown, and None where there are no groups.
     """
 
     @property
@@ -99,6 +105,9 @@ class PictureSet(Protocol):
 
     @property
     def sizes(self) -> np.ndarray: ...
+
+    @property
+    def groups(self) -> np.ndarray | None: ...
 
     def __len__(self) -> int: ...
 
@@ -117,7 +126,9 @@ class PictureSet(Protocol):
         ...
 
 
-def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, sample_id: str) -> Sample:
+def make_sample(
+    image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, sample_id: str, group: int = -1
+) -> Sample:
     """Turn arrays into a sample.
 
     Args:
@@ -125,6 +136,7 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
         label: Its label, ``(C,)``.
         masks: Its masks at the same size, or None for an image without pixel labels.
         sample_id: Its name.
+        group: The number of its group; -1 where it is unknown or there are none.
 
     Returns:
         The sample.
@@ -136,6 +148,7 @@ def make_sample(image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, 
         mask=torch.from_numpy(np.ascontiguousarray(masks.mask)),
         mask_class=torch.from_numpy(masks.class_idx),
         id=sample_id,
+        group=group,
     )
 
 
@@ -168,4 +181,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         mask_class=torch.cat([sample["mask_class"] for sample in samples]),
         mask_image=torch.arange(len(samples)).repeat_interleave(counts),
         id=[sample["id"] for sample in samples],
+        group=torch.tensor([sample["group"] for sample in samples]),
     )

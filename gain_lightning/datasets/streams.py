@@ -154,6 +154,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     Attributes:
         class_names: The names of the C classes, by index.
+        group_names: The names of the groups that ``group`` of a sample counts; empty without groups.
         image_size: Height and width of a batch's images, pixels.
         train_set: The data set of the weak stream, its masks hidden.
         masked_set: The data set of the masked stream, or None.
@@ -167,6 +168,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
     """
 
     class_names: tuple[str, ...]
+    group_names: tuple[str, ...] = ()
     image_size: int
     train_set: PictureSet
     val_set: PictureSet

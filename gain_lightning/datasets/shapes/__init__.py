@@ -65,6 +65,8 @@ class Shapes(Dataset):
         self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, bias=bias)
         self.labels = np.stack([picture.label for picture in self.pictures])
         self.class_names = SCENES[scene].CLASSES
+        has_groups = bool(SCENES[scene].GROUPS)
+        self.groups = np.array([picture.group for picture in self.pictures]) if has_groups else None
         self.sizes = np.full((len(self.ids), 2), SIZE)
         self.supervision = supervision
         self.box_dilation = box_dilation
@@ -77,7 +79,9 @@ class Shapes(Dataset):
     def __getitem__(self, draw: int | Draw) -> Sample:
         index = draw.row if isinstance(draw, Draw) else draw
         picture = self.pictures[index]
-        return make_sample(picture.image, picture.label, self._masks(picture, index), self.ids[index])
+        return make_sample(
+            picture.image, picture.label, self._masks(picture, index), self.ids[index], picture.group
+        )
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
         """Return a picture as it was drawn, or at ``side`` x ``side`` pixels, ``(H, W, 3)`` uint8."""
@@ -148,6 +152,7 @@ class ShapesDataModule(TwoStreamDataModule):
                 raise ValueError(f"{name} is {size}, expected at least 1")
         self.scene = scene
         self.class_names = SCENES[scene].CLASSES
+        self.group_names = SCENES[scene].GROUPS
         self.accuracy_class = "boat" if scene == "boat" else None
         self.sizes = sizes
         self.bias = bias

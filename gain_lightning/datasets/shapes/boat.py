@@ -13,6 +13,7 @@ from gain_lightning.datasets.shapes.picture import SIZE, XX, YY, Picture
 
 CLASSES = ("boat", "car", "cow", "bird", "lamp")
 BACKGROUNDS = ("water", "grass", "road", "sky", "wall")
+GROUPS = ("boat+water", "boat+no water", "no boat+water", "no boat+no water")
 SPLITS = ("train", "val", "test", "boat_without_water", "water_without_boat")
 
 _MARK_COLOURS = np.array(
@@ -69,7 +70,8 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
     label = np.zeros(len(CLASSES), np.uint8)
     label[classes] = 1
     image = np.clip(image, 0, 255).astype(np.uint8)
-    return Picture(image, label, mask, Boxes(classes, np.stack(corners)), "water" if has_water else "")
+    boxes, ground = Boxes(classes, np.stack(corners)), "water" if has_water else ""
+    return Picture(image, label, mask, boxes, ground, group=2 * (0 not in classes) + (not has_water))
 
 
 def _draw_classes(rng: np.random.Generator, split: str) -> np.ndarray:

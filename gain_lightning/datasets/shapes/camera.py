@@ -14,6 +14,7 @@ from gain_lightning.datasets.shapes.picture import SIZE, XX, YY, Picture
 
 CLASSES = ("a", "b")
 GROUNDS = ("bench", "belt")
+GROUPS = ("a+bench", "a+belt", "b+bench", "b+belt")
 SPLITS = ("train", "val", "test", "other_grounds")
 
 _GROUND_COLOURS = np.array([[150, 112, 72], [92, 118, 112]], np.float32)
@@ -56,7 +57,8 @@ def draw_picture(index: int, split: str, *, seed: int = 0, bias: float = 1.0) ->
     boxes = Boxes(np.array([class_idx]), box_of(body)[None])
     mask = np.where(body, class_idx + 1, 0).astype(np.uint8)
     label = np.eye(2, dtype=np.uint8)[class_idx]
-    return Picture(np.clip(image, 0, 255).astype(np.uint8), label, mask, boxes, GROUNDS[ground])
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    return Picture(image, label, mask, boxes, GROUNDS[ground], group=2 * class_idx + ground)
 
 
 def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:

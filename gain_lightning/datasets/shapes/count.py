@@ -12,6 +12,8 @@ from gain_lightning.datasets.boxes import Boxes, box_of
 from gain_lightning.datasets.shapes.picture import SIZE, XX, YY, Picture
 
 CLASSES = ("boat",)
+# An amount is no class that could make groups.
+GROUPS = ()
 SPLITS = ("train", "val", "test")
 # A picture has one to so many boats, and one to so many buoys.
 MOST = 5

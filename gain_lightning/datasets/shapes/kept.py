@@ -76,6 +76,7 @@ def _write(file: Path, pictures: list[Picture]) -> None:
             label=np.stack([picture.label for picture in pictures]),
             mask=np.stack([picture.mask for picture in pictures]),
             ground=np.array([picture.ground for picture in pictures]),
+            group=np.array([picture.group for picture in pictures]),
             num_boxes=np.array([len(picture.boxes.class_idx) for picture in pictures]),
             box_class=np.concatenate([picture.boxes.class_idx for picture in pictures]),
             box_corners=np.concatenate([picture.boxes.corners for picture in pictures]),
@@ -88,9 +89,15 @@ def _read(file: Path) -> list[Picture]:
     ends = np.cumsum(arrays["num_boxes"])[:-1]
     found = zip(np.split(arrays["box_class"], ends), np.split(arrays["box_corners"], ends), strict=True)
     pictures = [
-        Picture(image, label, mask, Boxes(*boxes), str(ground))
-        for image, label, mask, boxes, ground in zip(
-            arrays["image"], arrays["label"], arrays["mask"], found, arrays["ground"], strict=True
+        Picture(image, label, mask, Boxes(*boxes), str(ground), int(group))
+        for image, label, mask, boxes, ground, group in zip(
+            arrays["image"],
+            arrays["label"],
+            arrays["mask"],
+            found,
+            arrays["ground"],
+            arrays["group"],
+            strict=True,
         )
     ]
     # the file is of use; in a folder that may only be read, nobody can say so

@@ -20,6 +20,7 @@ class Picture:
         mask: 0 background, 1..C class, ``(96, 96)`` uint8.
         boxes: The box of each object, what another object hides of it included.
         ground: The name of the background that the training set ties to a class, or ``""``.
+        group: The number of its group, by the scene's ``GROUPS``; -1 in a scene without groups.
     """
 
     image: np.ndarray
@@ -27,3 +28,4 @@ class Picture:
     mask: np.ndarray
     boxes: Boxes
     ground: str
+    group: int = -1

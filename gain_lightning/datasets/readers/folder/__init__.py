@@ -5,7 +5,7 @@
     DIR/
       images/...            the pictures, in folders as you like
       labels.csv            filename,classes[,split]   one row a picture; ; between classes, none is a negative;
-                            boat=3 is an amount, for task regression
+                            boat=3 is an amount, for task regression; a column group, or any others, make groups
       classes.txt           optional: class names, one a line; class c of a mask is line c
       masks/...png          optional: class indices, named like the picture (images/a/b.jpg: masks/a/b.png)
       masks/CLASS/...png    or one folder a class (images/a/b.jpg: masks/CLASS/a/b.png), anything but 0 is the class;
@@ -31,7 +31,7 @@ from gain_lightning.datasets.check_boxes import check_boxes
 from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
-from gain_lightning.datasets.listing import Listing
+from gain_lightning.datasets.listing import Attributes, Listing
 from gain_lightning.datasets.readers.folder.box_order import box_notes, check_order
 from gain_lightning.datasets.readers.folder.class_folders import read_class_folders
 from gain_lightning.datasets.readers.folder.layout import (
@@ -174,12 +174,21 @@ def _list_pictures(
         labels=labels,
         image_pattern="images/{id}",
         size=np.zeros((len(ids), 2), np.int32),
+        attributes=_attributes(rows),
         box_row=np.array([box.row for box in boxes], np.int64),
         box_class=np.array([box.class_idx for box in boxes], np.int64),
         box_corners=np.array([box.corners for box in boxes], np.float64).reshape(-1, 4),
         **find_masks(root / "masks", ids, labels, class_names, problems, notes),
     )
     return listing, [box.line for box in boxes]
+
+
+def _attributes(rows: list[Row]) -> Attributes | None:
+    """Gather what the further columns of the table say; None without a table."""
+    if not rows or not rows[0].line:
+        return None
+    columns = {name: np.array([entry.attributes[name] for entry in rows]) for name in rows[0].attributes}
+    return Attributes(np.array([entry.line for entry in rows]), columns)
 
 
 def _without_empty_boxes(listing: Listing) -> Listing:

@@ -29,7 +29,7 @@ def read_class_folders(
             problems.append(Problem(images / filename, 0, what))
         else:
             name = composed(filename.split("/")[0].strip())
-            rows.append(Row(images / filename, 0, filename, {name: 1}, ""))
+            rows.append(Row(images / filename, 0, filename, {name: 1}, "", {}))
     for path in folders_without(images, [images / name for name in pictures]):
         if path.parent == images:
             what = "holds no picture, so it would be no class: expected pictures, or no such folder"

@@ -19,6 +19,7 @@ from gain_lightning.support.names import as_seen, composed, look_of
 from gain_lightning.support.walk import is_left_behind
 
 _LABEL_COLUMNS = ("filename", "classes")
+_OWN_COLUMNS = (*_LABEL_COLUMNS, "split")
 _BOX_COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -31,6 +32,7 @@ class Row(NamedTuple):
         filename: The name of the picture on the disk, relative to ``images/``.
         classes: The amount of each class, 1 where none is given.
         split: The split; empty without one.
+        attributes: What further columns say, by their names.
     """
 
     file: Path
@@ -38,6 +40,7 @@ class Row(NamedTuple):
     filename: str
     classes: dict[str, float]
     split: str
+    attributes: dict[str, str]
 
 
 class BoxRow(NamedTuple):
@@ -95,7 +98,8 @@ def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[P
         meant = look_of(split)
         if meant != split and meant in ("train", "val", "test"):
             problems.append(Problem(path, line, f"split is {split!a}, expected {meant!r}"))
-        rows[filename] = Row(path, line, filename, classes, split)
+        attributes = {name: composed(cell) for name, cell in cells.items() if name not in _OWN_COLUMNS}
+        rows[filename] = Row(path, line, filename, classes, split, attributes)
     if not rows and not problems:
         raise ValueError(f"{path}: names no picture")
     problems += _joined_classes(list(rows.values()))
