@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from fake_voc import NAMES, make_voc
+from fake_waterbirds import make_waterbirds
 from small_run import EXPERIMENTS, SMALL, make_folder
 
 from gain_lightning.cli import main
@@ -48,7 +49,9 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
             else []
         )
     if any("experiments/folder" in word for word in words):
-        root = make_folder(tmp_path / "own", ["cat", "normal"] * 5)
+        is_waterbirds = any("waterbirds" in word for word in words)
+        made = make_waterbirds(tmp_path / "birds") if is_waterbirds else None
+        root = made or make_folder(tmp_path / "own", ["cat", "normal"] * 5)
         small = [f"--data.root={root}", "--data.batch_size=2", "--model.weights=none"]
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 

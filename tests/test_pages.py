@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from fake_voc import make_voc
+from fake_waterbirds import make_waterbirds
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -32,7 +33,6 @@ ELSEWHERE = {  # commands that need what is not here, and who tests them
     "wandb sync": "W&B's own",
     "gain reproduce section4": "tests/segmentation/test_section4.py, on small configs",
     "prepare_voc12.py": "tests/data/test_prepare_voc12.py",
-    "prepare_waterbirds.py": "tests/data/test_prepare_waterbirds.py",
     "gain sweep worker /shared": "joins as the line without /shared does",
 }
 TINY = [  # after a training's own words, of which the later win
@@ -89,6 +89,7 @@ def folder(tmp_path, monkeypatch):
         write_pictures(tmp_path / "data" / name, ["boat" if name.startswith("boat") else ""] * 2)
     write_pictures(tmp_path / "DIR", ["cat", "dog", "cat;dog", "", "dog", "cat"] * 3, masks=True)
     write_pictures(tmp_path / "photos", ["", ""])
+    make_waterbirds(tmp_path / "WATERBIRDS")
     script = tmp_path / "trial.py"
     script.write_text(
         "import json, os, pathlib\n"

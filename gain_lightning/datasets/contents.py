@@ -20,6 +20,7 @@ class Contents(NamedTuple):
         problems: All that is wrong; each problem would stop a training.
         notes: All that is no problem, but may not be meant.
         splits_from: The file or folder that says which split a picture belongs to.
+        changes: All that is used otherwise than it is written, such as a box that is clipped; a training says it too.
         group_names: The names of the groups that ``groups`` of a listing counts; empty without groups.
     """
 
@@ -27,6 +28,7 @@ class Contents(NamedTuple):
     problems: list[Problem]
     notes: list[str]
     splits_from: Path
+    changes: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()
 
     def of(self, split: str) -> Listing:

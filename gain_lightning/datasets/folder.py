@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_warn
+
 from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
+from gain_lightning.datasets.value_names import named
 from gain_lightning.support.names import written_as
 
 
@@ -25,6 +28,8 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
+        value_names: Names of the numbers by which a table knows classes and values, such as ``{classes: [landbird,
+            waterbird], place: [land, water]}``; null leaves the numbers.
         group_by: Columns of the table that make groups, such as ``[place]``
             (:func:`~gain_lightning.datasets.groups.grouped`); null takes a column ``group`` as it is, if there is one.
         streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
@@ -42,6 +47,7 @@ class FolderDataModule(TwoStreamDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
         accuracy_class: str | None = None,
+        value_names: dict[str, list[str]] | None = None,
         group_by: list[str] | None = None,
         **streams: Any,
     ) -> None:
@@ -54,7 +60,10 @@ class FolderDataModule(TwoStreamDataModule):
         self.image_size = image_size
         self.augmentation = augmentation
         contents = reader_of(self.root, FOLDER_MODULE).read(self.root)
+        contents = named(contents, value_names or {})
         stop_at(contents.problems, self.root)
+        for change in contents.changes:
+            rank_zero_warn(change)
         self.class_names = next(iter(contents.listings.values())).class_names
         if accuracy_class is not None:
             accuracy_class = written_as(accuracy_class, self.class_names)

@@ -41,7 +41,8 @@ def read_data(root: Path) -> Contents:
     absent = [name for name in ("train", "val") if name not in listings]
     missing = [contents.missing(name) for name in absent if len(absent) == 1]
     notes = label_notes(listings) + split_notes(listings) + mark_notes(listings) + place_notes(listings)
-    return contents._replace(problems=contents.problems + missing, notes=notes + contents.notes)
+    notes += [*contents.changes, *contents.notes]
+    return contents._replace(problems=contents.problems + missing, notes=notes)
 
 
 def summary_text(root: Path, listings: dict[str, Listing]) -> str:

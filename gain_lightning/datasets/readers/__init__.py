@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gain_lightning.datasets.contents import Contents
-from gain_lightning.datasets.readers import folder, voc
+from gain_lightning.datasets.readers import folder, voc, wilds
 
 FOLDER_MODULE = "FolderDataModule"
 
@@ -32,6 +32,7 @@ class Reader(NamedTuple):
 # The first that recognises a folder reads it. The last reads what none recognises, and says what is missing there.
 READERS = (
     Reader("PASCAL VOC 2012", voc.recognises, voc.read, "VOC12DataModule"),
+    Reader("a table of WILDS", wilds.recognises, wilds.read),
     Reader("a folder of pictures", folder.recognises, folder.read),
 )
 

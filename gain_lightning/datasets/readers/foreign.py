@@ -39,7 +39,6 @@ _TOOLS = (
     _Tool("XML of PASCAL VOC", (".xml",), r"<annotation\b"),
     _Tool("YOLO's list of classes", (".yaml", ".yml"), r"(?s)(?=.*^names\s*:)(?=.*^(train|val|path|nc)\s*:)"),
     _Tool("YOLO's labels", (".txt",), rf"\A\s*(\d+([ \t]+{_SHARE}){{4,}}[ \t]*\r?(\n\s*|\Z))+\Z"),
-    _Tool("a table of WILDS", (".csv",), r"\A[^\n]*\bimg_filename\b"),
     _Tool("a table of boxes", (".csv",), r"\A[^\n]*\b(xmin|x_min|XMin|bbox)\b"),
 )  # fmt: skip
 _SUFFIXES = {suffix for tool in _TOOLS for suffix in tool.suffixes}

@@ -71,11 +71,11 @@ def read_labels(path: Path, name_on_disk: Callable[[str], str], problems: list[P
         ValueError: If a column is missing, or there is no row.
     """
     rows: dict[str, Row] = {}
-    for line, cells in _read_table(path, _LABEL_COLUMNS, problems):
-        filename = name_on_disk(_filename(cells["filename"]))
+    for line, cells in read_rows(path, _LABEL_COLUMNS, problems):
+        filename = name_on_disk(filename_of(cells["filename"]))
         amounts = [_amount(composed(entry)) for entry in cells["classes"].split(";") if entry.strip()]
         classes = dict(amounts)
-        if _is_unfit(cells["filename"], path, line, problems):
+        if is_unfit(cells["filename"], path, line, problems):
             continue
         if filename in rows:
             what = f"{filename} is a duplicate of line {rows[filename].line}"
@@ -184,8 +184,8 @@ def read_boxes(
         ValueError: If a column is missing.
     """
     found: list[BoxRow] = []
-    for line, cells in _read_table(path, _BOX_COLUMNS, problems) if path.is_file() else ():
-        filename, name = name_on_disk(_filename(cells["filename"])), composed(cells["class"])
+    for line, cells in read_rows(path, _BOX_COLUMNS, problems) if path.is_file() else ():
+        filename, name = name_on_disk(filename_of(cells["filename"])), composed(cells["class"])
         corners = []
         for key in _BOX_COLUMNS[2:]:
             try:
@@ -194,7 +194,7 @@ def read_boxes(
                 what = f"box of {filename}: {key} is {cells[key]!r}, expected pixels"
                 problems.append(Problem(path, line, what))
                 break
-        if len(corners) < 4 or _is_unfit(cells["filename"], path, line, problems):
+        if len(corners) < 4 or is_unfit(cells["filename"], path, line, problems):
             continue
         if filename not in row_of:
             what = f"{filename} is not among the labelled pictures"
@@ -211,7 +211,7 @@ def read_boxes(
     return sorted(found, key=lambda box: box.row)
 
 
-def _read_table(
+def read_rows(
     path: Path, columns: Sequence[str], problems: list[Problem]
 ) -> list[tuple[int, dict[str, str]]]:
     """Read the lines of a CSV with a header, each with its number, whatever its byte order mark or line ends."""
@@ -245,16 +245,16 @@ def _read_table(
     return rows
 
 
-def _filename(cell: str) -> str:
+def filename_of(cell: str) -> str:
     r"""Write a path in the one form that is compared: ./a.jpg and a\b.jpg become a.jpg and a/b.jpg."""
     return PurePosixPath(cell.replace("\\", "/")).as_posix()
 
 
-def _is_unfit(cell: str, path: Path, line: int, problems: list[Problem]) -> bool:
+def is_unfit(cell: str, path: Path, line: int, problems: list[Problem]) -> bool:
     """Tell whether a table names a file that can be no picture of the data set; if so, add a problem."""
     if not stays_inside(cell):
         problems.append(Problem(path, line, f"filename {cell!r} leaves the data folder"))
-    elif any(is_left_behind(part) for part in PurePosixPath(_filename(cell)).parts):
+    elif any(is_left_behind(part) for part in PurePosixPath(filename_of(cell)).parts):
         what = f"filename {cell!r} is that of a hidden file or folder, expected none: they are never read"
         problems.append(Problem(path, line, what))
     else:
