@@ -10,6 +10,7 @@ from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
+from gain_lightning.datasets.mask_noise import Annotator
 from gain_lightning.datasets.sample import Draw, Sample, make_sample
 from gain_lightning.datasets.streams import MaskedRows, TwoStreamDataModule, run_seed
 from gain_lightning.datasets.transforms import Augmentation, TrainTransform
@@ -25,6 +26,7 @@ class ImageSet(Dataset):
         supervision: What the masks hold: ``mask``, ``box`` (filled boxes), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
         kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
+        annotator: Who marks the pictures anew; None takes the masks and boxes as they are.
 
     Raises:
         ValueError: If ``image_size`` is not positive.
@@ -42,6 +44,7 @@ class ImageSet(Dataset):
         box_dilation: float = 1.0,
         other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
+        annotator: Annotator | None = None,
     ) -> None:
         if image_size < 1:
             raise ValueError(f"data.image_size is {image_size}, expected at least 1 pixel")
@@ -57,6 +60,7 @@ class ImageSet(Dataset):
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
         self.kept = kept
+        self.annotator = annotator
         self.train_transform = TrainTransform(image_size, augmentation) if augmentation else None
         self.seed = run_seed()
 
@@ -104,7 +108,11 @@ class ImageSet(Dataset):
             # masks are resized from the size of the file, as the picture is, so that both stay on each other
             masks = self.listing.class_masks(index, size)
             masks = None if masks is None else masks.resized(side)
-        return masks if masks is None or self.kept is None else masks.only(self.kept[index])
+        if masks is not None and self.kept is not None:
+            masks = masks.only(self.kept[index])
+        return (
+            masks if masks is None or self.annotator is None else self.annotator(masks, str(self.ids[index]))
+        )
 
 
 def training_sets(
@@ -125,7 +133,9 @@ def training_sets(
     guiding, choosing = module.draw_masked(listing.ids, known)
     weak = ImageSet(listing, image_size=module.image_size, augmentation=augmentation, supervision="none")
 
-    def masked(drawn: MaskedRows, augmentation: Augmentation | None) -> ImageSet | None:
+    def masked(
+        drawn: MaskedRows, augmentation: Augmentation | None, annotator: Annotator | None
+    ) -> ImageSet | None:
         if not len(drawn.rows):
             return None
         return ImageSet(
@@ -136,6 +146,7 @@ def training_sets(
             box_dilation=module.box_dilation,
             other_boxes=module.other_boxes,
             kept=drawn.kept,
+            annotator=annotator,
         )
 
-    return weak, masked(guiding, augmentation), masked(choosing, None)
+    return weak, masked(guiding, augmentation, module.annotator()), masked(choosing, None, None)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, hold_out, mask_list_text
+from gain_lightning.datasets.mask_noise import Annotator, MaskNoise
 from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
 from gain_lightning.support.names import places_of
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
@@ -142,6 +143,10 @@ class TwoStreamDataModule(pl.LightningDataModule):
         box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
         other_boxes: What a box says of another class where that has none: nothing, ``unknown``; or that it is not
             there, ``no``.
+        mask_noise: How the masks that guide differ from what is there, to see what a training bears. Masks of ``val``,
+            of tests and of the images that settings are chosen on stay as they are.
+        void_border: Pixels of a batch's image on either side of every border of the masks that guide, about which
+            they then say nothing.
         select_on: What settings are chosen on beside the validation set: ``masked``, training images whose masks then
             guide nothing; null holds none out. Their scores are logged as ``select/...``.
         select_share: The share of the mask budget that is held out for it, at least ten images or half of fewer than
@@ -186,6 +191,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         supervision: str = "mask",
         box_dilation: float = 1.0,
         other_boxes: str = "unknown",
+        mask_noise: MaskNoise = MaskNoise(),  # noqa: B008, frozen
+        void_border: int = 0,
         select_on: str | None = None,
         select_share: float = 0.2,
         no_object_classes: list[str] | None = None,
@@ -211,6 +218,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
         if other_boxes not in ("unknown", "no"):
             raise ValueError(f"data.other_boxes is {other_boxes!r}, expected unknown or no")
+        if void_border < 0:
+            raise ValueError(f"data.void_border is {void_border}, expected 0 or more pixels")
         if select_on not in (None, "masked"):
             raise ValueError(f"data.select_on is {select_on!r}, expected null or masked")
         if not 0 < select_share <= 1:
@@ -220,6 +229,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.supervision = supervision
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
+        self.mask_noise = mask_noise
+        self.void_border = void_border
         self.mask_budget = mask_budget
         self.select_on = select_on
         self.select_share = select_share
@@ -264,6 +275,12 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.mask_list = mask_list_text(ids, drawn, has_pixels, self.class_names, held)
         guiding, choosing = (np.flatnonzero(has_mask & which) for which in (~held, held))
         return MaskedRows(guiding, drawn[guiding]), MaskedRows(choosing, drawn[choosing])
+
+    def annotator(self) -> Annotator | None:
+        """Return who marks the images that guide the training; None takes their masks as they are."""
+        if self.mask_noise == MaskNoise() and not self.void_border:
+            return None
+        return Annotator(self.mask_noise, self.void_border, len(self.class_names), self.mask_seed)
 
     def _with_place(self, has_pixels: np.ndarray) -> np.ndarray:
         """Leave out the pixels of classes that have no place, and say so if there are any."""

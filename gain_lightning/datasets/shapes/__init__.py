@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from gain_lightning.datasets.boxes import box_masks
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
+from gain_lightning.datasets.mask_noise import Annotator
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.sample import Draw, Sample, make_sample
 from gain_lightning.datasets.shapes import boat, camera, count
@@ -38,6 +39,7 @@ class Shapes(Dataset):
         supervision: What the masks hold: ``mask``, ``box`` (filled), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
         kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
+        annotator: Who marks the pictures anew; None takes the masks and boxes as they are.
 
     Attributes:
         labels: 1 where a class is present, or its amount, ``(n, C)`` uint8.
@@ -60,6 +62,7 @@ class Shapes(Dataset):
         box_dilation: float = 1.0,
         other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
+        annotator: Annotator | None = None,
     ) -> None:
         self.ids = [f"{split}_{index:05d}" for index in indices]
         self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, bias=bias)
@@ -72,6 +75,7 @@ class Shapes(Dataset):
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
         self.kept = kept
+        self.annotator = annotator
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -100,7 +104,8 @@ class Shapes(Dataset):
             masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
         else:
             masks = split_index_mask(picture.mask, picture.label)
-        return masks if self.kept is None else masks.only(self.kept[index])
+        masks = masks if self.kept is None else masks.only(self.kept[index])
+        return masks if self.annotator is None else self.annotator(masks, self.ids[index])
 
 
 class ShapesDataModule(TwoStreamDataModule):
@@ -171,7 +176,7 @@ class ShapesDataModule(TwoStreamDataModule):
             )
         return self.made[split]
 
-    def _masked(self, rows: np.ndarray, kept: np.ndarray) -> Shapes | None:
+    def _masked(self, rows: np.ndarray, kept: np.ndarray, annotator: Annotator | None) -> Shapes | None:
         """Make the training pictures of these rows with masks; None if there is none."""
         if not len(rows):
             return None
@@ -185,6 +190,7 @@ class ShapesDataModule(TwoStreamDataModule):
             box_dilation=self.box_dilation,
             other_boxes=self.other_boxes,
             kept=kept,
+            annotator=annotator,
         )
 
     def image_set(self, split: str | None = None) -> Shapes:
@@ -204,8 +210,9 @@ class ShapesDataModule(TwoStreamDataModule):
         """Make the pictures that ``stage`` needs."""
         if stage == "fit":
             self.train_set = self._make("train", self.sizes["num_train"], supervision="none")
-            drawn = self.draw_masked(self.train_set.ids, self.train_set.labels > 0)
-            self.masked_set, self.select_set = (self._masked(*of_use) for of_use in drawn)
+            guiding, choosing = self.draw_masked(self.train_set.ids, self.train_set.labels > 0)
+            self.masked_set = self._masked(*guiding, self.annotator())
+            self.select_set = self._masked(*choosing, None)
         if stage in ("fit", "validate"):
             self.val_set = self._make("val", self.sizes["num_val"])
         if stage == "test":

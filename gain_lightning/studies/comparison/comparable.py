@@ -19,6 +19,8 @@ _FREE_DATA = (
     "mask_folder",
     "supervision",
     "box_dilation",
+    "mask_noise",
+    "void_border",
     "cues",
 )
 _FIXED = (
