@@ -205,27 +205,18 @@ class TwoStreamDataModule(pl.LightningDataModule):
                 f"batch_size is {batch_size} and masked_batch_size {masked_batch_size}, expected at least 1 each"
             )
         # refused here, for a loader that fails inside the Trainer leaves every loader class of the process patched
-        if num_workers < 0:
-            raise ValueError(f"data.num_workers is {num_workers}, expected 0 or more")
-        if min_steps_per_epoch < 1:
-            raise ValueError(f"data.min_steps_per_epoch is {min_steps_per_epoch}, expected at least 1")
+        _expect(num_workers >= 0, "num_workers", num_workers, "0 or more")
+        _expect(min_steps_per_epoch >= 1, "min_steps_per_epoch", min_steps_per_epoch, "at least 1")
+        _expect(supervision in ("mask", "box"), "supervision", supervision, "mask or box")
+        _expect(0 < box_dilation < float("inf"), "box_dilation", box_dilation, "a positive factor")
+        _expect(other_boxes in ("unknown", "no"), "other_boxes", other_boxes, "unknown or no")
+        _expect(void_border >= 0, "void_border", void_border, "0 or more pixels")
+        _expect(select_on in (None, "masked"), "select_on", select_on, "null or masked")
+        _expect(0 < select_share <= 1, "select_share", select_share, "a share above 0, at most 1")
+        _expect(mask_seed is None or mask_seed >= 0, "mask_seed", mask_seed, "null or an integer from 0 on")
         self.min_steps_per_epoch = min_steps_per_epoch
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
-        if supervision not in ("mask", "box"):
-            raise ValueError(f"data.supervision is {supervision!r}, expected mask or box")
-        if not 0 < box_dilation < float("inf"):
-            raise ValueError(f"data.box_dilation is {box_dilation}, expected a positive factor")
-        if other_boxes not in ("unknown", "no"):
-            raise ValueError(f"data.other_boxes is {other_boxes!r}, expected unknown or no")
-        if void_border < 0:
-            raise ValueError(f"data.void_border is {void_border}, expected 0 or more pixels")
-        if select_on not in (None, "masked"):
-            raise ValueError(f"data.select_on is {select_on!r}, expected null or masked")
-        if not 0 < select_share <= 1:
-            raise ValueError(f"data.select_share is {select_share}, expected a share above 0, at most 1")
-        if mask_seed is not None and mask_seed < 0:
-            raise ValueError(f"data.mask_seed is {mask_seed}, expected null or an integer from 0 on")
         self.supervision = supervision
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
@@ -351,6 +342,11 @@ class TwoStreamDataModule(pl.LightningDataModule):
 
     def _judged(self, name: str, dataset: PictureSet) -> DataLoader:
         return self._loader(dataset, self.batch_size, share_out(name, dataset, self.trainer))
+
+
+def _expect(is_fit: bool, name: str, value: Any, expected: str) -> None:
+    if not is_fit:
+        raise ValueError(f"data.{name} is {value!r}, expected {expected}")
 
 
 def draws_per_epoch(size: int, batch_size: int, num_ranks: int, min_steps: int) -> int:
