@@ -9,7 +9,9 @@ from gain_lightning.attention.pairs import Pairs
 RANKS_AT_ONCE = 4
 
 
-def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bool = False) -> Tensor:
+def grad_cam(
+    features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bool = False, signed: bool = False
+) -> Tensor:
     """Grad-CAM of every pair, Eq. 1 and 2: ``A = ReLU(sum_k w_k f_k)``, ``w = GAP(ds/df)``.
 
     ``s`` is the logit of the pair's class. The gradient goes through the head only, in one backward pass
@@ -22,6 +24,7 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
         pairs: The pairs to explain.
         second_order: Keep the graph of w, so that a loss on the maps also reaches the head. The
             paper's "we do not update parameters after obtaining w" leaves this open.
+        signed: Leave out Eq. 2's ReLU, so that evidence against the class is below 0.
 
     Returns:
         Maps before any scaling, shape ``(P, 1, h, w)``, float32 at least.
@@ -55,7 +58,8 @@ def grad_cam(features: Tensor, logits: Tensor, pairs: Pairs, *, second_order: bo
     weight = torch.cat(weights)[pairs.rank, pairs.image].to(dtype)  # (P, K)
     with torch.autocast(features.device.type, enabled=False):
         feature = features[pairs.image].to(dtype)  # (P, K, h, w)
-        return torch.einsum("pk,pkhw->phw", weight, feature).relu().unsqueeze(1)
+        maps = torch.einsum("pk,pkhw->phw", weight, feature).unsqueeze(1)
+        return maps if signed else maps.relu()
 
 
 def margins(logits: Tensor) -> Tensor:
@@ -81,5 +85,5 @@ def margins(logits: Tensor) -> Tensor:
 
 
 # Every class activation map, by the name that ``model.map_method`` takes. A new one is a row here and a function
-# that takes features, the scores to explain, pairs and ``second_order``, and returns maps ``(P, 1, h, w)``.
+# that takes features, the scores to explain, pairs, ``second_order`` and ``signed``, and returns ``(P, 1, h, w)``.
 CAMS = {"grad_cam": grad_cam}

@@ -20,8 +20,9 @@ def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
     The gradient passes through the extremes, so a loss on scaled maps does not depend on strength.
 
     Args:
-        maps: Non-negative maps, shape ``(P, 1, h, w)``.
-        scaling: ``max`` (divide by the maximum), ``minmax`` (subtract the minimum first) or ``none``.
+        maps: Maps, shape ``(P, 1, h, w)``; with ``max`` those with evidence against are brought to [-1, 1].
+        scaling: ``max`` (divide by the largest distance from 0), ``minmax`` (subtract the minimum and divide by the
+            maximum) or ``none``.
 
     Returns:
         Scaled maps, same shape.
@@ -39,7 +40,7 @@ def scale_maps(maps: Tensor, scaling: str = "max") -> Tensor:
         maps = maps - maps.amin((2, 3), keepdim=True)
     elif scaling != "max":
         raise ValueError(f"scaling is {scaling!r}, expected 'max', 'minmax' or 'none'")
-    return maps / maps.amax((2, 3), keepdim=True).clamp_min(EPS)
+    return maps / maps.abs().amax((2, 3), keepdim=True).clamp_min(EPS)
 
 
 class Cells(NamedTuple):

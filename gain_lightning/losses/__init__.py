@@ -9,11 +9,12 @@ from gain_lightning.losses.agreement import map_agreement_loss
 from gain_lightning.losses.classification import TASKS, classification_loss
 from gain_lightning.losses.mining import area_loss, attention_mining_loss, kept_classes_loss, sufficiency_loss
 from gain_lightning.losses.reduction import mean_per_image
-from gain_lightning.losses.supervision import SUPERVISION_LOSSES, attention_supervision_loss
+from gain_lightning.losses.supervision import SUPERVISION_LOSSES, absent_maps_loss, attention_supervision_loss
 
 __all__ = [
     "SUPERVISION_LOSSES",
     "TASKS",
+    "absent_maps_loss",
     "area_loss",
     "attention_mining_loss",
     "attention_supervision_loss",

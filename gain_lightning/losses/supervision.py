@@ -5,7 +5,7 @@
 ================= ========================== ==================================================================
 ``l2``            mean (A - H)^2             Eq. 7 of the paper
 ``l1``            mean abs(A - H)            Gao et al., *RES*, KDD 2022; Rao et al., ICCV 2023
-``energy``        1 - sum(A H) / sum(A)      Rao et al., *Studying How to Efficiently and Effectively Guide
+``energy``        1 - sum(|A| H) / sum(|A|)  Rao et al., *Studying How to Efficiently and Effectively Guide
                                              Models with Explanations*, ICCV 2023
 ``rrr``           mean (1 - H) A^2           Ross et al., *Right for the Right Reasons*, IJCAI 2017, who punish
                                              input gradients; Rao et al. adapt it to maps
@@ -15,6 +15,10 @@
 ``l2`` and ``l1`` want the whole object bright and the rest dark, ``energy`` and ``rrr`` only the rest dark, and
 ``cross_entropy`` only the object bright. So ``cross_entropy`` learns nothing from a mask that only says where a
 class is not. ``energy`` takes the unknown pixels of such a mask for the object, since no others can be.
+
+Maps may be signed: below 0 is evidence against the class. It is no more welcome outside the mask than evidence for it,
+so outside the mask every loss but ``cross_entropy`` punishes it alike, and inside ``l2`` and ``l1`` ask for evidence
+for the class, while ``energy`` bears both.
 """
 
 from collections.abc import Callable
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor
 
 from gain_lightning.attention import EPS, Cells, Pairs, pool_to_cells
-from gain_lightning.constants import VOID, YES
+from gain_lightning.constants import NO, VOID, YES
 from gain_lightning.losses.reduction import mean_per_image
 
 # ``cross_entropy`` takes values below this for this value: a ReLU has no gradient at 0, and log 0 is infinite.
@@ -40,10 +44,12 @@ class MapLoss(NamedTuple):
             loss of every map, ``(P,)``.
         unknown_is_object: If true, the unknown pixels of a mask that only says where its class is not count as
             the class.
+        of_absent: Takes the map of a class that is absent, and returns the error of every pixel outside all objects.
     """
 
     compare: Callable[[Tensor, Tensor, Tensor], Tensor]
     unknown_is_object: bool = False
+    of_absent: Callable[[Tensor], Tensor] = torch.abs
 
 
 def _l2(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -59,7 +65,7 @@ def _rrr(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
 
 
 def _energy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    return 1 - _total(maps * target, known) / _total(maps, known).clamp_min(EPS)
+    return 1 - _total(maps.abs() * target, known) / _total(maps.abs(), known).clamp_min(EPS)
 
 
 def _cross_entropy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -68,10 +74,10 @@ def _cross_entropy(maps: Tensor, target: Tensor, known: Tensor) -> Tensor:
 
 # Eq. 7 and its rivals. A new one is a function above and a row here.
 MAP_LOSSES = {
-    "l2": MapLoss(_l2),
+    "l2": MapLoss(_l2, of_absent=torch.square),
     "l1": MapLoss(_l1),
     "energy": MapLoss(_energy, unknown_is_object=True),
-    "rrr": MapLoss(_rrr),
+    "rrr": MapLoss(_rrr, of_absent=torch.square),
     "cross_entropy": MapLoss(_cross_entropy),
 }
 SUPERVISION_LOSSES = tuple(MAP_LOSSES)
@@ -123,7 +129,7 @@ def attention_supervision_loss(
         raise ValueError(f"loss is {loss!r}, expected one of {', '.join(MAP_LOSSES)}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
-    compare, unknown_is_object = MAP_LOSSES[loss]
+    compare, unknown_is_object, _ = MAP_LOSSES[loss]
     mask = mask.unsqueeze(1)  # (P, 1, H, W)
     is_known = (mask != VOID).flatten(1).any(1)  # (P,)
     target, known = _targets(mask, maps.dtype, unknown_is_object=unknown_is_object)
@@ -134,6 +140,60 @@ def attention_supervision_loss(
         values = _total(values, known)
         values = values / known.flatten(1).sum(1).clamp_min(1e-6) if reduction == "mean" else values
     return mean_per_image(values, pairs, pairs.num_images, is_known)
+
+
+def absent_maps_loss(
+    maps: Tensor,
+    mask: Tensor,
+    pairs: Pairs,
+    is_present: Tensor,
+    *,
+    loss: str = "l2",
+    cells: Cells | None = None,
+) -> Tensor:
+    """L_e for the classes that an image does not show: outside its objects nothing speaks for or against them.
+
+    The mask of an absent class is empty. Yet an object may speak against the classes that it is not, so its pixels are
+    left out, and so are pixels of which a present class's mask knows nothing. A map of an absent class is measured in
+    units of the strongest map of a class that the image shows: scaled by its own maximum, a map without evidence would
+    be bright. Where it is stronger itself, its own strength is the unit, and has no gradient.
+
+    Args:
+        maps: Signed maps before scaling, shape ``(P, 1, h, w)``.
+        mask: Masks of the present classes, 1 the class, 0 not the class, 255 unknown, shape ``(P, H, W)``.
+        pairs: The P pairs of present and absent classes.
+        is_present: The pairs whose class the image shows, ``(P,)`` bool.
+        loss: A key of ``MAP_LOSSES``. The error of a pixel is its square for ``l2`` and ``rrr``, else its absolute
+            value.
+        cells: Places in the image of the cells of maps that are smaller than the mask.
+
+    Returns:
+        Scalar: the mean over the pixels outside, over the absent classes of an image, and over all images. An image
+        that shows no class adds 0, since nobody marked where it could be.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> maps = torch.tensor([[[[2.0, 0.0]]], [[[0.0, -1.0]]]])  # the second speaks against its class, outside
+        >>> mask = torch.tensor([[[1, 0]], [[255, 255]]])
+        >>> absent_maps_loss(maps, mask, label_pairs(torch.ones(1, 2)), torch.tensor([True, False]))
+        tensor(0.2500)
+    """
+    image, shape = pairs.image, (pairs.num_images, 1, *mask.shape[1:])
+    strength = maps.abs().amax((1, 2, 3))  # (P,)
+    of_image = strength.new_zeros(pairs.num_images)
+    unit = of_image.scatter_reduce(0, image, torch.where(is_present, strength, 0), "amax")[image]
+    unit = torch.maximum(unit, strength.detach()).clamp_min(EPS).view(-1, 1, 1, 1)
+    # Pixels that all present classes' masks say they are not at.
+    holds = ((mask != NO) & is_present.view(-1, 1, 1)).to(maps.dtype).unsqueeze(1)
+    outside = (maps.new_zeros(shape).index_add(0, image, holds) == 0).to(maps.dtype)[image]  # (P, 1, H, W)
+    has_objects = maps.new_zeros(pairs.num_images).index_add(0, image, is_present.to(maps.dtype))[image] > 0
+    if maps.shape[2:] != mask.shape[1:]:
+        if cells is None:
+            raise ValueError(f"maps are {tuple(maps.shape)} and masks {shape}, expected equal sizes or cells")
+        outside = pool_to_cells(outside, maps.shape[2:], cells)
+    errors = _total(MAP_LOSSES[loss].of_absent(maps / unit), outside)
+    errors = errors / outside.flatten(1).sum(1).clamp_min(1e-6)
+    return mean_per_image(errors, pairs, pairs.num_images, ~is_present & has_objects)
 
 
 def _targets(mask: Tensor, dtype: torch.dtype, *, unknown_is_object: bool) -> tuple[Tensor, Tensor]:

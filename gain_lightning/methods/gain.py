@@ -13,12 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning.attention import EPS
 from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch
-from gain_lightning.methods.balance import new_balance
 from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_settings import check_settings, method_of_weights
-from gain_lightning.methods.guard import Guard
 from gain_lightning.methods.guided import Guided
-from gain_lightning.methods.judge import new_judge
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
 from gain_lightning.methods.views import view_terms
@@ -62,6 +59,9 @@ class GAIN(Guided):
         map_method: Class activation map, Eq. 1 and 2: ``grad_cam``.
         map_score: Score that maps explain, Eq. 1: the ``logit``, or its ``margin`` over the others, which also shows
             evidence against them and is for ``single_label`` only.
+        map_sign: Evidence that L_e sees: ``positive``, by Eq. 2's ReLU, or ``both``: what speaks against a class
+            outside its mask costs too, also in maps of classes that an image does not show. All other terms and all
+            scores take the positive part.
         am_score: Score of Eq. 5: ``probability`` or ``logit``.
         am_gradient: Way of L_am's gradient. With ``all`` it moves all of the network, also as the judge of erased
             images. With ``maps`` it reaches the network only through the erased pixels, so the network cannot
@@ -134,6 +134,7 @@ class GAIN(Guided):
         scaling: str = "max",
         map_method: str = "grad_cam",
         map_score: str = "logit",
+        map_sign: str = "positive",
         am_score: str = "probability",
         am_gradient: str = "all",
         judge: str = "shared",
@@ -168,11 +169,6 @@ class GAIN(Guided):
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         check_settings(self.hparams)
         self.build()
-        # Number of maps of the last step that were zero everywhere, and number of its maps.
-        self.zero_maps: tuple[Tensor | int, int] = (0, 0)
-        self.judge, self.balance = new_judge(self.hparams), new_balance(self.hparams)
-        tolerance = self.hparams.guard
-        self.guard = None if tolerance is None else Guard(tolerance)
 
     @classmethod
     def label(cls, settings: Mapping[str, Any]) -> str:
@@ -215,10 +211,11 @@ class GAIN(Guided):
         terms = {"loss_cl": self.task.loss(step.logits[: len(step.label)], step.label)}
         if weights or self.adds_terms(guidance):
             maps = self.explain(step)  # Eq. 1, 2: (P, 1, h, w)
-            terms |= mining_terms(self, self.judge, step, maps, weights)  # Eq. 3-5
-            terms |= view_terms(self, self.judge, step, maps, weights)
+            attention = maps.relu()  # maps are signed where settings say so
+            terms |= mining_terms(self, self.judge, step, attention, weights)  # Eq. 3-5
+            terms |= view_terms(self, self.judge, step, attention, weights)
             terms |= supervision_terms(self, step, maps, weights)  # Eq. 7
-            terms |= self.extra_terms(step, maps) if guidance else {}  # a subclass's own
+            terms |= self.extra_terms(step, attention) if guidance else {}  # a subclass's own
         balanced = self.balance and self.balance.weigh(weights, terms, step.features, self._trainer)
         return {"loss": weighted_sum(terms, balanced or weights), **terms}  # Eq. 6, 8
 
@@ -255,30 +252,11 @@ class GAIN(Guided):
         return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
 
     def explain(self, step: Step) -> Tensor:
-        """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``."""
-        score = self.map_score(step.logits)
-        maps = self.cam(step.features, score, step.pairs, second_order=self.hparams.second_order)
+        """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``; signed if settings say so."""
+        how = {"second_order": self.hparams.second_order, "signed": self.hparams.map_sign == "both"}
+        maps = self.cam(step.features, self.map_score(step.logits), step.pairs, **how)
         self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
         return maps
-
-    def extra_terms(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
-        """Compute terms of your own, which are added to the loss as they are; a subclass overrides this.
-
-        It is called once guidance begins. The network has run already: ``step`` has its features and logits. A second
-        pass would cost as much again and move BatchNorm's statistics twice.
-
-        Args:
-            step: Result of the network's pass.
-            maps: Maps of ``step.pairs`` before scaling, those of the weak stream first, ``(P, 1, h, w)``.
-
-        Returns:
-            Scalars by name; each is logged as ``train/<name>``.
-        """
-        return {}
-
-    def adds_terms(self, guidance: float) -> bool:
-        """Return True if a subclass has terms of its own in force."""
-        return bool(guidance) and type(self).extra_terms is not GAIN.extra_terms
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, Tensor | float]) -> Tensor:

@@ -15,6 +15,7 @@ CHOICES = {
     "scaling": ("max", "minmax", "none"),
     "map_method": tuple(CAMS),
     "map_score": ("logit", "margin"),
+    "map_sign": ("positive", "both"),
     "cl_reduction": ("sum", "mean"),
     "am_score": ("probability", "logit"),
     "am_gradient": ("all", "maps"),
@@ -52,6 +53,10 @@ def check_settings(hparams: Any) -> None:
     ):
         raise ValueError(
             "model.map_score margin compares classes: expected model.task single_label, and 2 classes or more"
+        )
+    if (hparams["map_sign"], hparams["scaling"]) == ("both", "minmax"):
+        raise ValueError(
+            "model.map_sign both has 0 for no evidence and model.scaling minmax moves it: expected scaling max or none"
         )
     if (hparams["ext_loss"], hparams["scaling"]) == ("cross_entropy", "none"):
         raise ValueError(

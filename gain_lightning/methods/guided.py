@@ -3,18 +3,21 @@
 import math
 from typing import Any
 
+import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from gain_lightning.attention import label_pairs
 from gain_lightning.datasets.sample import Batch, Streams
-from gain_lightning.methods.balance import GradientBalance
+from gain_lightning.methods.balance import GradientBalance, new_balance
 from gain_lightning.methods.base import share_of_step
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.gain_preflight import check_before, check_guidance
 from gain_lightning.methods.gain_settings import guidance_at, num_guided
 from gain_lightning.methods.guard import Guard
-from gain_lightning.methods.judge import Judge
+from gain_lightning.methods.judge import Judge, new_judge
 from gain_lightning.methods.schedules import length_of
+from gain_lightning.methods.step import Step
 
 
 class Guided(Classifier):
@@ -24,11 +27,21 @@ class Guided(Classifier):
         judge: The network that judges erased images; None is this one.
         balance: What turns shares into weights; None takes weights as they are.
         guard: What lowers guidance where it harms; None never does.
+        zero_maps: Number of maps of the last step that were zero everywhere, and number of its maps.
     """
 
     judge: Judge | None
     balance: GradientBalance | None
     guard: Guard | None
+    zero_maps: tuple[Tensor | int, int]
+
+    def build(self) -> None:
+        """Make the classifier and what guides it."""
+        super().build()
+        self.zero_maps = (0, 0)
+        self.judge, self.balance = new_judge(self.hparams), new_balance(self.hparams)
+        tolerance = self.hparams.guard
+        self.guard = None if tolerance is None else Guard(tolerance)
 
     def losses(
         self, weak: Batch, masked: Batch | None, guidance: float, *, turn: int | None = None
@@ -36,12 +49,35 @@ class Guided(Classifier):
         """Compute ``loss`` and its terms; see :meth:`gain_lightning.GAIN.losses`."""
         raise NotImplementedError
 
+    def extra_terms(self, step: Step, maps: Tensor) -> dict[str, Tensor]:
+        """Compute terms of your own, which are added to the loss as they are; a subclass overrides this.
+
+        It is called once guidance begins. The network has run already: ``step`` has its features and logits. A second
+        pass would cost as much again and move BatchNorm's statistics twice.
+
+        Args:
+            step: Result of the network's pass.
+            maps: Maps of ``step.pairs`` before scaling, those of the weak stream first, ``(P, 1, h, w)``.
+
+        Returns:
+            Scalars by name; each is logged as ``train/<name>``.
+        """
+        return {}
+
+    def adds_terms(self, guidance: float) -> bool:
+        """Return True if a subclass has terms of its own in force."""
+        return bool(guidance) and type(self).extra_terms is not Guided.extra_terms
+
     def pairs_of(self, stream: str, batch: Batch) -> Batch:
         """Return a stream's batch with its pairs.
 
         Of the weak stream they are those of the first images, as many as the settings ask for, and a random few an
-        image if the settings say so.
+        image if the settings say so. Of the masked stream they are those of all classes if L_e sees evidence of both
+        signs.
         """
+        if stream == "masked" and self.hparams.map_sign == "both" and "pairs" not in batch:
+            every = torch.ones_like(self.multi_hot(batch["label"]))
+            return {**batch, "pairs": label_pairs(self.with_place(every))}
         if stream != "weak" or "pairs" in batch:
             return self.with_pairs(batch)
         batch = self.with_pairs(batch, self.hparams.max_classes_per_image)

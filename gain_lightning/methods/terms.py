@@ -9,7 +9,9 @@ from torch import Tensor
 
 from gain_lightning.attention import FILLS, erase, resize_antialiased, scale_maps, soft_mask
 from gain_lightning.backbones.batch_norm import frozen_batch_norm
+from gain_lightning.constants import VOID
 from gain_lightning.losses import (
+    absent_maps_loss,
     area_loss,
     attention_mining_loss,
     attention_supervision_loss,
@@ -126,20 +128,32 @@ def judged(model: Classifier, judge: Judge | None, pictures: list[Tensor]) -> li
 def supervision_terms(
     model: Classifier, step: Step, maps: Tensor, wanted: Container[str]
 ) -> dict[str, Tensor]:
-    """Compute L_e, Eq. 7: compare the maps of the masked stream with their masks; see :func:`mining_terms`."""
+    """Compute L_e, Eq. 7: compare the maps of the masked stream with their masks; see :func:`mining_terms`.
+
+    With ``map_sign: both`` the maps are signed, and there is a map for every class of an image, shown or not.
+    """
     hparams, masked = model.hparams, step.masked
     if masked is None or "loss_ext" not in wanted:
         return {}
-    size = masked["image"].shape[2:]
-    attention = scale_maps(maps[len(step.weak_pairs.image) :], hparams.scaling)
-    if hparams.ext_resolution == "image":
-        attention = model.place(attention, size)
+    pairs, size = masked["pairs"], masked["image"].shape[2:]
+    maps, cells = maps[len(step.weak_pairs.image) :], model.backbone.cells(size)
+    mask = masks_of_pairs(masked, pairs)
+    is_present = model.multi_hot(masked["label"])[pairs.image, pairs.label] > 0
+
+    def sized(attention: Tensor) -> Tensor:
+        return model.place(attention, size) if hparams.ext_resolution == "image" else attention
+
     loss = attention_supervision_loss(
-        attention,
-        masks_of_pairs(masked, masked["pairs"]),
-        masked["pairs"],
+        sized(scale_maps(maps, hparams.scaling)),
+        # A map of a class that is absent has no mask of its own.
+        torch.where(is_present.view(-1, 1, 1), mask, VOID),
+        pairs,
         loss=hparams.ext_loss,
         reduction=hparams.ext_reduction,
-        cells=model.backbone.cells(size),
+        cells=cells,
     )
+    if hparams.map_sign == "both":
+        loss = loss + absent_maps_loss(
+            sized(maps), mask, pairs, is_present, loss=hparams.ext_loss, cells=cells
+        )
     return {"loss_ext": loss}

@@ -49,6 +49,17 @@ def test_grad_cam_equals_the_analytic_cam_of_gap_and_linear(generator):
     assert (maps > 0).any(dim=(2, 3)).all()
 
 
+def test_signed_grad_cam_keeps_evidence_against(generator):
+    features = random_features(generator, 4, 5, 3, 4)
+    weight = torch.randn(4, 5, generator=generator, dtype=torch.double)
+    logits, pairs = linear_head(features, weight, None), label_pairs(LABEL)
+    signed = grad_cam(features, logits, pairs, signed=True)
+    # A head of GAP and one layer without bias: a map's sum is its logit.
+    torch.testing.assert_close(signed.sum((1, 2, 3)), logits[pairs.image, pairs.label])
+    assert (signed < 0).any()
+    torch.testing.assert_close(signed.relu(), grad_cam(features, logits, pairs))
+
+
 def test_grad_cam_weights_equal_finite_differences_of_the_logit(generator, mlp_head):
     features = random_features(generator, 4, 5, 3, 4)
     maps = grad_cam(features, mlp_head(features), label_pairs(LABEL))

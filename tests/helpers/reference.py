@@ -243,6 +243,34 @@ def supervision_loss(maps, masks, label, reduction: str, loss: str = "l2", cells
     return total / len(label)
 
 
+def absent_maps_loss(maps, masks, label, loss: str, cells=None) -> float:
+    """Return L_e of the classes that images do not show, of maps of every class in order of image and class.
+
+    ``masks`` are those of every class; those of absent classes say nothing.
+    """
+    num_images, num_classes = label.shape
+    top, left, step_y, step_x = cells or (0, 0, 1, 1)
+    total = 0.0
+    for n in range(num_images):
+        rows = [n * num_classes + c for c in range(num_classes)]
+        shown = [row for row in rows if label[n, row - rows[0]] > 0]
+        absent = [row for row in rows if row not in shown]
+        if not shown or not absent:
+            continue
+        strongest = max(abs(value) for row in shown for value in maps[row].flat)
+        for row in absent:
+            unit = max(strongest, *(abs(value) for value in maps[row].flat), 1e-8)
+            error = weights = 0.0
+            for i, j in np.ndindex(*maps[row].shape):
+                area = _cell(masks[row].shape, top + step_y * i, left + step_x * j, step_y, step_x)
+                share = sum(part for at, part in area.items() if all(masks[s][at] == 0 for s in shown))
+                value = abs(maps[row][i, j]) / unit
+                error += share * (value**2 if loss in ("l2", "rrr") else value)
+                weights += share
+            total += error / max(weights, 1e-6) / len(absent)
+    return total / num_images
+
+
 def _map_loss(attention, mask, reduction: str, loss: str, cells) -> float:
     """Return the loss of one map; cells weigh by their known share, and the mask is its mean over known pixels."""
     # A mask that says only where the class is not has the class elsewhere.

@@ -69,6 +69,40 @@ def composed_loss(net, batch, name, held=None):
     return total
 
 
+def signed_loss(net, batch, held=None):
+    """Return L_e of signed maps written out for ``net``, with the maps of the classes that an image does not show.
+
+    With ``held``, the strengths of maps where they have no gradient are those of this network.
+    """
+    features, masks = net.features(batch["image"]), iter(oracle_masks(batch))
+    drawing, num_images = drawn(11, 5, start=1, step=2), len(batch["image"])
+    every = torch.ones_like(batch["label"])
+    weights = iter(net.channel_weights(features, every))
+    fixed = net if held is None else held
+    with torch.no_grad():
+        frozen = torch.einsum(
+            "pk,pkhw->phw",
+            fixed.channel_weights(fixed.features(batch["image"]), every),
+            fixed.features(batch["image"]).repeat_interleave(every.shape[1], 0),
+        ).unflatten(0, (num_images, -1))
+    total = 0.0
+    for n in range(num_images):
+        maps = {c: (next(weights)[:, None, None] * features[n]).sum(0) for c in range(every.shape[1])}
+        shown = {c: torch.from_numpy(next(masks)) for c in maps if batch["label"][n, c] > 0}
+        outside = torch.stack([mask == 0 for mask in shown.values()]).all(0)
+        unit = max(maps[c].abs().max() for c in shown)
+        errors: dict[bool, list] = {True: [], False: []}
+        for c, attention in maps.items():
+            # The strength of an absent class's map is a number where it is larger than that of those shown.
+            scale = attention.abs().max() if c in shown else max(unit, frozen[n, c].abs().max())
+            large = (drawing @ (attention / scale).flatten()).view(11, 11)
+            known = shown[c] != VOID if c in shown else outside
+            target = (shown[c] == 1).double() if c in shown else 0
+            errors[c in shown].append(((large - target) ** 2)[known].mean())
+        total = total + sum(sum(values) / len(values) for values in errors.values() if values) / num_images
+    return total
+
+
 def central_differences(net, function, step=1e-5):
     out = []
     with torch.no_grad():

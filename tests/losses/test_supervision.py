@@ -9,7 +9,7 @@ from label_tables import LABELS
 
 from gain_lightning.attention import Cells, even_cells, label_pairs, scale_maps
 from gain_lightning.constants import VOID
-from gain_lightning.losses import SUPERVISION_LOSSES, attention_supervision_loss
+from gain_lightning.losses import SUPERVISION_LOSSES, absent_maps_loss, attention_supervision_loss
 
 
 def random_masks(generator, label, side):
@@ -50,6 +50,46 @@ def test_supervision_loss_equals_the_oracle(generator, label, geometry, reductio
         maps, masks, label_pairs(label), loss=name, reduction=reduction, cells=cells
     )
     assert float(loss) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(("geometry", "name"), list(itertools.product(CELLS, SUPERVISION_LOSSES)))
+def test_absent_maps_loss_equals_the_oracle(generator, label, geometry, name):
+    side, cells = CELLS[geometry]
+    pairs, is_present = label_pairs(torch.ones_like(label)), label.flatten() > 0
+    masks = torch.tensor([0, 0, 0, 1, VOID])[torch.randint(5, (len(pairs.image), 6, 6), generator=generator)]
+    masks[~is_present] = VOID
+    maps = torch.randn(len(pairs.image), 1, side, side, generator=generator, dtype=torch.double)
+    loss = absent_maps_loss(maps, masks, pairs, is_present, loss=name, cells=cells)
+    arrays = (list(maps[:, 0].numpy()), list(masks.numpy()), label.numpy())
+    assert float(loss) == pytest.approx(
+        reference.absent_maps_loss(*arrays, name, cells), rel=1e-12, abs=1e-15
+    )
+
+
+def test_evidence_against_a_class_costs_as_much_as_evidence_for_it(generator):
+    """Outside the mask; inside, ``l2`` and ``l1`` tell them apart."""
+    maps = torch.randn(2, 1, 4, 4, generator=generator)
+    mask, pairs = torch.zeros(2, 4, 4, dtype=torch.long), label_pairs(torch.ones(2, 1))
+    mask[0, :2], mask[1, 1:3] = 1, 1
+    outside = torch.where(mask.unsqueeze(1) == 0, -maps, maps)
+    for name in ("l2", "l1", "energy", "rrr"):
+        of_maps = attention_supervision_loss(maps, mask, pairs, loss=name)
+        torch.testing.assert_close(attention_supervision_loss(outside, mask, pairs, loss=name), of_maps)
+
+
+def test_an_absent_class_without_evidence_costs_nothing_and_faint_evidence_little():
+    """Scaled by its own maximum, a faint map would cost as much as a strong one."""
+    mask = torch.tensor([[[1, 0, 0]], [[VOID, VOID, VOID]]])
+    pairs, is_present = label_pairs(torch.ones(1, 2)), torch.tensor([True, False])
+
+    def cost(*of_absent):
+        maps = torch.tensor([[[[4.0, 0.0, 0.0]]], [[of_absent]]])
+        return absent_maps_loss(maps, mask, pairs, is_present, loss="l1").item()
+
+    assert cost(0.0, 0.0, 0.0) == 0
+    assert cost(-4.0, 0.0, 0.0) == 0  # on the object
+    assert cost(0.0, -0.4, 0.0) == pytest.approx(0.05)
+    assert cost(0.0, 8.0, 0.0) == pytest.approx(0.5)
 
 
 def test_supervision_loss_is_zero_on_the_mask_and_one_on_its_opposite():

@@ -20,7 +20,7 @@ from small_gain import (
     same_state,
     state_of,
 )
-from smooth_net import SmoothNet, central_differences, composed_loss
+from smooth_net import SmoothNet, central_differences, composed_loss, signed_loss
 from torch import nn
 from waits import Waits
 
@@ -255,6 +255,27 @@ def test_gradient_of_the_guidance_losses_equals_finite_differences(generator, na
         torch.testing.assert_close(ours, numeric[second_order], rtol=1e-4, atol=1e-7)
     difference = (numeric[True] - numeric[False]).norm() / numeric[True].norm()
     assert difference > 0.01  # a hundred times the tolerance
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_gradient_of_signed_maps_equals_finite_differences(generator, hidden):
+    torch.manual_seed(17)
+    net = SmoothNet(hidden)
+    nn.init.normal_(net.classifier.weight)
+    label = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.double)
+    image = 2 * torch.randn(2, 3, 11, 11, generator=generator, dtype=torch.double)
+    mask = torch.tensor([0, 0, 1, 3, VOID])[torch.randint(5, (2, 11, 11), generator=generator)]
+    mask[1][mask[1] == 1] = 2
+    batch = {"image": image, "label": label, **masks_of(mask, label)}
+    held = copy.deepcopy(net)
+    numeric = central_differences(net, lambda: signed_loss(net, batch, held))
+    module = make_gain(net, ext_weight=1.0, map_sign="both")
+    weak = {**batch, "label": torch.zeros(2, 3).double()}
+    loss = module.losses(weak, batch, 1.0)["loss_ext"]
+    assert loss.item() == pytest.approx(signed_loss(net, batch).item(), rel=1e-6)
+    gradients = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
+    ours = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.testing.assert_close(ours, numeric, rtol=1e-4, atol=1e-7)
 
 
 # BatchNorm and modes --------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from small_gain import make_gain
+from torch import nn
 
-from gain_lightning.attention import erase, label_pairs, place_maps, scale_maps, soft_mask
+from gain_lightning.attention import erase, even_cells, label_pairs, place_maps, scale_maps, soft_mask
+from gain_lightning.backbones import Backbone
 from gain_lightning.losses import area_loss, kept_classes_loss, map_agreement_loss, sufficiency_loss
 from gain_lightning.methods.gain_settings import SELF_WEIGHTS
 from gain_lightning.methods.judge import JUDGES
@@ -122,3 +124,48 @@ def test_a_batch_without_a_pair_gives_zero_in_the_graph(batches):
     terms = module.losses(weak, None, 1.0)
     assert all(float(terms[name].detach()) == 0 for name in TERMS if name != "loss_ext")
     terms["loss"].backward()
+
+
+class Colours(Backbone):
+    """A network whose features are the image's colours, with one layer behind their means."""
+
+    def __init__(self, weight):
+        classifier = nn.Linear(3, 3, bias=False)
+        classifier.weight.data = torch.tensor(weight)
+        features = nn.Identity()
+        super().__init__(features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier), classifier)
+
+    def cells(self, size):
+        return even_cells(size, size)
+
+
+@pytest.mark.parametrize("loss", ["l2", "l1", "rrr"])
+@pytest.mark.parametrize(("sign", "is_freed"), [("positive", False), ("both", True)])
+def test_a_bias_of_negative_evidence_alone_is_seen_by_signed_maps(loss, sign, is_freed):
+    """Red objects are of class b. Green ground speaks against class a, and for nothing: every map is right without it.
+
+    The first image shows b and not a, so only the map of an absent class tells.
+    """
+    net = Colours([[0.0, -1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    image = torch.zeros(1, 3, 4, 4)
+    image[:, 1] = 1  # green
+    image[:, :, :2, :2] = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    mask = image[:, 0].to(torch.uint8)
+    masked = {
+        "image": image,
+        "label": torch.tensor([[0.0, 1.0, 0.0]]),
+        "mask": mask,
+        "mask_image": torch.tensor([0]),
+        "mask_class": torch.tensor([1]),
+        "id": ["green"],
+    }
+    module = make_gain(net, ext_weight=1.0, ext_loss=loss, map_sign=sign)
+    weak = {key: masked[key] for key in ("image", "label", "id")}
+    rates = torch.optim.SGD(net.parameters(), lr=0.2)
+    for _ in range(60):
+        rates.zero_grad()
+        module.losses(weak, masked, 1.0)["loss_ext"].backward()
+        rates.step()
+    against = net.classifier.weight[0, 1].item()
+    assert (abs(against) < 0.3) == is_freed, against
+    assert net.classifier.weight[1, 0] > 0.5
