@@ -6,7 +6,12 @@ or several, and whatever number of batches an optimizer step adds up.
 """
 
 from gain_lightning.losses.agreement import map_agreement_loss
-from gain_lightning.losses.classification import TASKS, classification_loss
+from gain_lightning.losses.classification import (
+    TASKS,
+    balanced_class_weights,
+    classification_loss,
+    classification_losses,
+)
 from gain_lightning.losses.mining import area_loss, attention_mining_loss, kept_classes_loss, sufficiency_loss
 from gain_lightning.losses.reduction import mean_per_image
 from gain_lightning.losses.supervision import SUPERVISION_LOSSES, absent_maps_loss, attention_supervision_loss
@@ -18,7 +23,9 @@ __all__ = [
     "area_loss",
     "attention_mining_loss",
     "attention_supervision_loss",
+    "balanced_class_weights",
     "classification_loss",
+    "classification_losses",
     "kept_classes_loss",
     "map_agreement_loss",
     "mean_per_image",

@@ -52,6 +52,7 @@ class Method(pl.LightningModule):
         predict_options: Options of ``gain predict`` that only this method takes, with their defaults.
         scored: Indices of the classes that mean scores run over.
         amount_unit: In a regression, the unit in which logits state amounts, ``(C,)``.
+        class_weights: How much each class counts in L_cl, ``(C,)``; None where all count alike.
         starts_from_amounts: In a regression, true if the weights that it began with predict amounts.
         judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split; empty without maps.
     """
@@ -65,6 +66,7 @@ class Method(pl.LightningModule):
     scored: list[int]
     starts_from_amounts: bool = False
     amount_unit: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,

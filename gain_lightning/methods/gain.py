@@ -42,6 +42,9 @@ class GAIN(Guided):
             is above 0.
         cl_reduction: ``sum`` or ``mean`` over classes in L_cl; ``single_label`` ignores it. Beside a sum, the two
             weights below mean the same whatever the number of classes.
+        class_weights: How much each class counts in L_cl: ``balanced`` weighs rare classes as much as frequent ones, by
+            the training labels, see :func:`gain_lightning.losses.balanced_class_weights`; or a number for each class,
+            or by its name. null weighs all alike.
         balance: Meaning of all weights below. ``fixed`` takes them as they are, as in Eq. 8. ``gradient`` takes them as
             shares of the classification's gradient at the features, see
             :class:`gain_lightning.methods.balance.GradientBalance`.
@@ -122,6 +125,7 @@ class GAIN(Guided):
         output_stride: int | None = None,
         task: str = "multi_label",
         cl_reduction: str = "sum",
+        class_weights: str | list[float] | dict[str, float] | None = None,
         balance: str = "fixed",
         guided_share: float = 1.0,
         am_weight: float = 0.0,
@@ -208,7 +212,7 @@ class GAIN(Guided):
         """
         weights = self.weights(guidance, turn, has_masks=masked is not None)
         step = self.forward_streams(weak, masked, weights, guidance)
-        terms = {"loss_cl": self.task.loss(step.logits[: len(step.label)], step.label)}
+        terms = {"loss_cl": self.classification_term(step, weak)}
         if weights or self.adds_terms(guidance):
             maps = self.explain(step)  # Eq. 1, 2: (P, 1, h, w)
             attention = maps.relu()  # maps are signed where settings say so
@@ -250,6 +254,18 @@ class GAIN(Guided):
         is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
         return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
+
+    def classification_term(self, step: Step, weak: Batch) -> Tensor:
+        """Compute L_cl over the weak stream; a subclass may weigh its images otherwise.
+
+        Args:
+            step: Result of the network's pass.
+            weak: Batch of the weak stream.
+
+        Returns:
+            Scalar.
+        """
+        return self.task.loss(step.logits[: len(step.label)], step.label)
 
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``; signed if settings say so."""

@@ -6,6 +6,7 @@ from typing import Any
 from gain_lightning.attention import CAMS, FILLS
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
 from gain_lightning.methods.balance import BALANCES
+from gain_lightning.methods.class_weights import class_weights_of
 from gain_lightning.methods.judge import JUDGES
 from gain_lightning.methods.terms import TERMS
 from gain_lightning.support.names import places_of
@@ -89,6 +90,7 @@ def check_settings(hparams: Any) -> None:
             f"model.sigma is {hparams['sigma']}, expected 0 to 1: model.scaling {hparams['scaling']} brings maps "
             "to 0 to 1"
         )
+    class_weights_of(hparams["class_weights"], hparams["class_names"])
     places_of(hparams["score_classes"] or [], hparams["class_names"], "model.score_classes")
     places_of(hparams["no_object_classes"] or [], hparams["class_names"], "no_object_classes")
 

@@ -12,8 +12,9 @@ from gain_lightning.attention import margins
 from gain_lightning.backbones.weights import saved_amount_unit
 from gain_lightning.datasets.sample import Batch, PictureSet
 from gain_lightning.datasets.transforms import Augmentation
-from gain_lightning.losses import classification_loss
+from gain_lightning.losses import balanced_class_weights, classification_losses
 from gain_lightning.methods.base import Method
+from gain_lightning.methods.class_weights import class_weights_of
 
 
 class MultiLabel:
@@ -31,11 +32,21 @@ class MultiLabel:
         self.model = model
 
     def prepare(self) -> None:
-        """Add to a new model the state that the task keeps in it."""
+        """Add to a new model the state that the task keeps in it: the classes' weights, where the settings ask."""
+        settings = self.model.hparams
+        weights = class_weights_of(settings.get("class_weights"), settings.class_names)
+        self.model.register_buffer("class_weights", weights)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Compute L_cl of logits ``(N, C)`` and labels ``(N, C)``."""
-        return classification_loss(logits, label, task=self.name, reduction=self.model.hparams.cl_reduction)
+        """Compute L_cl of logits ``(N, C)`` and labels ``(N, C)``, the mean of :meth:`losses`."""
+        return self.losses(logits, label).mean()
+
+    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Compute the loss of each image, ``(N,)``."""
+        settings, weights = self.model.hparams, self.model.class_weights
+        return classification_losses(
+            logits, label, task=self.name, reduction=settings.cl_reduction, weights=weights
+        )
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the probability of every class, ``(N, C)``."""
@@ -105,11 +116,18 @@ class MultiLabel:
         """
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Warn before the first step if the training labels ``(n, C)`` suit another task."""
+        """Weigh the classes, and warn before the first step if the training labels ``(n, C)`` suit another task."""
+        self.weigh_classes(labels)
         if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(1) == 1).all():
             rank_zero_warn(
                 "every training image has exactly one label: model.task single_label trains them as exclusive"
             )
+
+    def weigh_classes(self, labels: Tensor) -> None:
+        """Set the classes' weights by the training labels ``(n, C)``, where they are to be balanced."""
+        if self.model.hparams.get("class_weights") == "balanced":
+            weights = balanced_class_weights(labels, task=self.name)
+            self.model.class_weights = weights.to(self.model.device)
 
 
 class SingleLabel(MultiLabel):
@@ -150,7 +168,8 @@ class SingleLabel(MultiLabel):
             raise ValueError(f"model.task is single_label, but image {wrong} does not have exactly one label")
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Do nothing: :meth:`check_labels` has looked at all labels."""
+        """Weigh the classes; :meth:`check_labels` has looked at all labels."""
+        self.weigh_classes(labels)
 
 
 class Regression(MultiLabel):
@@ -171,14 +190,15 @@ class Regression(MultiLabel):
 
     def prepare(self) -> None:
         """Register the unit of the amounts, which is that of the loaded weights if they have one."""
+        super().prepare()
         class_names = self.model.hparams.class_names
         unit = saved_amount_unit(self.model.hparams.weights, class_names)
         self.model.register_buffer("amount_unit", torch.ones(len(class_names)) if unit is None else unit)
         self.model.starts_from_amounts = unit is not None
 
-    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Compute L_cl of logits ``(N, C)`` and amounts ``(N, C)``."""
-        return super().loss(logits, label / self.model.amount_unit)
+    def losses(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Compute the loss of each image, ``(N,)``, of logits ``(N, C)`` and amounts ``(N, C)``."""
+        return super().losses(logits, label / self.model.amount_unit)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the amount of every class in the labels' unit, ``(N, C)``."""
@@ -199,7 +219,9 @@ class Regression(MultiLabel):
         return labels >= 0
 
     def begin(self, labels: Tensor, augmentation: Augmentation | None) -> None:
-        """Set the unit of the amounts, and rescale a network that starts from amounts so that it predicts the same.
+        """Weigh the classes, set the unit of the amounts, and rescale a network that starts from amounts.
+
+        It then predicts the same amounts.
 
         Args:
             labels: Amounts of the training images, ``(n, C)``.
@@ -213,6 +235,7 @@ class Regression(MultiLabel):
                 f"data.augmentation.scale is {list(augmentation.scale)}, which cuts parts away, and amounts with "
                 "them: expected at most 1 with model.task regression (and 1, 1 where amounts are sizes)"
             )
+        self.weigh_classes(labels)
         model = self.model
         labels = labels.float()
         count = (labels > 0).sum(0)

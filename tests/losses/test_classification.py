@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
 from label_tables import LABELS
+from sklearn.utils.class_weight import compute_class_weight
 
-from gain_lightning.losses import classification_loss
+from gain_lightning.losses import balanced_class_weights, classification_loss, classification_losses
 
 TASKS = ("multi_label", "single_label")
 
@@ -73,3 +75,66 @@ def test_loss_of_amounts_is_the_squared_error(generator, reduction):
     ]
     per_image = [sum(row) / (3 if reduction == "mean" else 1) for row in squares]
     assert loss.item() == pytest.approx(sum(per_image) / 5, rel=1e-5)
+
+
+# Weights of classes ---------------------------------------------------------------------------------------
+
+WEIGHTS = torch.tensor([0.5, 3.0, 1.0, 7.0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_weighted_losses_equal_torchs(generator, task, reduction):
+    """Cross-entropy with ``weight`` summed over images, and binary cross-entropy with ``pos_weight``."""
+    logits, label = 3 * torch.randn(3, 4, generator=generator), LABELS["one each"].float()
+    if task == "single_label":
+        expected = F.cross_entropy(logits, label.argmax(1), weight=WEIGHTS, reduction="sum") / 3
+    else:
+        summed = F.binary_cross_entropy_with_logits(logits, label, pos_weight=WEIGHTS, reduction="sum")
+        expected = summed / (3 if reduction == "sum" else 12)
+    loss = classification_loss(logits, label, task=task, reduction=reduction, weights=WEIGHTS)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_weighted_errors_of_amounts_count_where_there_is_an_amount():
+    logits, amount = torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([[0.0, 3.0], [1.0, 0.0]])
+    losses = classification_losses(logits, amount, task="regression", weights=torch.tensor([10.0, 100.0]))
+    assert losses.tolist() == [4 + 100 * 4, 10 * 1 + 1]
+
+
+def test_an_image_counts_the_same_beside_any_others(generator):
+    """So the mean over batches is the loss of all images, whichever classes come together."""
+    logits, label = torch.randn(4, 3, generator=generator), torch.eye(3)[[0, 0, 1, 2]]
+    whole = classification_loss(logits, label, task="single_label", weights=WEIGHTS[:3])
+    halves = [
+        classification_loss(logits[rows], label[rows], task="single_label", weights=WEIGHTS[:3])
+        for rows in ([0, 1], [2, 3])
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)
+
+
+@pytest.mark.parametrize("task", [*TASKS, "regression"])
+def test_weights_of_one_change_nothing(generator, task):
+    logits, label = torch.randn(3, 4, generator=generator), LABELS["one each"].float()
+    plain = classification_losses(logits, label, task=task)
+    assert torch.equal(classification_losses(logits, label, task=task, weights=torch.ones(4)), plain)
+
+
+def test_balanced_weights_of_one_label_are_those_of_scikit_learn():
+    classes = np.repeat([0, 1, 3], [50, 7, 3])
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=classes)
+    weights = balanced_class_weights(torch.eye(4)[classes], task="single_label")
+    np.testing.assert_allclose(weights[[0, 1, 3]], expected, rtol=1e-6)
+    assert weights[2] == 1
+    assert weights[classes].mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_balanced_weights_make_presence_count_as_much_as_absence(task):
+    label = torch.tensor([[3, 1, 0, 0], [0, 1, 0, 2], [0, 1, 0, 1], [0, 1, 0, 0], [0, 1, 0, 4]])
+    weights = balanced_class_weights(label if task == "regression" else label.clamp_max(1), task=task)
+    # classes 1 and 2 are in every image and in none
+    assert weights.tolist() == pytest.approx([4, 1, 1, 2 / 3])
+    for class_idx in (0, 3):
+        is_present = label[:, class_idx] > 0
+        assert weights[class_idx] * is_present.sum() == pytest.approx(int((~is_present).sum()))
