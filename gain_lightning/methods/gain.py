@@ -255,18 +255,6 @@ class GAIN(Guided):
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
         return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
 
-    def classification_term(self, step: Step, weak: Batch) -> Tensor:
-        """Compute L_cl over the weak stream; a subclass may weigh its images otherwise.
-
-        Args:
-            step: Result of the network's pass.
-            weak: Batch of the weak stream.
-
-        Returns:
-            Scalar.
-        """
-        return self.task.loss(step.logits[: len(step.label)], step.label)
-
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``; signed if settings say so."""
         how = {"second_order": self.hparams.second_order, "signed": self.hparams.map_sign == "both"}

@@ -68,6 +68,18 @@ class Guided(Classifier):
         """Return True if a subclass has terms of its own in force."""
         return bool(guidance) and type(self).extra_terms is not Guided.extra_terms
 
+    def classification_term(self, step: Step, weak: Batch) -> Tensor:
+        """Compute L_cl over the weak stream; a subclass may weigh its images otherwise.
+
+        Args:
+            step: Result of the network's pass.
+            weak: Batch of the weak stream, in the order of the step's first images.
+
+        Returns:
+            Scalar.
+        """
+        return self.task.loss(step.logits[: len(step.label)], step.label)
+
     def pairs_of(self, stream: str, batch: Batch) -> Batch:
         """Return a stream's batch with its pairs.
 

@@ -30,8 +30,14 @@ def test_a_setting_gives_one_weight_a_class(setting, expected):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("even", "model.class_weights is 'even', expected null, balanced, a number for each of the 3 classes"),
-        ([1, 2], "model.class_weights is [1, 2], expected null, balanced, a number for each of the 3 classes"),
+        (
+            "even",
+            "model.class_weights is 'even', expected null, balanced, a number for each of the 3 classes",
+        ),
+        (
+            [1, 2],
+            "model.class_weights is [1, 2], expected null, balanced, a number for each of the 3 classes",
+        ),
         ({"d": 1}, "model.class_weights names 'd', expected names among a, b, c"),
         ([1, 2, 0], "model.class_weights has 0, expected positive numbers"),
         ({"a": float("nan")}, "model.class_weights has nan, expected positive numbers"),

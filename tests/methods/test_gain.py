@@ -56,7 +56,8 @@ def test_gain_without_weights_is_a_plain_classifier(batches, task):
     terms["loss"].backward()
 
     assert sorted(terms) == ["loss", "loss_cl"]
-    assert torch.equal(terms["loss"], loss)
+    # The gradient is the same to the bit; torch adds the images' losses up in another order.
+    torch.testing.assert_close(terms["loss"], loss)
     for ours, theirs in zip(module.backbone.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours.grad, theirs.grad)
     optimizer.step()
