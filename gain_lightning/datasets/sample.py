@@ -12,7 +12,7 @@ from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 
 class Draw(NamedTuple):
-    """What a training sampler asks a data set for: image ``row``, drawn for the ``visit``-th time."""
+    """What a training sampler asks a data set for: image ``row``; ``visit`` tells its draws apart."""
 
     row: int
     visit: int

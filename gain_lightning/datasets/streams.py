@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
+from gain_lightning.datasets.balance import BALANCES, balanced_lists
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, hold_out, mask_list_text
 from gain_lightning.datasets.mask_noise import Annotator, MaskNoise
 from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
@@ -32,42 +33,75 @@ class StreamSampler(DistributedSampler):
     The stream is one seeded permutation after another. Rank r of R takes the elements r, r + R, r + 2R, ... Within a
     permutation ranks share no image, save that it is padded from its start to a multiple of R.
 
+    With ``lists`` the stream gives an element of each list in turn, in an order that is shuffled for every turn, and
+    each list is a stream of its own. So all lists come equally often, whatever their lengths: the class-aware
+    sampling of Shen et al., *Relay Backpropagation*, ECCV 2016.
+
     Args:
         size: n, the number of images in the data set.
         per_epoch: Draws per epoch of all ranks together, rounded up to a multiple of the ranks.
         seed: The seed of the permutations.
         rank: The number of this process.
         num_ranks: The number of processes.
+        lists: Rows of the data set, each list ``(m,)``; None is one list of all.
 
     Example:
         >>> sampler = StreamSampler(3, per_epoch=6, seed=0)
         >>> sorted(sampler)
         [Draw(row=0, visit=0), Draw(row=0, visit=1), Draw(row=1, visit=0), \
 Draw(row=1, visit=1), Draw(row=2, visit=0), Draw(row=2, visit=1)]
+        >>> sampler = StreamSampler(4, per_epoch=6, seed=0, lists=[np.array([0, 1, 2]), np.array([3])])
+        >>> sorted(draw.row for draw in sampler)
+        [0, 1, 2, 3, 3, 3]
     """
 
     # This is a DistributedSampler, since Lightning replaces every other kind under DDP and sets its epoch.
-    def __init__(self, size: int, *, per_epoch: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        per_epoch: int,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        lists: Sequence[np.ndarray] | None = None,
+    ) -> None:
         # torch asks for its length alone
         images = cast("Dataset[int]", range(size))
         super().__init__(images, num_replicas=num_ranks, rank=rank, seed=seed)
-        self.size = size
-        self.padded_size = -(-size // num_ranks) * num_ranks
+        self.has_lists = lists is not None
+        self.lists: list[list[int]] = (
+            [list(range(size))] if lists is None else [rows.tolist() for rows in lists]
+        )
         self.num_samples = -(-per_epoch // num_ranks)
         self.total_size = self.num_samples * num_ranks
         # a training that resumes has made so many draws of the next epoch
         self.start = 0
+        self._orders: dict[int, tuple[int, list[int]]] = {}
 
     def __iter__(self) -> Iterator[Draw]:
-        order, ordered_visit = [], -1
         start, self.start = self.start, 0
         for step in range(start, self.num_samples):
-            position = self.epoch * self.total_size + step * self.num_replicas + self.rank
-            visit, place = divmod(position, self.padded_size)
-            if visit != ordered_visit:
-                order = np.random.default_rng((self.seed, visit)).permutation(self.size).tolist()
-                ordered_visit = visit
-            yield Draw(order[place % self.size], visit)
+            yield self._draw(self.epoch * self.total_size + step * self.num_replicas + self.rank)
+
+    def _draw(self, position: int) -> Draw:
+        """Return the draw at a position of the stream."""
+        num_lists = len(self.lists)
+        turn, place = divmod(position, num_lists)
+        number = self._order(num_lists, turn, num_lists)[place]
+        rows = self.lists[number]
+        visit, place = divmod(turn, -(-len(rows) // self.num_replicas) * self.num_replicas)
+        row = rows[self._order(number, visit, len(rows))[place % len(rows)]]
+        # an image may stand in several lists, and several times in one
+        return Draw(row, position if self.has_lists else visit)
+
+    def _order(self, number: int, visit: int, size: int) -> list[int]:
+        """Return the permutation of a list's ``visit``-th pass; the last one of each list is kept."""
+        known = self._orders.get(number)
+        if known is None or known[0] != visit:
+            order = np.random.default_rng((self.seed, visit, number)).permutation(size).tolist()
+            known = self._orders[number] = (visit, order)
+        return known[1]
 
 
 class Loader(DataLoader):
@@ -156,6 +190,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         num_workers: Loader processes.
         min_steps_per_epoch: An epoch has so many batches at least, so that a preset trains a small set as long as a
             larger one; the stream then goes on from one pass over the images to the next within the epoch.
+        balance_by: The weak stream draws every ``class`` or every ``group`` equally often, in as many steps as before,
+            see :mod:`gain_lightning.datasets.balance`; null draws every image once a pass.
 
     Attributes:
         class_names: The names of the C classes, by index.
@@ -170,6 +206,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         test_sets: The data sets for tests by name; the first is scored by every metric, each further one by its
             accuracy.
         accuracy_class: The class whose presence the further test sets are scored on; None scores the whole label.
+        times: How often a pass of the weak stream draws each training image, ``(n,)`` int; None draws each once. A
+            method may set it before the training begins.
     """
 
     class_names: tuple[str, ...]
@@ -198,6 +236,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         no_object_classes: list[str] | None = None,
         num_workers: int = 2,
         min_steps_per_epoch: int = 1,
+        balance_by: str | None = None,
     ) -> None:
         super().__init__()
         if min(batch_size, masked_batch_size) < 1:
@@ -214,6 +253,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         _expect(select_on in (None, "masked"), "select_on", select_on, "null or masked")
         _expect(0 < select_share <= 1, "select_share", select_share, "a share above 0, at most 1")
         _expect(mask_seed is None or mask_seed >= 0, "mask_seed", mask_seed, "null or an integer from 0 on")
+        _expect(balance_by in (None, *BALANCES), "balance_by", balance_by, f"null, {' or '.join(BALANCES)}")
         self.min_steps_per_epoch = min_steps_per_epoch
         self.batch_size = batch_size
         self.masked_batch_size = masked_batch_size
@@ -228,11 +268,13 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.no_object_classes = no_object_classes
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers
+        self.balance_by = balance_by
         self.masked_ids: list[str] = []
         self.mask_list = ""
         self.select_ids: list[str] = []
         self.select_set: PictureSet | None = None
         self.masked_set: PictureSet | None = None
+        self.times: np.ndarray | None = None
 
     def image_set(self, split: str | None = None) -> PictureSet:
         """Open the pictures of a split with their labels, without masks; None takes the training images."""
@@ -286,6 +328,16 @@ class TwoStreamDataModule(pl.LightningDataModule):
         has_pixels[:, places] = False
         return has_pixels
 
+    def weak_lists(self) -> list[np.ndarray] | None:
+        """Return the lists of training rows that the weak stream draws equally often; None is one list of all.
+
+        Raises:
+            ValueError: If the groups that are to be balanced are not there.
+        """
+        if self.balance_by is not None:
+            return balanced_lists(self.balance_by, self.train_set, self.group_names)
+        return None if self.times is None else [np.repeat(np.arange(len(self.times)), self.times)]
+
     def train_dataloader(self) -> CombinedLoader:
         """Load both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
         ranks = self.trainer.world_size if self.trainer else 1
@@ -295,20 +347,27 @@ class TwoStreamDataModule(pl.LightningDataModule):
                 f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images"
             )
         weak = draws_per_epoch(size, self.batch_size, ranks, self.min_steps_per_epoch)
-        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=weak)}
+        lists = self.weak_lists()
+        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=weak, lists=lists)}
         if self.masked_set is not None:
             steps = len(loaders["weak"])
             per_epoch = steps * self.masked_batch_size * ranks
             loaders["masked"] = self._stream(self.masked_set, self.masked_batch_size, per_epoch=per_epoch)
         return CombinedLoader(loaders, mode="min_size")
 
-    def _stream(self, dataset: PictureSet, batch_size: int, per_epoch: int) -> DataLoader:
+    def _stream(
+        self,
+        dataset: PictureSet,
+        batch_size: int,
+        per_epoch: int,
+        lists: Sequence[np.ndarray] | None = None,
+    ) -> DataLoader:
         ranks = (
             {}
             if self.trainer is None
             else {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
         )
-        sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), **ranks)
+        sampler = StreamSampler(len(dataset), per_epoch=per_epoch, seed=run_seed(), lists=lists, **ranks)
         return self._loader(dataset, batch_size, sampler=sampler)
 
     def _loader(self, dataset: PictureSet, batch_size: int, sampler: Sampler | None = None) -> DataLoader:

@@ -83,14 +83,16 @@ class Method(pl.LightningModule):
     @property
     def method(self) -> str:
         """The name that a comparison groups runs by, such as ``gain_ext``."""
-        return self.label(self.hparams)
+        data = None if self._trainer is None else data_of(self.trainer)
+        return self.label(self.hparams, {} if data is None else vars(data))
 
     @classmethod
-    def label(cls, settings: Mapping[str, Any]) -> str:
+    def label(cls, settings: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         """Name the method that the settings make; a dashboard sorts runs by it before the method is made.
 
         Args:
             settings: The config's ``model``.
+            data: The arguments of the config's ``data``.
         """
         return cls.name.lower()
 
@@ -98,6 +100,11 @@ class Method(pl.LightningModule):
     def takes_masks(self) -> bool:
         """Return whether masks guide the training; if not, all masks of a budget may choose settings."""
         return True
+
+    @property
+    def guides_maps(self) -> bool:
+        """Return whether the method's name promises that maps are part of the loss."""
+        return False
 
     def with_place(self, label: Tensor) -> Tensor:
         """Return labels ``(N, C)`` without the classes that have no place, ``no_object_classes``."""

@@ -14,7 +14,7 @@ from gain_lightning.attention import EPS
 from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.cost import CostForecast
-from gain_lightning.methods.gain_settings import check_settings, method_of_weights
+from gain_lightning.methods.gain_settings import check_settings, method_name, method_of_weights
 from gain_lightning.methods.guided import Guided
 from gain_lightning.methods.step import Step
 from gain_lightning.methods.terms import TERMS, mining_terms, supervision_terms
@@ -175,14 +175,19 @@ class GAIN(Guided):
         self.build()
 
     @classmethod
-    def label(cls, settings: Mapping[str, Any]) -> str:
-        """Return ``gradcam``, ``gain`` or ``gain_ext``, by the weights."""
-        return method_of_weights(settings)
+    def label(cls, settings: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+        """Return ``gradcam``, ``gain`` or ``gain_ext``, by the weights, and what the data do against a bias."""
+        return method_name(settings, data)
 
     @property
     def takes_masks(self) -> bool:
         """Return whether L_e is part of the loss."""
         return bool(self.hparams.ext_weight > 0)
+
+    @property
+    def guides_maps(self) -> bool:
+        """Return whether a term on maps has a weight."""
+        return method_of_weights(self.hparams) != "gradcam"
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the recorders of a classifier, the forecast of the cost, and the count of zero maps."""

@@ -164,3 +164,25 @@ def method_of_weights(settings: Mapping[str, Any]) -> str:
         ['gradcam', 'gain', 'gain_ext']
     """
     return "gain_ext" if settings["ext_weight"] else "gain" if is_self_guided(settings) else "gradcam"
+
+
+def method_name(model: Mapping[str, Any], data: Mapping[str, Any], *rivals: str) -> str:
+    """Name a method by its guidance and by what it does besides against a bias, joined by ``+``.
+
+    Args:
+        model: As of :func:`is_self_guided`.
+        data: The arguments of the config's ``data``.
+        rivals: What the method itself does besides, such as ``group_dro``.
+
+    Example:
+        >>> plain, guided = ({"am_weight": 0, "ext_weight": weight} for weight in (0, 10))
+        >>> method_name(plain, {}), method_name(plain, {"balance_by": "group"}), method_name(guided, {}, "dfr")
+        ('gradcam', 'resampled', 'gain_ext+dfr')
+    """
+    balance_by = data.get("balance_by")
+    parts = [
+        *rivals,
+        *(["resampled" if balance_by == "group" else f"resampled_{balance_by}"] if balance_by else []),
+    ]
+    guidance = method_of_weights(model)
+    return "+".join(parts if parts and guidance == "gradcam" else [guidance, *parts])

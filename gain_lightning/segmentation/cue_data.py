@@ -133,7 +133,7 @@ class CueDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the training images in shuffled order, each once an epoch, or as often as the images ask."""
         size = len(self.train_set)
-        ranks = (
+        ranks: dict[str, Any] = (
             {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size} if self.trainer else {}
         )
         per_epoch = draws_per_epoch(

@@ -25,8 +25,6 @@ from gain_lightning.support.files import write_atomically
 from gain_lightning.support.home import without_home
 from gain_lightning.training.metrics_file import MetricsFile
 
-# Methods whose name promises that maps are guided.
-GUIDED = ("gain", "gain_ext")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "albumentations")
 
 
@@ -96,7 +94,7 @@ class RunRecord(pl.Callback):
             }
             # A resumed run whose summary has no note of guidance gets none.
             guided = {}
-            if pl_module.method in GUIDED and stage == "fit" and ("guided" in earlier or not self.is_resumed):
+            if pl_module.guides_maps and stage == "fit" and ("guided" in earlier or not self.is_resumed):
                 guided = {"guided": self.is_resumed and earlier["guided"]}
             begun = {**facts, **guided, "metrics": kept, "wall_time_s": self.spent_before}
             self._write(trainer, state="running", **begun)
@@ -121,7 +119,7 @@ class RunRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: Method, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the first step in which maps were guided, that is, in which one of :data:`TERMS` was in the loss."""
-        if self.summary.get("guided") or pl_module.method not in GUIDED:
+        if self.summary.get("guided") or not pl_module.guides_maps:
             return
         if {f"train/{name}" for name in TERMS} & getattr(pl_module, "logged", {}).keys():
             self._write(trainer, guided=True)

@@ -59,7 +59,7 @@ def wandb_labels(config: Any, method_class: Any) -> dict[str, Any]:
     files = [Path(str(path)) for path in config.get("config") or []]
     trial = os.environ.get("GAIN_TRIAL_DIR")
     sweep = Path(trial).parent.parent.name if trial else None
-    method = method_class.label(config["model"])
+    method = method_class.label(config["model"], config["data"].get("init_args") or {})
     group = sweep or (files[-1].resolve().parent.name if files else None)
     return {"group": group, "job_type": method, "tags": [method, *([f"sweep {sweep}"] if sweep else [])]}
 

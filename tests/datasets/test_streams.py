@@ -105,6 +105,57 @@ def test_sampler_leaves_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+LISTS = [np.arange(7), np.array([7, 8]), np.array([9, 3, 0])]
+
+
+def test_sampler_s_first_list_is_drawn_as_ever():
+    """A training that began before there were lists goes on with the same draws."""
+    order = np.random.default_rng((5, 2)).permutation(10).tolist()
+    epochs = draws(StreamSampler(10, per_epoch=10, seed=5), 3)
+    assert [draw.row for draw in epochs[2]] == order
+
+
+@pytest.mark.parametrize(("per_epoch", "num_ranks"), [(10, 1), (7, 1), (11, 2), (12, 3), (30, 5)])
+def test_sampler_draws_every_list_equally_often(per_epoch, num_ranks):
+    """In every turn each list once; within a list, one pass after another. An epoch is as long as without lists."""
+    samplers = [
+        StreamSampler(10, per_epoch=per_epoch, seed=0, rank=rank, num_ranks=num_ranks, lists=LISTS[:2])
+        for rank in range(num_ranks)
+    ]
+    epochs = [draws(sampler, 28) for sampler in samplers]
+    assert {len(epoch) for of_rank in epochs for epoch in of_rank} == {-(-per_epoch // num_ranks)}
+    of_ranks = [itertools.chain(*of_rank) for of_rank in epochs]
+    stream = [draw for step in zip(*of_ranks, strict=True) for draw in step]
+    turns = [[draw.row >= 7 for draw in stream[place : place + 2]] for place in range(0, len(stream) - 1, 2)]
+    assert {tuple(turn) for turn in turns} == {(False, True), (True, False)}
+    assert [draw.visit for draw in stream] == list(range(len(stream)))
+    for rows in LISTS[:2]:
+        drawn = [draw.row for draw in stream if draw.row in rows]
+        counts = np.bincount(drawn, minlength=10)[rows]
+        # a pass is padded to a multiple of the ranks
+        assert counts.max() - counts.min() <= 1 + len(drawn) // len(rows) * (num_ranks > 1)
+        if num_ranks == 1:
+            passes = [drawn[start : start + len(rows)] for start in range(0, len(drawn), len(rows))]
+            assert all(sorted(one) == rows.tolist() for one in passes if len(one) == len(rows))
+            assert len(rows) == 2 or len({tuple(one) for one in passes}) > 1
+
+
+def test_draws_of_an_image_that_stands_in_several_lists_are_told_apart():
+    (epoch,) = draws(StreamSampler(10, per_epoch=300, seed=0, lists=[*LISTS, np.array([3, 3, 3])]), 1)
+    assert len(set(epoch)) == 300
+    # 3 is in three lists of four: a 7th of the first, a third of the third, and all of the last
+    assert sum(draw.row == 3 for draw in epoch) == pytest.approx(75 * (1 / 7 + 1 / 3 + 1), abs=2)
+
+
+def test_a_stream_of_lists_goes_on_in_the_middle_of_an_epoch():
+    whole = draws(StreamSampler(10, per_epoch=25, seed=3, lists=LISTS), 3)
+    sampler = StreamSampler(10, per_epoch=25, seed=3, lists=LISTS)
+    sampler.set_epoch(2)
+    sampler.start = 9
+    assert list(sampler) == whole[2][9:]
+    assert len(list(sampler)) == 25
+
+
 # Data module ----------------------------------------------------------------------------------------------
 
 
@@ -153,6 +204,33 @@ def test_every_rank_takes_at_least_so_many_steps(size, num_ranks, min_steps):
         lengths.add(-(-len(list(sampler)) // 4))
     one_pass = math.ceil(math.ceil(size / num_ranks) / 4)
     assert lengths == {max(one_pass, min_steps)}
+
+
+@pytest.mark.parametrize("balance_by", ["class", "group"])
+def test_a_balanced_epoch_takes_as_many_steps_as_another(balance_by):
+    for settings in (
+        {"bias": 0.5, "num_train": 60},
+        {"bias": 0.5, "num_train": 60, "min_steps_per_epoch": 30},
+    ):
+        plain, data = make_shapes(**settings), make_shapes(**settings, balance_by=balance_by)
+        lengths = [len(list(each.train_dataloader())) for each in (plain, data)]
+        assert lengths[0] == lengths[1]
+
+
+def test_a_balanced_stream_shows_every_group_as_often():
+    data = make_shapes(bias=0.9, num_train=200, balance_by="group")
+    groups = torch.cat([batch["weak"]["group"] for batch, _, _ in data.train_dataloader()])
+    assert torch.bincount(groups).tolist() == [50] * 4
+    assert np.bincount(data.train_set.groups).min() < 20
+
+
+def test_times_say_how_often_a_pass_draws_an_image():
+    data = make_shapes()
+    data.times = np.array([1, 4, *[1] * 7, 0])
+    stream = data.train_dataloader().iterables["weak"].sampler
+    drawn = [draw.row for draw in itertools.chain(*draws(stream, 12))]
+    assert len(drawn) == 120
+    assert np.bincount(drawn, minlength=10).tolist() == [10, 40, *[10] * 7, 0]
 
 
 def test_masks_of_a_class_without_a_place_guide_nothing():

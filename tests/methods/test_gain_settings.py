@@ -4,6 +4,7 @@ import pytest
 from small_gain import NAMES, make_gain
 
 from gain_lightning.methods.gain import GAIN
+from gain_lightning.methods.gain_settings import method_name
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,18 @@ def test_margin_needs_a_single_label():
 def test_levers_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_gain(**settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "rivals", "expected"),
+    [
+        ({"am_weight": 0, "ext_weight": 0}, {"balance_by": None}, (), "gradcam"),
+        ({"am_weight": 1, "ext_weight": 0}, {}, (), "gain"),
+        ({"am_weight": 0, "ext_weight": 0}, {"balance_by": "group"}, (), "resampled"),
+        ({"am_weight": 0, "ext_weight": 1}, {"balance_by": "class"}, (), "gain_ext+resampled_class"),
+        ({"am_weight": 0, "ext_weight": 0}, {}, ("jtt",), "jtt"),
+        ({"am_weight": 0, "ext_weight": 1}, {}, ("dfr",), "gain_ext+dfr"),
+    ],
+)
+def test_a_method_is_called_by_its_guidance_and_by_what_else_it_does(model, data, rivals, expected):
+    assert method_name(model, data, *rivals) == expected

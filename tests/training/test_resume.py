@@ -95,6 +95,23 @@ def test_stopped_twice_in_an_epoch(tmp_path, monkeypatch):
     assert_equal(what_is_left(tmp_path / "run"), what_is_left(folder))
 
 
+def test_a_training_with_weights_and_balanced_draws_goes_on_to_the_bit(tmp_path, monkeypatch):
+    options = (
+        *("--data.balance_by=group", "--data.bias=0.5", "--data.num_train=60", "--trainer.max_epochs=2"),
+        *("--model.class_weights=balanced", "--data.num_workers=0"),
+    )
+    assert fit(tmp_path / "whole", *options) == 0
+    tell(monkeypatch, at_step=9)
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path / "stopped", *options)
+    assert stop.value.code == REQUEUE
+    tell(monkeypatch)
+    assert fit(tmp_path / "stopped", *options, "--ckpt_path=last") == 0
+    assert_equal(*(what_is_left(tmp_path / name) for name in ("stopped", "whole")))
+    summary = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    assert summary["method"] == "gain_ext+resampled"
+
+
 def test_training_counted_in_steps_goes_on(tmp_path, monkeypatch):
     """SEC's way to end: `max_steps`, in the middle of an epoch."""
     steps = ["--trainer.max_epochs=-1", "--trainer.max_steps=15"]

@@ -15,6 +15,7 @@ _FREE_DATA = (
     "masked_batch_size",
     "mask_budget",
     "mask_seed",
+    "balance_by",
     "num_workers",
     "mask_folder",
     "supervision",

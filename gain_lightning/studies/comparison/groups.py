@@ -15,6 +15,8 @@ METHODS = {
     "gradcam": "Grad-CAM",
     "gain": "GAIN",
     "gain_ext": "GAIN_ext",
+    "resampled": "resampled by group",
+    "resampled_class": "resampled by class",
     "sec_cues": "SEC: cues",
     "sec_gradcam": "SEC: Grad-CAM",
     "sec_gain": "SEC: GAIN",
@@ -79,7 +81,14 @@ class Comparison:
 
 
 def method_title(name: str) -> str:
-    """Return the title of a method on pages, such as ``GAIN_ext (48 masks)`` for ``gain_ext_48``."""
+    """Return the title of a method on pages.
+
+    Example:
+        >>> method_title("gain_ext_48"), method_title("gain_ext+resampled")
+        ('GAIN_ext (48 masks)', 'GAIN_ext + resampled by group')
+    """
+    if "+" in name:
+        return " + ".join(map(method_title, name.split("+")))
     method, _, num_masked = name.rpartition("_")
     if method in METHODS and num_masked[:1].isdigit():
         return f"{METHODS[method]} ({num_masked} masks)"
