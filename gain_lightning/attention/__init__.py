@@ -4,7 +4,7 @@ Pure functions on tensors. Axis letters: N images, P (image, class) pairs, C cla
 H W image, h w map.
 """
 
-from gain_lightning.attention.cams import CAMS, grad_cam, margins
+from gain_lightning.attention.cams import CAMS, grad_cam, input_x_gradient, margins
 from gain_lightning.attention.erasing import FILLS, erase, soft_mask
 from gain_lightning.attention.maps import (
     EPS,
@@ -28,6 +28,7 @@ __all__ = [
     "erase",
     "even_cells",
     "grad_cam",
+    "input_x_gradient",
     "label_pairs",
     "margins",
     "pair_masks",

@@ -62,6 +62,46 @@ def grad_cam(
         return maps if signed else maps.relu()
 
 
+def input_x_gradient(
+    image: Tensor, scores: Tensor, pairs: Pairs, *, second_order: bool = False, signed: bool = False
+) -> Tensor:
+    """Input times gradient of every pair: how much each pixel adds to the score, to first order.
+
+    Source: Shrikumar et al., *Not Just a Black Box*, 2016; Rao et al. (ICCV 2023) guide it beside the last layer.
+    A cell of the last layer sees much of the picture, so its place says little about the pixels that a score depends
+    on. This map is made of the pixels themselves, at the price of a backward pass through the whole network, and of a
+    second one for a loss on it.
+
+    Args:
+        image: Normalised images, in which 0 is the mean colour, shape ``(N, 3, H, W)``, in the graph of ``scores``.
+        scores: The scores to explain, shape ``(N, C)``; those of an image depend on that image alone.
+        pairs: The pairs to explain.
+        second_order: Keep the graph, so that a loss on the maps reaches the network.
+        signed: Keep what is below 0, where a pixel speaks against the class.
+
+    Returns:
+        Maps before any scaling, shape ``(P, 1, H, W)``.
+
+    Example:
+        >>> from gain_lightning.attention import label_pairs
+        >>> image = torch.tensor([[[[1.0, -2.0]], [[3.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
+        >>> scores = image.sum((2, 3)) @ torch.tensor([[2.0], [-1.0]])
+        >>> input_x_gradient(image, scores, label_pairs(torch.ones(1, 1)), signed=True)
+        tensor([[[[-1., -4.]]]])
+    """
+    gradients = []
+    for rank in range(pairs.num_ranks):
+        of_rank = pairs.rank == rank
+        total = scores[pairs.image[of_rank], pairs.label[of_rank]].sum()
+        (gradient,) = torch.autograd.grad(total, image, retain_graph=True, create_graph=second_order)
+        gradients.append(gradient)
+    if not gradients:
+        return image.new_zeros((0, 1, *image.shape[2:]))
+    gradient = torch.stack(gradients)[pairs.rank, pairs.image]  # (P, 3, H, W)
+    maps = (gradient * image[pairs.image]).sum(1, keepdim=True)
+    return maps if signed else maps.relu()
+
+
 def margins(logits: Tensor) -> Tensor:
     """Return each logit's lead over all others, ``s^c - log sum exp of the others``: the log-odds of a softmax.
 

@@ -88,6 +88,8 @@ class GAIN(Guided):
         ext_loss: L_e: ``l2`` is Eq. 7; ``l1``, ``energy``, ``rrr`` and ``cross_entropy`` are its rivals, see
             :func:`gain_lightning.losses.attention_supervision_loss`. Each needs a weight of its own.
         ext_reduction: ``mean`` or ``sum`` over pixels in Eq. 7.
+        ext_layer: Map that L_e sees: Grad-CAM of the ``features``, or that of the ``input``, where each pixel is
+            multiplied by its gradient, see :func:`gain_lightning.attention.input_x_gradient`.
         ext_every: Use the masked stream only in every so many batches, with as many times the weight.
         second_order: Let gradients pass through Grad-CAM's channel weights.
         freeze_batch_norm: Keep all BatchNorm statistics as they were loaded. In S_am they always stay.
@@ -154,6 +156,7 @@ class GAIN(Guided):
         ext_resolution: str = "image",
         ext_loss: str = "l2",
         ext_reduction: str = "mean",
+        ext_layer: str = "features",
         ext_every: int = 1,
         second_order: bool = True,
         freeze_batch_norm: bool = False,
@@ -247,10 +250,12 @@ class GAIN(Guided):
         weights: Mapping[str, float],
         guidance: float,
     ) -> Step:
-        """Run the network over both streams at once; the masked stream joins only if L_e is in force."""
+        """Run the network over both streams at once; the masked stream joins only if L_e sees these features."""
         weak = self.pairs_of("weak", weak)
         masked = self.pairs_of("masked", masked) if masked is not None and "loss_ext" in weights else None
-        image = torch.cat([stream["image"] for stream in (weak, masked) if stream is not None])
+        is_joined = self.hparams.ext_layer == "features"
+        joined = [weak] if masked is None or not is_joined else [weak, masked]
+        image = torch.cat([stream["image"] for stream in joined])
         features = self.features_of(image, recompute_in=kept_batch_norm_statistics)  # (N, K, h, w)
         # Features whose weights are all frozen have no graph of their own.
         if not features.requires_grad:
@@ -258,7 +263,8 @@ class GAIN(Guided):
         logits = self.backbone.head(features)  # (N, C)
         is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
-        return Step(image, features, logits, self.multi_hot(weak["label"]), weak_pairs, masked, guidance)
+        label = self.multi_hot(weak["label"])
+        return Step(image, features, logits, label, weak_pairs, masked, guidance, is_joined)
 
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``; signed if settings say so."""

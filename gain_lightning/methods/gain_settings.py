@@ -25,6 +25,7 @@ CHOICES = {
     "am_fill": tuple(FILLS),
     "ext_resolution": ("image", "map"),
     "ext_loss": SUPERVISION_LOSSES,
+    "ext_layer": ("features", "input"),
     "ext_reduction": ("mean", "sum"),
     "lr_interval": ("epoch", "step"),
 }
@@ -72,6 +73,7 @@ def check_settings(hparams: Any) -> None:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share of the training, 0 to 1")
     if hparams["guard"] is not None and not hparams["guard"] >= 0:
         raise ValueError(f"model.guard is {hparams['guard']}, expected null or a number of at least 0")
+    _check_input_maps(hparams)
     _check_mining(hparams)
     for key in ("am_every", "ext_every", "max_classes_per_image"):
         if hparams[key] is not None and hparams[key] < 1:
@@ -93,6 +95,24 @@ def check_settings(hparams: Any) -> None:
     class_weights_of(hparams["class_weights"], hparams["class_names"])
     places_of(hparams["score_classes"] or [], hparams["class_names"], "model.score_classes")
     places_of(hparams["no_object_classes"] or [], hparams["class_names"], "no_object_classes")
+
+
+def _check_input_maps(hparams: Any) -> None:
+    """Refuse what does not go with maps of the input: they need gradients of gradients of the whole network."""
+    if hparams["ext_layer"] != "input":
+        return
+    wanted = {
+        "compile_features": False,
+        "checkpoint_features": False,
+        "second_order": True,
+        "balance": "fixed",
+    }
+    for key, value in wanted.items():
+        if hparams[key] != value:
+            raise ValueError(
+                f"model.{key} is {hparams[key]}, which maps of the input cannot have: expected model.{key} "
+                f"{str(value).lower()} with model.ext_layer input"
+            )
 
 
 def _check_mining(hparams: Any) -> None:

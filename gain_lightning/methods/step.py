@@ -1,4 +1,4 @@
-"""One pass of the network over both streams, from which every term of the loss is made."""
+"""One pass of the network over the streams, from which every term of the loss is made."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from gain_lightning.datasets.sample import Batch
 
 
 class Step(NamedTuple):
-    """The result of one pass of the network over both streams; masked images stand behind those of the weak stream.
+    """The result of one pass of the network; masked images stand behind those of the weak stream.
 
     Attributes:
         image: Normalised images of both streams, ``(N, 3, H, W)``.
@@ -19,6 +19,7 @@ class Step(NamedTuple):
         weak_pairs: Pairs of the weak stream that get maps, of its first ``num_images`` images; none if no term asks
             for them.
         masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
+        is_joined: Whether the images of the masked stream are among those above.
         guidance: Share of the weights in force, 0 to 1.
     """
 
@@ -29,10 +30,11 @@ class Step(NamedTuple):
     weak_pairs: Pairs
     masked: Batch | None
     guidance: float
+    is_joined: bool = True
 
     @property
     def pairs(self) -> Pairs:
         """The pairs of all maps: those of the weak stream, then those of the masked one."""
         # The pairs of the weak stream may be those of its first images alone.
         of_all = self.weak_pairs._replace(num_images=len(self.label))
-        return of_all if self.masked is None else of_all.followed_by(self.masked["pairs"])
+        return of_all.followed_by(self.masked["pairs"]) if self.masked and self.is_joined else of_all

@@ -7,9 +7,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gain_lightning.attention import FILLS, erase, resize_antialiased, scale_maps, soft_mask
+from gain_lightning.attention import (
+    FILLS,
+    erase,
+    input_x_gradient,
+    pool_to_cells,
+    resize_antialiased,
+    scale_maps,
+    soft_mask,
+)
 from gain_lightning.backbones.batch_norm import frozen_batch_norm
 from gain_lightning.constants import VOID
+from gain_lightning.datasets.sample import Batch
 from gain_lightning.losses import (
     absent_maps_loss,
     area_loss,
@@ -132,16 +141,47 @@ def supervision_terms(
 
     With ``map_sign: both`` the maps are signed, and there is a map for every class of an image, shown or not.
     """
-    hparams, masked = model.hparams, step.masked
-    if masked is None or "loss_ext" not in wanted:
+    if step.masked is None or "loss_ext" not in wanted:
         return {}
-    pairs, size = masked["pairs"], masked["image"].shape[2:]
-    maps, cells = maps[len(step.weak_pairs.image) :], model.backbone.cells(size)
-    mask = masks_of_pairs(masked, pairs)
+    maps = maps[len(step.weak_pairs.image) :]
+    if model.hparams.ext_layer == "input":
+        maps = input_maps(model, step.masked)
+    return {"loss_ext": supervision_loss(model, maps, step.masked)}
+
+
+def input_maps(model: Classifier, masked: Batch) -> Tensor:
+    """Compute input times gradient of a masked batch's pairs by a pass of its own, ``(P, 1, H, W)``.
+
+    Where maps and masks are compared at the size of the map, it is averaged over the cells of the last layer,
+    ``(P, 1, h, w)``.
+    """
+    hparams, pairs = model.hparams, masked["pairs"]
+    image = masked["image"].detach().requires_grad_()
+    # Each image's map is its own: batch statistics would mix them.
+    with frozen_batch_norm(model.backbone):
+        features = model.backbone.features(image)
+        score = model.map_score(model.backbone.head(features))
+        maps = input_x_gradient(image, score, pairs, second_order=True, signed=True)
+    if hparams.ext_resolution == "map":
+        maps = pool_to_cells(maps, features.shape[2:], model.backbone.cells(image.shape[2:]))
+    return maps if hparams.map_sign == "both" else maps.relu()
+
+
+def supervision_loss(model: Classifier, maps: Tensor, masked: Batch) -> Tensor:
+    """Compare maps of a masked batch's pairs, before scaling, with its masks.
+
+    Args:
+        model: The classifier, whose settings say how.
+        maps: Of the size of the image, or of the last layer's cells, ``(P, 1, h, w)``.
+        masked: The batch, with its ``pairs``.
+    """
+    hparams, pairs, size = model.hparams, masked["pairs"], masked["image"].shape[2:]
+    mask, cells = masks_of_pairs(masked, pairs), model.backbone.cells(size)
     is_present = model.multi_hot(masked["label"])[pairs.image, pairs.label] > 0
 
     def sized(attention: Tensor) -> Tensor:
-        return model.place(attention, size) if hparams.ext_resolution == "image" else attention
+        is_drawn = attention.shape[2:] == size or hparams.ext_resolution == "map"
+        return attention if is_drawn else model.place(attention, size)
 
     loss = attention_supervision_loss(
         sized(scale_maps(maps, hparams.scaling)),
@@ -156,4 +196,4 @@ def supervision_terms(
         loss = loss + absent_maps_loss(
             sized(maps), mask, pairs, is_present, loss=hparams.ext_loss, cells=cells
         )
-    return {"loss_ext": loss}
+    return loss

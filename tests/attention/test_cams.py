@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gain_lightning.attention import cams, grad_cam, label_pairs, margins
+from gain_lightning.attention import cams, grad_cam, input_x_gradient, label_pairs, margins
 
 LABEL = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]])  # 2, 0, 3 and 1 labels
 
@@ -32,6 +32,33 @@ def mlp_head():
             nn.Linear(7, 4),
         ]
         return nn.Sequential(*layers).double()
+
+
+# Maps of the input ----------------------------------------------------------------------------------------
+
+
+def test_input_x_gradient_of_a_linear_network_adds_up_to_its_scores(generator):
+    """A linear score is the sum of what its pixels add to it, and each pixel adds its value times its weight."""
+    image = torch.randn(4, 3, 5, 6, generator=generator, dtype=torch.double).requires_grad_()
+    weight = torch.randn(4, 3, 5, 6, generator=generator, dtype=torch.double)
+    scores, pairs = torch.einsum("nchw,kchw->nk", image, weight), label_pairs(LABEL)
+    maps = input_x_gradient(image, scores, pairs, signed=True)
+    expected = [(weight[c] * image[n]).sum(0) for n, c in reference.pairs(LABEL)]
+    torch.testing.assert_close(maps[:, 0], torch.stack(expected))
+    torch.testing.assert_close(maps.sum((1, 2, 3)), scores[pairs.image, pairs.label])
+    torch.testing.assert_close(input_x_gradient(image, scores, pairs), maps.relu())
+    assert input_x_gradient(image, scores, label_pairs(torch.zeros(4, 4))).shape == (0, 1, 5, 6)
+
+
+def test_input_x_gradient_equals_captum(generator, tiny_backbone):
+    library = pytest.importorskip("captum.attr")
+    tiny_backbone.double().eval()
+    image = torch.randn(4, 3, 32, 32, generator=generator, dtype=torch.double).requires_grad_()
+    label = LABEL[:, :3]
+    maps = input_x_gradient(image, tiny_backbone(image), label_pairs(label), signed=True)
+    for ours, (n, c) in zip(maps, reference.pairs(label), strict=True):
+        theirs = library.InputXGradient(tiny_backbone).attribute(image[n : n + 1], target=c)
+        torch.testing.assert_close(ours, theirs[0].sum(0, keepdim=True))
 
 
 # Grad-CAM -------------------------------------------------------------------------------------------------

@@ -279,6 +279,58 @@ def test_gradient_of_signed_maps_equals_finite_differences(generator, hidden):
     torch.testing.assert_close(ours, numeric, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize(("sign", "loss"), [("positive", "l2"), ("both", "energy")])
+def test_gradient_of_maps_of_the_input_equals_finite_differences(generator, sign, loss):
+    torch.manual_seed(17)
+    net = SmoothNet(hidden=True)
+    nn.init.normal_(net.classifier.weight)
+    label = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.double)
+    image = 2 * torch.randn(2, 3, 11, 11, generator=generator, dtype=torch.double)
+    mask = torch.tensor([0, 0, 1, 3, VOID])[torch.randint(5, (2, 11, 11), generator=generator)]
+    mask[1][mask[1] == 1] = 2
+    batch = {"image": image, "label": label, **masks_of(mask, label)}
+    module = make_gain(net, ext_weight=1.0, ext_layer="input", ext_loss=loss, map_sign=sign, scaling="none")
+    weak = {**batch, "label": torch.zeros(2, 3).double()}
+
+    def shown():
+        maps = []
+        for n, c in reference.pairs(label):
+            pixels = image[n : n + 1].clone().requires_grad_()
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(net(pixels)[0, c], pixels)
+            attention = (gradient * pixels.detach()).sum(1)
+            maps.append(attention if sign == "both" else attention.relu())
+        arrays = (torch.cat(maps).numpy(), oracle_masks(batch), label.numpy())
+        # The oracle of energy knows no signs.
+        return reference.supervision_loss(
+            abs(arrays[0]) if loss == "energy" else arrays[0], *arrays[1:], "mean", loss
+        )
+
+    terms = module.losses(weak, batch, 1.0)
+    if sign == "positive":
+        assert terms["loss_ext"].item() == pytest.approx(shown(), rel=1e-9)
+        gradients = torch.autograd.grad(terms["loss_ext"], list(net.parameters()), materialize_grads=True)
+        ours = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.testing.assert_close(ours, central_differences(net, shown), rtol=1e-4, atol=1e-6)
+    else:
+        absent = terms["loss_ext"].item() - shown()
+        assert 0 < absent < 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"compile_features": True}, "compile_features is True"),
+        ({"checkpoint_features": True}, "checkpoint_features is True"),
+        ({"second_order": False}, "second_order is False"),
+        ({"balance": "gradient"}, "balance is gradient"),
+    ],
+)
+def test_maps_of_the_input_refuse_what_has_no_second_gradient(setting, message):
+    with pytest.raises(ValueError, match=message):
+        make_gain(ext_weight=1.0, ext_layer="input", **setting)
+
+
 # BatchNorm and modes --------------------------------------------------------------------------------------
 
 

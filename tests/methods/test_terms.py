@@ -133,7 +133,9 @@ class Colours(Backbone):
         classifier = nn.Linear(3, 3, bias=False)
         classifier.weight.data = torch.tensor(weight)
         features = nn.Identity()
-        super().__init__(features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier), classifier)
+        super().__init__(
+            features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier), classifier
+        )
 
     def cells(self, size):
         return even_cells(size, size)
