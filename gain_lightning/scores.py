@@ -153,6 +153,21 @@ SCORES = [
         listed="biased",
     ),
     Score(
+        "swapped_grounds",
+        "swapped grounds",
+        "How often objects are recognised on the ground of another class (gain background).",
+        rises="recognises more objects on grounds of other classes",
+        falls="recognises fewer objects on grounds of other classes",
+    ),
+    Score(
+        "background_gap",
+        "background gap",
+        "How much more often objects are recognised on grounds of their own class (gain background).",
+        better="lower",
+        rises="leans more on the ground",
+        falls="leans less on the ground",
+    ),
+    Score(
         "miou",
         "mIoU",
         "Segmentations: mean IoU over background and the classes that masks show.",

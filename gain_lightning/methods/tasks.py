@@ -56,9 +56,13 @@ class MultiLabel:
         """Return the logit of every probability, ``(N, C)``; it still differs where probabilities round to 0 or 1."""
         return logits.float()
 
+    def decide(self, score: Tensor) -> Tensor:
+        """Return the classes that scores ``(N, C)`` say are there, ``(N, C)`` bool."""
+        return score > 0.5
+
     def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
         """Return 1 for each right decision, ``(N,)``: on the accuracy class, else on all scored classes."""
-        decision = (score > 0.5).float()
+        decision = self.decide(score).float()
         if accuracy_class is None:
             return (decision == label)[:, self.model.scored].all(1).float()
         class_idx = self.model.hparams.class_names.index(accuracy_class)
@@ -142,6 +146,10 @@ class SingleLabel(MultiLabel):
     def log_odds(self, logits: Tensor) -> Tensor:
         """Return the logit of every probability, ``(N, C)``: each logit's margin over the others."""
         return margins(logits.float())
+
+    def decide(self, score: Tensor) -> Tensor:
+        """Return the likeliest class of scores ``(N, C)``, ``(N, C)`` bool."""
+        return torch.nn.functional.one_hot(score.argmax(1), score.shape[1]).bool()
 
     def judge(self, score: Tensor, label: Tensor, accuracy_class: str | None) -> Tensor:
         """Return 1 for each image whose likeliest class is its own, ``(N,)``."""

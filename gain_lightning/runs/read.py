@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gain_lightning.runs.background import background_scores
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.old_settings import BEFORE
 from gain_lightning.runs.settings import CONFIG, read_settings
@@ -32,7 +33,7 @@ class Run:
         summary: ``summary.json`` as it is.
         method: ``gradcam``, ``gain``, ``gain_ext`` or another name.
         seed: Of the training; None if the run names none.
-        metrics: Every finite metric, such as ``test/mean_ap``.
+        metrics: Every finite metric, such as ``test/mean_ap``, and what ``gain background`` measured.
     """
 
     path: str
@@ -147,7 +148,8 @@ def read_run(path: str) -> Run:
         )
     config = _read_config(path)
     is_seed = isinstance(seed, int) and not isinstance(seed, bool)
-    return Run(path, config, summary, printable(method), seed if is_seed else None, finite)
+    metrics = {**finite, **background_scores(path)}
+    return Run(path, config, summary, printable(method), seed if is_seed else None, metrics)
 
 
 def flatten(config: dict[Any, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The pictures of a run's data, as ``gain seeds`` looks at them: with labels, without masks or augmentation."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gain_lightning.datasets.run_data import make_data
 from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.support.home import expand_home
@@ -30,14 +30,10 @@ def run_images(run: Path, root: str | None, split: str | None, *, enlarge: float
     config, split_of_cues = expand_home(read_settings(run).get("data")), None
     if isinstance(config, dict) and isinstance(inner := _arguments(config).get("images"), dict):
         config, split_of_cues = inner, _arguments(config).get("split")
-    if not isinstance(config, dict) or not isinstance(config.get("init_args"), dict):
-        raise ValueError(f"{run / CONFIG}: names no data, expected the {CONFIG} of a run")
-    module, _, name = config["class_path"].rpartition(".")
-    settings = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
-    settings |= {"mask_budget": 0, "select_on": None} | ({"root": root} if root is not None else {})
-    if "image_size" in settings:
-        settings["image_size"] = round(enlarge * settings["image_size"])
-    data = getattr(importlib.import_module(module or "gain_lightning.datasets"), name)(**settings)
+    changes: dict[str, Any] = {"mask_budget": 0, "select_on": None}
+    if isinstance(config, dict) and "image_size" in _arguments(config):
+        changes["image_size"] = round(enlarge * _arguments(config)["image_size"])
+    data = make_data(config, run / CONFIG, root, **changes)
     return data.image_set(split_of_cues if split is None else split)
 
 

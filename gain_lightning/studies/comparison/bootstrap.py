@@ -156,7 +156,7 @@ def resampled_scores(
     scores: list[dict[str, np.ndarray]] = [{} for _ in runs]
     for seed, name in enumerate([main, *further]):
         parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
-        for weight in _draws(len(runs[0][name].ids), resamples, seed):
+        for weight in draws(len(runs[0][name].ids), resamples, seed):
             for part, tables in zip(parts, runs, strict=True):
                 correct = is_correct(tables[name], rule)
                 key = "test/accuracy" if name == main else f"test/{name}"
@@ -199,7 +199,7 @@ def resampled_miou(
     rule = DecisionRule(scored if scored is None else ["background", *scored])
     columns = rule.columns(first.class_names)
     scores: list[dict[str, list[np.ndarray]]] = [{} for _ in tables]
-    for weight in _draws(len(first.ids), resamples, 0):
+    for weight in draws(len(first.ids), resamples, 0):
         for score, table in zip(scores, tables, strict=True):
             for key, pixels in table.pixels.items():
                 true, found, right = weight @ pixels[:, :, columns]
@@ -214,7 +214,7 @@ def main_set_first(tables: dict[str, ImageTable]) -> list[str]:
     return sorted(tables, key=lambda name: name != "test")
 
 
-def _draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yield weights ``(R, N)``, a few resamples at a time; in the very first row every image counts once."""
     rng = np.random.default_rng(seed)
     whole = np.ones((1, num_images))

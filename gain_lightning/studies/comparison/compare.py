@@ -11,6 +11,7 @@ from gain_lightning.runs.pixels import PixelTable, read_pixels
 from gain_lightning.runs.read import Run
 from gain_lightning.scores import score_of
 from gain_lightning.studies.comparison import bootstrap
+from gain_lightning.studies.comparison.background import resampled_gaps
 from gain_lightning.studies.comparison.comparable import (
     check_comparable,
     config_differences,
@@ -162,7 +163,16 @@ def _statistics(runs: Sequence[Run]) -> dict[str, Stat]:
 def _resample(
     runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """Return the resampled scores by run and metric, where they agree with the run's own; notes on the others."""
+    """Return the resampled scores by run and metric, where there are any; notes on the others."""
+    scores, notes = _resample_tested(runs, tables)
+    gaps, gap_notes = resampled_gaps(runs)
+    return {run.path: scores.get(run.path, {}) | gaps.get(run.path, {}) for run in runs}, notes + gap_notes
+
+
+def _resample_tested(
+    runs: Sequence[Run], tables: Sequence[dict[str, ImageTable] | PixelTable | None]
+) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """Return the resampled scores of the tests, where they agree with the run's own; notes on the others."""
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
