@@ -45,7 +45,7 @@ VERBS = (
     Verb("test", "score the test sets", "gain test --config RUN/config.yaml"),
     Verb("predict", "map a folder of pictures", "gain predict --images DIR --ckpt_path FILE --out DIR"),
     Verb("check-maps", "do maps speak of the network?", "gain check-maps RUN"),
-    Verb("background", "does it look beside the object?", "gain background RUN"),
+    Verb("background", "does it judge by the ground?", "gain background RUN"),
     Verb("seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
     Verb("seeds score", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
     Verb("reproduce", "the paper's section 4", "gain reproduce section4 --root VOCdevkit", continues=True),

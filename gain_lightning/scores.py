@@ -18,8 +18,8 @@ class Score:
         better: The ``higher`` or the ``lower`` value is better. A score where ``neither`` is better judges nothing,
             so no differences are taken of it.
         over: The items that it is taken over. ``per_image.csv`` holds enough to compute a score over ``images`` or
-            over ``pairs`` (image, class) for any draw of images, and so an interval over images; it holds too little
-            for a score of the whole ``set``.
+            over ``pairs`` (image, class) for any draw of images, and so an interval over images, and
+            ``background.csv`` for one over ``objects``; neither does for a score of the whole ``set``.
         measure: The function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from
             maps before scaling and masks. Every classifier takes a score that names one, and it is a column of
             ``per_image.csv`` and of ``per_class.csv``.
@@ -38,7 +38,7 @@ class Score:
     meaning: str
     unit: Literal["share", "amount", "number"] = "share"
     better: Literal["higher", "lower", "neither"] = "higher"
-    over: Literal["images", "pairs", "set"] = "images"
+    over: Literal["images", "pairs", "objects", "set"] = "images"
     measure: str = ""
     mean: Literal["pair", "class"] = "pair"
     rises: str = ""
@@ -156,6 +156,7 @@ SCORES = [
         "swapped_grounds",
         "swapped grounds",
         "How often objects are recognised on the ground of another class (gain background).",
+        over="objects",
         rises="recognises more objects on grounds of other classes",
         falls="recognises fewer objects on grounds of other classes",
     ),
@@ -164,6 +165,7 @@ SCORES = [
         "background gap",
         "How much more often objects are recognised on grounds of their own class (gain background).",
         better="lower",
+        over="objects",
         rises="leans more on the ground",
         falls="leans less on the ground",
     ),

@@ -203,6 +203,7 @@ WITHOUT_TORCH = {  # words, and a part of what is said
         "holds predictions.csv of an earlier call",
     ),
     "check-maps": (["check-maps", "none"], "none: no such folder"),
+    "background": (["background", "none"], "none: has no checkpoint"),
     "seeds": (["seeds", "none", "--out=o"], "none: has no checkpoint"),
     "sweep": (["sweep", "none.yaml"], "none.yaml"),
     "reproduce": (["reproduce", "section4", "--root=none"], "no VOC 2012 here"),

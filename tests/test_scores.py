@@ -18,6 +18,7 @@ from gain_lightning.attention import label_pairs
 from gain_lightning.cli import main
 from gain_lightning.methods.scoring import MapScores, SetScores
 from gain_lightning.metrics import maps as map_metrics
+from gain_lightning.runs.background import VERSIONS, Objects, weighted_scores
 from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.runs.read import read_run
@@ -118,7 +119,13 @@ def test_per_image_csv_gives_what_is_over_images_and_pairs_and_no_more():
     pixels = {kind: np.ones((3, 6, 3)) for kind in ("miou", "miou_crf")}
     (of_segmentation,) = resampled_miou([PixelTable(ids, ["background", "boat", "car"], pixels)], None, 3)
     given = {*of_classifier, *of_segmentation} - {"test/night", "test/night_mae"}
-    assert given == {f"test/{score.key}" for score in SCORES if score.over != "set"}
+    assert given == {f"test/{score.key}" for score in SCORES if score.over not in ("objects", "set")}
+
+
+def test_background_csv_gives_what_is_over_objects_and_no_more():
+    objects = Objects([("a", "boat", "b", "c")], np.ones((1, len(VERSIONS)), bool))
+    given = weighted_scores(objects, np.ones((1, 1)))
+    assert set(given) == {f"test/{score.key}" for score in SCORES if score.over == "objects"}
 
 
 def test_no_other_file_spells_what_a_score_is_called_or_means():

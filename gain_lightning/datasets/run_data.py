@@ -11,9 +11,12 @@ from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.support.home import expand_home
 
+# How a training varies its pictures and what it makes of their marks; who looks at them wants both as they are.
+_OF_TRAINING = ("augmentation", "mask_noise", "void_border", "box_dilation")
+
 
 def open_run_data(run: Path, root: str | None = None, **changes: Any) -> TwoStreamDataModule:
-    """Open the data module of a run, with the default augmentation.
+    """Open the data module of a run, with pictures and marks as they are, and not as its training changed them.
 
     Args:
         run: The run's folder.
@@ -39,7 +42,7 @@ def make_data(config: Any, where: Path, root: str | None = None, **changes: Any)
     if not isinstance(config, dict) or not isinstance(config.get("init_args"), dict):
         raise ValueError(f"{where}: names no data, expected the {CONFIG} of a run")
     module, _, name = config["class_path"].rpartition(".")
-    kept = {key: value for key, value in config["init_args"].items() if key != "augmentation"}
+    kept = {key: value for key, value in config["init_args"].items() if key not in _OF_TRAINING}
     settings = {**kept, **changes}
     if root is not None and "root" not in settings:
         raise ValueError(f"--data {root}: {where} names {name}, which lies in no folder; expected no --data")

@@ -41,6 +41,15 @@ def test_the_run_is_opened_with_changes_and_at_another_place(tmp_path, folder):
     assert (str(data.root), data.image_size, data.mask_budget) == (str(folder), 32, 1.0)
 
 
+def test_marks_are_as_they_are_and_not_as_the_training_changed_them(tmp_path):
+    settings = {"num_train": 6, "void_border": 3, "box_dilation": 2.0, "mask_noise": {"dilate": 0.2}}
+    run = write_config(tmp_path / "run", "ShapesDataModule", supervision="box", **settings)
+    _, images = marked_pictures(open_run_data(run, **EVERYTHING), "train")
+    for row in range(len(images)):
+        for class_idx, mask in zip(images[row]["mask_class"], images[row]["mask"].numpy(), strict=True):
+            np.testing.assert_array_equal(mask == 1, images.truth(row) == int(class_idx) + 1)
+
+
 def test_shapes_lie_in_no_folder(tmp_path):
     run = write_config(tmp_path / "run", "ShapesDataModule", scene="camera")
     assert isinstance(open_run_data(run), ShapesDataModule)

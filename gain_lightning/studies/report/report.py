@@ -26,7 +26,7 @@ from gain_lightning.studies.report.segmentations import cue_rows, segmentation_r
 from gain_lightning.support.messages import printable
 
 # The reading begins with what maps show, which training guides.
-_READING_ORDER = ("pairs", "set", "images")
+_READING_ORDER = ("pairs", "set", "images", "objects")
 
 
 def write_report(comparison: Comparison, path: Path) -> None:

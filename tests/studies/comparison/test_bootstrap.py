@@ -212,7 +212,7 @@ def test_resampled_miou_equals_loops_on_the_images_drawn(monkeypatch):
     ]
     table = PixelTable(list("abcdef"), names, {"miou": np.array(pixels)})
     weights = [np.ones((1, 6)), np.array([[2, 0, 1, 0, 3, 0], [0, 1, 1, 1, 1, 2]])]
-    monkeypatch.setattr("gain_lightning.studies.comparison.bootstrap._draws", lambda *_: iter(weights))
+    monkeypatch.setattr("gain_lightning.studies.comparison.bootstrap.draws", lambda *_: iter(weights))
     for scored, columns in ((None, range(4)), (["dog", "cow"], (0, 2, 3))):
         (scores,) = resampled_miou([table], scored)
         expected = []
