@@ -1,30 +1,20 @@
 """Section 4 of the paper: from image labels to its segmentation tables, one stage after another.
 
-A stage is a command of ``gain`` in a process of its own. A folder notes of what its stages are made, so that results of
-other configs, images or cues never mix with them.
+A stage is a command of ``gain``; ``runs/making.py`` runs them and keeps results of other configs, images or cues apart.
 """
 
-import hashlib
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from types import FrameType
-from typing import IO, Any
+from typing import Any
 
-from gain_lightning.constants import REQUEUE
 from gain_lightning.datasets.readers.voc import find_root
-from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.making import Making, config_folder, digest, digest_of_configs, is_tested
 from gain_lightning.runs.summary import read_summary
 from gain_lightning.segmentation.provenance import read_provenance
-from gain_lightning.support.files import csv_text, read_json, write_atomically, write_json
+from gain_lightning.support.files import csv_text, read_json, write_atomically
 from gain_lightning.support.yaml_files import read_config
 
 FULL = ("gradcam", "gain", "gain_ext_200", "gain_ext_1464")
@@ -39,7 +29,6 @@ PAPER = {
     "gain_ext_1464": 60.5,
 }
 METHOD_OF_CONFIG = r"gradcam|gain|gain_ext_[1-9]\d*"
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FULL_VIEWS = ["--scales", "0.5", "1", "1.5", "2", "--flip"]
 TABLE_SCORES = ("mean AP", "seed mIoU", "cue precision", "cue recall", "mIoU", "mIoU CRF")
 
@@ -75,32 +64,31 @@ class Section4Run:
         """
         classifier, seeds, sec = (self.folder / name for name in ("classifier", "seeds", "sec"))
         published = self.method == "sec"
-        for what, digest in self._origin().items():
-            self._keep(what, digest)
+        making = Making(self.folder)
+        making.keep(self._origin())
         if not published:
-            self._fit(classifier, self._classifier_words())
-            self._keep("classifier", _digest((classifier / "checkpoints" / "last.ckpt").read_bytes()))
+            making.fit(classifier, self.seed, *self._classifier_words())
+            making.keep({"classifier": digest((classifier / "checkpoints" / "last.ckpt").read_bytes())})
             if read_provenance(seeds).get("state") != "finished":
                 views = ["--scales", "1.5", "--flip", "--crf"] if self.is_subset else FULL_VIEWS
-                self._do("seeds", str(classifier), "--out", str(seeds), *views)
+                making.do("seeds", str(classifier), "--out", str(seeds), *views)
         cues = self.cues if published and self.cues is not None else seeds
         score = self.folder / "seeds.json"
-        self._keep("cues", _digest((cues if published else cues / "cues.npz").read_bytes()))
+        making.keep({"cues": digest((cues if published else cues / "cues.npz").read_bytes())})
         if not score.is_file():
             masks = ["--masks", str(self.root / "SegmentationClassAug"), "--json", str(score)]
-            self._do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
+            making.do("seeds", "score", str(cues), "--class_names", "voc", *self._mean_over(), *masks)
         words = [*self._sec_words(), f"--data.cues={cues}"]
         if self.is_subset and not published:
             # A few epochs are too short to start from ImageNet, as SEC does.
             words.append(f"--model.weights={classifier / 'checkpoints' / 'last.ckpt'}")
-        self._fit(sec, words)
+        making.fit(sec, self.seed, *words)
 
     @property
     def is_finished(self) -> bool:
         """Return whether every stage is done with today's configs and images."""
-        made_of = read_json(self.folder / "made_of.json")
-        is_of_now = all(made_of.get(what) == digest for what, digest in self._origin().items())
-        return is_of_now and (self.folder / "seeds.json").is_file() and _is_tested(self.folder / "sec")
+        is_of_now = Making(self.folder).is_of(self._origin())
+        return is_of_now and (self.folder / "seeds.json").is_file() and is_tested(self.folder / "sec")
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -122,20 +110,9 @@ class Section4Run:
         """Hashes of what the first stage is made of, by name."""
         lists = [self.root / "ImageSets" / "Segmentation" / f"{name}.txt" for name in ("train_aug", "val")]
         return {
-            "images": _digest(*(path.read_bytes() for path in lists)),
-            "configs": _digest(*(_content(path) for path in self._configs())),
+            "images": digest(*(path.read_bytes() for path in lists)),
+            "configs": digest_of_configs(*self._configs()),
         }
-
-    def _keep(self, what: str, digest: str) -> None:
-        """Note what the following stages are made of, and refuse a folder where they were made of something else."""
-        path = self.folder / "made_of.json"
-        made_of = read_json(path)
-        if made_of.setdefault(what, digest) != digest:
-            raise ValueError(
-                f"{self.folder}: what is here was made of other {what}: expected another --out, or what came of them "
-                f"deleted, {path.name} too"
-            )
-        write_json(path, made_of)
 
     def _configs(self) -> list[Path]:
         """The config of the classifier, unless cues are published, and that of SEC."""
@@ -158,80 +135,6 @@ class Section4Run:
         """The option for the classes that the config of SEC takes the mean over."""
         names = read_config(self._configs()[-1])["model"].get("score_classes")
         return ["--mean_over", *names] if names else []
-
-    def _fit(self, run_dir: Path, words: list[str]) -> None:
-        if _is_tested(run_dir):
-            return
-        resume = ["--ckpt_path=last"] if checkpoint_files(run_dir / "checkpoints") else []
-        options = ["--seed_everything", str(self.seed), "--run_dir", str(run_dir), "--trainer.logger=false"]
-        self._do("fit", *words, *options, "--trainer.enable_progress_bar=false", *resume)
-
-    def _do(self, *words: str) -> None:
-        """Run a command of ``gain`` in a process of its own, with its output in the log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        log, start = self.folder / "log.txt", time.monotonic()
-        print(f"gain {' '.join(words)} >> {log}", flush=True)
-        with log.open("a") as file:
-            status = _run([sys.executable, "-m", "gain_lightning", *words], file)
-        if status == REQUEUE:
-            raise RuntimeError(f"{words[0]} of {self.folder} was told to stop; the same command goes on")
-        if status:
-            last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-            raise RuntimeError(f"{words[0]} of {self.folder} failed ({''.join(last)}); all of it: {log}")
-        print(f"  {(time.monotonic() - start) / 60:.1f} min", flush=True)
-
-
-def _run(command: list[str], log: IO[str]) -> int:
-    """Run a command. Told to stop, this process asks the command to save and waits for it before it stops itself.
-
-    Returns:
-        The command's exit status.
-
-    Raises:
-        KeyboardInterrupt: After Ctrl-C.
-        SystemExit: With status 75 after SIGTERM or SIGHUP.
-    """
-    process, received = None, []
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if process is not None and len(received) == 1:
-            process.terminate()
-
-    caught = [signum for signum in _STOPS if signal.getsignal(signum) != signal.SIG_IGN]
-    earlier = {signum: signal.signal(signum, stop) for signum in caught}
-    try:
-        environment = {key: value for key, value in os.environ.items() if key != "GAIN_RUN_DIR"}
-        # The command has a session of its own: a terminal's Ctrl-C would reach it at once, and it would not save.
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        if received:
-            # The signal came while the command was started.
-            process.terminate()
-        status = process.wait()
-    finally:
-        for signum, handler in earlier.items():
-            signal.signal(signum, handler)
-    if received:
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(REQUEUE)
-    return status
-
-
-def _is_tested(run_dir: Path) -> bool:
-    summary = read_summary(run_dir)
-    tested = any(name.startswith("test/") for name in summary.get("metrics", {}))
-    return summary.get("state") == "finished" and tested
-
-
-def _digest(*contents: bytes) -> str:
-    """The SHA-256 of several contents in their order."""
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
-
-
-def _content(config: Path) -> bytes:
-    """The settings of a config, in a form that its layout and comments do not change."""
-    return json.dumps(read_config(config), sort_keys=True, default=str).encode()
 
 
 def plan_runs(
@@ -262,11 +165,7 @@ def plan_runs(
         FileNotFoundError: If the data, the configs or the cues are not there.
     """
     voc_root = find_root(root)
-    configs = experiments / "voc12" / "lite0_subset" if is_subset else experiments / "voc12"
-    if not configs.is_dir():
-        raise FileNotFoundError(
-            f"{configs}: no such folder, expected the configs of a checkout: start there, or --experiments"
-        )
+    configs = config_folder(experiments / "voc12" / "lite0_subset" if is_subset else experiments / "voc12")
     if cues is not None and cues.is_dir():
         cues = cues / "cues.npz"
     if cues is not None and not cues.is_file():

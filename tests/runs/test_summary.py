@@ -9,9 +9,9 @@ from finished_run import assert_refused
 from gain_lightning.cli import main
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.folder import refuse_second_run
+from gain_lightning.runs.making import is_tested
 from gain_lightning.runs.read import read_run, reason_to_pass_over
 from gain_lightning.runs.summary import clear_error, read_summary, write_error, write_summary
-from gain_lightning.segmentation.section4 import _is_tested
 from gain_lightning.studies.listing import run_row
 from gain_lightning.studies.sweeps.sweep import _outcome
 from gain_lightning.training.run_record import RunRecord
@@ -66,7 +66,7 @@ def test_who_needs_a_summary_names_the_broken_one(broken):
         lambda: read_run(str(broken)),
         lambda: refuse_second_run(broken),
         lambda: record.setup(trainer, None, "test"),
-        lambda: _is_tested(broken),
+        lambda: is_tested(broken),
     ):
         with pytest.raises(RunError, match=r"/a/summary\.json: not"):
             read()

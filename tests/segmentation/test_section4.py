@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from fake_voc import make_voc
 
 from gain_lightning.cli import main
 from gain_lightning.constants import REQUEUE
-from gain_lightning.segmentation.section4 import Section4Run, _run, tables
+from gain_lightning.runs.making import Making
+from gain_lightning.segmentation.section4 import tables
 
 TRAINER = {"max_epochs": 1, "accelerator": "cpu"}
 
@@ -141,78 +141,6 @@ def test_a_stop_waits_until_the_stage_has_saved(tmp_path, configs, told, status)
     torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)  # whole
 
 
-SAVES_FOR_A_WHILE = """
-import pathlib, signal, sys, time
-def save(signum, frame):
-    while not pathlib.Path(sys.argv[1] + " enough").exists():
-        time.sleep(0.01)
-    open(sys.argv[1], "a").write("saved")
-    sys.exit()
-signal.signal(signal.SIGTERM, save)
-open(sys.argv[1], "w").close()
-time.sleep(100)
-"""
-
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@pytest.fixture
-def heard():
-    """Signals that are not ignored, as whoever began the tests may have it."""
-    earlier = {signum: signal.signal(signum, signal.default_int_handler) for signum in STOPS}
-    yield
-    for signum, handler in earlier.items():
-        signal.signal(signum, handler)
-
-
-@pytest.mark.usefixtures("heard")
-@pytest.mark.parametrize("told", STOPS)
-@pytest.mark.parametrize("when", ["before it starts", "as it starts", "while it works", "while it saves"])
-def test_no_stop_leaves_a_stage_behind(tmp_path, monkeypatch, told, when):
-    file, enough, processes, popen = tmp_path / "file", tmp_path / "file enough", [], subprocess.Popen
-
-    def start(*args, **kwargs):
-        if when == "before it starts":
-            os.kill(os.getpid(), told)
-        processes.append(popen(*args, **kwargs))
-        if when == "as it starts":
-            os.kill(os.getpid(), told)
-        if when.startswith("while"):
-            threading.Thread(target=tell).start()
-        else:
-            enough.touch()
-        return processes[-1]
-
-    def tell():
-        while not file.is_file():
-            time.sleep(0.01)
-        for _ in range(1 + (when == "while it saves")):
-            os.kill(os.getpid(), told)
-            time.sleep(0.1)
-        enough.touch()
-
-    monkeypatch.setattr(subprocess, "Popen", start)
-    handlers = [signal.getsignal(signum) for signum in STOPS]
-    raised_then = KeyboardInterrupt if told == signal.SIGINT else SystemExit
-    with (tmp_path / "log").open("w") as log, pytest.raises(raised_then) as raised:
-        _run([sys.executable, "-c", SAVES_FOR_A_WHILE, str(file)], log)
-    assert getattr(raised.value, "code", REQUEUE) == REQUEUE
-    assert processes[0].poll() is not None
-    assert handlers == [signal.getsignal(signum) for signum in STOPS]
-    if when.startswith("while"):
-        assert file.read_text() == "saved"
-
-
-@pytest.mark.usefixtures("heard")
-def test_a_stop_that_is_ignored_stays_so(tmp_path):
-    """As `nohup` has it of SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    kill = f"import os, signal; os.kill({os.getpid()}, signal.SIGHUP)"
-    with (tmp_path / "log").open("w") as log:
-        assert _run([sys.executable, "-c", kill], log) == 0
-
-
 @pytest.fixture
 def stages(monkeypatch):
     """Stages that write what says that they are done, and nothing else; which were run."""
@@ -239,7 +167,7 @@ def stages(monkeypatch):
             (folder / "cues.npz").write_bytes((self.folder / "classifier/checkpoints/last.ckpt").read_bytes())
             (folder / "provenance.json").write_text(json.dumps({"state": "finished"}))
 
-    monkeypatch.setattr(Section4Run, "_do", do)
+    monkeypatch.setattr(Making, "do", do)
     return run
 
 
