@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from benchmark_scripts import load
 
 SCRIPT = load("gain_against_cost")
@@ -23,4 +22,4 @@ def test_the_figure_is_that_of_the_published_trials(tmp_path):
     SCRIPT.main([str(TRIALS), "--figure", str(tmp_path / "figure.svg")])
     drawn = (tmp_path / "figure.svg").read_text()
     assert all(f"<!-- {group} -->" in drawn for group in SCRIPT.read_trials(TRIALS))
-    assert SCRIPT.read_trials(TRIALS)["Grad-CAM"].tolist() == pytest.approx([[1.0], [34.5]])
+    assert SCRIPT.read_trials(TRIALS)["Grad-CAM"].tolist() == [[1.0], [34.5]]
