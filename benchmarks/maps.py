@@ -5,7 +5,7 @@
 In one call the libraries make one map an image, for one class of each image, by a pass through the whole network and
 back. For images with several classes they are called for every image's first, second, ... class. Ours passes once
 through the network, and back through its head alone. First the maps must agree, in float64, to 1e-5 of their maximum.
-The extra ``test`` is needed (grad-cam and captum).
+The extra ``test`` is needed (grad-cam).
 """
 
 import argparse

@@ -123,6 +123,24 @@ SCORES = [
         falls="puts less of its attention on the objects",
     ),
     Score(
+        "energy_occlusion",
+        "energy by occlusion",
+        "Share that lies on the object of what a score loses where windows are painted over (gain check-maps).",
+        over="set",
+    ),
+    Score(
+        "energy_gradient",
+        "energy by gradient",
+        "The same share of the input times its gradient (gain check-maps).",
+        over="set",
+    ),
+    Score(
+        "energy_integrated",
+        "energy by IG",
+        "The same share of integrated gradients (gain check-maps).",
+        over="set",
+    ),
+    Score(
         "pointing",
         "pointing",
         "How often a map's maximum lies on its object, mean over classes.",

@@ -13,6 +13,8 @@ Check the maps of runs on the test images that each keeps in maps.npz, and write
   random weights  rank correlation of maps with those of random weights: near 0 is good, near 1 the map
               does not depend on what the network has learnt
   displacement    how far maps lie beside those of the mirrored images, and beside the masks
+  second opinion  energy in masks and IoU of attributions that no loss trained: occlusion, input gradients,
+              integrated gradients; a network whose occlusion denies what its map claims is flagged
 The attention map stands beside a Gaussian at the image's centre, pixels in random order, and the class's mask.
 Pixels are replaced by the mean colour, which training erases with, by a blur, by their neighbours, and by noise:
 what holds for one of them alone is no property of the map.
@@ -28,6 +30,13 @@ def parser() -> VerbParser:
     )
     options.add_argument(
         "--draws", type=at_least(1), default=3, help="draws of the noise (default: %(default)s)"
+    )
+    options.add_argument(
+        "--second_opinion",
+        type=at_least(0),
+        default=16,
+        metavar="N",
+        help="images of the second opinion, drawn by the seed; 0 leaves it out (default: %(default)s)",
     )
     add_threads(options)
     return options
@@ -58,5 +67,5 @@ def main(argv: list[str]) -> int:
 
     print(choose_threads(args.threads))
     for run in args.runs:
-        print(check_run(run, args.seed, args.draws))
+        print(check_run(run, args.seed, args.draws, args.second_opinion))
     return 0

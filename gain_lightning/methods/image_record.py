@@ -18,6 +18,7 @@ from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.metrics import seed_iou, with_mask
 from gain_lightning.runs.classes import class_table, write_classes
 from gain_lightning.runs.images import PER_IMAGE, ImageFile, ImageRows, join_parts, parts_of
+from gain_lightning.runs.map_checks import forget_map_checks
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, Maps, write_maps
 from gain_lightning.support.files import remove_parts
 
@@ -84,6 +85,7 @@ class ImageRecord(pl.Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_table("test/per_class", columns, rows)
+            forget_map_checks(self.run_dir)
             write_maps(self.run_dir, self.kept)
         self.kept = []
 

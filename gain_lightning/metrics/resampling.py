@@ -5,6 +5,7 @@ P (image, class) pairs, N images, R resamples.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,36 @@ def mean_interval(values: Tensor, weight: Tensor) -> Interval:
     judged = ~values.isnan()
     weight = weight[:, judged]
     return interval((weight @ values[judged].double() / weight.sum(1)).tolist())
+
+
+def mean_of_pairs(values: Tensor) -> float | None:
+    """Return the mean of the values ``(P,)`` that are not nan, rounded; None where none is.
+
+    Example:
+        >>> mean_of_pairs(torch.tensor([1.0, torch.nan, 2.0])), mean_of_pairs(torch.tensor([torch.nan]))
+        (1.5, None)
+    """
+    values = values[~values.isnan()]
+    return round(float(values.mean()), 6) if len(values) else None
+
+
+def paired_summary(values: Tensor, attention: Tensor, weight: Tensor) -> dict[str, Any]:
+    """Summarise values of pairs beside those of the attention map.
+
+    Args:
+        values: Values of the pairs, ``(P,)``; nan where a pair cannot be judged.
+        attention: Values that the attention map has, ``(P,)``.
+        weight: Times that each pair counts, ``(R, P)``.
+
+    Returns:
+        The ``mean`` over pairs, its ``interval``, and ``attention_less``, the interval of the attention map's mean
+        less this one on the same pairs.
+    """
+    return {
+        "mean": mean_of_pairs(values),
+        "interval": mean_interval(values, weight),
+        "attention_less": mean_interval(attention - values, weight),
+    }
 
 
 def interval(values: Iterable[float]) -> Interval:

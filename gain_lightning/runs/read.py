@@ -9,6 +9,7 @@ from typing import Any
 
 from gain_lightning.runs.background import background_scores
 from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.map_checks import opinion_scores, read_opinion
 from gain_lightning.runs.old_settings import BEFORE
 from gain_lightning.runs.settings import CONFIG, read_settings
 from gain_lightning.runs.summary import SUMMARY, read_summary
@@ -33,7 +34,8 @@ class Run:
         summary: ``summary.json`` as it is.
         method: ``gradcam``, ``gain``, ``gain_ext`` or another name.
         seed: Of the training; None if the run names none.
-        metrics: Every finite metric, such as ``test/mean_ap``, and what ``gain background`` measured.
+        metrics: Every finite metric, such as ``test/mean_ap``, and what ``gain background`` and ``gain check-maps``
+            measured.
     """
 
     path: str
@@ -148,7 +150,7 @@ def read_run(path: str) -> Run:
         )
     config = _read_config(path)
     is_seed = isinstance(seed, int) and not isinstance(seed, bool)
-    metrics = {**finite, **background_scores(path)}
+    metrics = {**finite, **background_scores(path), **opinion_scores(read_opinion(path))}
     return Run(path, config, summary, printable(method), seed if is_seed else None, metrics)
 
 

@@ -53,7 +53,6 @@ def test_memory_is_measured_in_the_setting_that_times_are(variant, keeps, monkey
 def test_others_make_every_image_s_map_in_one_call_a_rank():
     """And the same maps as ours, which ``differences`` refuses to be otherwise."""
     pytest.importorskip("pytorch_grad_cam")
-    pytest.importorskip("captum")
     maps = load("maps")
     backbone = maps.build_backbone("tiny_cnn", 3).eval()
     image = torch.randn(3, 3, 32, 32)

@@ -55,6 +55,11 @@ def test_command_writes_what_it_prints(run_dir, capsys):
                 assert text.endswith("*") == (np.prod(np.sign(entry["attention_less"])) > 0)
     assert max(map(len, printed[2:])) <= 80  # after the threads, and the run's path
     words = " ".join(" ".join(printed).split())
+    opinion = result["second_opinion"]
+    (row,) = [line for line in printed if line.startswith("  integrated gradients")]
+    shown = [round(opinion[score]["integrated"]["mean"], 2) for score in ("energy", "iou")]
+    assert [float(cell) for cell in row.removeprefix("  integrated gradients").split()[::2]] == shown
+    assert opinion["words"] in words
     assert result["mirror_shift"]["words"] in words
     assert result["mask_shift"]["words"] in words
 

@@ -31,6 +31,7 @@ from gain_lightning.studies.comparison.groups import (
     sort_key,
 )
 from gain_lightning.studies.comparison.intervals import difference_interval
+from gain_lightning.studies.comparison.opinions import opinion_notes
 from gain_lightning.studies.comparison.tables import short_name, show
 from gain_lightning.support.messages import printable
 
@@ -90,7 +91,7 @@ def compare(
                 f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
-    notes += repetitions(groups) + _below_centre(groups) + _zero_maps(groups)
+    notes += repetitions(groups) + _below_centre(groups) + _zero_maps(groups) + opinion_notes(groups)
     if scored_set != "test":
         notes.append(
             f"There is no test set: all scores are those of {scored_set}, where settings may have been chosen."
