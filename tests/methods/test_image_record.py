@@ -146,3 +146,15 @@ def test_a_trial_of_a_few_batches_leaves_the_table(tmp_path):
     _write(record, test, [0])
     record.on_test_end(*test[:2])
     assert not list(tmp_path.iterdir())
+
+
+def test_new_maps_remove_the_checks_of_former_ones(tmp_path):
+    test, checks = _test(num_classes=3), tmp_path / "map_checks.json"
+    checks.write_text("{}")
+    record = ImageRecord(tmp_path)
+    record.on_test_start(*test[:2])
+    _write(record, test, [0])
+    assert checks.exists()
+    record.on_test_end(*test[:2])
+    assert (tmp_path / "maps.npz").exists()
+    assert not checks.exists()
