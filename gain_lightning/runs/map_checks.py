@@ -30,7 +30,7 @@ def read_opinion(path: str | Path) -> dict[str, Any]:
         What ``methods.second_opinion`` found; nothing if nobody asked for it, or no image has a mask.
 
     Raises:
-        RunError: If the file is unreadable, or its second opinion lacks a part.
+        RunError: If the file is unreadable, or its second opinion is incomplete.
     """
     name = Path(path, MAP_CHECKS)
     try:
@@ -41,8 +41,8 @@ def read_opinion(path: str | Path) -> dict[str, Any]:
         if opinion:
             opinion_scores(opinion)
             [opinion[key] for key in ("state", "words", "ids")]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise RunError(f"{name}: its second opinion lacks a part ({error})") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{name}: its second opinion lacks a part, or one is no number ({error})") from error
     return dict(opinion)
 
 
