@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from gain_lightning.attention import input_x_gradient, label_pairs
 from gain_lightning.metrics.faithfulness import FILLS
 
 # Takes normalised images, (N, 3, H, W), and returns the scores of their classes, (N, C).
@@ -97,7 +99,7 @@ def _painted(image: Tensor, window: tuple[int, int], fill: str) -> Tensor:
 
 @torch.enable_grad()
 def input_gradient(score: ScoreFunction, image: Tensor, label: Tensor) -> Tensor:
-    """Return the gradient of a score times the image, summed over colours (Shrikumar et al., arXiv 1605.01713).
+    """Return the gradient of a score times the image, see :func:`gain_lightning.attention.input_x_gradient`.
 
     Args:
         score: Returns the scores ``(N, C)`` of normalised images.
@@ -112,10 +114,10 @@ def input_gradient(score: ScoreFunction, image: Tensor, label: Tensor) -> Tensor
         >>> input_gradient(lambda image: image.square().sum((1, 2, 3)).unsqueeze(1), image, torch.tensor([0])).squeeze()
         tensor([ 6., 24.])
     """
-    from captum.attr import InputXGradient
-
-    found: Tensor = InputXGradient(score).attribute(image.detach().clone().requires_grad_(), target=label)
-    return found.detach().sum(1, keepdim=True)
+    image = image.detach().clone().requires_grad_()
+    scores = score(image)
+    pairs = label_pairs(F.one_hot(label, scores.shape[1]))
+    return input_x_gradient(image, scores, pairs, signed=True).detach()
 
 
 @torch.enable_grad()
