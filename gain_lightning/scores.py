@@ -20,8 +20,9 @@ class Score:
         over: The items that it is taken over. ``per_image.csv`` holds enough to compute a score over ``images`` or
             over ``pairs`` (image, class) for any draw of images, and so an interval over images, and
             ``background.csv`` for one over ``objects``; neither does for a score of the whole ``set``.
+        truth: What a score of maps is judged by: a set has the scores of ``mask`` or those of ``box``, never both.
         measure: The function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from
-            maps before scaling and masks. Every classifier takes a score that names one, and it is a column of
+            maps before scaling and masks; that of :mod:`gain_lightning.metrics.boxes` for a score of boxes. Every classifier takes a score that names one, and it is a column of
             ``per_image.csv`` and of ``per_class.csv``.
         mean: Every ``pair`` or every ``class`` has the same weight in such a score.
         rises, falls: The words of the report's reading for a method whose score clearly rises or falls. Without
@@ -39,6 +40,7 @@ class Score:
     unit: Literal["share", "amount", "number"] = "share"
     better: Literal["higher", "lower", "neither"] = "higher"
     over: Literal["images", "pairs", "objects", "set"] = "images"
+    truth: Literal["mask", "box"] = "mask"
     measure: str = ""
     mean: Literal["pair", "class"] = "pair"
     rises: str = ""
@@ -149,6 +151,70 @@ SCORES = [
         mean="class",
     ),
     Score(
+        "energy_in_box",
+        "energy in box",
+        "Share of a map's sum that lies in its object's box, mean over (image, class) pairs. Large boxes favour it.",
+        over="pairs",
+        truth="box",
+        measure="energy_in_box",
+        rises="puts more of its attention into the objects' boxes",
+        falls="puts less of its attention into the objects' boxes",
+    ),
+    Score(
+        "box_share",
+        "share of boxes",
+        "Share of the image that the object's box covers: the energy in it of a map that is the same everywhere.",
+        better="neither",
+        over="pairs",
+        truth="box",
+        measure="box_share",
+    ),
+    Score(
+        "pointing_in_box",
+        "pointing in box",
+        "How often a map's maximum lies in its object's box, mean over classes.",
+        over="pairs",
+        truth="box",
+        measure="pointing_in_box",
+        mean="class",
+    ),
+    Score(
+        "box_accuracy",
+        "box accuracy",
+        "How often the box of a map, cut at 20 % of its maximum, has an IoU of at least 0.5 with its object's box.",
+        over="pairs",
+        truth="box",
+        measure="box_accuracy",
+        rises="boxes the objects better by its maps",
+        falls="boxes the objects worse by its maps",
+    ),
+    Score(
+        "max_box_acc",
+        "MaxBoxAcc",
+        "The same at the run's best threshold, chosen on the very images it is scored on (Choe et al., CVPR 2020).",
+        over="set",
+        truth="box",
+        listed="MaxBoxAcc",
+        remark="threshold chosen on these images",
+    ),
+    Score(
+        "max_box_acc_v2",
+        "MaxBoxAccV2",
+        "The same of the map's best box, mean over least IoUs of 0.3, 0.5 and 0.7, each at its best threshold.",
+        over="set",
+        truth="box",
+        remark="thresholds chosen on these images",
+    ),
+    Score(
+        "box_threshold_best",
+        "best box threshold",
+        "The threshold of MaxBoxAcc, as a fraction of a map's maximum: chosen on the very images it is scored on.",
+        unit="number",
+        better="neither",
+        over="set",
+        truth="box",
+    ),
+    Score(
         "zero_maps",
         "zero maps",
         "Percent of maps that are zero everywhere; of them seed mIoU has the background alone.",
@@ -244,9 +310,14 @@ def in_order(metrics: Iterable[str]) -> list[str]:
     return sorted(metrics, key=lambda metric: place.get(score_of(metric).key, further))
 
 
-def pair_scores() -> list[Score]:
-    """Return the scores that are a mean of one value a pair, in the order of the tables."""
-    return [score for score in SCORES if score.measure]
+def pair_scores(truth: str | None = None) -> list[Score]:
+    """Return the scores that are a mean of one value a pair, all or those of one truth, in the order of the tables.
+
+    Example:
+        >>> [score.key for score in pair_scores("mask")]
+        ['energy', 'pointing']
+    """
+    return [score for score in SCORES if score.measure and truth in (None, score.truth)]
 
 
 def is_reserved(name: str) -> bool:

@@ -17,6 +17,7 @@ from gain_lightning import metrics, scores
 from gain_lightning.attention import label_pairs
 from gain_lightning.cli import main
 from gain_lightning.methods.scoring import MapScores, SetScores
+from gain_lightning.metrics import boxes as box_metrics
 from gain_lightning.metrics import maps as map_metrics
 from gain_lightning.runs.background import VERSIONS, Objects, weighted_scores
 from gain_lightning.runs.images import ImageTable
@@ -67,7 +68,7 @@ def test_every_row_is_complete(score):
         assert score.better != "neither"
     if score.measure:
         assert score.over == "pairs"
-        assert callable(getattr(map_metrics, score.measure))
+        assert callable(getattr({"mask": map_metrics, "box": box_metrics}[score.truth], score.measure))
 
 
 def test_no_two_rows_are_called_the_same():
@@ -81,22 +82,27 @@ def test_no_two_rows_are_called_the_same():
 
 
 @pytest.mark.parametrize(("is_regression", "first"), [(False, "mean_ap"), (True, "mae")])
-def test_what_a_set_is_scored_by_has_a_row_each_in_the_order_of_the_tables(is_regression, first):
+@pytest.mark.parametrize("truth", ["mask", "box"])
+def test_what_a_set_is_scored_by_has_a_row_each_in_the_order_of_the_tables(is_regression, first, truth):
     label = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     pairs = label_pairs(label)
     maps, mask = torch.rand(3, 1, 4, 4), torch.ones(3, 4, 4, dtype=torch.long)
+    corners = torch.tensor([[0.0, 0.0, 3.0, 2.0]]).expand(3, 4)
+    boxes = metrics.PairBoxes(corners, torch.arange(3), 3) if truth == "box" else None
     set_scores, map_scores = SetScores(2, [0, 1], is_regression=is_regression), MapScores(2, [0, 1])
     answer = torch.rand(2, 2)
-    set_scores.update(answer, label, maps, mask, pairs)
-    map_scores.update_maps(maps, mask, pairs)
+    set_scores.update(answer, label, maps, mask, pairs, boxes)
+    map_scores.update_maps(maps, mask, pairs, boxes)
     whole, of_maps = set_scores.compute(), map_scores.compute()
     keys = [score.key for score in SCORES]
     assert list(whole.scores) == [first, *of_maps.scores, "zero_maps"] == in_order(whole.scores)
     assert set(whole.scores) <= set(keys)
     known = {score.column or score.key for score in SCORES} | {"num_images", "num_judged"}
     assert set(whole.per_class) <= known
+    assert {score_of(key).truth for key in of_maps.scores} == {truth}
+    assert set(set_scores.keys()) >= {key for key in whole.scores if score_of(key).better != "neither"}
     set_scores.reset()
-    set_scores.update(answer, label, maps, mask, pairs)
+    set_scores.update(answer, label, maps, mask, pairs, boxes)
     assert set_scores.compute() == whole
 
 

@@ -1,12 +1,13 @@
 """The pictures of a listing as a data set, which decodes them, makes their masks and varies them."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.boxes import box_masks
+from gain_lightning.datasets.boxes import Boxes, box_masks
 from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
@@ -18,6 +19,9 @@ from gain_lightning.datasets.transforms import Augmentation, TrainTransform
 
 class ImageSet(Dataset):
     """The pictures of a listing.
+
+    Where ``supervision`` is ``mask``, the listing has boxes, and nobody drew a mask in it, samples carry the boxes, by
+    which their maps are then judged.
 
     Args:
         listing: The pictures with their sizes.
@@ -57,6 +61,10 @@ class ImageSet(Dataset):
         self.groups = listing.groups  # (n,) or None
         self.image_size = image_size
         self.supervision = supervision
+        has_boxes_alone = bool(len(listing.box_row)) and not listing.has_pixels.any()
+        self.judged_by: Literal["mask", "box"] = (
+            "box" if supervision == "mask" and has_boxes_alone else "mask"
+        )
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
         self.kept = kept
@@ -74,7 +82,8 @@ class ImageSet(Dataset):
         if self.train_transform:
             image, masks, label = self.train_transform(image, masks, label, (self.seed, visit, index))
         group = -1 if self.groups is None else int(self.groups[index])
-        return make_sample(image, label, masks, str(self.ids[index]), group)
+        boxes = self._boxes(index) if self.judged_by == "box" else None
+        return make_sample(image, label, masks, str(self.ids[index]), group, boxes)
 
     def picture(self, row: int, side: int | None = None) -> np.ndarray:
         """Read a picture at the size of its file, or as a network of ``side`` x ``side`` pixels sees it.
@@ -95,6 +104,11 @@ class ImageSet(Dataset):
         mask = self.listing.mask(row, size)
         return np.full(size, VOID, np.uint8) if mask is None else mask
 
+    def _boxes(self, index: int) -> Boxes:
+        """Return the boxes of a picture at the size that is used."""
+        height, width = self.listing.size[index].tolist()
+        return self.listing.boxes(index).scaled(self.image_size / height, self.image_size / width)
+
     def _masks(self, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
@@ -102,8 +116,9 @@ class ImageSet(Dataset):
         size, side = tuple(int(side) for side in self.listing.size[index]), (self.image_size, self.image_size)
         if self.supervision == "box":
             # boxes are drawn at the size that is used, so that the smallest one has a pixel there
-            boxes = self.listing.boxes(index).scaled(side[0] / size[0], side[1] / size[1])
-            masks = box_masks(boxes, side, dilation=self.box_dilation, other_boxes=self.other_boxes)
+            masks = box_masks(
+                self._boxes(index), side, dilation=self.box_dilation, other_boxes=self.other_boxes
+            )
         else:
             # masks are resized from the size of the file, as the picture is, so that both stay on each other
             masks = self.listing.class_masks(index, size)

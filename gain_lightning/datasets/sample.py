@@ -1,13 +1,14 @@
 """The types of a sample, of a batch of samples, and of a data set that yields samples."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypedDict
+from typing import Literal, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gain_lightning.attention.pairs import Pairs
+from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 
@@ -18,7 +19,12 @@ class Draw(NamedTuple):
     visit: int
 
 
-class Sample(TypedDict):
+class _Boxed(TypedDict, total=False):
+    box: Tensor
+    box_class: Tensor
+
+
+class Sample(_Boxed):
     """One image, its label, and the masks of the classes that somebody marked on it.
 
     Attributes:
@@ -28,6 +34,9 @@ class Sample(TypedDict):
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The name of the image, unique in its data set.
         group: The number of its group, by the data module's ``group_names``; -1 where it is unknown or there are none.
+        box: In a set that is judged by boxes, ``(xmin, ymin, xmax, ymax)`` of each of B boxes in pixels of ``image``,
+            ``(B, 4)`` float32.
+        box_class: The class of each box, ``(B,)`` int64.
     """
 
     image: Tensor
@@ -61,9 +70,14 @@ class Batch(_Collated, total=False):
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The names of the images.
         group: The number of each image's group; -1 where it is unknown or there are none, ``(N,)`` int64.
+        box, box_image, box_class: In a set that is judged by boxes, the boxes of all images ``(B, 4)``, and the image
+            and the class of each, ``(B,)``.
         pairs: The (image, class) pairs of the labels, once a method has listed them.
     """
 
+    box: Tensor
+    box_image: Tensor
+    box_class: Tensor
     pairs: Pairs
 
 
@@ -126,8 +140,18 @@ class PictureSet(Protocol):
         ...
 
 
+def judged_by(pictures: object) -> Literal["mask", "box"]:
+    """Return what the maps of a set of pictures are judged by; a set that does not say it has masks."""
+    return getattr(pictures, "judged_by", "mask")
+
+
 def make_sample(
-    image: np.ndarray, label: np.ndarray, masks: ClassMasks | None, sample_id: str, group: int = -1
+    image: np.ndarray,
+    label: np.ndarray,
+    masks: ClassMasks | None,
+    sample_id: str,
+    group: int = -1,
+    boxes: Boxes | None = None,
 ) -> Sample:
     """Turn arrays into a sample.
 
@@ -137,12 +161,13 @@ def make_sample(
         masks: Its masks at the same size, or None for an image without pixel labels.
         sample_id: Its name.
         group: The number of its group; -1 where it is unknown or there are none.
+        boxes: Its boxes in the same pixels, where they judge its maps.
 
     Returns:
         The sample.
     """
     masks = stack_masks({}, image.shape[:2]) if masks is None else masks
-    return Sample(
+    sample = Sample(
         image=torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1),
         label=torch.from_numpy(label.astype(np.float32)),
         mask=torch.from_numpy(np.ascontiguousarray(masks.mask)),
@@ -150,6 +175,10 @@ def make_sample(
         id=sample_id,
         group=group,
     )
+    if boxes is not None:
+        sample["box"] = torch.from_numpy(boxes.corners.astype(np.float32))
+        sample["box_class"] = torch.from_numpy(boxes.class_idx.astype(np.int64))
+    return sample
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -174,7 +203,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             raise RuntimeError(f"{sample['id']} has shape {shapes[0]}, but its batch {shapes[1]}")
         place.copy_(sample["image"])
     counts = torch.tensor([len(sample["mask"]) for sample in samples])
-    return Batch(
+    batch = Batch(
         image=image,
         label=torch.stack([sample["label"] for sample in samples]),
         mask=torch.cat([sample["mask"] for sample in samples]),
@@ -183,3 +212,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         id=[sample["id"] for sample in samples],
         group=torch.tensor([sample["group"] for sample in samples]),
     )
+    if "box" in samples[0]:
+        counts = torch.tensor([len(sample["box"]) for sample in samples])
+        batch["box"] = torch.cat([sample["box"] for sample in samples])
+        batch["box_image"] = torch.arange(len(samples)).repeat_interleave(counts)
+        batch["box_class"] = torch.cat([sample["box_class"] for sample in samples])
+    return batch

@@ -54,7 +54,8 @@ class Method(pl.LightningModule):
         amount_unit: In a regression, the unit in which logits state amounts, ``(C,)``.
         class_weights: How much each class counts in L_cl, ``(C,)``; None where all count alike.
         starts_from_amounts: In a regression, true if the weights that it began with predict amounts.
-        judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split; empty without maps.
+        judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split, and ``by`` what, where that is
+            ``boxes``; empty without maps.
     """
 
     # This is Lightning's AttributeDict, whose attributes are the method's settings.
@@ -76,7 +77,7 @@ class Method(pl.LightningModule):
         super().__init__()
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.judged: dict[str, dict[str, int]] = {}
+        self.judged: dict[str, dict[str, Any]] = {}
 
     # What a method names ----------------------------------------------------------------------------------
 

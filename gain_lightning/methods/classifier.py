@@ -21,7 +21,7 @@ from gain_lightning.methods.panels import AttentionPanels
 from gain_lightning.methods.scoring import MapScores, SetResult, SetScores
 from gain_lightning.methods.tasks import TASKS, MultiLabel
 from gain_lightning.methods.trainer import data_of
-from gain_lightning.metrics import center_gaussian
+from gain_lightning.metrics import PairBoxes, center_gaussian, pair_boxes
 from gain_lightning.support.names import places_of
 
 
@@ -239,7 +239,7 @@ class Classifier(Method):
         if dataloader_idx == 0:
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
-            self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"])
+            self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"], outputs["boxes"])
         label = self.multi_hot(batch["label"])
         judged = self.task.judge(outputs["score"], label, data_of(self.trainer).accuracy_class)
         self.decisions[dataloader_idx].update(judged)
@@ -255,15 +255,16 @@ class Classifier(Method):
 
         Returns:
             ``score`` and ``logit`` ``(N, C)``, placed ``maps`` before scaling ``(P, 1, H, W)``, each pair's
-            ``mask`` ``(P, H, W)``, and the ``pairs``.
+            ``mask`` ``(P, H, W)``, the ``pairs``, and their ``boxes``.
         """
         label = self.multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
         score, logit = self.scores(logits), self.log_odds(logits)
         maps, mask = self.place(maps, batch["image"].shape[2:]), masks_of_pairs(batch, pairs)
+        boxes = boxes_of_pairs(batch, pairs)
         if metrics is not None:
-            metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs)
-        return Scored(score=score, logit=logit, maps=maps, mask=mask, pairs=pairs)
+            metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs, boxes)
+        return Scored(score=score, logit=logit, maps=maps, mask=mask, pairs=pairs, boxes=boxes)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores, and choose the threshold of seeds where there are images for it."""
@@ -308,3 +309,10 @@ def masks_of_pairs(batch: Batch, pairs: Pairs) -> Tensor:
             "datasets.class_masks makes them of one mask of class indices"
         )
     return pair_masks(batch["mask"], batch["mask_image"], batch["mask_class"], pairs)
+
+
+def boxes_of_pairs(batch: Batch, pairs: Pairs) -> PairBoxes | None:
+    """Return the boxes of every pair of a batch; None of a set that is not judged by boxes."""
+    if "box" not in batch:
+        return None
+    return pair_boxes(batch["box"], batch["box_image"], batch["box_class"], pairs)

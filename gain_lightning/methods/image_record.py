@@ -1,6 +1,6 @@
 """Records of a test: the scores of every image and of every class, and the maps of the first images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,20 @@ from torch import Tensor
 
 from gain_lightning.attention import scale_maps
 from gain_lightning.datasets.class_masks import ClassMasks, join_to_index_mask
-from gain_lightning.datasets.sample import Batch
+from gain_lightning.datasets.sample import Batch, judged_by
 from gain_lightning.methods.outputs import Attends, Scored
-from gain_lightning.methods.scoring import SEED_THRESHOLD, pair_values
+from gain_lightning.methods.scoring import SEED_THRESHOLD, judged_pairs, pair_values
 from gain_lightning.methods.trainer import data_of, is_trial
-from gain_lightning.metrics import seed_iou, with_mask
+from gain_lightning.metrics import box_ious, seed_iou
 from gain_lightning.runs.classes import class_table, write_classes
 from gain_lightning.runs.images import PER_IMAGE, ImageFile, ImageRows, join_parts, parts_of
 from gain_lightning.runs.map_checks import forget_map_checks
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, Maps, write_maps
+from gain_lightning.scores import pair_scores
 from gain_lightning.support.files import remove_parts
+
+# The column that a kind of truth has in per_image.csv beside its scores: the overlap at the paper's threshold.
+_OVERLAP = {"mask": "iou", "box": "box_iou"}
 
 
 class ImageRecord(pl.Callback):
@@ -62,9 +66,15 @@ class ImageRecord(pl.Callback):
         """Write every image's scores, and keep the first images' maps."""
         if self.table is None:
             return
-        name = list(data_of(trainer).test_sets)[dataloader_idx]
+        test_sets = data_of(trainer).test_sets
         class_names = pl_module.hparams.class_names
-        rows = image_rows(name, batch, outputs, with_amounts=pl_module.task.has_amounts)
+        rows = image_rows(
+            list(test_sets)[dataloader_idx],
+            batch,
+            outputs,
+            with_amounts=pl_module.task.has_amounts,
+            truths={judged_by(pictures) for pictures in test_sets.values()},
+        )
         self.table.add(rows, class_names)
         if dataloader_idx == 0 and sum(len(kept.ids) for kept in self.kept) < NUM_KEPT_MAPS:
             image = pl_module.backbone.denormalize(batch["image"])
@@ -98,11 +108,36 @@ class ImageRecord(pl.Callback):
             self.table = None
 
 
-def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool = False) -> ImageRows:
-    """Return the rows that a batch of the test set ``name`` adds to ``per_image.csv``."""
-    maps, pairs, mask = outputs["maps"], outputs["pairs"], outputs["mask"]
+def image_rows(
+    name: str,
+    batch: Batch,
+    outputs: Scored,
+    *,
+    with_amounts: bool = False,
+    truths: Collection[str] = ("mask",),
+) -> ImageRows:
+    """Return the rows that a batch of the test set ``name`` adds to ``per_image.csv``.
+
+    Args:
+        name: The name of the set.
+        batch: The batch.
+        outputs: What the method says of it.
+        with_amounts: If true, the label's amounts stand beside the scores; otherwise logits do.
+        truths: What maps of any of the test sets are judged by, ``mask`` or ``box``: it decides about the columns.
+    """
+    maps, pairs, mask, boxes = outputs["maps"], outputs["pairs"], outputs["mask"], outputs.get("boxes")
     column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
-    values = {**pair_values(maps, mask), "iou": seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD)}
+    values = pair_values(maps, mask, boxes)
+    if boxes is None:
+        values[_OVERLAP["mask"]] = seed_iou(scale_maps(maps), mask, threshold=SEED_THRESHOLD)
+    else:
+        values[_OVERLAP["box"]] = box_ious(maps, boxes, (SEED_THRESHOLD,))[:, 0, 0]
+    columns = [
+        column
+        for truth in _OVERLAP
+        if truth in truths
+        for column in (*(score.key for score in pair_scores(truth)), _OVERLAP[truth])
+    ]
     label = batch["label"]
     present = (
         label > 0 if label.ndim == 2 else torch.nn.functional.one_hot(label, outputs["score"].shape[1]) > 0
@@ -115,8 +150,8 @@ def image_rows(name: str, batch: Batch, outputs: Scored, *, with_amounts: bool =
         beside=(column, beside.cpu().numpy()),
         pair_image=pairs.image.cpu().numpy(),
         pair_class=pairs.label.cpu().numpy(),
-        judged=with_mask(mask).cpu().numpy(),
-        pair_scores={key: value.cpu().numpy() for key, value in values.items()},
+        judged=judged_pairs(mask, boxes).cpu().numpy(),
+        pair_scores={key: values[key].cpu().numpy() if key in values else None for key in columns},
     )
 
 

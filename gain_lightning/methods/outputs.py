@@ -7,6 +7,7 @@ from torch import Tensor
 from gain_lightning.attention import Pairs
 from gain_lightning.backbones import Backbone
 from gain_lightning.methods.tasks import MultiLabel
+from gain_lightning.metrics import PairBoxes
 
 
 class Predicted(TypedDict):
@@ -21,13 +22,18 @@ class Predicted(TypedDict):
     logit: Tensor
 
 
-class Scored(Predicted):
+class _Boxed(TypedDict, total=False):
+    boxes: PairBoxes | None
+
+
+class Scored(Predicted, _Boxed):
     """Predictions for labelled images, and the maps of their labels.
 
     Attributes:
         maps: Placed maps before scaling, ``(P, 1, H, W)``.
         mask: The mask of every pair: 1 the class, 0 not the class, 255 unknown, ``(P, H, W)``.
         pairs: The P pairs of the labels.
+        boxes: The boxes of the pairs in a set that is judged by boxes, else None.
     """
 
     maps: Tensor

@@ -11,7 +11,10 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from gain_lightning.attention import Pairs
 from gain_lightning.constants import NO, YES
+from gain_lightning.metrics.boxes import BOX_THRESHOLDS, RIGHT_IOU
 
+# Overlaps that MaxBoxAccV2 is the mean over.
+_V2_IOUS = (0.3, 0.5, 0.7)
 # Thresholds of the seed sweep; 0.2 is the paper's.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -267,4 +270,64 @@ class PairMean(ExactMetric):
             "over_pairs": self.total[self.scored].sum() / self.count[self.scored].sum(),
             "over_classes": per_class[self.scored].nanmean(),
             "num_pairs": self.count,
+        }
+
+
+class BoxAccuracy(ExactMetric):
+    """MaxBoxAcc and MaxBoxAccV2 (Choe et al., CVPR 2020, and its journal version), each pair with the same weight.
+
+    MaxBoxAcc is the share of pairs whose map, cut at a threshold, has its largest body in a box with an IoU of at
+    least 0.5 with a true box; MaxBoxAccV2 takes any body's box and is the mean over the IoUs 0.3, 0.5 and 0.7. Both
+    are at the threshold that is best for the whole set, V2 at that of each IoU.
+
+    Args:
+        num_classes: C.
+        score_classes: Class indices that count; None takes all.
+        thresholds: See :func:`~gain_lightning.metrics.boxes.box_ious`.
+
+    Returns of ``compute``:
+        ``max_box_acc``, ``max_box_acc_v2``, and ``box_threshold_best``, the threshold of the first; nan without a pair.
+
+    Example:
+        >>> metric = BoxAccuracy(1, thresholds=(0.2, 0.4))
+        >>> ious = torch.tensor([[[0.5, 0.2], [0.8, 0.2]], [[0.6, 0.4], [0.6, 0.4]]])
+        >>> metric.update(ious, torch.tensor([0, 0]))
+        >>> {key: round(value.item(), 3) for key, value in metric.compute().items()}  # V2: 2 / 2, 2 / 2, 1 / 2
+        {'max_box_acc': 1.0, 'max_box_acc_v2': 0.833, 'box_threshold_best': 0.2}
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    right: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        score_classes: list[int] | None = None,
+        thresholds: tuple[float, ...] = BOX_THRESHOLDS,
+    ) -> None:
+        super().__init__()
+        self.scored = list(range(num_classes)) if score_classes is None else score_classes
+        self.thresholds = thresholds
+        shape = (num_classes, 1 + len(_V2_IOUS), len(thresholds))
+        self.add_state("right", torch.zeros(shape, dtype=torch.double), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(num_classes, dtype=torch.double), dist_reduce_fx="sum")
+
+    def update(self, ious: Tensor, class_idx: Tensor) -> None:
+        """Add the overlaps ``(P, 2, T)`` of :func:`~gain_lightning.metrics.boxes.box_ious`, of classes ``(P,)``."""
+        ious = ious.to(self.right.device)
+        right = torch.stack([ious[:, 0] >= RIGHT_IOU, *(ious[:, 1] >= least for least in _V2_IOUS)], 1)
+        self.right.index_add_(0, class_idx, right.to(self.right.dtype))
+        self.count.index_add_(0, class_idx, torch.ones_like(class_idx, dtype=self.count.dtype))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return both accuracies, and the threshold of the first."""
+        count = self.count[self.scored].sum()
+        share = (self.right[self.scored].sum(0) / count).float()
+        threshold = torch.tensor(self.thresholds, device=share.device)[share[0].argmax()]
+        return {
+            "max_box_acc": share[0].max(),
+            "max_box_acc_v2": share[1:].amax(1).mean(),
+            "box_threshold_best": threshold.where(count > 0, torch.nan),
         }

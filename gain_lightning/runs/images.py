@@ -35,8 +35,8 @@ class ImageRows(NamedTuple):
         beside: The column beside it, one of :data:`BESIDE`, and its values, ``(N, C)``.
         pair_image: Index of each pair's image, ``(P,)``.
         pair_class: Index of each pair's class, ``(P,)``.
-        judged: The pairs whose image has a mask of the class, ``(P,)`` bool.
-        pair_scores: Scores of the pairs by the name of their column, each ``(P,)``.
+        judged: The pairs whose image has a mask or a box of the class, ``(P,)`` bool.
+        pair_scores: Scores of the pairs by the name of their column, each ``(P,)``; None where the set has no such score.
     """
 
     set_name: str
@@ -47,7 +47,7 @@ class ImageRows(NamedTuple):
     pair_image: np.ndarray
     pair_class: np.ndarray
     judged: np.ndarray
-    pair_scores: Mapping[str, np.ndarray]
+    pair_scores: Mapping[str, np.ndarray | None]
 
     def rows(self, class_names: Sequence[str]) -> list[dict[str, str | int | float]]:
         """One row a (image, class), by column.
@@ -68,7 +68,7 @@ class ImageRows(NamedTuple):
             for p, pair in enumerate(zip(self.pair_image.tolist(), self.pair_class.tolist(), strict=True))
         }
         values = {
-            key: [round(value, 6) for value in of_pairs.tolist()]
+            key: None if of_pairs is None else [round(value, 6) for value in of_pairs.tolist()]
             for key, of_pairs in self.pair_scores.items()
         }
         column, beside = self.beside
@@ -79,7 +79,7 @@ class ImageRows(NamedTuple):
             row: dict[str, str | int | float] = dict(zip(COLUMNS, cells, strict=True))
             row[column] = f"{beside[n, c]:.9g}"
             for key, of_pairs in values.items():
-                row[key] = "" if p is None or not self.judged[p] else of_pairs[p]
+                row[key] = "" if p is None or of_pairs is None or not self.judged[p] else of_pairs[p]
             rows.append(row)
         return rows
 
@@ -138,7 +138,7 @@ class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
 
     ``of_pairs`` has every score of :func:`gain_lightning.scores.pair_scores` by its key, nan where a class is absent or
-    without mask, and everywhere where the run was made before there was the score. ``amount`` is nan where the task is
+    without mask or box, and everywhere where the set is judged by the other, or the run is older than the score. ``amount`` is nan where the task is
     no regression. ``logit`` is None of a regression, and of runs that were made before the file had it.
     """
 

@@ -8,10 +8,15 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
+from gain_lightning.datasets.sample import judged_by
 from gain_lightning.methods.trainer import data_of
 from gain_lightning.runs.checkpoints import BEST, read_checkpoint
 from gain_lightning.scores import score_of
 from gain_lightning.support.names import places_of
+
+
+# A score of maps that a validation has, by what judges there.
+_INSTEAD = {"mask": "seed_miou", "box": "energy_in_box"}
 
 
 class KeepBest(ModelCheckpoint):
@@ -36,8 +41,15 @@ class KeepBest(ModelCheckpoint):
         )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Warn if the test's images choose the checkpoint that they score."""
+        """Refuse a score that the validation will not have; warn if the test's images choose their checkpoint."""
         data = data_of(trainer)
+        score, truth = score_of(str(self.monitor)), judged_by(getattr(data, "val_set", None))
+        if str(self.monitor).startswith("val/") and score.over != "images" and score.truth != truth:
+            marks = {"mask": "masks", "box": "boxes"}
+            raise ValueError(
+                f"keep_score names {score.key}, a score of {marks[score.truth]}, but val is judged by {marks[truth]}: "
+                f"expected one of those, such as {_INSTEAD[truth]}"
+            )
         test_sets = getattr(getattr(data, "images", data), "test_sets", None) or {}
         if str(self.monitor).startswith("val/") and next(iter(test_sets), None) == "val":
             rank_zero_warn(
@@ -67,7 +79,9 @@ def metric_to_keep_by(name: str | None, known: Sequence[str], *, has_select: boo
     """
     metrics = {key: f"val/{key}" for key in known if score_of(key).better != "neither"}
     if has_select:
-        metrics |= {f"select/{key}": f"select/{key}" for key in metrics if score_of(key).over != "images"}
+        # Masks judge there, or boxes that are drawn as masks.
+        of_maps = [key for key in metrics if score_of(key).over != "images" and score_of(key).truth == "mask"]
+        metrics |= {f"select/{key}": f"select/{key}" for key in of_maps}
     names = list(metrics)
     if not names:
         raise ValueError("keep is best, but this method has no score of a validation: expected keep last")

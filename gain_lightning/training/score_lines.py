@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gain_lightning.scores import score_of
 
 
 def print_scores(
-    results: Sequence[Mapping[str, float]], judged: dict[str, int] | None = None, *, test_set: str = "test"
+    results: Sequence[Mapping[str, float]], judged: dict[str, Any] | None = None, *, test_set: str = "test"
 ) -> None:
-    """Print one score a line: shares in percent, others as they are, and "none" where no mask allows a judgement.
+    """Print one score a line: shares in percent, others as they are, and "none" where nothing allows a judgement.
 
     Scores of ``center`` are those of the map that looks at the centre of every image.
 
     Args:
         results: Results of Lightning's test or validation.
-        judged: Numbers of ``pairs`` and of ``images`` that maps are judged on.
+        judged: Numbers of ``pairs`` and of ``images`` that maps are judged on, ``by`` masks unless it says boxes.
         test_set: Name of the set that was tested; ``val`` if the data have no test set.
     """
     scores = {key: value for result in results for key, value in result.items()}
@@ -30,5 +31,6 @@ def print_scores(
         print(f"{test_set if split == 'test' else split:>6} {name:<22} {shown}{remark}")
     if judged is not None:
         print(
-            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with masks"
+            f"maps are judged on {judged['pairs']} (image, class) pairs of {judged['images']} images with "
+            f"{judged.get('by', 'masks')}"
         )

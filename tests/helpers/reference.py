@@ -361,3 +361,79 @@ def average_precision(probability, label) -> float:
             hits += 1
             precisions.append(hits / rank)
     return sum(precisions) / len(precisions)
+
+
+def box_ious(scaled, boxes, threshold: float) -> tuple[list[float], float]:
+    """Compare the boxes of a map in [0, 1] that is cut at a threshold with true ones, as Choe et al. evaluate it.
+
+    The map is kept with 8 bits. Bodies are of pixels above the threshold that touch, corners included; their holes are
+    of pixels that touch by their sides. The largest body is the one whose outline encloses most.
+
+    Args:
+        scaled: The map, ``(H, W)``.
+        boxes: True boxes as whole numbers (xmin, ymin, xmax, ymax), whose last row and column are their own.
+        threshold: A share of the maximum.
+
+    Returns:
+        IoU of the largest body's box with the true box that fits it best, of each where several are equally large;
+        and the best IoU of any outline's box.
+    """
+    image = (scaled * 255).astype(np.uint8)
+    height, width = image.shape
+    above = image > int(threshold * image.max())
+    outlines = []
+    for body in _bodies(above, diagonal=True):
+        filled = np.zeros((height + 2, width + 2), bool)
+        for i, j in body:
+            filled[i + 1, j + 1] = True
+        for hole in _bodies(~filled, diagonal=False):
+            if (0, 0) not in hole:
+                for i, j in hole:
+                    filled[i, j] = True
+                outlines.append((-1.0, _outline(((i - 1, j - 1) for i, j in hole), 1, height, width)))
+        # a square between four centres of the body is enclosed, and half of one between three
+        enclosed = 0.0
+        for i in range(height + 1):
+            for j in range(width + 1):
+                enclosed += {4: 1.0, 3: 0.5}.get(int(filled[i : i + 2, j : j + 2].sum()), 0.0)
+        outlines.append((enclosed, _outline(body, 0, height, width)))
+    if not outlines:
+        outlines = [(0.0, (0, 0, 0, 0))]
+    best = [(area, max(_box_iou(found, box) for box in boxes)) for area, found in outlines]
+    largest = max(area for area, _ in best)
+    return [iou for area, iou in best if area == largest], max(iou for _, iou in best)
+
+
+def _bodies(is_in, diagonal: bool) -> list[set[tuple[int, int]]]:
+    """Return the pixels of each body, by flooding one after the other."""
+    left = {(i, j) for i in range(is_in.shape[0]) for j in range(is_in.shape[1]) if is_in[i, j]}
+    bodies = []
+    while left:
+        body, edge = set(), {min(left)}
+        while edge:
+            i, j = edge.pop()
+            body.add((i, j))
+            around = [(i + di, j + dj) for di in (-1, 0, 1) for dj in (-1, 0, 1) if diagonal or di * dj == 0]
+            edge |= {place for place in around if place in left and place not in body}
+        bodies.append(body)
+        left -= body
+    return bodies
+
+
+def _outline(pixels, margin: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Return the box around pixels: the evaluator's ends lie one pixel beyond, unless the image ends there."""
+    rows, columns = zip(*pixels, strict=True)
+    return (
+        min(columns) - margin,
+        min(rows) - margin,
+        min(max(columns) + margin + 1, width - 1),
+        min(max(rows) + margin + 1, height - 1),
+    )
+
+
+def _box_iou(a, b) -> float:
+    """Return the IoU of two boxes by their pixels."""
+    first, second = (
+        {(x, y) for x in range(box[0], box[2] + 1) for y in range(box[1], box[3] + 1)} for box in (a, b)
+    )
+    return len(first & second) / len(first | second)
