@@ -22,8 +22,8 @@ class Score:
             ``background.csv`` for one over ``objects``; neither does for a score of the whole ``set``.
         truth: What a score of maps is judged by: a set has the scores of ``mask`` or those of ``box``, never both.
         measure: The function of :mod:`gain_lightning.metrics.maps` that gives it for every pair with a mask, from
-            maps before scaling and masks; that of :mod:`gain_lightning.metrics.boxes` for a score of boxes. Every classifier takes a score that names one, and it is a column of
-            ``per_image.csv`` and of ``per_class.csv``.
+            maps before scaling and masks; that of :mod:`gain_lightning.metrics.boxes` for a score of boxes. Every
+            classifier takes a score that names one, and it is a column of ``per_image.csv`` and of ``per_class.csv``.
         mean: Every ``pair`` or every ``class`` has the same weight in such a score.
         rises, falls: The words of the report's reading for a method whose score clearly rises or falls. Without
             words the reading speaks of the score only where it is clearly worse.

@@ -156,8 +156,8 @@ def image_rows(
 
 
 def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequence[str]) -> Maps:
-    """Return a batch's images, masks, scaled maps and the maxima before scaling, as arrays."""
-    pairs, maps = outputs["pairs"], outputs["maps"]
+    """Return a batch's images, masks, filled boxes, scaled maps and the maxima before scaling, as arrays."""
+    pairs, maps, boxes = outputs["pairs"], outputs["maps"], outputs.get("boxes")
     return Maps(
         ids=np.array(batch["id"]),
         image=image.permute(0, 2, 3, 1).cpu().numpy(),
@@ -168,6 +168,7 @@ def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequenc
         map=scale_maps(maps).squeeze(1).cpu().numpy().astype(np.float16),
         class_names=np.array(class_names),
         map_max=maps.flatten(1).amax(1).cpu().numpy() if len(maps) else np.zeros(0, np.float32),
+        pair_box=None if boxes is None else boxes.masks(maps.shape[2:]).cpu().numpy(),
     )
 
 

@@ -15,6 +15,7 @@ from gain_lightning.methods.image_record import keep_maps
 from gain_lightning.methods.outputs import Attends, Scored
 from gain_lightning.methods.trainer import is_trial
 from gain_lightning.runs.maps import Maps
+from gain_lightning.support.masks import class_to_index_mask
 
 
 class PanelRow(TypedDict):
@@ -28,7 +29,7 @@ class PanelRow(TypedDict):
 
 
 class AttentionPanels(pl.Callback):
-    """Draws image | mask | map of the first validation images, into the run folder and to W&B.
+    """Draws image | mask or box | map of the first validation images, into the run folder and to W&B.
 
     Args:
         run_dir: The run folder; pictures go to ``panels/``.
@@ -87,15 +88,18 @@ def panel_rows(kept: list[Maps]) -> list[PanelRow]:
     rows: list[PanelRow] = []
     first = 0
     for batch in kept:
-        for image_idx, class_idx, raw in zip(batch.pair_image, batch.pair_class, batch.map, strict=True):
-            raw = raw.astype(np.float32)
+        for pair, (image_idx, class_idx) in enumerate(zip(batch.pair_image, batch.pair_class, strict=True)):
+            raw = batch.map[pair].astype(np.float32)
+            mask, caption = batch.mask[image_idx], f"{batch.ids[image_idx]}: {batch.class_names[class_idx]}"
+            if batch.pair_box is not None:
+                mask, caption = class_to_index_mask(batch.pair_box[pair], class_idx), f"{caption}, its box"
             rows.append(
                 {
                     "image_idx": first + image_idx,
                     "image": batch.image[image_idx],
-                    "mask": batch.mask[image_idx],
+                    "mask": mask,
                     "map": raw / max(float(raw.max()), 1e-8),
-                    "caption": f"{batch.ids[image_idx]}: {batch.class_names[class_idx]}",
+                    "caption": caption,
                 }
             )
         first += len(batch.ids)

@@ -8,7 +8,16 @@ import torchmetrics
 from torch import Tensor, nn
 
 from gain_lightning.attention import EPS, Pairs, scale_maps
-from gain_lightning.metrics import BoxAccuracy, MeanAE, MeanAP, PairBoxes, PairMean, SeedIoU, box_ious, with_mask
+from gain_lightning.metrics import (
+    BoxAccuracy,
+    MeanAE,
+    MeanAP,
+    PairBoxes,
+    PairMean,
+    SeedIoU,
+    box_ious,
+    with_mask,
+)
 from gain_lightning.metrics import boxes as box_metrics
 from gain_lightning.metrics import maps as map_metrics
 from gain_lightning.scores import pair_scores
@@ -72,9 +81,7 @@ class MapScores(nn.Module):
         self.truth: Literal["mask", "box"] = "mask"
         self.judged_images = torchmetrics.SumMetric()
 
-    def update_maps(
-        self, maps: Tensor, mask: Tensor, pairs: Pairs, boxes: PairBoxes | None = None
-    ) -> None:
+    def update_maps(self, maps: Tensor, mask: Tensor, pairs: Pairs, boxes: PairBoxes | None = None) -> None:
         """Score the maps of a batch.
 
         Args:

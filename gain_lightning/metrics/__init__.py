@@ -6,7 +6,15 @@ Every map is judged for a class that the image's label names. Void pixels never 
 
 from gain_lightning.metrics.boxes import PairBoxes, box_ious, pair_boxes
 from gain_lightning.metrics.maps import center_gaussian, energy_in_mask, pointing_hit, seed_iou, with_mask
-from gain_lightning.metrics.sets import THRESHOLDS, BoxAccuracy, ExactMetric, MeanAE, MeanAP, PairMean, SeedIoU
+from gain_lightning.metrics.sets import (
+    THRESHOLDS,
+    BoxAccuracy,
+    ExactMetric,
+    MeanAE,
+    MeanAP,
+    PairMean,
+    SeedIoU,
+)
 
 __all__ = [
     "THRESHOLDS",

@@ -175,7 +175,7 @@ def box_ious(maps: Tensor, boxes: PairBoxes, thresholds: Sequence[float] = BOX_T
     corners = np.minimum(corners, (width - 1, height - 1) * 2)
     pair = boxes.pair.cpu().numpy()
     ious = torch.zeros(len(maps), 2, len(thresholds))
-    found: list[list[np.ndarray]] = []
+    found: list[np.ndarray] = []
     for row in np.unique(pair).tolist():
         if not (found and is_shared):
             found = _contour_boxes(bytes_of[0 if is_shared else row, 0], thresholds)

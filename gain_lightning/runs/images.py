@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class ImageRows(NamedTuple):
         pair_image: Index of each pair's image, ``(P,)``.
         pair_class: Index of each pair's class, ``(P,)``.
         judged: The pairs whose image has a mask or a box of the class, ``(P,)`` bool.
-        pair_scores: Scores of the pairs by the name of their column, each ``(P,)``; None where the set has no such score.
+        pair_scores: Scores of the pairs by the name of their column, each ``(P,)``; None where the set has none.
     """
 
     set_name: str
@@ -137,9 +137,10 @@ def join_parts(parts: list[Path], path: Path) -> None:
 class ImageTable(NamedTuple):
     """One test set in ``per_image.csv``: sorted ids ``(N,)``, class names ``(C,)``, and ``(N, C)`` arrays.
 
-    ``of_pairs`` has every score of :func:`gain_lightning.scores.pair_scores` by its key, nan where a class is absent or
-    without mask or box, and everywhere where the set is judged by the other, or the run is older than the score. ``amount`` is nan where the task is
-    no regression. ``logit`` is None of a regression, and of runs that were made before the file had it.
+    ``of_pairs`` has every score of :func:`gain_lightning.scores.pair_scores` by its key, nan where a class is absent
+    or without mask or box, and everywhere where the set is judged by the other, or the run is older than the score.
+    ``amount`` is nan where the task is no regression. ``logit`` is None of a regression, and of runs that were made
+    before the file had it.
     """
 
     ids: list[str]
@@ -155,6 +156,16 @@ class ImageTable(NamedTuple):
         """The (image, class) pairs whose map has a score, ``(N, C)`` bool."""
         judged: np.ndarray = np.any([~np.isnan(values) for values in self.of_pairs.values()], axis=0)
         return judged
+
+    @property
+    def truth(self) -> Literal["mask", "box"]:
+        """What judges the maps: boxes where scores of boxes are all that there are."""
+        judged = {
+            score.truth
+            for score in pair_scores()
+            if score.key in self.of_pairs and not np.isnan(self.of_pairs[score.key]).all()
+        }
+        return "box" if judged == {"box"} else "mask"
 
     @property
     def rank(self) -> np.ndarray:

@@ -35,6 +35,9 @@ class Maps(NamedTuple):
     map: np.ndarray  # (P, H, W), scaled
     class_names: np.ndarray  # (C,) str
     map_max: np.ndarray | None = None  # (P,) maximum before scaling; None of runs made before it was kept
+    pair_box: np.ndarray | None = (
+        None  # (P, H, W) as pair_mask: filled boxes; None where no box judged the maps
+    )
 
 
 def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
@@ -48,7 +51,8 @@ def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
     arrays: dict[str, Any] = {"pair_image": pair_image[is_kept], "class_names": batches[0].class_names}
     for field in ("ids", "image", "mask"):
         arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[:NUM_KEPT_MAPS]
-    for field in ("pair_class", "pair_mask", "map", "map_max"):
+    boxed = [] if batches[0].pair_box is None else ["pair_box"]
+    for field in ("pair_class", "pair_mask", "map", "map_max", *boxed):
         arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[is_kept]
     # an opened file, for NumPy adds .npz to a path that ends otherwise
     with written_whole(run_dir / MAPS) as part, part.open("wb") as file:
@@ -84,6 +88,7 @@ def read_maps(path: str | Path) -> Maps | None:
             and maps.image.dtype == maps.mask.dtype == np.uint8
             and maps.map.shape == maps.pair_mask.shape == (len(maps.pair_image), height, width)
             and maps.ids.shape == (num_images,)
+            and (maps.pair_box is None or maps.pair_box.shape == maps.pair_mask.shape)
         )
         if not fits:
             raise ValueError("its arrays do not fit together")

@@ -14,7 +14,6 @@ from gain_lightning.runs.checkpoints import BEST, read_checkpoint
 from gain_lightning.scores import score_of
 from gain_lightning.support.names import places_of
 
-
 # A score of maps that a validation has, by what judges there.
 _INSTEAD = {"mask": "seed_miou", "box": "energy_in_box"}
 

@@ -171,7 +171,9 @@ def test_a_flat_map_has_no_box(value):
 
 def test_energy_pointing_and_share_by_hand():
     maps = torch.tensor([[[[3.0, 1.0, 0.0, 4.0]]], [[[0.0, 0.0, 0.0, 0.0]]]])
-    boxes = PairBoxes(torch.tensor([[0.0, 0, 1, 1], [1.0, 0, 3, 1], [0, 0, 4, 1]]), torch.tensor([0, 0, 1]), 2)
+    boxes = PairBoxes(
+        torch.tensor([[0.0, 0, 1, 1], [1.0, 0, 3, 1], [0, 0, 4, 1]]), torch.tensor([0, 0, 1]), 2
+    )
     assert energy_in_box(maps, boxes).tolist() == [0.5, 0]
     assert pointing_in_box(maps, boxes).tolist() == [0, 0]
     assert box_share(maps, boxes).tolist() == [0.75, 1]

@@ -101,6 +101,7 @@ def image_scores(table: ImageTable, weight: np.ndarray, rule: DecisionRule) -> d
             **{
                 f"test/{score.key}": _pair_mean(table.of_pairs[score.key][:, classes], weight, score.mean)
                 for score in pair_scores()
+                if score.key in table.of_pairs
             },
         }
 

@@ -91,7 +91,8 @@ def compare(
                 f"have different ones or one twice ({seeds}): no intervals."
             )
         differences += _group_differences(a, b, pairs, resampled)
-    notes += repetitions(groups) + _below_centre(groups) + _zero_maps(groups) + opinion_notes(groups)
+    notes += _truths(runs) + repetitions(groups)
+    notes += _below_centre(groups) + _zero_maps(groups) + opinion_notes(groups)
     if scored_set != "test":
         notes.append(
             f"There is no test set: all scores are those of {scored_set}, where settings may have been chosen."
@@ -111,6 +112,21 @@ def _scored_set(tables: Sequence[dict[str, ImageTable] | PixelTable | None]) -> 
         if table
     ]
     return " and ".join(dict.fromkeys(names)) or "test"
+
+
+def _truths(runs: Sequence[Run]) -> list[str]:
+    """Return a note where masks judge the maps of some runs, and boxes those of others."""
+    paths: dict[str, list[str]] = {}
+    for run in runs:
+        scores = [score_of(key) for key in run.metrics if key.startswith("test/")]
+        for truth in {score.truth for score in scores if score.over == "pairs"}:
+            paths.setdefault(truth, []).append(run.path)
+    if len(paths) < 2:
+        return []
+    return [
+        f"Masks judge the maps of {', '.join(paths['mask'])}, and boxes those of {', '.join(paths['box'])}: no score "
+        "of maps is compared between them."
+    ]
 
 
 def _below_centre(groups: Sequence[Group]) -> list[str]:

@@ -16,6 +16,8 @@ from gain_lightning.studies.comparison.tables import points
 from gain_lightning.support.masks import class_to_index_mask
 
 NUM_ROWS = 12
+# The share of a map that rows are ordered by, and where that share lies; the first that a method has.
+_ENERGIES = {"energy": "on the object", "energy_in_box": "in its box"}
 _SIDE = 224  # longest side of a picture, pixels
 
 Pair = tuple[str, str]  # image id, class name
@@ -63,8 +65,10 @@ def example_rows(
     """
     runs = first_runs(groups)
     maps = [read_maps(run.path) for run in runs]
+    # One score for all methods, since a share of masks and one of boxes are no change of each other.
+    score = next((key for key in _ENERGIES for run in runs if _energies(tables.get(run.path), key)), "energy")
     kept = [
-        (method_title(group.name), m, _pairs(m), _energies(tables.get(run.path)))
+        (method_title(group.name), m, _pairs(m), _energies(tables.get(run.path), score))
         for group, run, m in zip(groups, runs, maps, strict=True)
         if m is not None
     ]
@@ -80,12 +84,12 @@ def example_rows(
         image = first.image[first.pair_image[places[pair]]]
         tiles = [
             Tile("image", f"Image {image_id}", data_uri(shrink(image, _SIDE), lossy=True)),
-            _truth(first.pair_mask[places[pair]], first.pair_class[places[pair]], class_name),
+            _truth(first, places[pair], class_name),
         ]
-        tiles += [_map_tile(name, m, at[pair], pair, energies) for name, m, at, energies in kept]
+        tiles += [_map_tile(name, m, at[pair], pair, energies, score) for name, m, at, energies in kept]
         change = ""
         if pair in changes and len(kept) > 1:
-            change = f"{first_name} to {last_name}: {points(changes[pair])} points on the object"
+            change = f"{first_name} to {last_name}: {points(changes[pair])} points {_ENERGIES[score]}"
         rows.append(Row(image_id, class_name, change, tiles))
     return rows, missing
 
@@ -102,15 +106,18 @@ def _worst_and_best(pairs: Sequence[Pair], changes: Mapping[Pair, float]) -> lis
     return turns + [pair for pair in pairs if pair not in changes]
 
 
-def _truth(mask: np.ndarray, class_idx: int, class_name: str) -> Tile:
-    """Return the picture of a mask, 1 where the class is, in the colour of the class."""
-    if not (mask == YES).any():
-        return Tile("ground truth", f"No mask of {class_name}", "")
-    picture = shrink(colour_mask(class_to_index_mask(mask, class_idx)), _SIDE, smooth=False)
-    return Tile("ground truth", f"Mask of {class_name}", data_uri(picture))
+def _truth(maps: Maps, place: int, class_name: str) -> Tile:
+    """Return the picture of a pair's mask, or of its filled boxes where they judge, in the colour of the class."""
+    what, truths = ("Mask", maps.pair_mask) if maps.pair_box is None else ("Boxes", maps.pair_box)
+    if not (truths[place] == YES).any():
+        return Tile("ground truth", f"No {what.lower()} of {class_name}", "")
+    coloured = colour_mask(class_to_index_mask(truths[place], maps.pair_class[place]))
+    return Tile("ground truth", f"{what} of {class_name}", data_uri(shrink(coloured, _SIDE, smooth=False)))
 
 
-def _map_tile(name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[Pair, float]) -> Tile:
+def _map_tile(
+    name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[Pair, float], score: str
+) -> Tile:
     attention = maps.map[place].astype(np.float32).clip(0)
     highest = float(attention.max(initial=0))
     picture = overlay(grey(maps.image[maps.pair_image[place]]), attention / (highest or 1))
@@ -119,7 +126,7 @@ def _map_tile(name: str, maps: Maps, place: int, pair: Pair, energies: Mapping[P
         caption, alt = f"{name}, all zero", f"{alt}: zero everywhere"
     elif pair in energies:
         share = f"{100 * energies[pair]:.0f} %"
-        caption, alt = f"{name}, {share}", f"{alt}: {share} on the object"
+        caption, alt = f"{name}, {share}", f"{alt}: {share} {_ENERGIES[score]}"
     return Tile(caption, alt, data_uri(shrink(picture, _SIDE), lossy=True))
 
 
@@ -129,10 +136,10 @@ def _pairs(maps: Maps) -> dict[Pair, int]:
     return {(str(image_id), str(class_name)): index for index, (image_id, class_name) in enumerate(pairs)}
 
 
-def _energies(table: ImageTable | None) -> dict[Pair, float]:
-    """Return the share of each judged pair's map that lies on its object."""
-    if table is None:
+def _energies(table: ImageTable | None, score: str) -> dict[Pair, float]:
+    """Return the share of each judged pair's map that lies on its object, or in its box."""
+    if table is None or score not in table.of_pairs:
         return {}
-    energy = table.of_pairs["energy"]
+    energy = table.of_pairs[score]
     judged = np.argwhere(~np.isnan(energy)).tolist()
     return {(table.ids[n], table.class_names[c]): float(energy[n, c]) for n, c in judged}

@@ -15,7 +15,10 @@ from gain_lightning.studies.comparison.groups import Comparison, Group, method_t
 from gain_lightning.studies.comparison.tables import short_name
 
 # The score of maps that the figures show is the first of these that the runs have.
-_ATTENTION = ("test/seed_miou_selected", "test/seed_miou_best", "test/seed_miou", "test/energy")
+_ATTENTION = (
+    *("test/seed_miou_selected", "test/seed_miou_best", "test/seed_miou", "test/energy"),
+    *("test/max_box_acc", "test/energy_in_box"),
+)
 # A curve has at most this many points.
 _MAX_POINTS = 400
 _LOSSES = {

@@ -98,8 +98,9 @@ def _judged(table: ImageTable | None, rule: DecisionRule, scored_set: str) -> st
         judged = table.judged[:, rule.columns(table.class_names)]
     if not judged.any():
         return ""
+    marks = "boxes" if table is not None and table.truth == "box" else "masks"
     return (
-        f"Maps are judged on {judged.sum():,} (image, class) pairs with masks, "
+        f"Maps are judged on {judged.sum():,} (image, class) pairs with {marks}, "
         f"in {judged.any(1).sum():,} of {len(judged):,} images of {scored_set}."
     )
 
