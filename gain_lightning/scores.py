@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+# A group or a class of fewer images is no worst one: its score says little.
+FEWEST_IMAGES = 10
+
 
 @dataclass(frozen=True)
 class Score:
@@ -254,6 +257,36 @@ SCORES = [
         falls="leans less on the ground",
     ),
     Score(
+        "worst_group",
+        "worst group",
+        "Accuracy on the group of images on which it is lowest; groups of fewer than 10 images are left out.",
+        rises="is right more often on its worst group",
+        falls="is right less often on its worst group",
+        listed="worst",
+    ),
+    Score("group_mean", "group mean", "Mean over groups of the accuracy on each, all with the same weight."),
+    Score(
+        "test_average",
+        "test average",
+        "Accuracy over all images of the groups, as many as the test has of each.",
+    ),
+    Score(
+        "train_weighted_average",
+        "train-weighted average",
+        "Mean over groups of the accuracy on each, weighted by their shares of the training images. Papers on groups "
+        "often call it the average.",
+    ),
+    Score(
+        "worst_class",
+        "worst class",
+        "Accuracy on the images of the class on which it is lowest; classes of fewer than 10 images are left out.",
+    ),
+    Score(
+        "worst_class_ap",
+        "worst class AP",
+        "Lowest average precision of a class; classes that fewer than 10 images show are left out.",
+    ),
+    Score(
         "miou",
         "mIoU",
         "Segmentations: mean IoU over background and the classes that masks show.",
@@ -275,7 +308,10 @@ SCORES = [
     ),
 ]
 
-# A metric without a row above is one of these three; its name is its key in words.
+# The key of the accuracy in a group begins so.
+OF_GROUP = "group/"
+# A metric without a row above is one of these four; its name is its key in words.
+GROUP = Score("", "", "How often an image's decision is right in the group of this name.")
 FURTHER_SET = Score("", "", "How often an image's decision is right on the test set of this name.")
 FURTHER_ERROR = Score("", "", "", unit="amount", better="lower")
 LOSS = Score("", "", "", unit="number", better="neither", over="set")
@@ -284,18 +320,22 @@ LOSS = Score("", "", "", unit="number", better="neither", over="set")
 def score_of(metric: str) -> Score:
     """Return the score that a metric ``test/<key>``, ``val/<key>`` or ``center/<key>`` is.
 
-    A key without a row in :data:`SCORES` is a term of the loss (``loss_...``), or the error (``<set>_mae``) or the
-    accuracy (``<set>``) on a further test set.
+    A key without a row in :data:`SCORES` is a term of the loss (``loss_...``), the accuracy in a group
+    (``group/<name>``), the error on a group or a further test set (``..._mae``), or the accuracy on a further test set
+    (``<set>``).
 
     Example:
         >>> score_of("val/energy").name, score_of("test/boat_without_water").name
         ('energy', 'boat without water')
+        >>> score_of("test/group/waterbird+land").name
+        'waterbird+land'
         >>> [score_of(metric).better for metric in ("test/night", "test/night_mae", "val/loss_cl")]
         ['higher', 'lower', 'neither']
     """
     key = metric.split("/", 1)[-1]
     score = _row(key)
-    return score if score.key else replace(score, key=key, name=key.replace("_", " "))
+    name = key.removeprefix(OF_GROUP) if key.startswith(OF_GROUP) else key.replace("_", " ")
+    return score if score.key else replace(score, key=key, name=name)
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
@@ -336,4 +376,6 @@ def _row(key: str) -> Score:
         return known[key]
     if key.endswith("_mae"):
         return FURTHER_ERROR
+    if key.startswith(OF_GROUP):
+        return GROUP
     return LOSS if key == "loss" or key.startswith("loss_") else FURTHER_SET

@@ -27,6 +27,7 @@ from gain_lightning.scores import SCORES, Score, in_order, is_reserved, score_of
 from gain_lightning.studies.comparison.bootstrap import DecisionRule, resampled_miou, resampled_scores
 from gain_lightning.studies.comparison.compare import compare
 from gain_lightning.studies.comparison.groups import Comparison, Difference, Group
+from gain_lightning.studies.comparison.resampled_groups import resampled_groups
 from gain_lightning.studies.report.report import reading
 
 ROOT = Path(__file__).parents[1]
@@ -117,14 +118,17 @@ def test_every_metric_of_a_run_has_a_row_or_is_of_a_further_test_set(name):
 
 
 def test_per_image_csv_gives_what_is_over_images_and_pairs_and_no_more():
-    shape, ids = (6, 2), list("abcdef")
-    values = np.random.default_rng(0).random(shape)
+    ids = [f"{number:02}" for number in range(30)]
+    values = np.random.default_rng(0).random((30, 2))
     of_pairs = {score.key: values for score in scores.pair_scores()}
     table = ImageTable(ids, ["boat", "car"], values > 0.5, values, values, of_pairs)
     (of_classifier,) = resampled_scores([{"test": table, "night": table}], DecisionRule(), 3)
-    pixels = {kind: np.ones((3, 6, 3)) for kind in ("miou", "miou_crf")}
+    grouped = table._replace(groups=np.array(["sea", "land"] * 15), amount=np.full((30, 2), np.nan))
+    (of_groups,) = resampled_groups([grouped], DecisionRule(), {"sea": 3, "land": 1}, 3)
+    pixels = {kind: np.ones((3, 30, 3)) for kind in ("miou", "miou_crf")}
     (of_segmentation,) = resampled_miou([PixelTable(ids, ["background", "boat", "car"], pixels)], None, 3)
-    given = {*of_classifier, *of_segmentation} - {"test/night", "test/night_mae"}
+    given = {*of_classifier, *of_groups, *of_segmentation} - {"test/night", "test/night_mae"}
+    given -= {"test/group/sea", "test/group/land"}
     assert given == {f"test/{score.key}" for score in SCORES if score.over not in ("objects", "set")}
 
 
@@ -202,7 +206,8 @@ def test_a_new_row_is_all_that_a_new_score_of_maps_needs(with_spill, tmp_path, c
             assert zero[split] or found[f"{split}/spill"] == pytest.approx(1 - found[f"{split}/energy"])
         images = rows(run / "per_image.csv")
         assert list(images[0]) == [
-            *("set", "id", "class", "present", "score", "logit", "energy", "pointing", "spill", "iou")
+            *("set", "id", "class", "present", "score", "logit", "energy", "pointing", "spill", "iou"),
+            "group",
         ]
         mine = [float(row["spill"]) for row in images if row["set"] == "test" and row["spill"]]
         assert found["test/spill"] == pytest.approx(np.mean(mine), abs=1e-5)

@@ -280,6 +280,12 @@ class TwoStreamDataModule(pl.LightningDataModule):
         """Open the pictures of a split with their labels, without masks; None takes the training images."""
         raise NotImplementedError
 
+    def count_train_groups(self) -> np.ndarray:
+        """Count the training images of every group, ``(G,)``."""
+        images = self.train_set if hasattr(self, "train_set") else self.image_set()
+        groups = np.full(len(images), -1) if images.groups is None else images.groups
+        return np.bincount(groups[groups >= 0], minlength=len(self.group_names))
+
     def draw_masked(
         self, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray
     ) -> tuple[MaskedRows, MaskedRows]:

@@ -14,6 +14,7 @@ from gain_lightning.backbones.batch_norm import batch_norm_layers
 from gain_lightning.methods.layer_sync import check_layer_sync
 from gain_lightning.methods.schedules import ShareSchedule, length_of, no_end
 from gain_lightning.methods.trainer import data_of
+from gain_lightning.runs.groups import GroupTable
 from gain_lightning.support.names import places_of
 
 INFERENCE_MODE = (
@@ -56,6 +57,7 @@ class Method(pl.LightningModule):
         starts_from_amounts: In a regression, true if the weights that it began with predict amounts.
         judged: Numbers of ``pairs`` and ``images`` that maps are judged on, by split, and ``by`` what, where that is
             ``boxes``; empty without maps.
+        group_tables: The scores of every group, by split; empty without groups.
     """
 
     # This is Lightning's AttributeDict, whose attributes are the method's settings.
@@ -78,6 +80,7 @@ class Method(pl.LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.judged: dict[str, dict[str, Any]] = {}
+        self.group_tables: dict[str, GroupTable] = {}
 
     # What a method names ----------------------------------------------------------------------------------
 
@@ -120,8 +123,8 @@ class Method(pl.LightningModule):
         """Return the layers without loaded weights; they learn at ``new_layer_lr_scale`` times the rate."""
         raise NotImplementedError
 
-    def validation_scores(self) -> list[str]:
-        """Return the keys of the scores that a validation logs as ``val/<key>``, the main one first."""
+    def validation_scores(self, data: pl.LightningDataModule | None = None) -> list[str]:
+        """Return the keys of the scores that a validation on ``data`` logs as ``val/<key>``, the main one first."""
         return []
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:

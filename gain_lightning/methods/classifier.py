@@ -14,6 +14,12 @@ from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_mas
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.base import INFERENCE_MODE, Method
+from gain_lightning.methods.group_scores import (
+    GroupScores,
+    WorstClass,
+    begin_group_scores,
+    keys_to_choose_by,
+)
 from gain_lightning.methods.image_record import ImageRecord
 from gain_lightning.methods.map_writer import MapWriter, PictureBatch
 from gain_lightning.methods.outputs import Predicted, Scored
@@ -70,6 +76,8 @@ class Classifier(Method):
         self.center_metrics = MapScores(len(class_names), self.scored)
         # Mean decision, or mean error, on every test set.
         self.decisions = cast("Sequence[torchmetrics.MeanMetric]", nn.ModuleList())
+        # Scores of groups, or of the worst class, by split; the data say which groups there are.
+        self.group_scores = cast("dict[str, GroupScores | WorstClass]", nn.ModuleDict())
         # The latest value of every term of the loss in this epoch.
         self.logged: dict[str, Tensor | float] = {}
         # Lightning keeps the modes that it finds.
@@ -88,9 +96,10 @@ class Classifier(Method):
         """Return the last layer."""
         return self.backbone.classifier
 
-    def validation_scores(self) -> list[str]:
-        """Return the keys of the scores of the predictions, then those of the maps."""
-        return self.val_metrics.keys()
+    def validation_scores(self, data: pl.LightningDataModule | None = None) -> list[str]:
+        """Return the keys of the scores of the predictions, then those of the maps and of groups."""
+        of_groups = keys_to_choose_by(self.task, has_groups=bool(getattr(data, "group_names", ())))
+        return [*self.val_metrics.keys(), *of_groups]
 
     def recorders(self, run_dir: Path) -> list[pl.Callback]:
         """Return the callbacks that record every image's scores and maps, and draw attention."""
@@ -103,6 +112,15 @@ class Classifier(Method):
         names = self.hparams.class_names
         mapped = self.with_place(torch.ones(1, len(names)))[0].nonzero().flatten().tolist()
         return MapWriter.for_pictures(images, out, pictures, [names[index] for index in mapped], **options)
+
+    def setup(self, stage: str) -> None:
+        """Begin the scores of groups, which the data name."""
+        super().setup(stage)
+        if stage != "predict":
+            split = "test" if stage == "test" else "val"
+            self.group_scores[split] = begin_group_scores(
+                split, self.task, self.scored, data_of(self.trainer)
+            )
 
     # The network and its maps -----------------------------------------------------------------------------
 
@@ -228,7 +246,9 @@ class Classifier(Method):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Scored:
         """Score a batch of the validation set, or of the masked images that settings are chosen on."""
         if dataloader_idx == 0:
-            return self._score(batch, self.val_metrics)
+            outputs = self._score(batch, self.val_metrics)
+            self._judge("val", batch, outputs)
+            return outputs
         outputs = self._score(batch, None)
         self.select_metrics.update_maps(outputs["maps"], outputs["mask"], outputs["pairs"])
         return outputs
@@ -240,8 +260,7 @@ class Classifier(Method):
             maps = center_gaussian(batch["image"].shape[2:]).to(self.device)
             maps = maps.expand(len(outputs["maps"]), -1, -1, -1)
             self.center_metrics.update_maps(maps, outputs["mask"], outputs["pairs"], outputs["boxes"])
-        label = self.multi_hot(batch["label"])
-        judged = self.task.judge(outputs["score"], label, data_of(self.trainer).accuracy_class)
+        judged = self._judge("" if dataloader_idx else "test", batch, outputs)
         self.decisions[dataloader_idx].update(judged)
         return outputs
 
@@ -265,6 +284,14 @@ class Classifier(Method):
         if metrics is not None:
             metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs, boxes)
         return Scored(score=score, logit=logit, maps=maps, mask=mask, pairs=pairs, boxes=boxes)
+
+    def _judge(self, split: str, batch: Batch, outputs: Scored) -> Tensor:
+        """Judge the decision on each image, ``(N,)``, and count it in the groups of the split."""
+        label = self.multi_hot(batch["label"])
+        judged = self.task.judge(outputs["score"], label, data_of(self.trainer).accuracy_class)
+        if split in self.group_scores:
+            self.group_scores[split].update(judged, label, batch["group"])
+        return judged
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores, and choose the threshold of seeds where there are images for it."""
@@ -291,7 +318,12 @@ class Classifier(Method):
         result = metrics.compute(threshold)
         metrics.reset()
         self.judged[split] = result.judged
-        self.log_dict({f"{split}/{name}": value for name, value in result.scores.items()})
+        scores = dict(result.scores)
+        if split in self.group_scores:
+            of_groups, table = self.group_scores[split].compute(result.per_class)
+            scores |= of_groups
+            self.group_tables |= {split: table} if table else {}
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
         return result
 
 

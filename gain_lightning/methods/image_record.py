@@ -1,4 +1,4 @@
-"""Records of a test: the scores of every image and of every class, and the maps of the first images."""
+"""Records of a test: the scores of every image, class and group, and the maps of the first images."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from gain_lightning.methods.scoring import SEED_THRESHOLD, judged_pairs, pair_va
 from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.metrics import box_ious, seed_iou
 from gain_lightning.runs.classes import class_table, write_classes
+from gain_lightning.runs.groups import write_groups
 from gain_lightning.runs.images import PER_IMAGE, ImageFile, ImageRows, join_parts, parts_of
 from gain_lightning.runs.map_checks import forget_map_checks
 from gain_lightning.runs.maps import NUM_KEPT_MAPS, Maps, write_maps
@@ -28,7 +29,7 @@ _OVERLAP = {"mask": "iou", "box": "box_iou"}
 
 
 class ImageRecord(pl.Callback):
-    """Writes ``per_image.csv`` while a test runs, and after it ``per_class.csv`` and ``maps.npz``.
+    """Writes ``per_image.csv`` while a test runs, and after it the tables of classes and groups, and ``maps.npz``.
 
     Every process writes the rows of its images as they come, and the first process joins the parts, so no process
     ever holds more than a batch's rows. A file appears once it is whole, so a killed test leaves the file of an
@@ -72,6 +73,7 @@ class ImageRecord(pl.Callback):
             list(test_sets)[dataloader_idx],
             batch,
             outputs,
+            getattr(data_of(trainer), "group_names", ()),
             with_amounts=pl_module.task.has_amounts,
             truths={judged_by(pictures) for pictures in test_sets.values()},
         )
@@ -92,9 +94,14 @@ class ImageRecord(pl.Callback):
                 join_parts(parts_of(self.run_dir, trainer.world_size), self.run_dir / PER_IMAGE)
             columns, rows = class_table(pl_module.hparams.class_names, pl_module.class_scores)
             write_classes(self.run_dir, columns, rows)
+            tables = {"test/per_class": (columns, rows)}
+            if (groups := pl_module.group_tables.get("test")) is not None:
+                write_groups(self.run_dir, groups)
+                tables["test/per_group"] = groups.rows()
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.log_table("test/per_class", columns, rows)
+                    for name, table in tables.items():
+                        logger.log_table(name, *table)
             forget_map_checks(self.run_dir)
             write_maps(self.run_dir, self.kept)
         self.kept = []
@@ -112,6 +119,7 @@ def image_rows(
     name: str,
     batch: Batch,
     outputs: Scored,
+    group_names: Sequence[str] = (),
     *,
     with_amounts: bool = False,
     truths: Collection[str] = ("mask",),
@@ -122,10 +130,12 @@ def image_rows(
         name: The name of the set.
         batch: The batch.
         outputs: What the method says of it.
+        group_names: The names of the groups of images.
         with_amounts: If true, the label's amounts stand beside the scores; otherwise logits do.
         truths: What maps of any of the test sets are judged by, ``mask`` or ``box``: it decides about the columns.
     """
     maps, pairs, mask, boxes = outputs["maps"], outputs["pairs"], outputs["mask"], outputs.get("boxes")
+    groups = batch["group"].tolist() if group_names else []
     column, beside = ("amount", batch["label"]) if with_amounts else ("logit", outputs["logit"])
     values = pair_values(maps, mask, boxes)
     if boxes is None:
@@ -152,6 +162,7 @@ def image_rows(
         pair_class=pairs.label.cpu().numpy(),
         judged=judged_pairs(mask, boxes).cpu().numpy(),
         pair_scores={key: values[key].cpu().numpy() if key in values else None for key in columns},
+        groups=["" if group < 0 else group_names[group] for group in groups],
     )
 
 

@@ -8,6 +8,7 @@ from gain_lightning.attention import Pairs
 from gain_lightning.backbones import Backbone
 from gain_lightning.methods.tasks import MultiLabel
 from gain_lightning.metrics import PairBoxes
+from gain_lightning.runs.groups import GroupTable
 
 
 class Predicted(TypedDict):
@@ -48,6 +49,7 @@ class Attends(Protocol):
     task: MultiLabel
     backbone: Backbone
     class_scores: dict[str, list[float]]
+    group_tables: dict[str, GroupTable]
 
     def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
         """Return the logits ``(N, C)``, the maps before scaling ``(P, 1, h, w)``, and the pairs of the maps."""

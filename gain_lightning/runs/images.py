@@ -20,6 +20,8 @@ from gain_lightning.support.sharing import in_turn
 PER_IMAGE = "per_image.csv"
 # The columns that every such table has.
 COLUMNS = ("set", "id", "class", "present", "score")
+# The column of the image's group, where the data have groups.
+GROUP = "group"
 # One of these stands beside the score: the label of an amount, or the logit of a probability.
 BESIDE = ("amount", "logit")
 
@@ -37,6 +39,7 @@ class ImageRows(NamedTuple):
         pair_class: Index of each pair's class, ``(P,)``.
         judged: The pairs whose image has a mask or a box of the class, ``(P,)`` bool.
         pair_scores: Scores of the pairs by the name of their column, each ``(P,)``; None where the set has none.
+        groups: The name of each image's group, N; empty where the data have no groups, and then without a column.
     """
 
     set_name: str
@@ -48,6 +51,7 @@ class ImageRows(NamedTuple):
     pair_class: np.ndarray
     judged: np.ndarray
     pair_scores: Mapping[str, np.ndarray | None]
+    groups: Sequence[str] = ()
 
     def rows(self, class_names: Sequence[str]) -> list[dict[str, str | int | float]]:
         """One row a (image, class), by column.
@@ -80,6 +84,8 @@ class ImageRows(NamedTuple):
             row[column] = f"{beside[n, c]:.9g}"
             for key, of_pairs in values.items():
                 row[key] = "" if p is None or of_pairs is None or not self.judged[p] else of_pairs[p]
+            if self.groups:
+                row[GROUP] = self.groups[n]
             rows.append(row)
         return rows
 
@@ -140,7 +146,8 @@ class ImageTable(NamedTuple):
     ``of_pairs`` has every score of :func:`gain_lightning.scores.pair_scores` by its key, nan where a class is absent
     or without mask or box, and everywhere where the set is judged by the other, or the run is older than the score.
     ``amount`` is nan where the task is no regression. ``logit`` is None of a regression, and of runs that were made
-    before the file had it.
+    before the file had it. ``groups`` has the name of each image's group, ``(N,)``, "" where it is
+    unknown; it is None of data without groups.
     """
 
     ids: list[str]
@@ -150,6 +157,7 @@ class ImageTable(NamedTuple):
     amount: np.ndarray
     of_pairs: dict[str, np.ndarray]
     logit: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     @property
     def judged(self) -> np.ndarray:
@@ -192,10 +200,12 @@ def read_images(path: str | Path) -> dict[str, ImageTable]:
         raise RunError(f"{name}: has no column {missing[0]!r}, expected {', '.join(COLUMNS)}")
     sets: dict[str, dict[tuple[str, str], list[float]]] = {}
     keys = [score.key for score in pair_scores()]
-    columns = (*COLUMNS, *BESIDE, *keys)
+    columns = (*COLUMNS, GROUP, *BESIDE, *keys)
+    groups: dict[tuple[str, str], str] = {}
     pick = itemgetter(*(header.index(column) if column in header else -1 for column in columns))
     for number, cells in rows:
         set_name, image_id, class_name, *rest = pick([*cells, ""])
+        groups[printable(set_name), image_id] = printable(rest.pop(len(COLUMNS) - 3))
         values = [read_number(cell, name, number) for cell in rest]
         if values[0] not in (0, 1) or np.isnan(values[1]):
             raise RunError(
@@ -219,5 +229,6 @@ def read_images(path: str | Path) -> dict[str, ImageTable]:
         present, score, amount, logit, *others = np.moveaxis(table, 2, 0)
         of_pairs = dict(zip(keys, others, strict=True))
         logits = None if np.isnan(logit).any() else logit
-        tables[set_name] = ImageTable(ids, class_names, present == 1, score, amount, of_pairs, logits)
+        names = np.array([groups[set_name, image_id] for image_id in ids]) if GROUP in header else None
+        tables[set_name] = ImageTable(ids, class_names, present == 1, score, amount, of_pairs, logits, names)
     return tables

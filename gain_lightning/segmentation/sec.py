@@ -133,7 +133,7 @@ class SEC(Method):
         head_is_pretrained = self.hparams.backbone == "vgg16" and self.hparams.weights != "none"
         return self.backbone.classifier if head_is_pretrained else self.backbone.head
 
-    def validation_scores(self) -> list[str]:
+    def validation_scores(self, data: pl.LightningDataModule | None = None) -> list[str]:
         """Return the key of the mean IoU."""
         return ["miou"]
 

@@ -302,7 +302,7 @@ class ExperimentCLI(LightningCLI):
                 "keep is best, but trainer.enable_checkpointing is false: expected true, or keep last"
             )
         has_select = getattr(self.datamodule, "select_on", None) is not None
-        known = self.model.validation_scores()
+        known = self.model.validation_scores(self.datamodule)
         return KeepBest(
             self.run_dir, metric_to_keep_by(self.config["fit"]["keep_score"], known, has_select=has_select)
         )
@@ -328,7 +328,7 @@ class ExperimentCLI(LightningCLI):
         """Score the validation set and print the scores."""
         scores = self.trainer.validate(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
-            print_scores(scores, model.judged.get("val"))
+            print_scores(scores, model.judged.get("val"), model.group_tables.get("val"))
 
     def test(self, model: Method, **kwargs: Any) -> None:
         """Score the test sets and print the scores."""
@@ -338,7 +338,7 @@ class ExperimentCLI(LightningCLI):
         scores = self.trainer.test(model, verbose=False, **kwargs)
         if self.trainer.is_global_zero:
             first = next(iter(self.datamodule.test_sets))
-            print_scores(scores, model.judged.get("test"), test_set=first)
+            print_scores(scores, model.judged.get("test"), model.group_tables.get("test"), test_set=first)
         if self.trainer.is_global_zero and not is_trial(self.trainer):
             print(f"run folder: {hide_home(str(self.run_dir))}")
 

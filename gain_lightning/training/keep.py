@@ -61,8 +61,8 @@ def metric_to_keep_by(name: str | None, known: Sequence[str], *, has_select: boo
     """Return the metric that the best checkpoint is kept by.
 
     Args:
-        name: A score of the validation, such as ``mean_ap``, or one on the masked images that are held out for
-            choosing, such as ``select/seed_miou_best``; None takes the first one known.
+        name: A score of the validation, such as ``mean_ap`` or ``val/mean_ap``, or one on the masked images that are
+            held out for choosing, such as ``select/seed_miou_best``; None takes the first one known.
         known: The scores that the method logs in a validation.
         has_select: Whether images are held out for choosing.
 
@@ -84,7 +84,8 @@ def metric_to_keep_by(name: str | None, known: Sequence[str], *, has_select: boo
     names = list(metrics)
     if not names:
         raise ValueError("keep is best, but this method has no score of a validation: expected keep last")
-    (place,) = places_of([names[0] if name is None else name], names, "keep_score")
+    name = names[0] if name is None else name.removeprefix("val/")
+    (place,) = places_of([name], names, "keep_score")
     return metrics[names[place]]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gain_lightning.runs.images import ImageTable
 from gain_lightning.runs.pixels import PixelTable
-from gain_lightning.scores import pair_scores
+from gain_lightning.scores import FEWEST_IMAGES, pair_scores
 
 RESAMPLES = 2000
 # Resamples are drawn in parts, so that no more than this many counts are in memory. A count says how often one
@@ -88,15 +88,18 @@ def image_scores(table: ImageTable, weight: np.ndarray, rule: DecisionRule) -> d
 
     Returns:
         Scores over the classes that count, each ``(R,)``, nan where nothing can be judged: ``test/mean_ap``, the mean
-        over classes; ``test/mae``, where amounts are known; and every score of
+        over classes, and ``test/worst_class_ap``; ``test/mae``, where amounts are known; and every score of
         :func:`gain_lightning.scores.pair_scores`, such as ``test/energy``. The latter are means over the judged pairs
         or means over classes of each class's mean.
     """
     classes = rule.columns(table.class_names)
     precisions = [average_precision(table.rank[:, i], table.present[:, i], weight) for i in classes]
+    ap = np.stack(precisions, 1) if classes else np.full((len(weight), 1), np.nan)
+    shown = table.present[:, classes].sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "test/mean_ap": _nanmean(np.stack(precisions, 1)) if classes else np.full(len(weight), np.nan),
+            "test/mean_ap": _nanmean(ap),
+            "test/worst_class_ap": _least(ap[:, : len(shown)], shown),
             "test/mae": weight @ absolute_error(table, rule) / weight.sum(1),
             **{
                 f"test/{score.key}": _pair_mean(table.of_pairs[score.key][:, classes], weight, score.mean)
@@ -166,6 +169,8 @@ def resampled_scores(
                     if name == main
                     else {f"{key}_mae": weight @ absolute_error(tables[name], rule) / weight.sum(1)}
                 )
+                if name == main:
+                    values["test/worst_class"] = _worst_class(tables[name], weight, correct, rule)
                 part.append({**values, key: weight @ correct / weight.sum(1)})
         for score, part in zip(scores, parts, strict=True):
             score.update({key: np.concatenate([chunk[key] for chunk in part]) for key in part[0]})
@@ -226,6 +231,23 @@ def draws(num_images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         rows = [drawn] if start else [whole, drawn]
         # Fortran's order lays the resamples of an image side by side, as `average_precision` reads them.
         yield np.asfortranarray(np.concatenate(rows), float)
+
+
+def _worst_class(
+    table: ImageTable, weight: np.ndarray, correct: np.ndarray, rule: DecisionRule
+) -> np.ndarray:
+    """Return the accuracy on the images of the class on which it is lowest, ``(R,)``."""
+    present = table.present[:, rule.columns(table.class_names)]
+    with np.errstate(invalid="ignore"):
+        return _least(weight @ (present & correct[:, None]) / (weight @ present), present.sum(0))
+
+
+def _least(values: np.ndarray, num_images: np.ndarray) -> np.ndarray:
+    """Return the least value of a class that has enough images, ``(R,)`` of ``(R, C)``; nan where none has."""
+    values = values[:, num_images >= FEWEST_IMAGES]
+    # a resample may draw no image of a class
+    least = np.where(np.isnan(values), np.inf, values).min(1, initial=np.inf)
+    return np.where(np.isinf(least), np.nan, least)
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from gain_lightning.runs.groups import read_groups
 from gain_lightning.runs.images import ImageTable, read_images
 from gain_lightning.runs.pixels import PixelTable, read_pixels
 from gain_lightning.runs.read import Run
-from gain_lightning.scores import score_of
+from gain_lightning.scores import FEWEST_IMAGES, score_of
 from gain_lightning.studies.comparison import bootstrap
 from gain_lightning.studies.comparison.background import resampled_gaps
 from gain_lightning.studies.comparison.comparable import (
@@ -25,6 +26,7 @@ from gain_lightning.studies.comparison.groups import (
     Stat,
     by_budget,
     by_key,
+    image_group_order,
     method_title,
     methods_of,
     metric_order,
@@ -32,6 +34,7 @@ from gain_lightning.studies.comparison.groups import (
 )
 from gain_lightning.studies.comparison.intervals import difference_interval
 from gain_lightning.studies.comparison.opinions import opinion_notes
+from gain_lightning.studies.comparison.resampled_groups import group_sizes, resampled_groups
 from gain_lightning.studies.comparison.tables import short_name, show
 from gain_lightning.support.messages import printable
 
@@ -207,6 +210,8 @@ def _resample_tested(
         bootstrap.resampled_miou(pixels, rule.scored) if pixels else bootstrap.resampled_scores(images, rule)
     )
     notes = []
+    if not pixels:
+        notes = _add_groups(runs, images, rule, resampled)
     for run, scores in zip(runs, resampled, strict=True):
         for key in scores.keys() & run.metrics.keys():
             if not _agrees(key, run.metrics[key], scores[key][0]):
@@ -216,6 +221,35 @@ def _resample_tested(
                 )
                 del scores[key]
     return {run.path: scores for run, scores in zip(runs, resampled, strict=True)}, sorted(notes)
+
+
+def _add_groups(
+    runs: Sequence[Run],
+    images: Sequence[dict[str, ImageTable]],
+    rule: bootstrap.DecisionRule,
+    resampled: list[dict[str, np.ndarray]],
+) -> list[str]:
+    """Add the resampled scores of groups of images where all runs have the same; return notes on groups."""
+    tables = [sets[bootstrap.main_set_first(sets)[0]] for sets in images]
+    sizes = group_sizes(tables[0])
+    of_images = [table.groups for table in tables if table.groups is not None]
+    if not sizes or len(of_images) < len(tables):
+        return []
+    same = [np.array_equal(groups, of_images[0]) for groups in of_images]
+    odd = [run.path for run, is_same in zip(runs, same, strict=True) if not is_same]
+    if odd:
+        return [
+            f"By their per_image.csv, images are in other groups in {', '.join(odd)} than in {runs[0].path}: no "
+            "intervals of groups over images."
+        ]
+    table = read_groups(runs[0].path)
+    of_groups = resampled_groups(tables, rule, table.of("num_train") if table else {})
+    for scores, found in zip(resampled, of_groups, strict=True):
+        scores.update(found)
+    few = [f"{name} ({size})" for name, size in sizes.items() if size < FEWEST_IMAGES]
+    return [
+        f"Groups with fewer than {FEWEST_IMAGES} images are left out of the worst group: {', '.join(few)}."
+    ] * bool(few)
 
 
 def decision_rule_of(run: Run) -> bootstrap.DecisionRule:
@@ -245,7 +279,7 @@ def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
 def _group_differences(
     a: Group, b: Group, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
 ) -> Iterator[Difference]:
-    for metric in metric_order([a, b]):
+    for metric in [*metric_order([a, b]), *image_group_order([a, b])]:
         if score_of(metric).better == "neither":
             continue
         if metric not in a.metrics or metric not in b.metrics:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gain_lightning.runs.errors import RunError
 from gain_lightning.runs.read import Run, as_text
-from gain_lightning.scores import in_order
+from gain_lightning.scores import OF_GROUP, in_order
 from gain_lightning.support.messages import printable
 
 # The titles of the methods, in the order of every table.
@@ -76,8 +76,13 @@ class Comparison:
 
     @property
     def metrics(self) -> list[str]:
-        """Return the test metrics, in the order of the tables."""
+        """Return the test metrics but for those of single groups of images, in the order of the tables."""
         return metric_order(self.groups)
+
+    @property
+    def image_groups(self) -> list[str]:
+        """Return the test metrics of single groups of images."""
+        return image_group_order(self.groups)
 
 
 def method_title(name: str) -> str:
@@ -187,9 +192,18 @@ def _in_order(value: object) -> tuple[bool, float, str]:
 def metric_order(groups: Sequence[Group]) -> list[str]:
     """Return the test metrics that some group has, in the order of the tables.
 
-    The share of zero maps is among them only where there are any.
+    The share of zero maps is among them only where there are any. Those of single groups of images are not among
+    them (:func:`image_group_order`).
     """
+    of_images = image_group_order(groups)
     found = dict.fromkeys(key for group in groups for key in group.metrics if key.startswith("test/"))
+    found = {key: None for key in found if key not in of_images}
     if not any(group.metrics["test/zero_maps"].mean for group in groups if "test/zero_maps" in group.metrics):
         found.pop("test/zero_maps", None)
     return in_order(found)
+
+
+def image_group_order(groups: Sequence[Group]) -> list[str]:
+    """Return the test metrics of single groups of images that some group of runs has, as the runs name them."""
+    start = f"test/{OF_GROUP}"
+    return list(dict.fromkeys(key for group in groups for key in group.metrics if key.startswith(start)))

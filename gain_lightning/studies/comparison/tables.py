@@ -85,7 +85,7 @@ def text_table(comparison: Comparison) -> str:
         width = 15 if len(groups) > 3 else 20
         names = [_end(_plain_name(group.name), width - 1) for group in groups]
         rows = [("", names), ("runs", [str(len(group.runs)) for group in groups])]
-        for metric in comparison.metrics:
+        for metric in [*comparison.metrics, *comparison.image_groups]:
             cells = [show(metric, group.metrics.get(metric)) for group in groups]
             rows.append((_cut(short_name(metric), 20), cells))
         lines += [f"{name:20}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]

@@ -10,7 +10,7 @@ import numpy as np
 from gain_lightning.drawing.charts import curves_figure, plane_figure
 from gain_lightning.runs.curves import read_curves
 from gain_lightning.runs.read import Run
-from gain_lightning.scores import score_of
+from gain_lightning.scores import OF_GROUP, score_of
 from gain_lightning.studies.comparison.groups import Comparison, Group, method_title
 from gain_lightning.studies.comparison.tables import short_name
 
@@ -62,7 +62,7 @@ def study_figures(comparison: Comparison) -> list[Drawing]:
 
 
 def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
-    """Return a figure for every validation metric and every term of the loss.
+    """Return a figure for every validation metric, but for those of single groups, and every term of the loss.
 
     Raises:
         RunError: If a run's ``metrics.csv`` is unreadable.
@@ -70,7 +70,11 @@ def curve_figures(groups: Sequence[Group]) -> list[Drawing]:
     curves = [[read_curves(run.path) for run in group.runs] for group in groups]
     found = dict.fromkeys(column for runs in curves for run in runs for column in run)
     columns = [
-        column for column in found if column.startswith("val/") and score_of(column).better != "neither"
+        column
+        for column in found
+        if column.startswith("val/")
+        and not column.startswith(f"val/{OF_GROUP}")
+        and score_of(column).better != "neither"
     ]
     columns += [
         column for column in (*_LOSSES, *found) if column in found and column.startswith("train/loss")

@@ -22,6 +22,7 @@ from gain_lightning.studies.comparison.tables import change, points, short_name,
 from gain_lightning.studies.report.class_scores import class_scores
 from gain_lightning.studies.report.examples import example_rows, first_runs
 from gain_lightning.studies.report.figures import Drawing, curve_figures, study_figures
+from gain_lightning.studies.report.group_scores import group_scores
 from gain_lightning.studies.report.segmentations import cue_rows, segmentation_rows
 from gain_lightning.support.messages import printable
 
@@ -69,6 +70,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         columns=[(metric, score_of(metric)) for metric in comparison.metrics],
         results=_results(comparison),
         center=_center(comparison),
+        image_groups=group_scores(comparison),
         classes=class_scores(comparison.groups),
         differences=_differences(comparison),
         planes=_both_themes(study_figures(comparison)),
