@@ -156,7 +156,7 @@ def test_resampled_scores_start_with_the_score_itself():
         [
             f"test/{name}"
             for name in (
-                *("mean_ap", "mae", "energy", "pointing", "accuracy"),
+                *("mean_ap", "mae", "energy", "pointing", "accuracy", "worst_class", "worst_class_ap"),
                 *("further", "further_mae", "biased_accuracy"),
             )
         ],
@@ -165,6 +165,27 @@ def test_resampled_scores_start_with_the_score_itself():
     assert scores["test/accuracy"][0] == is_correct(table, DecisionRule()).mean()
     assert scores["test/energy"][0] == pytest.approx(np.nanmean(table.of_pairs["energy"]))
     assert scores["test/further"][0] == is_correct(make_table(20, seed=5), DecisionRule()).mean()
+
+
+def test_the_worst_class_is_the_least_of_those_with_enough_images():
+    table, rule = make_table(60), DecisionRule(single_label=True)
+    # of the first class nine images are left
+    table.present[np.flatnonzero(table.present[:, 0])[9:], 0] = False
+    right, counts = is_correct(table, rule), table.present.sum(0)
+    assert counts[0] == 9
+    assert (counts[1:] >= 10).all()
+
+    (scores,) = resampled_scores([{"test": table}], rule, resamples=40)
+
+    classes = range(1, len(counts))
+    of_class = [right[table.present[:, column]].mean() for column in classes]
+    ap = [average_precision(table.rank[:, c], table.present[:, c], np.ones((1, 60)))[0] for c in classes]
+    assert scores["test/worst_class"][0] == pytest.approx(min(of_class))
+    assert scores["test/worst_class_ap"][0] == pytest.approx(min(ap))
+    assert not np.isnan(scores["test/worst_class"]).any()
+    few = table._replace(present=table.present & (np.arange(60) < 12)[:, None])
+    (none,) = resampled_scores([{"test": few}], rule, resamples=3)
+    assert np.isnan(none["test/worst_class"]).all()
 
 
 def test_resampled_scores_draw_the_same_images_for_every_run():
