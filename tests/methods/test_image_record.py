@@ -66,6 +66,7 @@ def _test(num_classes):
     module = SimpleNamespace(
         hparams=SimpleNamespace(class_names=names),
         task=SimpleNamespace(has_amounts=False),
+        group_tables={},
         backbone=SimpleNamespace(denormalize=lambda image: image.to(torch.uint8)),
         class_scores={"ap": [0.5] * num_classes},
     )
