@@ -95,8 +95,9 @@ class ImageRecord(pl.Callback):
             columns, rows = class_table(pl_module.hparams.class_names, pl_module.class_scores)
             write_classes(self.run_dir, columns, rows)
             tables = {"test/per_class": (columns, rows)}
-            if (groups := pl_module.group_tables.get("test")) is not None:
-                write_groups(self.run_dir, groups)
+            groups = pl_module.group_tables.get("test")
+            write_groups(self.run_dir, groups)
+            if groups is not None:
                 tables["test/per_group"] = groups.rows()
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):

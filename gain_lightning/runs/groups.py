@@ -41,9 +41,12 @@ class GroupTable(NamedTuple):
         return ["group", *self.columns], [list(row) for row in zip(self.names, *values, strict=True)]
 
 
-def write_groups(run_dir: Path, table: GroupTable) -> None:
-    """Write ``per_group.csv``."""
-    write_atomically(run_dir / PER_GROUP, csv_text(*table.rows()))
+def write_groups(run_dir: Path, table: GroupTable | None) -> None:
+    """Write ``per_group.csv``; without groups the file of an earlier test goes."""
+    if table is None:
+        (run_dir / PER_GROUP).unlink(missing_ok=True)
+    else:
+        write_atomically(run_dir / PER_GROUP, csv_text(*table.rows()))
 
 
 def read_groups(path: str | Path) -> GroupTable | None:

@@ -20,6 +20,8 @@ def test_what_is_written_is_read(tmp_path):
     assert math.isnan(found.columns["accuracy"][1])
     assert found.of("num_train") == dict(zip(names, [7, 1], strict=True))
     assert found.of("mae") == {}
+    write_groups(tmp_path, None)
+    assert read_groups(tmp_path) is None
 
 
 def test_a_run_without_groups_has_none(tmp_path):
