@@ -40,13 +40,16 @@ def balanced_lists(balance_by: str, images: PictureSet, group_names: Sequence[st
     return [np.flatnonzero(column) for column in columns if column.any()]
 
 
-def groups_of(images: PictureSet, group_names: Sequence[str], what: str) -> np.ndarray:
-    """Return the group of every training picture, for a method that needs pictures of each group.
+def groups_of(
+    images: PictureSet, group_names: Sequence[str], what: str, *, of: str = "training"
+) -> np.ndarray:
+    """Return the group of every picture of a set, for a method that needs pictures of each group.
 
     Args:
-        images: The training set.
+        images: The set.
         group_names: The names of all groups of the data.
         what: What needs them, for the error.
+        of: The purpose of the set, for the error.
 
     Returns:
         The number of each picture's group, ``(n,)``.
@@ -62,13 +65,13 @@ def groups_of(images: PictureSet, group_names: Sequence[str], what: str) -> np.n
     unknown = np.flatnonzero(groups < 0)
     if len(unknown):
         raise ValueError(
-            f"{what} needs the group of every training image, but {len(unknown)} have none, the first "
+            f"{what} needs the group of every {of} image, but {len(unknown)} have none, the first "
             f"{images.ids[unknown[0]]}"
         )
     counts = np.bincount(groups, minlength=len(group_names))
     if missing := [name for name, count in zip(group_names, counts, strict=True) if not count]:
         raise ValueError(
-            f"{what} needs training images of every group, but there are none of {', '.join(missing)}: expected some, "
+            f"{what} needs {of} images of every group, but there are none of {', '.join(missing)}: expected some, "
             "or a method that needs none, such as GAIN_ext"
         )
     return groups

@@ -391,9 +391,13 @@ class TwoStreamDataModule(pl.LightningDataModule):
             return StreamLoader(images, batch_size, trainer=self.trainer, sampler=sampler, **options)
         return Loader(images, batch_size, sampler=sampler, **options)
 
+    def in_order(self, images: PictureSet) -> DataLoader:
+        """Load every picture of a set, in order, in each process."""
+        return self._loader(images, self.batch_size)
+
     def predict_dataloader(self) -> DataLoader:
         """Load the set to predict, in order, where the data have one."""
-        return self._loader(self.predict_set, self.batch_size)
+        return self.in_order(self.predict_set)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Load the validation set and, if there is one, the set for choosing, in order, each image in one process."""

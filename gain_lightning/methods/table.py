@@ -28,6 +28,9 @@ class MethodRow(NamedTuple):
 
 METHODS = {
     "GAIN": MethodRow("gain_lightning.methods.gain.GAIN"),
+    "GroupDRO": MethodRow("gain_lightning.methods.group_dro.GroupDRO"),
+    "JTT": MethodRow("gain_lightning.methods.jtt.JTT"),
+    "DFR": MethodRow("gain_lightning.methods.dfr.DFR"),
     "SEC": MethodRow(
         "gain_lightning.segmentation.sec.SEC", "gain_lightning.segmentation.cue_data.CueDataModule"
     ),

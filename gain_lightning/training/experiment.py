@@ -144,6 +144,10 @@ class ExperimentCLI(LightningCLI):
         method: Any = self.model_class
         if "no_object_classes" in inspect.signature(method).parameters:
             parser.link_arguments("data.no_object_classes", "model.no_object_classes", apply_on="instantiate")
+        if "group_names" in inspect.signature(method).parameters:
+            parser.link_arguments(
+                "data.group_names", "model.group_names", compute_fn=list, apply_on="instantiate"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Keep the config as it is given: a checkpoint's settings never replace it silently."""

@@ -97,9 +97,11 @@ def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[st
 def _setting(run: Run, key: str) -> str:
     """Return a setting as text.
 
-    The paths of our own cues and of the checkpoint that SEC starts from differ between seeds by nature, so they all
-    read "of a run".
+    The paths of our own cues, of the checkpoint that SEC starts from, and of the run that a rival begins from differ
+    between seeds by nature, so they all read "of a run".
     """
+    if key in ("model.from_run", "model.identified_by"):
+        return "of a run"
     text = as_text(run, key)
     is_of_run = (key == "data.cues" and run.method != "sec_cues") or (
         key == "model.weights" and Path(text).parent.name == "checkpoints"
