@@ -83,6 +83,22 @@ def box_masks(
     return stack_masks(masks, size)
 
 
+def outside(masks: ClassMasks) -> ClassMasks:
+    """Turn masks inside out: each class is where its mask says that it is not; what is unknown stays so.
+
+    Boxes of a bird say so where the ground is. Nothing is known of a class whose mask leaves no pixel outside.
+
+    Example:
+        >>> masks = ClassMasks(np.array([0, 1]), np.array([[[0, 1, 255]], [[1, 1, 255]]], np.uint8))
+        >>> turned = outside(masks)
+        >>> turned.class_idx.tolist(), turned.mask.tolist()
+        ([0], [[[1, 0, 255]]])
+    """
+    turned = np.choose(masks.mask.clip(0, 2), (YES, NO, VOID)).astype(np.uint8)
+    seen = (turned == YES).any((1, 2))
+    return ClassMasks(masks.class_idx[seen], turned[seen])
+
+
 def box_of(body: np.ndarray) -> np.ndarray:
     """Find the smallest box around a body.
 

@@ -1,5 +1,6 @@
 """The data module of your own pictures; ``readers/folder/`` says how they are laid out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.image_set import ImageSet, training_sets
+from gain_lightning.datasets.label_column import labelled_by
+from gain_lightning.datasets.listing import empty_boxes
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
@@ -30,6 +33,9 @@ class FolderDataModule(TwoStreamDataModule):
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
         value_names: Names of the numbers by which a table knows classes and values, such as ``{classes: [landbird,
             waterbird], place: [land, water]}``; null leaves the numbers.
+        label_column: Column of the table whose values are the classes in place of those that it names, such as
+            ``place``; the latter are then the column ``classes``
+            (:func:`~gain_lightning.datasets.label_column.labelled_by`). Null keeps the classes.
         group_by: Columns of the table that make groups, such as ``[place]``
             (:func:`~gain_lightning.datasets.groups.grouped`); null takes a column ``group`` as it is, if there is one.
         streams: See :class:`~gain_lightning.datasets.streams.TwoStreamDataModule`.
@@ -48,6 +54,7 @@ class FolderDataModule(TwoStreamDataModule):
         val_fraction: float = 0.2,
         accuracy_class: str | None = None,
         value_names: dict[str, list[str]] | None = None,
+        label_column: str | None = None,
         group_by: list[str] | None = None,
         **streams: Any,
     ) -> None:
@@ -61,6 +68,7 @@ class FolderDataModule(TwoStreamDataModule):
         self.augmentation = augmentation
         contents = reader_of(self.root, FOLDER_MODULE).read(self.root)
         contents = named(contents, value_names or {})
+        contents = contents if label_column is None else labelled_by(contents, label_column)
         stop_at(contents.problems, self.root)
         for change in contents.changes:
             rank_zero_warn(change)
@@ -86,8 +94,14 @@ class FolderDataModule(TwoStreamDataModule):
             self.train_set, self.masked_set, self.select_set = training_sets(
                 self, self.contents.of("train"), self.augmentation
             )
-        self.val_set = ImageSet(self.contents.of("val"), image_size=self.image_size)
+        self.val_set = self._judging("val")
         self.test_sets = {} if "test" in self.contents.listings else {"val": self.val_set}
-        for name, listing in self.contents.listings.items():
+        for name in self.contents.listings:
             if name not in ("train", "val"):
-                self.test_sets[name] = ImageSet(listing, image_size=self.image_size)
+                self.test_sets[name] = self._judging(name)
+
+    def _judging(self, split: str) -> ImageSet:
+        """Open a set that judges: boxes that a class lies outside of judge no map of it."""
+        listing = self.contents.of(split)
+        listing = replace(listing, **empty_boxes()) if self.supervision == "outside_box" else listing
+        return ImageSet(listing, image_size=self.image_size)

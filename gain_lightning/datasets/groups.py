@@ -4,7 +4,6 @@ A classifier that is right on average may be wrong on a small group, such as the
 ICLR 2020). A column ``group`` names the groups; else ``data.group_by`` names the columns that they are made of.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.datasets.check import Problem
+from gain_lightning.datasets.columns import column_problems
 from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.listing import Attributes, Listing
 
@@ -51,9 +51,7 @@ def grouped(
     if columns is None and GROUP_COLUMN not in known:
         return contents
     chosen = [GROUP_COLUMN] if columns is None else list(columns)
-    problems = _unknown(contents, chosen, known)
-    problems += [] if problems else _without_value(contents, chosen)
-    if problems:
+    if problems := column_problems(contents, "data.group_by", chosen, "groups are made of it"):
         return contents._replace(problems=[*contents.problems, *problems])
     parts = [_values(tables, column, with_column=columns is not None) for column in chosen]
     if columns is not None:
@@ -71,35 +69,6 @@ def grouped(
         listings={name: replace(listing, groups=own) for (name, listing), own in of_split},
         group_names=tuple(names),
     )
-
-
-def _unknown(contents: Contents, chosen: list[str], known: list[str]) -> list[Problem]:
-    """Name the columns that the table lacks."""
-    problems = []
-    for column in chosen:
-        if column in known:
-            continue
-        near = difflib.get_close_matches(column, known, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        columns = (
-            f"one of {', '.join(known)}" if known else "a column that there is: it has none of attributes"
-        )
-        what = f"data.group_by names {column!r}, expected {columns}{meant}"
-        problems.append(Problem(contents.splits_from, 1 if known else 0, what))
-    return problems
-
-
-def _without_value(contents: Contents, chosen: list[str]) -> list[Problem]:
-    """Name the pictures that lack a value of a column, by their lines."""
-    problems = []
-    for listing in contents.listings.values():
-        if listing.attributes is None:
-            continue
-        for column in chosen:
-            for row in np.flatnonzero(listing.attributes.values[column] == "").tolist():
-                what = f"{listing.ids[row]} has no {column}, expected a value: groups are made of it"
-                problems.append(Problem(contents.splits_from, int(listing.attributes.lines[row]), what))
-    return problems
 
 
 def _classes(listings: list[Listing], accuracy_class: str | None) -> list[_Part]:

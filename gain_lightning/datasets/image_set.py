@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.boxes import Boxes, box_masks
+from gain_lightning.datasets.boxes import Boxes, box_masks, outside
 from gain_lightning.datasets.class_masks import ClassMasks
 from gain_lightning.datasets.images import load_picture, read_image
 from gain_lightning.datasets.listing import Listing
@@ -27,7 +27,8 @@ class ImageSet(Dataset):
         listing: The pictures with their sizes.
         image_size: Height and width that pictures and masks are resized to, pixels.
         augmentation: How training pictures are varied; None only resizes.
-        supervision: What the masks hold: ``mask``, ``box`` (filled boxes), or ``none`` (all void).
+        supervision: What the masks hold: ``mask``, ``box`` (filled boxes), ``outside_box`` (what lies outside of a
+            class's boxes), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
         kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
         annotator: Who marks the pictures anew; None takes the masks and boxes as they are.
@@ -114,7 +115,7 @@ class ImageSet(Dataset):
             return None
         masks: ClassMasks | None
         size, side = tuple(int(side) for side in self.listing.size[index]), (self.image_size, self.image_size)
-        if self.supervision == "box":
+        if self.supervision != "mask":
             # boxes are drawn at the size that is used, so that the smallest one has a pixel there
             masks = box_masks(
                 self._boxes(index), side, dilation=self.box_dilation, other_boxes=self.other_boxes
@@ -125,9 +126,9 @@ class ImageSet(Dataset):
             masks = None if masks is None else masks.resized(side)
         if masks is not None and self.kept is not None:
             masks = masks.only(self.kept[index])
-        return (
-            masks if masks is None or self.annotator is None else self.annotator(masks, str(self.ids[index]))
-        )
+        if masks is not None and self.annotator is not None:
+            masks = self.annotator(masks, str(self.ids[index]))
+        return outside(masks) if masks is not None and self.supervision == "outside_box" else masks
 
 
 def training_sets(
@@ -144,7 +145,7 @@ def training_sets(
         The set of the weak stream, its masks hidden; that of the masked stream, or None if no mask guides; and that
         of the masked pictures that settings are chosen on, not varied, or None.
     """
-    known = listing.has_box if module.supervision == "box" else listing.has_pixels
+    known = listing.has_pixels if module.supervision == "mask" else listing.has_box
     guiding, choosing = module.draw_masked(listing.ids, known)
     weak = ImageSet(listing, image_size=module.image_size, augmentation=augmentation, supervision="none")
 

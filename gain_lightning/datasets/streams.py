@@ -26,6 +26,8 @@ from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
 from gain_lightning.support.names import places_of
 from gain_lightning.support.workers import heed_parent_alone, refuse_without_sockets, signals_held
 
+SUPERVISIONS = ("mask", "box", "outside_box")
+
 
 class StreamSampler(DistributedSampler):
     """An endless shuffled stream over n images, cut into epochs and shared out among the ranks.
@@ -173,7 +175,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         mask_budget: Training images that carry pixels: a count (int), a fraction (float), either of them by
             class (``{boat: 23}``: then only the boats' pixels count), or the path of a mask list.
         mask_seed: Seed of that draw; null takes the run's seed.
-        supervision: What the masked stream shows: ``mask``, or ``box`` (filled boxes).
+        supervision: What the masked stream shows: ``mask``, ``box`` (filled boxes), or ``outside_box``: a class is
+            where its boxes are not, as a ground is where the bird is not.
         box_dilation: Factor on the sides of those boxes; 1.2 makes them a fifth longer.
         other_boxes: What a box says of another class where that has none: nothing, ``unknown``; or that it is not
             there, ``no``.
@@ -246,7 +249,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         # refused here, for a loader that fails inside the Trainer leaves every loader class of the process patched
         _expect(num_workers >= 0, "num_workers", num_workers, "0 or more")
         _expect(min_steps_per_epoch >= 1, "min_steps_per_epoch", min_steps_per_epoch, "at least 1")
-        _expect(supervision in ("mask", "box"), "supervision", supervision, "mask or box")
+        _expect(supervision in SUPERVISIONS, "supervision", supervision, "mask, box or outside_box")
         _expect(0 < box_dilation < float("inf"), "box_dilation", box_dilation, "a positive factor")
         _expect(other_boxes in ("unknown", "no"), "other_boxes", other_boxes, "unknown or no")
         _expect(void_border >= 0, "void_border", void_border, "0 or more pixels")

@@ -10,7 +10,7 @@ from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.listing import Attributes, Listing
 
 # This key stands for the classes, whatever column of a table has them.
-_CLASSES = "classes"
+CLASSES = "classes"
 
 
 def named(contents: Contents, value_names: Mapping[str, Sequence[str]]) -> Contents:
@@ -29,7 +29,7 @@ def named(contents: Contents, value_names: Mapping[str, Sequence[str]]) -> Conte
     for column, names in value_names.items():
         for split, listing in listings.items():
             known = list(listing.attributes.values) if listing.attributes else []
-            if column == _CLASSES:
+            if column == CLASSES:
                 listings[split] = _name_classes(listing, names, contents, problems)
             elif listing.attributes is not None and column in known:
                 listings[split] = replace(
@@ -37,7 +37,7 @@ def named(contents: Contents, value_names: Mapping[str, Sequence[str]]) -> Conte
                     attributes=_name_values(listing, listing.attributes, column, names, contents, problems),
                 )
             else:
-                what = f"data.value_names names {column!r}, expected one of {', '.join([_CLASSES, *known])}"
+                what = f"data.value_names names {column!r}, expected one of {', '.join([CLASSES, *known])}"
                 problems.append(Problem(contents.splits_from, 1, what))
     return contents._replace(listings=listings, problems=[*contents.problems, *dict.fromkeys(problems)])
 

@@ -6,7 +6,7 @@ from fake_batch import by_class
 from PIL import Image
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.boxes import Boxes, box_masks
+from gain_lightning.datasets.boxes import Boxes, box_masks, outside
 from gain_lightning.datasets.folder import FolderDataModule
 
 
@@ -35,6 +35,27 @@ def test_boxes_equal_the_oracle(other_boxes):
         boxes = Boxes(rng.integers(0, 3, 5), np.concatenate([low, low + size], 1).astype(float))
         masks = box_masks(boxes, (9, 9), other_boxes=other_boxes)
         assert by_class(masks) == oracle_boxes(boxes, (9, 9), other_boxes)
+
+
+@pytest.mark.parametrize("other_boxes", ["unknown", "no"])
+def test_outside_equals_the_oracle(other_boxes):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        low, size = rng.integers(0, 6, (3, 2)), rng.integers(1, 4, (3, 2))
+        boxes = Boxes(rng.integers(0, 3, 3), np.concatenate([low, low + size], 1).astype(float))
+        turned = {0: 1, 1: 0, VOID: VOID}
+        expected = {
+            c: [[turned[value] for value in row] for row in mask]
+            for c, mask in oracle_boxes(boxes, (9, 9), other_boxes).items()
+        }
+        assert by_class(outside(box_masks(boxes, (9, 9), other_boxes=other_boxes))) == expected
+
+
+def test_nothing_is_known_of_a_class_whose_box_is_the_whole_picture():
+    boxes = Boxes(np.array([0, 1]), np.array([[0.0, 0, 4, 2], [0, 0, 1, 1]]))
+    assert by_class(outside(box_masks(boxes, (2, 4), other_boxes="no"))) == {1: [[0, 1, 1, 1], [1, 1, 1, 1]]}
+    masks = outside(box_masks(Boxes(np.zeros(0, int), np.zeros((0, 4))), (2, 3)))
+    assert masks.mask.shape == (0, 2, 3)
 
 
 def test_two_boxes_of_one_class_are_one_mask():

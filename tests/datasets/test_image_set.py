@@ -15,7 +15,7 @@ from gain_lightning.datasets.sample import Draw
 from gain_lightning.datasets.transforms import Augmentation
 
 
-@pytest.mark.parametrize("supervision", ["mask", "box", "none"])
+@pytest.mark.parametrize("supervision", ["mask", "box", "outside_box", "none"])
 def test_picture_and_truth_are_as_stored_whatever_a_training_sees(tmp_path, supervision):
     root = make_folder(tmp_path)
     images = ImageSet(read_folder(root).listing, image_size=16, supervision=supervision)

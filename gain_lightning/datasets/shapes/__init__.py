@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from gain_lightning.datasets.boxes import box_masks
+from gain_lightning.datasets.boxes import box_masks, outside
 from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.mask_noise import Annotator
 from gain_lightning.datasets.resize import resize_image
@@ -99,13 +99,14 @@ class Shapes(Dataset):
     def _masks(self, picture: Picture, index: int) -> ClassMasks | None:
         if self.supervision == "none":
             return None
-        if self.supervision == "box":
+        if self.supervision != "mask":
             size, boxes = picture.mask.shape, picture.boxes
             masks = box_masks(boxes, size, dilation=self.box_dilation, other_boxes=self.other_boxes)
         else:
             masks = split_index_mask(picture.mask, picture.label)
         masks = masks if self.kept is None else masks.only(self.kept[index])
-        return masks if self.annotator is None else self.annotator(masks, self.ids[index])
+        masks = masks if self.annotator is None else self.annotator(masks, self.ids[index])
+        return outside(masks) if self.supervision == "outside_box" else masks
 
 
 class ShapesDataModule(TwoStreamDataModule):

@@ -160,7 +160,7 @@ def test_shapes_yields_ids_of_its_indices():
     ]
 
 
-@pytest.mark.parametrize("supervision", ["mask", "box", "none"])
+@pytest.mark.parametrize("supervision", ["mask", "box", "outside_box", "none"])
 def test_picture_and_truth_are_as_drawn_whatever_a_training_sees(supervision):
     drawn = [draw_picture(index, "test", seed=3) for index in range(4)]
     images = Shapes("boat", "test", range(4), seed=3, supervision=supervision)
