@@ -48,7 +48,9 @@ VERBS = (
     Verb("background", "does it judge by the ground?", "gain background RUN"),
     Verb("seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
     Verb("seeds score", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
-    Verb("reproduce", "the paper's section 4", "gain reproduce section4 --root VOCdevkit", continues=True),
+    Verb(
+        "reproduce", "make published tables anew", "gain reproduce section4 --root VOCdevkit", continues=True
+    ),
     Verb("runs", "list runs", "gain runs runs/"),
     Verb("compare", "report on runs side by side", "gain compare RUN... --out DIR"),
     Verb("sweep", "many runs from one file", "gain sweep FILE --workers 2"),

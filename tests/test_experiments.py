@@ -16,7 +16,8 @@ from gain_lightning.studies.sweeps.file import read_sweep_path
 
 
 def _experiments() -> list[Path]:
-    return sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "sweeps")
+    paths = EXPERIMENTS.rglob("*.yaml")
+    return sorted(p for p in paths if p.parent.name != "sweeps" and not p.name.startswith("with_"))
 
 
 def _slow_with_vgg16(paths: list[Path]) -> list:
@@ -95,9 +96,10 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
             folders = {name: str(make_folder(tmp_path / name, ["boat", ""])) for name in names}
             arguments += [f"--data.test_folders={json.dumps(folders)}"]
     elif config["data"]["class_path"] == "FolderDataModule":
-        root = make_folder(
-            tmp_path / "own", ["cat", "dog", "cat;dog", "", "cat", "dog", "cat", "dog"], masks=True
-        )
+        labels = ["cat", "dog", "cat;dog", "", "cat", "dog", "cat", "dog"]
+        is_waterbirds = "waterbirds" in path.parts
+        made = make_waterbirds(tmp_path / "birds") if is_waterbirds else None
+        root = made or make_folder(tmp_path / "own", labels, masks=True)
         arguments += [
             f"--data.root={root}",
             "--data.batch_size=2",
@@ -107,6 +109,29 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     elif config["data"]["class_path"] == "ShapesDataModule":
         arguments += SMALL[:4]
     assert main(["fit", "--config", str(path), *arguments]) == 0
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.rglob("with_*.yaml")), ids=lambda path: str(path.relative_to(EXPERIMENTS))
+)
+def test_every_change_of_an_experiment_runs_one_batch_on_top_of_it(path, tmp_path):
+    assert (
+        main(
+            [
+                *("fit", "--config", str(path.with_name("gain_ext.yaml")), "--config", str(path)),
+                *(f"--data.root={make_waterbirds(tmp_path / 'birds')}", f"--run_dir={tmp_path / 'run'}"),
+                *("--data.batch_size=2", "--data.num_workers=0", "--data.image_size=32", "--model.warmup=0"),
+                *("--model.backbone=tiny_cnn", "--model.weights=none", "--model.output_stride=null"),
+                *(
+                    "--trainer.fast_dev_run=1",
+                    "--trainer.logger=false",
+                    "--trainer.enable_progress_bar=false",
+                ),
+                "--trainer.enable_model_summary=false",
+            ]
+        )
+        == 0
+    )
 
 
 def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
@@ -124,7 +149,9 @@ def _differing_keys(first: dict, second: dict, prefix: str = "") -> set[str]:
     "folder", sorted({path.parent for path in _experiments()}), ids=lambda path: path.name
 )
 def test_methods_of_a_folder_differ_in_guidance_and_the_budget_alone(folder):
-    configs = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+    configs = {
+        path.stem: yaml.safe_load(path.read_text()) for path in _experiments() if path.parent == folder
+    }
     assert {"gradcam", "gain", "gain_ext"} <= set(configs)
     weights = {
         f"model.{key}" for key in ("balance", "am_weight", "view_weight", "ext_weight", "judge", "guard")
