@@ -32,6 +32,7 @@ ELSEWHERE = {  # commands that need what is not here, and who tests them
     "--engine wandb": "tests/studies/sweeps/test_on_wandb.py has a stand-in of W&B's server",
     "wandb sync": "W&B's own",
     "gain reproduce section4": "tests/segmentation/test_section4.py, on small configs",
+    "gain reproduce waterbirds": "tests/studies/test_waterbirds.py, on small configs",
     "prepare_voc12.py": "tests/data/test_prepare_voc12.py",
     "gain sweep worker /shared": "joins as the line without /shared does",
 }
