@@ -87,11 +87,23 @@ def test_what_was_several_classes_is_named_with_all(tmp_path):
     for number in range(3):
         picture(tmp_path / "images" / f"p{number}.jpg", number)
     (tmp_path / "labels.csv").write_text(
-        "filename,classes,split,sky\np0.jpg,cat;dog,train,blue\np1.jpg,dog,train,grey\np2.jpg,,val,grey\n"
+        "filename,classes,split,sky\np0.jpg,cat;dog,train,blue\np1.jpg,dog,train,grey\np2.jpg,cat,val,grey\n"
     )
     data = opened(tmp_path, label_column="sky", value_names=None, group_by=["classes"], supervision="mask")
     assert data.class_names == ("blue", "grey")
     assert data.contents.of("train").attributes.values["classes"].tolist() == ["cat;dog", "dog"]
+
+
+def test_a_picture_without_a_class_has_none_to_make_groups_of(tmp_path):
+    for number in range(2):
+        picture(tmp_path / "images" / f"p{number}.jpg", number)
+    (tmp_path / "labels.csv").write_text(
+        "filename,classes,split,sky\np0.jpg,cat,train,blue\np1.jpg,,val,grey\n"
+    )
+    options = {"label_column": "sky", "value_names": None, "supervision": "mask"}
+    with pytest.raises(ValueError, match=r"labels.csv:3: p1.jpg has no classes, expected a value"):
+        opened(tmp_path, group_by=["classes"], **options)
+    assert opened(tmp_path, **options).class_names == ("blue", "grey")
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_trainings_of_a_miniature_fill_the_table(tmp_path, root, configs, option
     assert reproduce(tmp_path, "--methods", "gradcam", "gain_ext_10_energy", *options) == 0
     rows = table(tmp_path)
     assert list(rows) == ["gradcam", "gain_ext_10_energy"]
-    assert all(0 <= float(row["landbird on water"]) <= 1 for row in rows.values())
+    assert {row["runs"] for row in rows.values()} == {"1"}
     run = tmp_path / "out" / "gain_ext_10_energy-0"
     assert json.loads((run / "summary.json").read_text())["num_masked"] == 1
     config = yaml.safe_load((run / "config.yaml").read_text())
