@@ -26,7 +26,7 @@ both        METHOD-SEED/log.txt, what the commands said
             table.txt, table.csv: all scores of --out
 """
 # Options that one of the two has alone.
-_OF_ONE = {"subset": "section4", "cues": "section4", "reversed": "waterbirds", "resnet50": "waterbirds"}
+_OF_ONE = {"subset": "section4", "cues": "section4", "reversed": "waterbirds", "published": "waterbirds"}
 
 
 def parser() -> VerbParser:
@@ -63,7 +63,7 @@ def parser() -> VerbParser:
     options.add_argument(
         "--reversed", action="store_true", help="waterbirds: ask for the ground, outside the boxes"
     )
-    options.add_argument("--resnet50", action="store_true", help="waterbirds: the published size, for a GPU")
+    options.add_argument("--published", action="store_true", help="waterbirds: the published size, for a GPU")
     return options
 
 
@@ -112,7 +112,7 @@ def _section4(args: argparse.Namespace, options: VerbParser) -> str:
 
 
 def _waterbirds(args: argparse.Namespace) -> str:
-    parts = ["waterbirds", *(name for name in ("resnet50", "reversed") if getattr(args, name))]
+    parts = ["waterbirds", *(name for name in ("published", "reversed") if getattr(args, name))]
     out = args.out or Path("runs") / "_".join(parts)
     runs = waterbirds.plan_runs(
         out,
@@ -121,7 +121,7 @@ def _waterbirds(args: argparse.Namespace) -> str:
         methods=args.methods or waterbirds.METHODS,
         seeds=args.seeds,
         is_reversed=args.reversed,
-        is_resnet50=args.resnet50,
+        is_published=args.published,
     )
     for run in runs:
         run.run()

@@ -122,7 +122,7 @@ def plan_runs(
     methods: Iterable[str] = METHODS,
     seeds: Iterable[int],
     is_reversed: bool = False,
-    is_resnet50: bool = False,
+    is_published: bool = False,
 ) -> list[WaterbirdsRun]:
     """The runs in their order, each checked for what can be known before it begins.
 
@@ -133,7 +133,7 @@ def plan_runs(
         methods: See :class:`WaterbirdsRun`.
         seeds: Every method is trained with each of them.
         is_reversed: Whether the ground is asked for.
-        is_resnet50: Whether to take the configs of the published size, for a GPU.
+        is_published: Whether to take the configs of the published size, for a GPU.
 
     Returns:
         The runs, seed by seed; none has begun.
@@ -148,7 +148,7 @@ def plan_runs(
                 f"{root}: no {name} here, expected Waterbirds with CUB's boxes, laid out as data/README.md says"
             )
     configs = config_folder(
-        experiments / "waterbirds" / "resnet50" if is_resnet50 else experiments / "waterbirds"
+        experiments / "waterbirds" / "resnet50" if is_published else experiments / "waterbirds"
     )
     names = list(dict.fromkeys(methods))
     for name in names:

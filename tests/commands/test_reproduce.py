@@ -9,7 +9,7 @@ from gain_lightning.cli import main
     ("words", "message"),
     [
         (["section4", "--reversed"], "--reversed is an option of waterbirds, got section4"),
-        (["section4", "--resnet50"], "--resnet50 is an option of waterbirds, got section4"),
+        (["section4", "--published"], "--published is an option of waterbirds, got section4"),
         (["waterbirds", "--subset"], "--subset is an option of section4, got waterbirds"),
         (["waterbirds", "--cues", "a.npz"], "--cues is an option of section4, got waterbirds"),
         (["section5"], "what is 'section5', expected one of"),

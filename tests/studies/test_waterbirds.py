@@ -206,7 +206,7 @@ def test_an_unknown_method_is_refused(tmp_path, root, configs, fits, capsys, met
 
 
 def test_missing_configs_are_named(tmp_path, root, configs, fits, capsys):
-    assert reproduce(tmp_path, "--resnet50") == 1
+    assert reproduce(tmp_path, "--published") == 1
     assert (
         "waterbirds/resnet50: no such folder, expected the configs of a checkout" in capsys.readouterr().err
     )
@@ -233,16 +233,16 @@ def test_trainings_of_a_miniature_fill_the_table(tmp_path, root, configs, option
 @pytest.mark.skipif(
     "GAIN_WATERBIRDS_ROOT" not in os.environ, reason="GAIN_WATERBIRDS_ROOT names no Waterbirds"
 )
-@pytest.mark.parametrize("is_resnet50", [False, True])
+@pytest.mark.parametrize("is_published", [False, True])
 @pytest.mark.parametrize("is_reversed", [False, True])
-def test_the_real_folder_is_planned(tmp_path, is_reversed, is_resnet50):
+def test_the_real_folder_is_planned(tmp_path, is_reversed, is_published):
     runs = plan_runs(
         tmp_path / "out",
         root=Path(os.environ["GAIN_WATERBIRDS_ROOT"]),
         experiments=EXPERIMENTS,
         seeds=[0, 1, 2],
         is_reversed=is_reversed,
-        is_resnet50=is_resnet50,
+        is_published=is_published,
     )
     assert len(runs) == 3 * len(METHODS)
     for run in runs:
