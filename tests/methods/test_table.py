@@ -100,7 +100,9 @@ def test_a_checkpoint_of_before_methods_were_named_is_of_the_one_that_takes_its_
 
 
 def test_a_checkpoint_of_no_known_method_is_refused_by_name():
-    with pytest.raises(ValueError, match="its method is 'RRR', expected one of GAIN, GroupDRO, JTT, DFR, SEC"):
+    with pytest.raises(
+        ValueError, match="its method is 'RRR', expected one of GAIN, GroupDRO, JTT, DFR, SEC"
+    ):
         method_class({"method": "RRR", "hyper_parameters": {}})
     with pytest.raises(ValueError, match="no method of GAIN, GroupDRO, JTT, DFR, SEC takes its settings"):
         method_class({"hyper_parameters": {"no_such_setting": 1}})
@@ -120,7 +122,10 @@ def test_a_method_is_chosen_by_its_name_or_by_its_data(tmp_path, plain):
     ("words", "message"),
     [
         (["--method=Plane"], "method is 'Plane', expected one of GAIN, GroupDRO, JTT, DFR, SEC, or null"),
-        (["--config", "method: [GAIN]"], r"method is \['GAIN'\], expected one of GAIN, GroupDRO, JTT, DFR, SEC, or null"),
+        (
+            ["--config", "method: [GAIN]"],
+            r"method is \['GAIN'\], expected one of GAIN, GroupDRO, JTT, DFR, SEC, or null",
+        ),
         (
             ["--method=SEC", "--data=ShapesDataModule"],
             "method is SEC, but data is ShapesDataModule: expected CueDataModule",

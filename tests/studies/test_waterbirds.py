@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_waterbirds import NAMES, make_waterbirds
+from fake_waterbirds import BIRDS, NAMES, make_waterbirds
 from small_run import EXPERIMENTS
 
 from gain_lightning.cli import main
 from gain_lightning.runs.making import Making
 from gain_lightning.studies.waterbirds import METHODS, plan_runs
+from gain_lightning.studies.waterbirds_table import COLUMNS
 
-BIRDS = ["landbird+land", "landbird+water", "waterbird+land", "waterbird+water"]
-SCORES = {f"test/group/{name}": 0.9 - number / 10 for number, name in enumerate(BIRDS)}
+GROUPS = ["landbird+land", "landbird+water", "waterbird+land", "waterbird+water"]
+SCORES = {f"test/group/{name}": 0.9 - number / 10 for number, name in enumerate(GROUPS)}
 SCORES |= {"test/worst_group": 0.6, "test/group_mean": 0.75, "test/test_average": 0.8}
 
 
 @pytest.fixture
 def root(tmp_path):
-    return make_waterbirds(tmp_path / "birds")
+    """Of each group ten pictures for the test, the fewest that can be the worst group."""
+    birds = BIRDS + [(y, place, 2) for y in (0, 1) for place in (0, 1) for _ in range(8)]
+    return make_waterbirds(tmp_path / "birds", birds)
 
 
 @pytest.fixture
@@ -131,11 +134,11 @@ def test_a_config_of_ones_own_is_a_method_too(tmp_path, root, configs, fits):
 def test_scores_come_from_the_groups_of_the_task(tmp_path, root, configs, fits, monkeypatch):
     assert reproduce(tmp_path, "--methods", "gradcam") == 0
     row = table(tmp_path)["gradcam"]
-    assert [float(row[f"{bird} on {ground}"]) for bird, ground in (name.split("+") for name in BIRDS)] == (
+    assert [float(row[f"{bird} on {ground}"]) for bird, ground in (name.split("+") for name in GROUPS)] == (
         pytest.approx([0.9, 0.8, 0.7, 0.6])
     )
     assert [float(row[name]) for name in ("worst_group", "group_mean", "test_average")] == [0.6, 0.75, 0.8]
-    for name in BIRDS:
+    for name in GROUPS:
         bird, ground = name.split("+")
         monkeypatch.setitem(SCORES, f"test/group/{ground}+{bird}", SCORES[f"test/group/{name}"] / 2)
     assert reproduce(tmp_path, "--methods", "gain", "--reversed") == 0
@@ -212,13 +215,46 @@ def test_missing_configs_are_named(tmp_path, root, configs, fits, capsys):
     )
 
 
+def accuracies(run, root, asked):
+    """Those of the table, from what a run said of every image and from the table of the data alone."""
+    with (root / "metadata.csv").open() as file:
+        truth = {row["img_filename"]: row for row in csv.DictReader(file) if row["split"] == "2"}
+    logits = {}
+    with (run / "per_image.csv").open() as file:
+        for row in csv.DictReader(file):
+            logits.setdefault(row["id"], {})[row["class"]] = float(row["logit"])
+    assert set(logits) == set(truth)
+    names = NAMES["classes" if asked == "y" else asked]
+    is_right = {
+        name: max(logits[name], key=logits[name].get) == names[int(row[asked])] for name, row in truth.items()
+    }
+    found = {}
+    for y, bird in enumerate(NAMES["classes"]):
+        for place, ground in enumerate(NAMES["place"]):
+            of_group = [
+                is_right[name]
+                for name, row in truth.items()
+                if (row["y"], row["place"]) == (f"{y}", f"{place}")
+            ]
+            assert len(of_group) == 10
+            found[f"{bird} on {ground}"] = sum(of_group) / 10
+    means = list(found.values())
+    return found | {
+        "worst_group": min(means),
+        "group_mean": sum(means) / 4,
+        "test_average": sum(is_right.values()) / 40,
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--reversed"]])
 def test_trainings_of_a_miniature_fill_the_table(tmp_path, root, configs, options, capfd):
     assert reproduce(tmp_path, "--methods", "gradcam", "gain_ext_10_energy", *options) == 0
     rows = table(tmp_path)
     assert list(rows) == ["gradcam", "gain_ext_10_energy"]
-    assert {row["runs"] for row in rows.values()} == {"1"}
+    for method, row in rows.items():
+        expected = accuracies(tmp_path / "out" / f"{method}-0", root, "place" if options else "y")
+        assert {column: float(row[column]) for column in COLUMNS} == pytest.approx(expected)
     run = tmp_path / "out" / "gain_ext_10_energy-0"
     assert json.loads((run / "summary.json").read_text())["num_masked"] == 1
     config = yaml.safe_load((run / "config.yaml").read_text())
