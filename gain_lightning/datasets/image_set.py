@@ -62,10 +62,8 @@ class ImageSet(Dataset):
         self.groups = listing.groups  # (n,) or None
         self.image_size = image_size
         self.supervision = supervision
-        has_boxes_alone = bool(len(listing.box_row)) and not listing.has_pixels.any()
-        self.judged_by: Literal["mask", "box"] = (
-            "box" if supervision == "mask" and has_boxes_alone else "mask"
-        )
+        is_boxed = supervision == "mask" and listing.has_boxes_alone
+        self.judged_by: Literal["mask", "box"] = "box" if is_boxed else "mask"
         self.box_dilation = box_dilation
         self.other_boxes = other_boxes
         self.kept = kept

@@ -134,6 +134,11 @@ class Listing:
         has_box[self.box_row, self.box_class] = True
         return has_box
 
+    @property
+    def has_boxes_alone(self) -> bool:
+        """Whether there are boxes and nobody drew a mask: then boxes judge maps, and elsewhere masks do."""
+        return len(self.box_row) > 0 and not bool(self.has_pixels.any())
+
     def class_masks(self, row: int, size: tuple[int, ...]) -> ClassMasks | None:
         """Read what a picture's mask files say of every class that they show.
 

@@ -126,14 +126,21 @@ def split_notes(listings: dict[str, Listing]) -> list[str]:
 
 
 def mark_notes(listings: dict[str, Listing]) -> list[str]:
-    """Note what masks and boxes say of a training."""
+    """Note what masks and boxes say of a training, and what judges its maps."""
     num_masks = sum(int(listing.is_drawn.sum()) for listing in listings.values())
     num_boxes = sum(len(np.unique(listing.box_row)) for listing in listings.values())
+    notes = []
     if num_masks and num_boxes:
-        return ["a run is supervised by masks or by boxes: --data.supervision mask, or box"]
-    if num_boxes:
-        return ["boxes alone: train with --data.supervision box; map scores need masks and will be none"]
-    return []
+        notes.append("a run is supervised by masks or by boxes: --data.supervision mask, or box")
+    elif num_boxes:
+        notes.append("boxes alone: train with --data.supervision box")
+    # "val" is drawn from pictures without a split
+    judged = ((name or "val", listing) for name, listing in listings.items() if name != "train")
+    boxed = [name for name, listing in judged if listing.has_boxes_alone]
+    if boxed:
+        names = ", ".join(map(repr, boxed))
+        notes.append(f"boxes judge the maps of {names}, by scores with names of their own")
+    return notes
 
 
 def place_notes(listings: dict[str, Listing]) -> list[str]:

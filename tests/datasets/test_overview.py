@@ -31,6 +31,25 @@ def test_notes_say_what_may_not_be_meant(folder, capsys):
     ]
 
 
+def test_notes_say_which_splits_are_judged_by_boxes(folder, capsys):
+    """Of val and test; a split with a mask is judged by it, though it has boxes too."""
+
+    def said():
+        assert main(["data", "check", str(folder)]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "box" in line and "note: " in line]
+
+    with (folder / "boxes.csv").open("a") as file:
+        file.write("p3.jpg,dog,0,0,8,8\np4.jpg,cat,5,5,40,30\n")
+    both = "note: a run is supervised by masks or by boxes: --data.supervision mask, or box"
+    assert said() == [both, "note: boxes judge the maps of 'test', by scores with names of their own"]
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+    assert said() == [
+        "note: boxes alone: train with --data.supervision box",
+        "note: boxes judge the maps of 'val', 'test', by scores with names of their own",
+    ]
+
+
 def test_notes_name_splits_of_another_spelling(folder, capsys):
     text = (folder / "labels.csv").read_text().replace(",train", ",trian").replace(",val", ",valid")
     (folder / "labels.csv").write_text(text)
