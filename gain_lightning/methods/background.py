@@ -284,14 +284,9 @@ def draw_examples(measured: Measured, path: Path) -> None:
     """Draw the examples of a measurement, a row an object; a tick stands where its class was recognised."""
     no_boxes = np.zeros(0, int), np.zeros((0, 4))
     rows = zip(measured.examples, measured.objects.names, measured.objects.recognised, strict=False)
-    tiles = [
-        (
-            one.pictures[key],
-            None,
-            no_boxes,
-            f"{'✓' if seen else '✗'} {class_name if key == 'as_is' else ''} {title}",
-        )
-        for one, (_, class_name, *_), row in rows
-        for (key, title), seen in zip(VERSIONS.items(), row, strict=True)
-    ]
+    tiles = []
+    for one, (_, class_name, *_), row in rows:
+        for (key, title), seen in zip(VERSIONS.items(), row, strict=True):
+            what = f"{class_name} {title}" if key == "as_is" else title
+            tiles.append((one.pictures[key], None, no_boxes, f"{'✓' if seen else '✗'} {what}"))
     save_png(path, sample_grid(tiles, columns=len(VERSIONS)))
