@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gain_lightning.datasets.balance import BALANCES, balanced_lists
+from gain_lightning.datasets.mask_augment import MaskAugmented
 from gain_lightning.datasets.mask_budget import MaskBudget, draw_mask_budget, hold_out, mask_list_text
 from gain_lightning.datasets.mask_noise import Annotator, MaskNoise
 from gain_lightning.datasets.sample import Draw, PictureSet, Sample, collate
@@ -195,6 +196,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
             larger one; the stream then goes on from one pass over the images to the next within the epoch.
         balance_by: The weak stream draws every ``class`` or every ``group`` equally often, in as many steps as before,
             see :mod:`gain_lightning.datasets.balance`; null draws every image once a pass.
+        mask_augment: Share of the weak stream's draws that shows a picture made of the masked images instead: an object
+            on another ground, or a ground without it, see :mod:`gain_lightning.datasets.mask_augment`.
 
     Attributes:
         class_names: The names of the C classes, by index.
@@ -240,6 +243,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         num_workers: int = 2,
         min_steps_per_epoch: int = 1,
         balance_by: str | None = None,
+        mask_augment: float = 0.0,
     ) -> None:
         super().__init__()
         if min(batch_size, masked_batch_size) < 1:
@@ -256,6 +260,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         _expect(select_on in (None, "masked"), "select_on", select_on, "null or masked")
         _expect(0 < select_share <= 1, "select_share", select_share, "a share above 0, at most 1")
         _expect(mask_seed is None or mask_seed >= 0, "mask_seed", mask_seed, "null or an integer from 0 on")
+        _expect(0 <= mask_augment <= 1, "mask_augment", mask_augment, "a share, 0 to 1")
         _expect(balance_by in (None, *BALANCES), "balance_by", balance_by, f"null, {' or '.join(BALANCES)}")
         self.min_steps_per_epoch = min_steps_per_epoch
         self.batch_size = batch_size
@@ -272,6 +277,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.mask_seed = run_seed() if mask_seed is None else mask_seed
         self.num_workers = num_workers
         self.balance_by = balance_by
+        self.mask_augment = mask_augment
         self.masked_ids: list[str] = []
         self.mask_list = ""
         self.select_ids: list[str] = []
@@ -310,7 +316,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
         held = np.zeros(len(ids), bool)
         if self.select_on == "masked":
             method = getattr(self.trainer, "lightning_module", None)
-            share = self.select_share if getattr(method, "takes_masks", True) else 1
+            takes_masks = self.mask_augment or getattr(method, "takes_masks", True)
+            share = self.select_share if takes_masks else 1
             held = hold_out(ids, has_mask, self.mask_budget, share, self.mask_seed)
         self.masked_ids = [str(ids[row]) for row in np.flatnonzero(has_mask).tolist()]
         self.select_ids = [str(ids[row]) for row in np.flatnonzero(held).tolist()]
@@ -337,15 +344,25 @@ class TwoStreamDataModule(pl.LightningDataModule):
         has_pixels[:, places] = False
         return has_pixels
 
-    def weak_lists(self) -> list[np.ndarray] | None:
-        """Return the lists of training rows that the weak stream draws equally often; None is one list of all.
+    def weak_stream(self) -> tuple[PictureSet, list[np.ndarray] | None]:
+        """Return the images of the weak stream, and the lists of their rows that are drawn equally often.
 
         Raises:
-            ValueError: If the groups that are to be balanced are not there.
+            ValueError: If groups that are to be balanced, or masks that are to be spent as augmentation, are not there.
         """
+        lists, images = None, self.train_set
+        if self.times is not None:
+            lists = [np.repeat(np.arange(len(self.times)), self.times)]
         if self.balance_by is not None:
-            return balanced_lists(self.balance_by, self.train_set, self.group_names)
-        return None if self.times is None else [np.repeat(np.arange(len(self.times)), self.times)]
+            lists = balanced_lists(self.balance_by, images, self.group_names)
+        if self.mask_augment and self.masked_set is None:
+            raise ValueError(
+                f"data.mask_augment is {self.mask_augment}, but no training image carries a mask: expected masks and "
+                "data.mask_budget above 0, or data.mask_augment 0"
+            )
+        if self.mask_augment and self.masked_set is not None:
+            images = MaskAugmented(images, self.masked_set, share=self.mask_augment, seed=run_seed())
+        return images, lists
 
     def train_dataloader(self) -> CombinedLoader:
         """Load both streams, ``{"weak": ..., "masked": ...}``; ``masked`` only with a mask budget."""
@@ -356,8 +373,8 @@ class TwoStreamDataModule(pl.LightningDataModule):
                 f"batch_size {self.batch_size} x {ranks} ranks is more than the {size} training images"
             )
         weak = draws_per_epoch(size, self.batch_size, ranks, self.min_steps_per_epoch)
-        lists = self.weak_lists()
-        loaders = {"weak": self._stream(self.train_set, self.batch_size, per_epoch=weak, lists=lists)}
+        images, lists = self.weak_stream()
+        loaders = {"weak": self._stream(images, self.batch_size, per_epoch=weak, lists=lists)}
         if self.masked_set is not None:
             steps = len(loaders["weak"])
             per_epoch = steps * self.masked_batch_size * ranks

@@ -34,8 +34,8 @@ def check_before(model: Classifier, stage: str) -> None:
     if stage == "fit" and labels is not None:
         model.task.begin(torch.as_tensor(labels), getattr(data, "augmentation", None))
     if stage == "fit" and isinstance(data, TwoStreamDataModule):
-        # what cannot be balanced is refused before the loaders are made
-        data.weak_lists()
+        # what the data cannot give is refused before the loaders are made
+        data.weak_stream()
     if stage == "fit" and model.hparams.ext_weight > 0 and getattr(data, "masked_set", None) is None:
         raise ValueError(
             f"model.ext_weight is {model.hparams.ext_weight}, but no training image carries a mask: expected "

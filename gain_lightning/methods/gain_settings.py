@@ -203,6 +203,7 @@ def method_name(model: Mapping[str, Any], data: Mapping[str, Any], *rivals: str)
     parts = [
         *rivals,
         *(["resampled" if balance_by == "group" else f"resampled_{balance_by}"] if balance_by else []),
+        *(["mask_augment"] if data.get("mask_augment") else []),
     ]
     guidance = method_of_weights(model)
     return "+".join(parts if parts and guidance == "gradcam" else [guidance, *parts])

@@ -71,8 +71,13 @@ class GroupDRO(GAIN):
         """Count the images of each group, and refuse data that lack one."""
         super().setup(stage)
         if stage == "fit":
-            names = self.hparams.group_names or []
-            groups = groups_of(data_of(self.trainer).train_set, names, "method GroupDRO")
+            data, names = data_of(self.trainer), self.hparams.group_names or []
+            if data.mask_augment:
+                raise ValueError(
+                    f"data.mask_augment is {data.mask_augment}, but a picture that is made has no group, which method "
+                    "GroupDRO needs: expected 0"
+                )
+            groups = groups_of(data.train_set, names, "method GroupDRO")
             counts = torch.as_tensor(np.bincount(groups, minlength=len(names)))
             self.group_counts = counts.to(self.group_weights)
 

@@ -23,7 +23,7 @@ _OF_TRAINING = {
     *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
     *("data.mask_noise", "data.void_border"),
     *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
-    *("data.min_steps_per_epoch", "data.balance_by"),
+    *("data.min_steps_per_epoch", "data.balance_by", "data.mask_augment"),
 }
 # Settings of the model that they do depend on.
 _OF_SCORES = {

@@ -128,6 +128,7 @@ def test_levers_that_cannot_work_are_refused(settings, message):
         ({"am_weight": 0, "ext_weight": 0}, {"balance_by": "group"}, (), "resampled"),
         ({"am_weight": 0, "ext_weight": 1}, {"balance_by": "class"}, (), "gain_ext+resampled_class"),
         ({"am_weight": 0, "ext_weight": 0}, {}, ("jtt",), "jtt"),
+        ({"am_weight": 0, "ext_weight": 1}, {"mask_augment": 0.2}, (), "gain_ext+mask_augment"),
         ({"am_weight": 0, "ext_weight": 1}, {}, ("dfr",), "gain_ext+dfr"),
     ],
 )

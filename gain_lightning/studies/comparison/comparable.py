@@ -16,6 +16,7 @@ _FREE_DATA = (
     "mask_budget",
     "mask_seed",
     "balance_by",
+    "mask_augment",
     "num_workers",
     "mask_folder",
     "supervision",

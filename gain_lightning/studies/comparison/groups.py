@@ -20,6 +20,7 @@ METHODS = {
     "dfr": "DFR",
     "resampled": "resampled by group",
     "resampled_class": "resampled by class",
+    "mask_augment": "mask augmentation",
     "sec_cues": "SEC: cues",
     "sec_gradcam": "SEC: Grad-CAM",
     "sec_gain": "SEC: GAIN",
@@ -104,19 +105,25 @@ def method_title(name: str) -> str:
 
 
 def by_budget(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs, where those of GAIN_ext are named after their number of masked images, fewest first.
+    """Return the runs, where those that take masks are named after their number of masked images, fewest first.
+
+    These are GAIN_ext, alone or with a rival, and masks spent as augmentation.
 
     Runs of one budget by several classes are one method, such as ``gain_ext_41-45``, because their draws differ in
     number. A run whose number is not known keeps its name.
     """
-    others = [run for run in runs if run.method != "gain_ext"]
-    ours = sorted((run for run in runs if run.method == "gain_ext"), key=_num_masked)
+    ours = sorted((run for run in runs if _takes_masks(run)), key=_num_masked)
     counts: dict[str, list[int]] = {}
     for run in ours:
         counts.setdefault(_budget(run), []).append(_num_masked(run))
     spans = {budget: sorted({numbers[0], numbers[-1]}) for budget, numbers in counts.items()}
-    names = {budget: "gain_ext_" + "-".join(map(str, span)) for budget, span in spans.items() if span[0]}
-    return others + [replace(run, method=names.get(_budget(run), run.method)) for run in ours]
+    names = {budget: "_" + "-".join(map(str, span)) for budget, span in spans.items() if span[0]}
+    renamed = [replace(run, method=run.method + names.get(_budget(run), "")) for run in ours]
+    return [run for run in runs if not _takes_masks(run)] + renamed
+
+
+def _takes_masks(run: Run) -> bool:
+    return not {"gain_ext", "mask_augment"}.isdisjoint(run.method.split("+"))
 
 
 def _budget(run: Run) -> str:
