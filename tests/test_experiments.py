@@ -57,8 +57,26 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
+@pytest.fixture(scope="module")
+def earlier_run(tmp_path_factory):
+    """A finished run that a rival may begin from."""
+    folder = tmp_path_factory.mktemp("rivals") / "earlier"
+    config = ["--config", str(EXPERIMENTS / "rivals" / "jtt_first.yaml")]
+    assert main(["fit", *config, *SMALL, "--data.bias=0.5", f"--run_dir={folder}"]) == 0
+    return folder
+
+
+def _of_rivals(config: dict, request: pytest.FixtureRequest) -> list[str]:
+    """The options of a small run of a rival: no group may be missing, and an earlier run has to be there."""
+    keys, small = {"JTT": "identified_by", "DFR": "from_run"}, ["--data.bias=0.5", "--data.num_val=40"]
+    if config.get("method") not in keys:
+        return small
+    folder = request.getfixturevalue("earlier_run")
+    return [*small, f"--model.{keys[config['method']]}={folder}"]
+
+
 @pytest.mark.parametrize("path", _slow_with_vgg16(_experiments()))
-def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
+def test_every_experiment_parses_and_runs_one_batch(path, tmp_path, request):
     config = yaml.safe_load(path.read_text())
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
     arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -108,6 +126,8 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
         ]
     elif config["data"]["class_path"] == "ShapesDataModule":
         arguments += SMALL[:4]
+    if path.parent.name == "rivals":
+        arguments += _of_rivals(config, request)
     assert main(["fit", "--config", str(path), *arguments]) == 0
 
 
