@@ -272,7 +272,7 @@ SCORES = [
     ),
     Score(
         "train_weighted_average",
-        "train-weighted average",
+        "train-weighted mean",
         "Mean over groups of the accuracy on each, weighted by their shares of the training images. Papers on groups "
         "often call it the average.",
     ),
