@@ -110,13 +110,14 @@ def test_every_score_counts_every_image_once_by_however_many_processes(scored, t
 def test_files_of_several_processes_are_those_of_one(scored, task, processes):
     """Every image once, in the order of the sets and of the images in them; and no part is left."""
     alone, together = (scored / f"{task}_{n}" for n in (1, processes))
-    for name in ("per_image.csv", "per_class.csv"):
+    tables = ["per_class.csv", *(["per_group.csv"] if task == "multi_label" else []), "per_image.csv"]
+    for name in tables:
         expected, found = rows(alone / name), rows(together / name)
         assert len(expected) == len(found)
         for row, other in zip(expected, found, strict=True):
             assert row.keys() == other.keys()
             for key, value in row.items():
-                is_number = key not in ("set", "id", "class") and value
+                is_number = key not in ("set", "id", "class", "group") and value
                 assert (
                     (float(other[key]) == pytest.approx(float(value), abs=1e-5))
                     if is_number
@@ -131,7 +132,7 @@ def test_files_of_several_processes_are_those_of_one(scored, task, processes):
         if task == "multi_label"
         else SCORED["num_test"] * len(num_images)
     )
-    assert sorted(path.name for path in together.iterdir()) == ["maps.npz", "per_class.csv", "per_image.csv"]
+    assert sorted(path.name for path in together.iterdir()) == ["maps.npz", *tables]
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 3, 7, 12])

@@ -8,6 +8,7 @@ file                module
 ``metrics.csv``     ``curves``
 ``per_image.csv``   ``images`` of a classifier, ``pixels`` of a network that segments
 ``per_class.csv``   ``classes``
+``per_group.csv``   ``groups``
 ``maps.npz``        ``maps``
 ``checkpoints/``    ``checkpoints``, the one module here that needs torch; which of them is meant says ``folder``
 ``.lock``           ``folder``
