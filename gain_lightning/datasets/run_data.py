@@ -64,8 +64,13 @@ def marked_pictures(data: TwoStreamDataModule, split: str | None = None) -> tupl
         The name of the split, and its pictures.
 
     Raises:
-        ValueError: If there is no such split, or it has neither mask nor box.
+        ValueError: If there is no such split, if it has neither mask nor box, or if classes are what lies outside of
+            boxes.
     """
+    if data.supervision == "outside_box":
+        raise ValueError(
+            "data.supervision is outside_box, so that the classes are grounds; expected classes of objects"
+        )
     if split == "train":
         return split, _marked_training(data)
     data.setup("test")

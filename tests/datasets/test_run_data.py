@@ -115,6 +115,13 @@ def test_a_split_without_marks_or_that_is_none_is_refused(tmp_path):
         marked_pictures(data, "night")
 
 
+def test_classes_that_are_grounds_are_refused(folder):
+    data = FolderDataModule(root=str(folder), image_size=32, mask_budget=1.0, supervision="outside_box")
+    for split in ("train", None):
+        with pytest.raises(ValueError, match="the classes are grounds; expected classes of objects"):
+            marked_pictures(data, split)
+
+
 def test_shapes_have_every_split():
     data = ShapesDataModule(num_train=6, num_val=4, num_test=5, num_biased=3, mask_budget=1.0)
     sizes = {"train": 6, "val": 4, None: 5, "water_without_boat": 3}
