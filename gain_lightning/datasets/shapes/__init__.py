@@ -1,7 +1,8 @@
 """Shapes are made data sets whose bias is known; they need no files and are small enough for a CPU.
 
-There are three scenes: boats that are always on water in training (``boat.py``), a camera whose two orientations
-always lie on their own ground (``camera.py``), and boats to count, with a buoy for every boat (``count.py``).
+There are four scenes: boats that are always on water in training (``boat.py``), a camera whose two orientations
+always lie on their own ground (``camera.py``), boats to count, with a buoy for every boat (``count.py``), and boats
+and cars that both their ground and a companion give away (``two_shortcuts.py``).
 """
 
 from collections.abc import Sequence
@@ -15,16 +16,17 @@ from gain_lightning.datasets.class_masks import ClassMasks, split_index_mask
 from gain_lightning.datasets.mask_noise import Annotator
 from gain_lightning.datasets.resize import resize_image
 from gain_lightning.datasets.sample import Draw, Sample, make_sample
-from gain_lightning.datasets.shapes import boat, camera, count
+from gain_lightning.datasets.shapes import boat, camera, count, two_shortcuts
 from gain_lightning.datasets.shapes.kept import draw_pictures
 from gain_lightning.datasets.shapes.picture import SIZE, Picture
 from gain_lightning.datasets.streams import TwoStreamDataModule
 
-SCENES = {"boat": boat, "camera": camera, "count": count}
+SCENES = {"boat": boat, "camera": camera, "count": count, "two_shortcuts": two_shortcuts}
 TEST_SETS = {
     "boat": ("test", "boat_without_water", "water_without_boat"),
     "camera": ("test", "other_grounds"),
     "count": ("test",),
+    "two_shortcuts": ("test",),
 }
 
 
@@ -32,14 +34,15 @@ class Shapes(Dataset):
     """The pictures of a split, drawn once (``kept.py``) and held in memory (37 kB each).
 
     Args:
-        scene: ``boat``, ``camera`` or ``count``.
+        scene: ``boat``, ``camera``, ``count`` or ``two_shortcuts``.
         split: See ``draw_picture`` of the scene.
         indices: The numbers of the pictures, such as ``range(2400)``.
-        seed, bias: See ``draw_picture`` of the scene.
+        seed: See ``draw_picture`` of the scene.
         supervision: What the masks hold: ``mask``, ``box`` (filled), or ``none`` (all void).
         box_dilation, other_boxes: See :func:`~gain_lightning.datasets.boxes.box_masks`.
         kept: The classes whose masks or boxes each picture shows, ``(n, C)`` bool; None shows all.
         annotator: Who marks the pictures anew; None takes the masks and boxes as they are.
+        options: Further options of ``draw_picture`` of the scene, such as ``bias``.
 
     Attributes:
         labels: 1 where a class is present, or its amount, ``(n, C)`` uint8.
@@ -57,15 +60,15 @@ class Shapes(Dataset):
         indices: Sequence[int],
         *,
         seed: int = 0,
-        bias: float = 1.0,
         supervision: str = "mask",
         box_dilation: float = 1.0,
         other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
         annotator: Annotator | None = None,
+        **options: float,
     ) -> None:
         self.ids = [f"{split}_{index:05d}" for index in indices]
-        self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, bias=bias)
+        self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, **options)
         self.labels = np.stack([picture.label for picture in self.pictures])
         self.class_names = SCENES[scene].CLASSES
         has_groups = bool(SCENES[scene].GROUPS)
@@ -113,13 +116,17 @@ class ShapesDataModule(TwoStreamDataModule):
     """Shapes with its biased training set and its test sets.
 
     Args:
-        scene: ``boat``, ``camera`` or ``count``.
+        scene: ``boat``, ``camera``, ``count`` or ``two_shortcuts``.
         num_train: Training pictures.
         num_val: Validation pictures, biased like the training's.
         num_test: Pictures of the first test set: boats and water, or boats and buoys, independent; cameras biased like
-            the training's.
-        num_biased: Pictures of each further test set, which turns the bias round; ``count`` has none.
+            the training's; groups of equal size of ``two_shortcuts``.
+        num_biased: Pictures of each further test set, which turns the bias round; ``count`` and ``two_shortcuts`` have
+            none.
         bias: Share of the biased pictures that keep the scene's rule.
+        companion_bias: Of ``two_shortcuts``: share of them that keep the rule of companions; null takes ``bias``.
+        companion_on_object: Of ``two_shortcuts``: whether the companion is painted on the object, where no mask forbids
+            it.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
         batch_size: Images of the weak stream a step and rank.
         masked_batch_size: Images of the masked stream a step and rank.
@@ -141,6 +148,8 @@ class ShapesDataModule(TwoStreamDataModule):
         num_test: int = 600,
         num_biased: int = 300,
         bias: float = 1.0,
+        companion_bias: float | None = None,
+        companion_on_object: bool = False,
         data_seed: int = 0,
         batch_size: int = 32,
         masked_batch_size: int = 8,
@@ -161,7 +170,12 @@ class ShapesDataModule(TwoStreamDataModule):
         self.group_names = SCENES[scene].GROUPS
         self.accuracy_class = "boat" if scene == "boat" else None
         self.sizes = sizes
-        self.bias = bias
+        self.options: dict[str, Any] = {"bias": bias}
+        if scene == "two_shortcuts":
+            self.options["companion_bias"] = bias if companion_bias is None else companion_bias
+            self.options["companion_on_object"] = companion_on_object
+        elif companion_bias is not None or companion_on_object:
+            raise ValueError(f"data.scene is {scene!r}, which has no companion, expected two_shortcuts")
         self.data_seed = data_seed
         self.made: dict[str, Shapes] = {}
 
@@ -172,7 +186,7 @@ class ShapesDataModule(TwoStreamDataModule):
                 split,
                 range(num_images),
                 seed=self.data_seed,
-                bias=self.bias,
+                **self.options,
                 supervision=supervision,
             )
         return self.made[split]
@@ -186,7 +200,7 @@ class ShapesDataModule(TwoStreamDataModule):
             "train",
             rows.tolist(),
             seed=self.data_seed,
-            bias=self.bias,
+            **self.options,
             supervision=self.supervision,
             box_dilation=self.box_dilation,
             other_boxes=self.other_boxes,
@@ -204,7 +218,7 @@ class ShapesDataModule(TwoStreamDataModule):
             )
         num_images = self.sizes[sizes.get(split, "num_biased")]
         return Shapes(
-            self.scene, split, range(num_images), seed=self.data_seed, bias=self.bias, supervision="none"
+            self.scene, split, range(num_images), seed=self.data_seed, **self.options, supervision="none"
         )
 
     def setup(self, stage: str) -> None:

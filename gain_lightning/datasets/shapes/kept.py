@@ -7,7 +7,7 @@ so that no file is ever out of date. The folder may be removed at any time.
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +27,7 @@ MOST_BYTES = 2**30
 
 
 def draw_pictures(
-    scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, bias: float = 1.0
+    scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, **options: float
 ) -> list[Picture]:
     """Draw the pictures of a split, or read them where they are kept.
 
@@ -36,21 +36,21 @@ def draw_pictures(
         split: See ``draw_picture`` of the scene.
         indices: The numbers of the pictures.
         seed: See ``draw_picture``.
-        bias: See ``draw_picture``.
+        options: Further options of ``draw_picture``, such as ``bias``.
 
     Example:
         >>> from gain_lightning.datasets.shapes import boat
         >>> [picture.image.shape for picture in draw_pictures(boat, "test", range(2))]
         [(96, 96, 3), (96, 96, 3)]
     """
-    file = cache_folder() / "shapes" / f"{_digest(scene, split, indices, seed, bias)}.npz"
+    file = cache_folder() / "shapes" / f"{_digest(scene, split, indices, seed, options)}.npz"
     is_kept = len(indices) >= KEPT_FROM
     if is_kept and file.is_file():
         # the file may be damaged, which its checksums tell, or just removed by another process; its reader may then
         # raise anything
         with contextlib.suppress(Exception):
             return _read(file)
-    pictures = [scene.draw_picture(index, split, seed=seed, bias=bias) for index in indices]
+    pictures = [scene.draw_picture(index, split, seed=seed, **options) for index in indices]
     if is_kept:
         # without a home folder, or on a full disk, the pictures are drawn again next time
         with contextlib.suppress(OSError):
@@ -59,9 +59,12 @@ def draw_pictures(
     return pictures
 
 
-def _digest(scene: ModuleType, split: str, indices: Sequence[int], seed: int, bias: float) -> str:
+def _digest(
+    scene: ModuleType, split: str, indices: Sequence[int], seed: int, options: Mapping[str, float]
+) -> str:
     """Hash all that the pictures depend on; another version of numpy may draw others."""
-    digest = hashlib.sha256(repr((split, list(indices), seed, float(bias), np.__version__)).encode())
+    named = sorted((name, float(value)) for name, value in options.items())
+    digest = hashlib.sha256(repr((split, list(indices), seed, named, np.__version__)).encode())
     for module in (scene, picture, boxes):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:32]

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from gain_lightning.datasets.shapes import boat, camera, count, kept
+from gain_lightning.datasets.shapes import boat, camera, count, kept, two_shortcuts
 
-SPLIT = {boat: "water_without_boat", camera: "other_grounds", count: "train"}
+SPLIT = {boat: "water_without_boat", camera: "other_grounds", count: "train", two_shortcuts: "val"}
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,15 @@ def test_kept_pictures_are_those_that_are_drawn(scene, monkeypatch):
     check_equal(drawn, [scene.draw_picture(i, SPLIT[scene], seed=3, bias=0.5) for i in range(5)])
     monkeypatch.setattr(scene, "draw_picture", None)
     check_equal(drawn, draw(scene, seed=3, bias=0.5))
+
+
+def test_other_options_of_a_scene_have_files_of_their_own(folder):
+    for options in ({}, {"companion_bias": 0.5}, {"companion_on_object": True}):
+        check_equal(
+            draw(two_shortcuts, **options),
+            [two_shortcuts.draw_picture(i, SPLIT[two_shortcuts], **options) for i in range(5)],
+        )
+    assert len(list(folder.glob("*.npz"))) == 3
 
 
 def test_other_pictures_and_other_code_have_files_of_their_own(folder, monkeypatch, tmp_path):
