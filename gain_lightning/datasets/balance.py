@@ -24,7 +24,7 @@ def balanced_lists(balance_by: str, images: PictureSet, group_names: Sequence[st
     Args:
         balance_by: ``class`` or ``group``.
         images: The training set.
-        group_names: The names of all groups of the data.
+        group_names: The names of all groups that a training is told of; groups of one name are one.
 
     Returns:
         Rows, each list ``(m,)``.
@@ -34,10 +34,28 @@ def balanced_lists(balance_by: str, images: PictureSet, group_names: Sequence[st
     """
     if balance_by == "group":
         groups = groups_of(images, group_names, "data.balance_by group")
-        return [np.flatnonzero(groups == number) for number in range(len(group_names))]
+        return [np.flatnonzero(groups == number) for number in range(groups.max() + 1)]
     is_shown = np.asarray(images.labels) > 0
     columns = [*is_shown.T, ~is_shown.any(1)]
     return [np.flatnonzero(column) for column in columns if column.any()]
+
+
+def merge_groups(group_names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Merge groups of one name, as a method sees them that is told of one of two shortcuts.
+
+    Args:
+        group_names: The name that is told of each group, such as ``told_groups`` of a data module, G of them.
+
+    Returns:
+        The distinct names in their order, and the number of each group's name among them, ``(G,)``.
+
+    Example:
+        >>> names, number = merge_groups(["boat+water", "boat+water", "boat+road"])
+        >>> names, number.tolist()
+        (['boat+water', 'boat+road'], [0, 0, 1])
+    """
+    names = list(dict.fromkeys(group_names))
+    return names, np.array([names.index(name) for name in group_names], np.int64)
 
 
 def groups_of(
@@ -47,12 +65,12 @@ def groups_of(
 
     Args:
         images: The set.
-        group_names: The names of all groups of the data.
+        group_names: The name that the method is told of each group, see :func:`merge_groups`.
         what: What needs them, for the error.
         of: The purpose of the set, for the error.
 
     Returns:
-        The number of each picture's group, ``(n,)``.
+        The number of each picture's group among the distinct names, ``(n,)``.
 
     Raises:
         ValueError: If the data have no groups, a picture has none, or a group has no picture.
@@ -68,8 +86,10 @@ def groups_of(
             f"{what} needs the group of every {of} image, but {len(unknown)} have none, the first "
             f"{images.ids[unknown[0]]}"
         )
-    counts = np.bincount(groups, minlength=len(group_names))
-    if missing := [name for name, count in zip(group_names, counts, strict=True) if not count]:
+    names, number = merge_groups(group_names)
+    groups = number[groups]
+    counts = np.bincount(groups, minlength=len(names))
+    if missing := [name for name, count in zip(names, counts, strict=True) if not count]:
         raise ValueError(
             f"{what} needs {of} images of every group, but there are none of {', '.join(missing)}: expected some, "
             "or a method that needs none, such as GAIN_ext"

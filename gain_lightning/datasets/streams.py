@@ -285,6 +285,11 @@ class TwoStreamDataModule(pl.LightningDataModule):
         self.masked_set: PictureSet | None = None
         self.times: np.ndarray | None = None
 
+    @property
+    def told_groups(self) -> tuple[str, ...]:
+        """The name that a method is told of each of ``group_names``; groups of one name are one group to it."""
+        return self.group_names
+
     def image_set(self, split: str | None = None) -> PictureSet:
         """Open the pictures of a split with their labels, without masks; None takes the training images."""
         raise NotImplementedError
@@ -354,7 +359,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         if self.times is not None:
             lists = [np.repeat(np.arange(len(self.times)), self.times)]
         if self.balance_by is not None:
-            lists = balanced_lists(self.balance_by, images, self.group_names)
+            lists = balanced_lists(self.balance_by, images, self.told_groups)
         if self.mask_augment and self.masked_set is None:
             raise ValueError(
                 f"data.mask_augment is {self.mask_augment}, but no training image carries a mask: expected masks and "

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from gain_lightning.datasets.balance import groups_of
+from gain_lightning.datasets.balance import groups_of, merge_groups
 from gain_lightning.datasets.sample import PictureSet, Streams
 from gain_lightning.datasets.streams import run_seed
 from gain_lightning.methods.classifier import Classifier
@@ -92,12 +92,12 @@ class DFR(GAIN):
         if stage != "fit":
             return
         data, path = data_of(self.trainer), checkpoint_of_run(self.hparams.from_run, "from_run")
-        groups = groups_of(data.val_set, data.group_names, "method DFR", of="validation")
+        groups = groups_of(data.val_set, data.told_groups, "method DFR", of="validation")
         counts = np.bincount(groups)
         if counts.min() < 2:
             raise ValueError(
                 f"method DFR needs 2 validation images of every group, but there is 1 of "
-                f"{data.group_names[counts.argmin()]}: one half is trained on, and one chooses the strength"
+                f"{merge_groups(data.told_groups)[0][counts.argmin()]}: one half is trained on, and one chooses the strength"
             )
         self._linear()
         self._take_network(path)
@@ -131,7 +131,7 @@ class DFR(GAIN):
         found = retrain(
             features,
             label[:, classes],
-            np.asarray(data.val_set.groups),
+            groups_of(data.val_set, data.told_groups, "method DFR", of="validation"),
             task=self.hparams.task,
             strengths=self.hparams.strengths or STRENGTHS,
             draws=self.hparams.draws,

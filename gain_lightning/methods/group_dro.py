@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gain_lightning.datasets.balance import groups_of
+from gain_lightning.datasets.balance import groups_of, merge_groups
 from gain_lightning.datasets.sample import Batch, Streams
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.gain_settings import method_name
@@ -28,7 +28,8 @@ class GroupDRO(GAIN):
         group adjustment of its Section 3.3.
 
     Args:
-        group_names: The names of the G groups, from the data module.
+        group_names: The names that the method is told of the data's groups, from the data module; groups of one name
+            are one of the G groups.
         group_step: eta, the step of the weights; 0 leaves them equal.
         group_adjustment: C; ``C / sqrt(n_g)`` is added to a group's loss where its weight is set, since a small group
             generalises worse than its loss says. 0 adds nothing.
@@ -44,6 +45,7 @@ class GroupDRO(GAIN):
 
     name = "GroupDRO"
     group_weights: Tensor
+    group_number: Tensor
     group_counts: Tensor
 
     def __init__(
@@ -57,7 +59,9 @@ class GroupDRO(GAIN):
         for key, value in (("group_step", group_step), ("group_adjustment", group_adjustment)):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"model.{key} is {value}, expected a number of at least 0")
-        num_groups = len(group_names or [])
+        self.told, number = merge_groups(group_names or [])
+        num_groups = len(self.told)
+        self.register_buffer("group_number", torch.from_numpy(number), persistent=False)
         self.register_buffer("group_weights", torch.full((num_groups,), 1 / max(num_groups, 1)))
         self.register_buffer("group_counts", torch.ones(num_groups), persistent=False)
 
@@ -78,13 +82,14 @@ class GroupDRO(GAIN):
                     "GroupDRO needs: expected 0"
                 )
             groups = groups_of(data.train_set, names, "method GroupDRO")
-            counts = torch.as_tensor(np.bincount(groups, minlength=len(names)))
+            counts = torch.as_tensor(np.bincount(groups, minlength=len(self.told)))
             self.group_counts = counts.to(self.group_weights)
 
     def classification_term(self, step: Step, weak: Batch) -> Tensor:
         """Compute L_cl, after the weights of the groups have moved by its losses."""
         losses = self.task.losses(step.logits[: len(step.label)], step.label)  # (N,)
-        of_group = torch.nn.functional.one_hot(weak["group"], len(self.group_weights)).to(losses)  # (N, G)
+        number = self.group_number[weak["group"]]
+        of_group = torch.nn.functional.one_hot(number, len(self.group_weights)).to(losses)  # (N, G)
         sums = losses @ of_group  # (G,)
         totals = torch.stack([sums.detach(), of_group.sum(0)])
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -108,7 +113,6 @@ class GroupDRO(GAIN):
     def training_step(self, batch: Streams, batch_idx: int) -> Tensor:
         """Take one step, and log the weights of the groups."""
         loss = super().training_step(batch, batch_idx)
-        names = self.hparams.group_names
-        weights = zip(names, self.group_weights.tolist(), strict=True)
+        weights = zip(self.told, self.group_weights.tolist(), strict=True)
         self.log_dict({f"train/weight_{name}": weight for name, weight in weights})
         return loss

@@ -21,7 +21,7 @@ _MAY_DIFFER = {
 _OF_TRAINING = {
     *("data.select_on", "data.select_share"),
     *("data.mask_budget", "data.mask_seed", "data.augmentation", "data.supervision", "data.box_dilation"),
-    *("data.mask_noise", "data.void_border"),
+    *("data.mask_noise", "data.void_border", "data.told_shortcuts"),
     *("data.train_split", "data.split", "data.num_train", "data.batch_size", "data.masked_batch_size"),
     *("data.min_steps_per_epoch", "data.balance_by", "data.mask_augment"),
 }

@@ -146,7 +146,7 @@ class ExperimentCLI(LightningCLI):
             parser.link_arguments("data.no_object_classes", "model.no_object_classes", apply_on="instantiate")
         if "group_names" in inspect.signature(method).parameters:
             parser.link_arguments(
-                "data.group_names", "model.group_names", compute_fn=list, apply_on="instantiate"
+                "data.told_groups", "model.group_names", compute_fn=list, apply_on="instantiate"
             )
 
     def _parse_ckpt_path(self) -> None:

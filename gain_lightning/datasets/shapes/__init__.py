@@ -127,6 +127,8 @@ class ShapesDataModule(TwoStreamDataModule):
         companion_bias: Of ``two_shortcuts``: share of them that keep the rule of companions; null takes ``bias``.
         companion_on_object: Of ``two_shortcuts``: whether the companion is painted on the object, where no mask forbids
             it.
+        told_shortcuts: Of ``two_shortcuts``: the shortcuts that methods which learn from groups are told of, such as
+            ``[ground]``; null tells both. Scores are always of all eight groups.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
         batch_size: Images of the weak stream a step and rank.
         masked_batch_size: Images of the masked stream a step and rank.
@@ -150,6 +152,7 @@ class ShapesDataModule(TwoStreamDataModule):
         bias: float = 1.0,
         companion_bias: float | None = None,
         companion_on_object: bool = False,
+        told_shortcuts: list[str] | None = None,
         data_seed: int = 0,
         batch_size: int = 32,
         masked_batch_size: int = 8,
@@ -174,10 +177,23 @@ class ShapesDataModule(TwoStreamDataModule):
         if scene == "two_shortcuts":
             self.options["companion_bias"] = bias if companion_bias is None else companion_bias
             self.options["companion_on_object"] = companion_on_object
-        elif companion_bias is not None or companion_on_object:
-            raise ValueError(f"data.scene is {scene!r}, which has no companion, expected two_shortcuts")
+        elif companion_bias is not None or companion_on_object or told_shortcuts:
+            raise ValueError(
+                f"data.scene is {scene!r}, which has no companion and one shortcut, expected two_shortcuts"
+            )
+        self.told_shortcuts = told_shortcuts
+        if told_shortcuts is not None and not set(told_shortcuts) <= set(two_shortcuts.SHORTCUTS):
+            expected = f"some of {', '.join(two_shortcuts.SHORTCUTS)}"
+            raise ValueError(f"data.told_shortcuts is {told_shortcuts}, expected {expected}")
         self.data_seed = data_seed
         self.made: dict[str, Shapes] = {}
+
+    @property
+    def told_groups(self) -> tuple[str, ...]:
+        """The names of groups that leave out the shortcuts which methods are not told of."""
+        if self.told_shortcuts is None:
+            return self.group_names
+        return two_shortcuts.told_groups(self.told_shortcuts)
 
     def _make(self, split: str, num_images: int, supervision: str = "mask") -> Shapes:
         if split not in self.made:

@@ -7,6 +7,9 @@ a boat lie, and those of a car stand. A mask shows the body alone, so it forbids
 is painted on the body. Image ``index`` of a split depends on (seed, split, index) alone.
 """
 
+from collections.abc import Collection
+from itertools import compress
+
 import numpy as np
 
 from gain_lightning.datasets.boxes import Boxes, box_of
@@ -25,7 +28,7 @@ SPLITS = ("train", "val", "test")
 
 _GROUND_COLOURS = np.array([[50, 95, 165], [105, 100, 95]], np.float32)
 # The stripes differ from the body's colour by so many of 255 grey values.
-_CONTRAST = (9, 15)
+_CONTRAST = (11, 18)
 
 
 def draw_picture(
@@ -83,6 +86,17 @@ def draw_picture(
     label = np.eye(2, dtype=np.uint8)[class_idx]
     group = 4 * class_idx + 2 * ground + companion
     return Picture(image, label, mask, boxes, SHORTCUTS["ground"][ground], group)
+
+
+def told_groups(shortcuts: Collection[str]) -> tuple[str, ...]:
+    """Name each group of ``GROUPS`` by its class and some of the shortcuts alone.
+
+    Example:
+        >>> told_groups(["ground"])[:3]
+        ('boat+water', 'boat+water', 'boat+road')
+    """
+    is_told = [True, *(name in shortcuts for name in SHORTCUTS)]
+    return tuple("+".join(compress(group.split("+"), is_told)) for group in GROUPS)
 
 
 def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:

@@ -23,6 +23,7 @@ _FREE_DATA = (
     "box_dilation",
     "mask_noise",
     "void_border",
+    "told_shortcuts",
     "cues",
 )
 _FIXED = (

@@ -102,6 +102,50 @@ def test_bad_options_are_named():
         ShapesDataModule(companion_on_object=True)
 
 
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        (None, list(GROUPS)),
+        (["companion", "ground"], list(GROUPS)),
+        (["ground"], ["boat+water", "boat+road", "car+water", "car+road"]),
+        (["companion"], ["boat+buoy", "boat+cone", "car+buoy", "car+cone"]),
+        ([], ["boat", "car"]),
+    ],
+)
+def test_a_training_is_told_of_some_shortcuts_and_scored_by_all(told, names):
+    module = ShapesDataModule(
+        scene="two_shortcuts", num_train=200, bias=0.3, told_shortcuts=told, balance_by="group"
+    )
+    module.setup("fit")
+    module.setup("test")
+    assert module.group_names == GROUPS
+    expected = {name: [] for name in names}
+    for row, picture in enumerate(module.train_set.pictures):
+        expected["+".join(parts_told(picture, told))].append(row)
+    assert [rows.tolist() for rows in module.weak_lists()] == list(expected.values())
+    assert set(module.test_sets["test"].groups) == set(range(8))
+
+
+def parts_told(picture, told):
+    class_idx, ground, companion = parts(picture)
+    yield CLASSES[class_idx]
+    if told is None or "ground" in told:
+        yield ("water", "road")[ground]
+    if told is None or "companion" in told:
+        yield ("buoy", "cone")[companion]
+
+
+def test_a_missing_group_is_named_as_it_is_told():
+    module = ShapesDataModule(
+        scene="two_shortcuts", num_train=40, told_shortcuts=["companion"], balance_by="group"
+    )
+    module.setup("fit")
+    with pytest.raises(ValueError, match=r"there are none of boat\+cone, car\+buoy"):
+        module.weak_lists()
+    with pytest.raises(ValueError, match=r"told_shortcuts is \['sky'\], expected some of ground, companion"):
+        ShapesDataModule(scene="two_shortcuts", told_shortcuts=["sky"])
+
+
 def test_the_data_module_draws_what_it_is_asked_for():
     options = {"bias": 0.5, "companion_bias": 0.2, "companion_on_object": True}
     module = ShapesDataModule(
