@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 
 _GROUND_COLOURS = np.array([[50, 95, 165], [105, 100, 95]], np.float32)
 # The stripes differ from the body's colour by so many of 255 grey values.
-_CONTRAST = (11, 18)
+_CONTRAST = (12, 19)
 
 
 def draw_picture(
