@@ -95,9 +95,10 @@ class DFR(GAIN):
         groups = groups_of(data.val_set, data.told_groups, "method DFR", of="validation")
         counts = np.bincount(groups)
         if counts.min() < 2:
+            names, _ = merge_groups(data.told_groups)
             raise ValueError(
-                f"method DFR needs 2 validation images of every group, but there is 1 of "
-                f"{merge_groups(data.told_groups)[0][counts.argmin()]}: one half is trained on, and one chooses the strength"
+                f"method DFR needs 2 validation images of every group, but there is 1 of {names[counts.argmin()]}: one "
+                "half is trained on, and one chooses the strength"
             )
         self._linear()
         self._take_network(path)

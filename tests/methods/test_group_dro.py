@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from rival_runs import fit as rival_fit
 from small_gain import make_shapes, make_trainer
 
+from gain_lightning.datasets.shapes import two_shortcuts
 from gain_lightning.datasets.shapes.boat import CLASSES, GROUPS
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.group_dro import GroupDRO
@@ -105,6 +107,15 @@ def test_equal_draws_of_groups_are_part_of_the_method(model, data, label):
     assert GroupDRO.label(model, data) == label
 
 
+def test_groups_that_are_told_as_one_are_one():
+    told, merged = make(["x", "y", "x"], group_step=0.3), make(["x", "y"], group_step=0.3)
+    for seed, groups in enumerate(([0, 1, 2, 0, 1], [2, 2, 0, 0, 1])):
+        loss = told.losses(batch_of(groups, seed), None, 1.0)["loss_cl"]
+        expected = merged.losses(batch_of([group % 2 for group in groups], seed), None, 1.0)["loss_cl"]
+        torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(told.group_weights, merged.group_weights)
+
+
 @pytest.mark.parametrize("key", ["group_step", "group_adjustment"])
 def test_a_step_out_of_range_is_refused(key):
     with pytest.raises(ValueError, match=rf"model\.{key} is -1, expected a number of at least 0"):
@@ -134,3 +145,16 @@ def test_a_training_set_without_a_minority_is_refused_before_the_first_step(tmp_
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         fit(tmp_path, 1.0)
+
+
+def test_rivals_told_of_the_ground_are_scored_by_all_groups(tmp_path):
+    """The validation set has no picture of some of the eight groups, but of each class on each ground."""
+    scene = ["--data.scene=two_shortcuts", "--data.companion_bias=1", "--model.task=single_label"]
+    told = [*scene, "--data.bias=0.4", "--data.num_test=80", "--data.told_shortcuts=[ground]"]
+    dro = rival_fit(tmp_path / "dro", *told, "--method=GroupDRO", "--data.balance_by=group")
+    weights = {key for key in dro["metrics"] if key.startswith("train/weight_")}
+    assert weights == {f"train/weight_{c}+{g}" for c in ("boat", "car") for g in ("water", "road")}
+    dfr = rival_fit(tmp_path / "dfr", *told, "--method=DFR", f"--model.from_run={tmp_path / 'dro'}")
+    for summary in (dro, dfr):
+        groups = {key for key in summary["metrics"] if key.startswith("test/group/")}
+        assert groups == {f"test/group/{name}" for name in two_shortcuts.GROUPS}
