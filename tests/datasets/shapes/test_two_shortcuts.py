@@ -122,7 +122,7 @@ def test_a_training_is_told_of_some_shortcuts_and_scored_by_all(told, names):
     expected = {name: [] for name in names}
     for row, picture in enumerate(module.train_set.pictures):
         expected["+".join(parts_told(picture, told))].append(row)
-    assert [rows.tolist() for rows in module.weak_lists()] == list(expected.values())
+    assert [rows.tolist() for rows in module.weak_stream()[1]] == list(expected.values())
     assert set(module.test_sets["test"].groups) == set(range(8))
 
 
@@ -141,7 +141,7 @@ def test_a_missing_group_is_named_as_it_is_told():
     )
     module.setup("fit")
     with pytest.raises(ValueError, match=r"there are none of boat\+cone, car\+buoy"):
-        module.weak_lists()
+        module.weak_stream()
     with pytest.raises(ValueError, match=r"told_shortcuts is \['sky'\], expected some of ground, companion"):
         ShapesDataModule(scene="two_shortcuts", told_shortcuts=["sky"])
 
