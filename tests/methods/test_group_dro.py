@@ -1,11 +1,14 @@
 """Group DRO against a loop by hand, and on data that lack a group."""
 
 import re
+from pathlib import Path
 
+import grouped_processes
 import numpy as np
 import pytest
 import torch
 from rival_runs import fit as rival_fit
+from several_processes import run_two
 from small_gain import make_shapes, make_trainer
 
 from gain_lightning.datasets.shapes import two_shortcuts
@@ -158,3 +161,19 @@ def test_rivals_told_of_the_ground_are_scored_by_all_groups(tmp_path):
     for summary in (dro, dfr):
         groups = {key for key in summary["metrics"] if key.startswith("test/group/")}
         assert groups == {f"test/group/{name}" for name in two_shortcuts.GROUPS}
+
+
+def test_pictures_that_are_made_have_no_group(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"data\.mask_augment is 0\.2, but a picture that is made has no group"
+    ):
+        fit(tmp_path, 0.6, mask_augment=0.2, mask_budget=4)
+
+
+def test_two_processes_take_the_step_of_one(tmp_path):
+    """Each sees half of the images; a group may lie on one of them alone."""
+    whole = list(grouped_processes.steps())
+    for rank in run_two(Path(grouped_processes.__file__), tmp_path):
+        for (weights, gradient), (expected_weights, expected) in zip(rank, whole, strict=True):
+            torch.testing.assert_close(weights, expected_weights, rtol=1e-10, atol=0)
+            torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-14)
