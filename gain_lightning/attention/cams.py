@@ -86,7 +86,7 @@ def input_x_gradient(
         >>> from gain_lightning.attention import label_pairs
         >>> image = torch.tensor([[[[1.0, -2.0]], [[3.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
         >>> scores = image.sum((2, 3)) @ torch.tensor([[2.0], [-1.0]])
-        >>> input_x_gradient(image, scores, label_pairs(torch.ones(1, 1)), signed=True)
+        >>> input_x_gradient(image, scores, label_pairs(torch.ones(1, 1)), signed=True).detach()
         tensor([[[[-1., -4.]]]])
     """
     gradients = []
