@@ -108,5 +108,7 @@ def test_attributions_leave_network_and_images_alone(key, image, generator):
 
 
 def test_every_attribution_has_a_score():
-    of_energy = {key for key in (score.key for score in SCORES) if key.startswith("energy_")} - {"energy_in_box"}
+    of_energy = {key for key in (score.key for score in SCORES) if key.startswith("energy_")} - {
+        "energy_in_box"
+    }
     assert of_energy == {f"energy_{key}" for key in ATTRIBUTIONS}
