@@ -65,7 +65,7 @@ class Shapes(Dataset):
         other_boxes: str = "unknown",
         kept: np.ndarray | None = None,
         annotator: Annotator | None = None,
-        **options: float,
+        **options: float | str,
     ) -> None:
         self.ids = [f"{split}_{index:05d}" for index in indices]
         self.pictures = draw_pictures(SCENES[scene], split, indices, seed=seed, **options)
@@ -125,8 +125,8 @@ class ShapesDataModule(TwoStreamDataModule):
             none.
         bias: Share of the biased pictures that keep the scene's rule.
         companion_bias: Of ``two_shortcuts``: share of them that keep the rule of companions; null takes ``bias``.
-        companion_on_object: Of ``two_shortcuts``: whether the companion is painted on the object, where no mask forbids
-            it.
+        companion_place: Of ``two_shortcuts``: ``beside`` the object; ``on_object``, where masks contain it; or
+            it is the object's ``colour``.
         told_shortcuts: Of ``two_shortcuts``: the shortcuts that methods which learn from groups are told of, such as
             ``[ground]``; null tells both. Scores are always of all eight groups.
         data_seed: Seed of the pictures; runs with other seeds see the same pictures.
@@ -151,7 +151,7 @@ class ShapesDataModule(TwoStreamDataModule):
         num_biased: int = 300,
         bias: float = 1.0,
         companion_bias: float | None = None,
-        companion_on_object: bool = False,
+        companion_place: str = "beside",
         told_shortcuts: list[str] | None = None,
         data_seed: int = 0,
         batch_size: int = 32,
@@ -176,8 +176,8 @@ class ShapesDataModule(TwoStreamDataModule):
         self.options: dict[str, Any] = {"bias": bias}
         if scene == "two_shortcuts":
             self.options["companion_bias"] = bias if companion_bias is None else companion_bias
-            self.options["companion_on_object"] = companion_on_object
-        elif companion_bias is not None or companion_on_object or told_shortcuts:
+            self.options["companion_place"] = companion_place
+        elif companion_bias is not None or companion_place != "beside" or told_shortcuts:
             raise ValueError(
                 f"data.scene is {scene!r}, which has no companion and one shortcut, expected two_shortcuts"
             )

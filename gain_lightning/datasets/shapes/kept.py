@@ -27,7 +27,7 @@ MOST_BYTES = 2**30
 
 
 def draw_pictures(
-    scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, **options: float
+    scene: ModuleType, split: str, indices: Sequence[int], *, seed: int = 0, **options: float | str
 ) -> list[Picture]:
     """Draw the pictures of a split, or read them where they are kept.
 
@@ -60,10 +60,13 @@ def draw_pictures(
 
 
 def _digest(
-    scene: ModuleType, split: str, indices: Sequence[int], seed: int, options: Mapping[str, float]
+    scene: ModuleType, split: str, indices: Sequence[int], seed: int, options: Mapping[str, float | str]
 ) -> str:
     """Hash all that the pictures depend on; another version of numpy may draw others."""
-    named = sorted((name, float(value)) for name, value in options.items())
+    # 1 and 1.0 are the same share
+    named = sorted(
+        (name, value if isinstance(value, str) else float(value)) for name, value in options.items()
+    )
     digest = hashlib.sha256(repr((split, list(indices), seed, named, np.__version__)).encode())
     for module in (scene, picture, boxes):
         digest.update(Path(str(module.__file__)).read_bytes())

@@ -4,7 +4,7 @@ In training a boat is on water beside a buoy, and a car on a road beside a cone,
 ground and companion. It is made after UrbanCars (Li et al., *A Whac-A-Mole Dilemma*, CVPR 2023), where methods that
 are told of one shortcut lean on the other. A boat and a car have the same outlines and colours; the faint stripes of
 a boat lie, and those of a car stand. A mask shows the body alone, so it forbids both shortcuts, unless the companion
-is painted on the body. Image ``index`` of a split depends on (seed, split, index) alone.
+is on the body, or its colour. Image ``index`` of a split depends on (seed, split, index) alone.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,10 @@ GROUPS = tuple(
     for companion in SHORTCUTS["companion"]
 )
 SPLITS = ("train", "val", "test")
+PLACES = ("beside", "on_object", "colour")
 
+# The companions have two colours each; the first is that of nearly all of it.
+_COMPANION_COLOURS = np.array([[[225, 45, 60], [245, 245, 245]], [[250, 160, 30], [40, 40, 45]]], np.float32)
 _GROUND_COLOURS = np.array([[50, 95, 165], [105, 100, 95]], np.float32)
 # The stripes differ from the body's colour by so many of 255 grey values.
 _CONTRAST = (12, 19)
@@ -38,7 +41,7 @@ def draw_picture(
     seed: int = 0,
     bias: float = 1.0,
     companion_bias: float | None = None,
-    companion_on_object: bool = False,
+    companion_place: str = "beside",
 ) -> Picture:
     """Make picture ``index`` of a split; classes alternate, and in the test all eight groups do.
 
@@ -49,14 +52,14 @@ def draw_picture(
         bias: Share of the biased splits' pictures that lie on the ground of their class. The others lie on either.
         companion_bias: Share of them that have the companion of their class, whatever their ground. The others have
             either. None takes ``bias``.
-        companion_on_object: Whether the companion is painted on the body and not beside it. Masks and boxes then
-            contain it, and cannot forbid it.
+        companion_place: Whether the companion lies ``beside`` the body or is painted on it, ``on_object``; or the body
+            has its ``colour`` in place of any, and there is no other sign of it. Masks and boxes contain the last two.
 
     Returns:
         The picture.
 
     Raises:
-        ValueError: If there is no such split, or a bias is not between 0 and 1.
+        ValueError: If there is no such split or place, or a bias is not between 0 and 1.
 
     Example:
         >>> picture = draw_picture(5, "test")
@@ -66,6 +69,8 @@ def draw_picture(
     biases = {"bias": bias, "companion_bias": bias if companion_bias is None else companion_bias}
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if companion_place not in PLACES:
+        raise ValueError(f"companion_place is {companion_place!r}, expected one of {', '.join(PLACES)}")
     for name, share in biases.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} is {share}, expected a share between 0 and 1")
@@ -77,8 +82,13 @@ def draw_picture(
         class_idx = index % 2
         ground, companion = np.where(chances < list(biases.values()), class_idx, at_random).tolist()
     image = _draw_ground(rng, ground)
-    body, place = _draw_body(rng, image, class_idx, companion_on_object)
-    _draw_companion(rng, image, companion, place)
+    # No body has the colour of a companion by chance.
+    colour = rng.uniform(60, 160, 3)
+    if companion_place == "colour":
+        colour = _COMPANION_COLOURS[companion, 0]
+    body, place = _draw_body(rng, image, class_idx, colour, on_object=companion_place == "on_object")
+    if companion_place != "colour":
+        _draw_companion(rng, image, companion, place)
     image += rng.normal(0, 6, image.shape).astype(np.float32)
     image = np.clip(image, 0, 255).astype(np.uint8)
     mask = np.where(body, class_idx + 1, 0).astype(np.uint8)
@@ -109,9 +119,9 @@ def _draw_ground(rng: np.random.Generator, ground: int) -> np.ndarray:
 
 
 def _draw_body(
-    rng: np.random.Generator, image: np.ndarray, class_idx: int, companion_on_object: bool
+    rng: np.random.Generator, image: np.ndarray, class_idx: int, colour: np.ndarray, *, on_object: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint a boat or a car into ``image``.
+    """Paint a boat or a car of a colour into ``image``.
 
     Returns:
         Its pixels, ``(96, 96)`` bool, and where its companion is, ``(x, y)``: on it, or clear of it.
@@ -123,8 +133,8 @@ def _draw_body(
     body = np.abs(dx / radii[0]) ** power + np.abs(dy / radii[1]) ** power < 1
     across = dy if class_idx == 0 else dx
     stripes = np.sign(np.sin(2 * np.pi * across / rng.uniform(5, 7) + rng.uniform(0, 6.3)))
-    image[body] = rng.uniform(60, 190, 3) + rng.uniform(*_CONTRAST) * stripes[body, None]
-    if companion_on_object:
+    image[body] = colour + rng.uniform(*_CONTRAST) * stripes[body, None]
+    if on_object:
         return body, centre + rng.uniform(-0.4, 0.4, 2) * radii
     # A companion reaches 7 pixels from its centre.
     beside = np.maximum(np.abs(dx) - radii[0], np.abs(dy) - radii[1])
@@ -138,9 +148,6 @@ def _draw_companion(rng: np.random.Generator, image: np.ndarray, companion: int,
     dx, dy = XX - place[0], YY - place[1]
     if companion == 0:
         shape, trim = np.hypot(dx, dy) < 6.5, np.abs(dy) < 1.6
-        colours = np.array([[225, 45, 60], [245, 245, 245]], np.float32)
     else:
         shape, trim = (np.abs(dy) < 6.5) & (np.abs(dx) < (dy + 8) / 2.2), dy > 3.5
-        colours = np.array([[250, 160, 30], [40, 40, 45]], np.float32)
-    colours += rng.normal(0, 8, (2, 3)).astype(np.float32)
-    image[shape], image[shape & trim] = colours
+    image[shape], image[shape & trim] = _COMPANION_COLOURS[companion] + rng.normal(0, 8, (2, 3))

@@ -41,7 +41,7 @@ def test_kept_pictures_are_those_that_are_drawn(scene, monkeypatch):
 
 
 def test_other_options_of_a_scene_have_files_of_their_own(folder):
-    for options in ({}, {"companion_bias": 0.5}, {"companion_on_object": True}):
+    for options in ({}, {"companion_bias": 0.5}, {"companion_place": "colour"}):
         check_equal(
             draw(two_shortcuts, **options),
             [two_shortcuts.draw_picture(i, SPLIT[two_shortcuts], **options) for i in range(5)],

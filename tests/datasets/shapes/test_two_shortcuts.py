@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gain_lightning.datasets.shapes import Shapes, ShapesDataModule, two_shortcuts
-from gain_lightning.datasets.shapes.two_shortcuts import CLASSES, GROUPS, SHORTCUTS, draw_picture
+from gain_lightning.datasets.shapes.two_shortcuts import CLASSES, GROUPS, PLACES, SHORTCUTS, draw_picture
 
 
 def parts(picture):
@@ -48,23 +48,34 @@ def colours_in(picture, where):
     return is_red.sum() > 25, is_orange.sum() > 25
 
 
-@pytest.mark.parametrize("companion_on_object", [False, True])
-def test_a_mask_forbids_a_companion_that_lies_beside_the_object_alone(companion_on_object):
+@pytest.mark.parametrize("place", PLACES)
+def test_a_mask_forbids_a_companion_that_lies_beside_the_object_alone(place):
     for index in range(64):
-        picture = draw_picture(index, "test", companion_on_object=companion_on_object)
+        picture = draw_picture(index, "test", companion_place=place)
         body = picture.mask > 0
         companion = parts(picture)[2]
-        there, elsewhere = (body, ~body) if companion_on_object else (~body, body)
+        there, elsewhere = (~body, body) if place == "beside" else (body, ~body)
         assert colours_in(picture, there)[companion]
         # Painted at the body's border, a companion may reach a little beyond it.
         assert not any(colours_in(picture, elsewhere))
 
 
-@pytest.mark.parametrize("companion_on_object", [False, True])
-def test_ground_and_companion_do_not_change_with_the_place_of_the_companion(companion_on_object):
+def test_a_companion_covers_a_small_part_of_the_body_or_is_its_colour():
+    for index in range(64):
+        pictures = {place: draw_picture(index, "test", companion_place=place) for place in PLACES}
+        colour = ((225, 45, 60), (250, 160, 30))[parts(pictures["colour"])[2]]
+        for place, share in {"on_object": (0.0, 0.3), "colour": (0.9, 1.01)}.items():
+            body = pictures[place].image[pictures[place].mask > 0].astype(int)
+            # Stripes and noise change each value by no more than so much.
+            has_colour = (np.abs(body - colour) < 40).all(1).mean()
+            assert share[0] < has_colour < share[1], (index, place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_group_and_mask_do_not_change_with_the_place_of_the_companion(place):
     for index in range(16):
         beside = draw_picture(index, "train", bias=0.5)
-        other = draw_picture(index, "train", bias=0.5, companion_on_object=companion_on_object)
+        other = draw_picture(index, "train", bias=0.5, companion_place=place)
         assert beside.group == other.group
         assert np.array_equal(beside.mask, other.mask)
 
@@ -96,10 +107,14 @@ def test_stripes_of_boats_lie_and_those_of_cars_stand():
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match=r"companion_bias is 1\.5, expected a share between 0 and 1"):
         draw_picture(0, "train", companion_bias=1.5)
+    with pytest.raises(
+        ValueError, match="companion_place is 'near', expected one of beside, on_object, colour"
+    ):
+        draw_picture(0, "train", companion_place="near")
     with pytest.raises(ValueError, match="split is 'boat', expected one of train, val, test"):
         draw_picture(0, "boat")
     with pytest.raises(ValueError, match=r"data\.scene is 'boat', which has no companion"):
-        ShapesDataModule(companion_on_object=True)
+        ShapesDataModule(companion_place="colour")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,7 @@ def test_a_missing_group_is_named_as_it_is_told():
 
 
 def test_the_data_module_draws_what_it_is_asked_for():
-    options = {"bias": 0.5, "companion_bias": 0.2, "companion_on_object": True}
+    options = {"bias": 0.5, "companion_bias": 0.2, "companion_place": "on_object"}
     module = ShapesDataModule(
         scene="two_shortcuts", num_train=32, num_val=8, num_test=16, mask_budget=4, data_seed=3, **options
     )
