@@ -3,18 +3,23 @@
 from pathlib import Path
 
 from gain_lightning.commands.common import VerbParser
+from gain_lightning.commands.data_common import add_annotations, asked_of
 from gain_lightning.datasets.overview import read_data, summary_text
 
 DESCRIPTION = """\
 Count classes, splits, masks and boxes, and list every problem; the exit status is 1 if there is one.
-DIR is a folder of your own pictures (images/, labels.csv, ...: data/README.md) or PASCAL VOC 2012.
+DATA is a folder of your own pictures (images/, labels.csv, ...: data/README.md), PASCAL VOC 2012, a table of
+WILDS, or a file or folder of another tool's annotations, such as COCO's JSON.
 """
 
 
 def parser() -> VerbParser:
     """The options of ``gain data check``."""
     options = VerbParser("data check", DESCRIPTION)
-    options.add_argument("dir", type=Path, metavar="DIR", help="folder of the data set")
+    options.add_argument(
+        "data", type=Path, metavar="DATA", help="folder of the data set, or file of annotations"
+    )
+    add_annotations(options)
     return options
 
 
@@ -31,8 +36,8 @@ def main(argv: list[str]) -> int:
         FileNotFoundError, ValueError: If there is no data set, or a table lacks a column.
     """
     args = parser().parse_args(argv)
-    contents = read_data(args.dir)
-    print(summary_text(args.dir, contents.listings))
+    contents = read_data(args.data, asked_of(args))
+    print(summary_text(args.data, contents.listings))
     for note in contents.notes:
         print(f"note: {note}")
     for problem in contents.problems:

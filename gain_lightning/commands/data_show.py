@@ -3,18 +3,23 @@
 from pathlib import Path
 
 from gain_lightning.commands.common import VerbParser, at_least
+from gain_lightning.commands.data_common import add_annotations, asked_of
 from gain_lightning.datasets.overview import draw_samples, read_data
 
 DESCRIPTION = """\
 Draw a grid of pictures with their labels, masks and boxes.
-DIR is a folder of your own pictures (images/, labels.csv, ...: data/README.md) or PASCAL VOC 2012.
+DATA is a folder of your own pictures (images/, labels.csv, ...: data/README.md), PASCAL VOC 2012, a table of
+WILDS, or a file or folder of another tool's annotations, such as COCO's JSON.
 """
 
 
 def parser() -> VerbParser:
     """The options of ``gain data show``."""
     options = VerbParser("data show", DESCRIPTION)
-    options.add_argument("dir", type=Path, metavar="DIR", help="folder of the data set")
+    options.add_argument(
+        "data", type=Path, metavar="DATA", help="folder of the data set, or file of annotations"
+    )
+    add_annotations(options)
     options.add_argument("--out", type=Path, required=True, help="a PNG file")
     options.add_argument("--split", help="draw from this split alone")
     options.add_argument(
@@ -37,7 +42,7 @@ def main(argv: list[str]) -> int:
         FileNotFoundError, ValueError: If there is no data set or no such split, or a table lacks a column.
     """
     args = parser().parse_args(argv)
-    listings = read_data(args.dir).listings
+    listings = read_data(args.data, asked_of(args)).listings
     if args.split is not None and args.split not in listings:
         raise ValueError(f"--split {args.split}: expected one of {', '.join(listings)}")
     chosen = [listings[args.split]] if args.split else list(listings.values())

@@ -12,6 +12,7 @@ from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.label_column import labelled_by
 from gain_lightning.datasets.listing import empty_boxes
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
+from gain_lightning.datasets.readers.annotations import Asked
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
 from gain_lightning.datasets.value_names import named
@@ -26,7 +27,11 @@ class FolderDataModule(TwoStreamDataModule):
     ``val_fraction`` of the pictures are drawn for ``val``.
 
     Args:
-        root: The folder.
+        root: The folder; or a file or folder of another tool's annotations
+            (:mod:`~gain_lightning.datasets.readers.annotations`).
+        image_folder: The folder of the pictures that annotations name; null looks near the annotations.
+        unannotated: What a picture without annotation is, where the file does not say: ``negative``, it shows no class;
+            or ``leave_out``, nobody looked at it. Null refuses such pictures.
         image_size: Height and width that pictures are resized to, pixels.
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
@@ -49,6 +54,8 @@ class FolderDataModule(TwoStreamDataModule):
         self,
         *,
         root: str,
+        image_folder: str | None = None,
+        unannotated: str | None = None,
         image_size: int = 224,
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
@@ -66,7 +73,8 @@ class FolderDataModule(TwoStreamDataModule):
         self.root = Path(root)
         self.image_size = image_size
         self.augmentation = augmentation
-        contents = reader_of(self.root, FOLDER_MODULE).read(self.root)
+        asked = Asked(None if image_folder is None else Path(image_folder), unannotated)
+        contents = reader_of(self.root, FOLDER_MODULE, asked).read(self.root)
         contents = named(contents, value_names or {})
         contents = contents if label_column is None else labelled_by(contents, label_column)
         stop_at(contents.problems, self.root)

@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -90,13 +90,22 @@ def read_image(path: Path) -> np.ndarray:
     return _decode(path, None)
 
 
-def check_image(path: Path) -> tuple[int, int]:
+class Header(NamedTuple):
+    """What the header of a picture says.
+
+    Attributes:
+        size: Height and width of the picture as EXIF turns it, pixels.
+        orientation: How EXIF has it turned or mirrored, 1 (as stored) to 8.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
+def check_header(path: Path) -> Header:
     """Look at a picture's header and end; kinds other than JPEG and PNG of 8 bits are decoded.
 
     Damage inside a JPEG that has its end is not found: decoders fill it with grey.
-
-    Returns:
-        Height and width of the picture as EXIF turns it, pixels.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,11 +113,34 @@ def check_image(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as image:
         width, height = image.size
-        sideways = _orientation(image) >= 5
+        orientation = _orientation(image)
         is_whole = image.format in _ENDS and _bits(image) == 8 and _ENDS[image.format] in _tail(path)
     if not is_whole:
-        return read_image(path).shape[:2]
-    return (width, height) if sideways else (height, width)
+        height, width = read_image(path).shape[:2]
+    elif orientation >= 5:
+        height, width = width, height
+    return Header((height, width), orientation)
+
+
+def check_image(path: Path) -> tuple[int, int]:
+    """Look at a picture as :func:`check_header` does.
+
+    Returns:
+        Height and width of the picture as EXIF turns it, pixels.
+    """
+    return check_header(path).size
+
+
+def turned(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a mask of a picture as it is stored, ``(H, W)`` uint8, to the picture as EXIF has it turned or mirrored.
+
+    Example:
+        >>> turned(np.array([[1, 2]], np.uint8), 6).tolist(), turned(np.array([[1, 2]], np.uint8), 1).tolist()
+        ([[1], [2]], [[1, 2]])
+    """
+    if orientation not in _TURNS:
+        return mask
+    return np.array(Image.fromarray(mask).transpose(_TURNS[orientation]))
 
 
 def read_orientation(path: Path) -> int:

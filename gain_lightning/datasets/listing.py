@@ -15,6 +15,7 @@ from gain_lightning.datasets.class_masks import (
     stack_masks,
 )
 from gain_lightning.datasets.images import read_mask
+from gain_lightning.datasets.marks import Marks
 
 
 class Attributes(NamedTuple):
@@ -59,6 +60,7 @@ class Listing:
         attributes: What the table says besides; None where no table lists the pictures.
         groups: The number of each picture's group, ``(n,)`` int; None without groups
             (:mod:`~gain_lightning.datasets.groups`).
+        marks: The marks of annotation files, which are drawn when a mask is needed; None where masks are files.
     """
 
     root: Path
@@ -78,6 +80,7 @@ class Listing:
     not_folders: tuple[str, ...] = ()
     attributes: Attributes | None = None
     groups: np.ndarray | None = None
+    marks: Marks | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,11 +97,11 @@ class Listing:
         for name in ("has_not", "groups"):
             if getattr(self, name) is not None:
                 per_picture[name] = getattr(self, name)[rows]
-        attributes = None if self.attributes is None else self.attributes.take(rows)
+        for name in ("attributes", "marks"):
+            if getattr(self, name) is not None:
+                per_picture[name] = getattr(self, name).take(rows)
         boxes = {name: getattr(self, name)[kept] for name in ("box_class", "box_corners")}
-        return replace(
-            self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]], attributes=attributes
-        )
+        return replace(self, **per_picture, **boxes, box_row=new_row[self.box_row[kept]])
 
     def image_path(self, row: int) -> Path:
         """Return the path of a picture."""
@@ -155,6 +158,8 @@ class Listing:
         """
         if not self.is_drawn[row]:
             return None
+        if self.marks is not None:
+            return self.marks.class_masks(row, size)
         if "{class_name}" not in self.mask_pattern:
             return split_index_mask(self.index_mask(row, size), self.labels[row])
         masks = {
@@ -190,6 +195,8 @@ class Listing:
         """
         if not self.is_drawn[row]:
             return None
+        if self.marks is not None:
+            return self.marks.index_mask(row, size, self.labels[row])
         if "{class_name}" in self.mask_pattern:
             masks = self.class_masks(row, size)
             return None if masks is None else join_to_index_mask(masks, self.labels[row])

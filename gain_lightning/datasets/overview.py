@@ -10,17 +10,19 @@ from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
+from gain_lightning.datasets.readers.annotations import Asked
 from gain_lightning.support.names import look_of
 
 # Names that people give to pictures without an object.
 NO_PLACE = {"normal", "good", "none", "background", "healthy", "negative"}
 
 
-def read_data(root: Path) -> Contents:
-    """Read a folder of any layout as a training with the default settings would.
+def read_data(root: Path, asked: Asked = Asked()) -> Contents:  # noqa: B008, immutable
+    """Read a folder of any layout, or annotations of another tool, as a training with the default settings would.
 
     Args:
-        root: The folder.
+        root: The folder, or a file of annotations.
+        asked: What a person says of annotations besides.
 
     Returns:
         The pictures of every split, all that is wrong, and all that may not be meant.
@@ -29,7 +31,7 @@ def read_data(root: Path) -> Contents:
         FileNotFoundError: If no reader finds pictures there.
         ValueError: If a table lacks a column.
     """
-    reader = reader_of(root)
+    reader = reader_of(root, asked=asked)
     contents = reader.read(root)
     if reader.module != FOLDER_MODULE:
         notes = (

@@ -12,7 +12,14 @@ CONFIG = "config.yaml"
 
 # These may differ when a run is resumed: paths, worker counts and speed options. None changes a result.
 _MAY_DIFFER = {
-    *("data.root", "data.images.root", "data.test_folders", "data.images.test_folders", "data.cues"),
+    *(
+        "data.root",
+        "data.image_folder",
+        "data.images.root",
+        "data.test_folders",
+        "data.images.test_folders",
+        "data.cues",
+    ),
     *("data.num_workers", "data.images.num_workers"),
     *("model.weights", "model.crf_workers", "model.compile_features", "model.checkpoint_features"),
     "model.memory_format",

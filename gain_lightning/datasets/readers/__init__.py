@@ -1,14 +1,17 @@
 """Every layout on a disk that can be read has a file of its own here and a row of :data:`READERS`; without torch.
 
-The file of a new layout has ``recognises`` and ``read``.
+The file of a new layout has ``recognises`` and ``read``. Annotations of other tools are read by
+:mod:`~gain_lightning.datasets.readers.annotations`, which has a file and a row for each of their formats.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from gain_lightning.datasets.contents import Contents
-from gain_lightning.datasets.readers import folder, voc, wilds
+from gain_lightning.datasets.readers import annotations, folder, voc, wilds
+from gain_lightning.datasets.readers.annotations import Asked
 
 FOLDER_MODULE = "FolderDataModule"
 
@@ -37,19 +40,33 @@ READERS = (
 )
 
 
-def reader_of(root: Path, module: str | None = None) -> Reader:
-    """Find the reader of a folder.
+def reader_of(root: Path, module: str | None = None, asked: Asked = Asked()) -> Reader:  # noqa: B008, immutable
+    """Find the reader of a folder, or of a file of annotations.
 
     Args:
-        root: The folder.
+        root: The folder or the file.
         module: The name of a data module, to choose among its readers alone; None chooses among all.
+        asked: What a person says of annotations besides.
 
     Returns:
-        The first reader that recognises the folder, else the last.
+        The first reader that recognises the folder; where none does, or where pictures in ``images/`` have no table
+        of labels, that of the annotations there; else the last.
+
+    Raises:
+        ValueError: If something is said of annotations where there are none.
 
     Example:
         >>> reader_of(Path("no such folder")).name
         'a folder of pictures'
     """
     readers = [reader for reader in READERS if module in (None, reader.module)]
-    return next((reader for reader in readers if reader.recognises(root)), readers[-1])
+    own = next((reader for reader in readers if reader.recognises(root)), readers[-1])
+    is_labelled = own is not readers[-1] or folder.has_table(root)
+    kind = None if is_labelled else annotations.format_of(root)
+    if kind is not None:
+        return Reader(kind.tool, Path.exists, partial(annotations.read, kind=kind, asked=asked))
+    if asked != Asked():
+        raise ValueError(
+            f"{root}: {own.name} has pictures and labels of its own, expected neither image_folder nor unannotated"
+        )
+    return own

@@ -1,4 +1,4 @@
-"""Annotations of other tools are recognised by the content of their files. They are named and not read."""
+"""Annotations of other tools are recognised by the content of their files, and named."""
 
 import re
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ def recognise(paths: Iterable[Path]) -> list[Foreign]:
         if suffix not in _SUFFIXES or _is_empty(path):
             continue
         tried[place] = tried.get(place, 0) + 1
-        if tried[place] <= _TRIED and (tool := _tool_of(path, suffix)):
+        if tried[place] <= _TRIED and (tool := tool_of(path)):
             found.setdefault(tool, Foreign(path, tool))
     return list(found.values())
 
@@ -79,7 +79,9 @@ def _is_empty(path: Path) -> bool:
         return True
 
 
-def _tool_of(path: Path, suffix: str) -> str | None:
+def tool_of(path: Path) -> str | None:
+    """Name the tool that a file looks like; None where it looks like none's."""
+    suffix = path.suffix.lower()
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

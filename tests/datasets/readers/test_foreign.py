@@ -8,6 +8,7 @@ from fake_folder import make_folder, picture
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule
+from gain_lightning.datasets.readers.annotations import FORMATS, format_of
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.foreign import recognise
 
@@ -52,8 +53,11 @@ def split_folders(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("case", FILES)
-def test_annotations_of_other_tools_are_a_problem_that_says_what_is_expected(split_folders, case, capsys):
+READ = {one.tool for one in FORMATS}
+
+
+@pytest.mark.parametrize("case", [case for case, (_, _, tool) in FILES.items() if tool not in READ])
+def test_annotations_that_are_not_read_are_a_problem_that_says_what_is_expected(split_folders, case, capsys):
     name, text, tool = FILES[case]
     (split_folders / name).parent.mkdir(parents=True, exist_ok=True)
     (split_folders / name).write_text(text)
@@ -64,6 +68,14 @@ def test_annotations_of_other_tools_are_a_problem_that_says_what_is_expected(spl
     assert sum(line.startswith(expected) for line in capsys.readouterr().out.splitlines()) == 1
     with pytest.raises(ValueError, match=f"looks like {tool}"):
         FolderDataModule(root=str(split_folders))
+
+
+@pytest.mark.parametrize("case", [case for case, (_, _, tool) in FILES.items() if tool in READ])
+def test_annotations_that_are_read_are_found_by_their_content(split_folders, case):
+    name, text, tool = FILES[case]
+    (split_folders / name).parent.mkdir(parents=True, exist_ok=True)
+    (split_folders / name).write_text(text)
+    assert format_of(split_folders).tool == format_of(split_folders / name).tool == tool
 
 
 @pytest.mark.parametrize("case", FILES)

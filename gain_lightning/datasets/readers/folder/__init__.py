@@ -72,6 +72,11 @@ def recognises(root: Path) -> bool:
     return (root / "images").is_dir()
 
 
+def has_table(root: Path) -> bool:
+    """Tell whether a folder has a table of labels."""
+    return (root / "labels.csv").is_file()
+
+
 def read(root: Path) -> Contents:
     """Read a folder, split by split; see :func:`read_folder`."""
     found = read_folder(root)
@@ -120,10 +125,10 @@ def read_folder(root: Path, class_names: Sequence[str] | None = None) -> FolderC
 
 def _read_rows(root: Path, files: PictureFiles, problems: list[Problem], notes: list[str]) -> list[Row]:
     """Read the pictures with their labels, from ``labels.csv`` or from folders of classes."""
-    has_table = (root / "labels.csv").is_file()
+    is_listed = has_table(root)
     report_foreign(root, files, problems, notes)
-    report_unread(files.unread, f"pictures are {', '.join(PICTURE_SUFFIXES)}", not has_table, problems, notes)
-    if not has_table:
+    report_unread(files.unread, f"pictures are {', '.join(PICTURE_SUFFIXES)}", not is_listed, problems, notes)
+    if not is_listed:
         return read_class_folders(root / "images", files.pictures, problems, notes)
     rows = read_labels(root / "labels.csv", files.name_on_disk, problems)
     unlisted = sorted(set(files.pictures) - {entry.filename for entry in rows})
@@ -137,7 +142,7 @@ def _class_names(root: Path, rows: list[Row], problems: list[Problem]) -> list[s
     """Read the names that ``classes.txt`` lists, else take those that occur, sorted."""
     found = {name for row in rows for name in row.classes}
     names = read_classes(root / "classes.txt", problems) or sorted(found)
-    if not (root / "labels.csv").is_file() and len(found) == 1 and not problems:
+    if not has_table(root) and len(found) == 1 and not problems:
         what = (
             "is the only class, so every picture has the same label: expected a folder for every class right below "
             "images/"
