@@ -98,7 +98,7 @@ def test_a_group_of_verbs_answers_for_them(capsys):
     assert main(["data", "--help"]) == 0
     assert "gain data check DIR" in capsys.readouterr().out
     assert main(["data"]) == 2
-    assert "expected one of data check, data show" in capsys.readouterr().err
+    assert "expected one of data check, data show, data import" in capsys.readouterr().err
     assert main(["data", "chek"]) == 2
     assert "did you mean 'data check'?" in capsys.readouterr().err
 
