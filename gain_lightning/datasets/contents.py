@@ -46,33 +46,9 @@ class Contents(NamedTuple):
         others = ", ".join(sorted(self.listings))
         return Problem(self.splits_from, 0, f"no picture of split {split!r}, only of {others}")
 
-    def with_val(self, fraction: float) -> "Contents":
-        """Draw ``val``, the same pictures for every run, unless the layout names splits.
-
-        Args:
-            fraction: The share of the pictures that becomes ``val``; the others become ``train``.
-        """
-        if set(self.listings) != {""}:
-            return self
-        listing = self.listings[""]
-        return self._replace(listings=by_split(listing, draw_val(len(listing), fraction)))
-
 
 def by_split(listing: Listing, splits: np.ndarray) -> dict[str, Listing]:
     """Take a listing apart by the split of each picture, ``(n,)`` str."""
     order = {name: place for place, name in enumerate(_FIRST)}
     names = sorted(set(splits.tolist()), key=lambda name: (order.get(name, len(order)), name))
     return {name: listing.take(np.flatnonzero(splits == name)) for name in names}
-
-
-def draw_val(size: int, fraction: float) -> np.ndarray:
-    """Draw which of ``size`` pictures are ``val``; the others are ``train``.
-
-    Example:
-        >>> draw_val(4, 0.25).tolist()
-        ['train', 'train', 'val', 'train']
-    """
-    count = min(max(round(fraction * size), 1), size - 1)
-    splits = np.full(size, "train")
-    splits[np.random.default_rng(0).permutation(size)[:count]] = "val"
-    return splits

@@ -15,6 +15,7 @@ from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.readers.annotations import Asked
 from gain_lightning.datasets.streams import TwoStreamDataModule
 from gain_lightning.datasets.transforms import Augmentation
+from gain_lightning.datasets.val_draw import ValDraw, with_val
 from gain_lightning.datasets.value_names import named
 from gain_lightning.support.names import written_as
 
@@ -23,8 +24,8 @@ class FolderDataModule(TwoStreamDataModule):
     """Your own pictures with one label, many, or amounts, laid out as data/README.md says.
 
     The splits ``train``, ``val`` and ``test`` of ``labels.csv`` are what they say; every other split is a further
-    test set. Without a split ``test`` the main scores are those of ``val``. Without a column ``split``,
-    ``val_fraction`` of the pictures are drawn for ``val``.
+    test set. Without a split ``test`` the main scores are those of ``val``. Without a column ``split``, ``val`` is
+    drawn, always the same pictures (:mod:`~gain_lightning.datasets.val_draw`).
 
     Args:
         root: The folder; or a file or folder of another tool's annotations
@@ -34,7 +35,12 @@ class FolderDataModule(TwoStreamDataModule):
             or ``leave_out``, nobody looked at it. Null refuses such pictures.
         image_size: Height and width that pictures are resized to, pixels.
         augmentation: How training pictures are varied.
-        val_fraction: Share drawn for validation, always the same, where ``labels.csv`` names no split.
+        val_fraction: Share drawn for validation, where ``labels.csv`` names no split.
+        val_draw: ``stratified`` draws it from every class alike; ``random`` as earlier versions did, for their runs.
+        split_by: Column of the table, such as ``patient``, whose values stay together: pictures of one value are in
+            one split, and splits that the table names are held to it. Null keeps every picture for itself.
+        num_folds: Pictures are dealt into so many folds in place of ``val_fraction``, such as 5; null deals none.
+        fold: The fold that is ``val``, from 0 on; the others are ``train``.
         accuracy_class: Class whose presence the accuracies judge; null judges the whole label.
         value_names: Names of the numbers by which a table knows classes and values, such as ``{classes: [landbird,
             waterbird], place: [land, water]}``; null leaves the numbers.
@@ -59,6 +65,10 @@ class FolderDataModule(TwoStreamDataModule):
         image_size: int = 224,
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
+        val_draw: str = "stratified",
+        split_by: str | None = None,
+        num_folds: int | None = None,
+        fold: int | None = None,
         accuracy_class: str | None = None,
         value_names: dict[str, list[str]] | None = None,
         label_column: str | None = None,
@@ -66,8 +76,7 @@ class FolderDataModule(TwoStreamDataModule):
         **streams: Any,
     ) -> None:
         super().__init__(**streams)
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"data.val_fraction is {val_fraction}, expected a share between 0 and 1")
+        draw = ValDraw(val_fraction, val_draw, split_by, num_folds, fold).check()
         if group_by == []:
             raise ValueError("data.group_by is [], expected columns of the table, or null")
         self.root = Path(root)
@@ -87,10 +96,9 @@ class FolderDataModule(TwoStreamDataModule):
             names = ", ".join(self.class_names)
             raise ValueError(f"data.accuracy_class is {accuracy_class!r}, expected one of {names}")
         self.accuracy_class = accuracy_class
-        contents = grouped(contents, group_by, accuracy_class)
-        stop_at(contents.problems, self.root)
-        self.contents = contents.with_val(val_fraction)
-        self.group_names = contents.group_names
+        self.contents = with_val(grouped(contents, group_by, accuracy_class), draw)
+        stop_at(self.contents.problems, self.root)
+        self.group_names = self.contents.group_names
 
     def image_set(self, split: str | None = None) -> ImageSet:
         """Open the pictures of a split (None: train) with their labels, without masks."""

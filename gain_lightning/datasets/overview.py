@@ -11,6 +11,7 @@ from gain_lightning.datasets.images import read_image
 from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.readers.annotations import Asked
+from gain_lightning.datasets.val_draw import ValDraw, with_val
 from gain_lightning.support.names import look_of
 
 # Names that people give to pictures without an object.
@@ -38,7 +39,7 @@ def read_data(root: Path, asked: Asked = Asked()) -> Contents:  # noqa: B008, im
             label_notes(contents.listings) + mark_notes(contents.listings) + place_notes(contents.listings)
         )
         return contents._replace(notes=notes + contents.notes)
-    contents = grouped(contents).with_val(0.2)
+    contents = with_val(grouped(contents), ValDraw())
     listings = contents.listings
     absent = [name for name in ("train", "val") if name not in listings]
     missing = [contents.missing(name) for name in absent if len(absent) == 1]

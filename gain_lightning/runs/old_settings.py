@@ -7,6 +7,9 @@ from typing import Any
 IN_SHARES = {"warmup_epochs": "warmup", "ramp_epochs": "ramp"}
 # Dotted keys that came later, and the values that runs without them had.
 BEFORE = {"data.min_steps_per_epoch": 1, "keep": "last"}
+# Arguments of a data module that came later, beside one that every run's config names, and the values that runs without
+# them had.
+_BEFORE_OF_DATA = {"FolderDataModule": ("val_fraction", {"val_draw": "random"})}
 # Lightning trains as many where a config names no end.
 DEFAULT_EPOCHS = 1000
 
@@ -19,13 +22,16 @@ def today(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Returns:
         The config in today's keys, and a line for each key that was translated. Epochs of a training that is counted
-        in steps alone have no share, so that such a key stays as it is.
+        in steps alone have no share, so that such a key stays as it is. Where a run wrote the config, as its key
+        ``ckpt_path`` tells, the data are drawn as they were.
 
     Example:
         >>> today({"model": {"warmup_epochs": 3}, "trainer": {"max_epochs": 12}})
         ({'model': {'warmup': 0.25}, 'trainer': {'max_epochs': 12}}, ['model.warmup_epochs 3 of \
 trainer.max_epochs 12 is written model.warmup: 0.25 now, a share of the training'])
     """
+    if "ckpt_path" in config and "data" in config:
+        config = {**config, "data": _data_of_run(config.get("data"))}
     model, notes = config.get("model"), []
     if not isinstance(model, Mapping):
         return dict(config), []
@@ -51,6 +57,17 @@ def today_of_checkpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
     out. A training that goes on takes its settings from ``config.yaml``.
     """
     return {key: value for key, value in settings.items() if key not in IN_SHARES}
+
+
+def _data_of_run(data: Any) -> Any:
+    """Add to the data of a run, and to the images inside them, what was not yet a setting."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("init_args"), Mapping):
+        return data
+    settings = dict(data["init_args"])
+    if "images" in settings:
+        settings["images"] = _data_of_run(settings["images"])
+    always, before = _BEFORE_OF_DATA.get(str(data.get("class_path")).rpartition(".")[2], ("", {}))
+    return {**data, "init_args": {**(before if always in settings else {}), **settings}}
 
 
 def _epochs(trainer: Any) -> int | None:

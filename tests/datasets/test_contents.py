@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gain_lightning.datasets.contents import Contents, by_split, draw_val
+from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.listing import Listing, empty_boxes
 
 
@@ -38,20 +38,6 @@ def test_splits_come_in_the_order_of_their_use_and_keep_that_of_their_pictures()
         "night": ["p0"],
     }
     assert list(listings) == ["train", "val", "test", "day", "night"]
-
-
-@pytest.mark.parametrize(("size", "count"), [(1, 0), (2, 1), (3, 1), (7, 1), (8, 2), (100, 20)])
-def test_val_is_a_fifth_and_at_least_one_where_train_keeps_one(size, count):
-    drawn = contents([""] * size).with_val(0.2).listings
-    assert len(drawn.get("val", ())) == count
-    assert sorted(np.concatenate([listing.ids for listing in drawn.values()])) == sorted(pictures(size).ids)
-    assert np.array_equal(draw_val(size, 0.2), draw_val(size, 0.2))
-
-
-def test_nothing_is_drawn_where_a_picture_has_a_split():
-    named = contents(["train", "", "night"])
-    assert named.with_val(0.2) is named
-    assert list(named.listings) == ["train", "", "night"]
 
 
 def test_a_split_without_a_picture_is_an_error_that_names_the_others():

@@ -36,3 +36,29 @@ def test_todays_settings_stay():
 
 def test_checkpoints_lose_their_epochs():
     assert today_of_checkpoint({"warmup_epochs": 3, "ramp_epochs": 1.0, "sigma": 0.4}) == {"sigma": 0.4}
+
+
+def test_data_of_a_run_are_drawn_as_they_were():
+    """Every run's config names all settings that there were; one of a person may leave most out."""
+    images = {"class_path": "FolderDataModule", "init_args": {"root": "pets", "val_fraction": 0.2}}
+    was = {**images, "init_args": {**images["init_args"], "val_draw": "random"}}
+    assert today({"data": images, "ckpt_path": None}) == ({"data": was, "ckpt_path": None}, [])
+    path = {**images, "class_path": "gain_lightning.datasets.folder.FolderDataModule"}
+    assert today({"data": path, "ckpt_path": None})[0]["data"]["init_args"] == was["init_args"]
+    cues = {"class_path": "CueDataModule", "init_args": {"images": images, "cues": "seeds"}}
+    assert today({"data": cues, "ckpt_path": None})[0]["data"]["init_args"] == {
+        "images": was,
+        "cues": "seeds",
+    }
+    for stays in (
+        {"data": images},
+        {"data": {**images, "init_args": {"root": "pets"}}, "ckpt_path": None},
+        {
+            "data": {**images, "init_args": {**images["init_args"], "val_draw": "stratified"}},
+            "ckpt_path": None,
+        },
+        {"data": {"class_path": "VOC12DataModule", "init_args": {"root": "VOCdevkit"}}, "ckpt_path": None},
+        {"data": None, "ckpt_path": None},
+        {"ckpt_path": None},
+    ):
+        assert today(stays) == (stays, [])
