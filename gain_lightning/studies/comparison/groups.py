@@ -39,7 +39,7 @@ class Stat(NamedTuple):
 class Difference(NamedTuple):
     """The difference ``b - a`` of one metric.
 
-    Its interval is ``over`` ``seeds and images``, ``seeds`` or ``images``, or "" where there is none.
+    Its interval is ``over`` ``seeds and images``, ``seeds``, ``images`` or ``folds``, or "" where there is none.
     """
 
     metric: str

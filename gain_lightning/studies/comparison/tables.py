@@ -127,9 +127,9 @@ def write_summary(comparison: Comparison, path: Path) -> None:
     The file has three keys. ``groups`` is a list of ``{name, runs: [paths as given], metrics: {key: {mean, std, n}}}``,
     where ``std`` is null for one run. ``differences`` is a list of ``{metric, a, b, delta, ci95, over}``, where
     ``delta`` is mean b - mean a, ``ci95`` is ``[low, high]`` or null, and ``over`` is the population that the interval
-    speaks of: ``seeds and images``, ``seeds``, ``images`` or null. ``scored_set`` is the data's own name for the set
-    that the scores belong to. Keys and units are those of the runs: fractions of 1, such as ``test/mean_ap``, and
-    errors in the labels' unit.
+    speaks of: ``seeds and images``, ``seeds``, ``images``, ``folds`` or null. ``scored_set`` is the data's own name
+    for the set that the scores belong to. Keys and units are those of the runs: fractions of 1, such as
+    ``test/mean_ap``, and errors in the labels' unit.
 
     Args:
         comparison: The comparison to write.

@@ -8,6 +8,7 @@ from comparing import compared, difference
 from fake_runs import SETS, image_rows, slow_metrics, write_csv
 
 from gain_lightning.cli import main
+from gain_lightning.runs.errors import RunError
 from gain_lightning.studies.comparison.compare import _agrees
 
 
@@ -257,3 +258,92 @@ def test_equal_runs_under_two_names_differ_by_nothing(make_run):
 )
 def test_an_error_is_checked_against_its_images_in_its_own_size(metric, said, found, agrees):
     assert _agrees(metric, said, found) == agrees
+
+
+# Folds ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_folds(make_run):
+    """Write runs of two methods, scored on folds of other sizes; ``test/seed_miou`` of each fold is given."""
+
+    def make(gradcam, gain, seeds=(0,), num_folds=5):
+        return [
+            make_run(
+                f"{method}_{fold}_{seed}",
+                method,
+                seed,
+                config={"data.init_args": {"image_size": 96, "num_folds": num_folds, "fold": fold}},
+                metrics={"test/seed_miou": value + 0.1 * seed},
+                sets={**SETS, "test": 40 + fold},
+            )
+            for method, values in (("gradcam", gradcam), ("gain", gain))
+            for fold, value in values.items()
+            for seed in seeds
+        ]
+
+    return make
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_folds_are_paired_and_their_interval_is_widened(make_folds, seeds):
+    before = {0: 0.30, 1: 0.35, 2: 0.20, 3: 0.31, 4: 0.28}
+    deltas = [0.05, 0.01, 0.08, 0.04, 0.02]
+    after = {fold: value + deltas[fold] for fold, value in before.items()}
+    comparison = compared(make_folds(before, after, seeds))
+    row = difference(comparison, "test/seed_miou", "gradcam", "gain")
+    # Nadeau and Bengio 2003, with 2.776445 of Student's t with 4 degrees of freedom
+    half = 2.776445 * np.std(deltas, ddof=1) * np.sqrt(1 / 5 + 1 / 4)
+    assert row.over == "folds"
+    assert (row.delta, *row.ci95) == pytest.approx((0.04, 0.04 - half, 0.04 + half), abs=1e-6)
+    assert {each.over for each in comparison.differences} == {"folds"}
+    assert comparison.config == [("model.am_weight", ["0", "1"])]
+    assert comparison.notes == []
+
+
+def test_folds_that_are_left_out_are_noted_and_others_are_refused(make_folds):
+    comparison = compared(make_folds({0: 0.3, 2: 0.35}, {0: 0.32, 2: 0.4}))
+    assert comparison.notes == [
+        "No run is scored on fold 1, 3, 4 of 5: their pictures count in no score."
+    ]  # fmt: skip
+
+
+def test_methods_on_other_folds_are_refused(make_folds):
+    paths = make_folds({0: 0.3, 1: 0.35}, {0: 0.32, 2: 0.4})
+    with pytest.raises(
+        RunError, match=r"data.fold:\n    0, 1: Grad-CAM\n    0, 2: GAIN\nExpected the same folds"
+    ):
+        compared(paths)
+    comparison = compared(paths, allow=["data.fold"])
+    assert {row.over for row in comparison.differences} == {""}
+
+
+def test_folds_of_other_numbers_are_refused(make_folds):
+    paths = make_folds({0: 0.3}, {}) + make_folds({}, {0: 0.32}, num_folds=4)
+    with pytest.raises(RunError, match=r"data.num_folds\n    5: .*\n    4: "):
+        compared(paths)
+
+
+def test_groups_by_fold_are_no_pairs(make_folds):
+    comparison = compared(make_folds({0: 0.3, 1: 0.4}, {}), by="data.fold")
+    assert [group.name for group in comparison.groups] == ["fold 0", "fold 1"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_how_val_was_drawn_may_differ_where_it_is_the_same_images(make_run, same):
+    """A run of an earlier version drew it otherwise, but where a table names the splits nothing is drawn."""
+    paths = [
+        make_run(
+            how,
+            method,
+            config={"data.init_args": {"image_size": 96, "val_draw": how}},
+            sets={**SETS, "test": 40 if same or how == "random" else 41},
+        )
+        for how, method in (("random", "gradcam"), ("stratified", "gain"))
+    ]
+    if same:
+        row = difference(compared(paths), "test/energy", "gradcam", "gain")
+        assert row.over == "images"
+    else:
+        with pytest.raises(RunError, match=r"data.val_draw\n    random: .*random\n    stratified: "):
+            compared(paths)
