@@ -47,8 +47,7 @@ def check_folds(groups: Sequence[Group], allow: Sequence[str], by: str | None) -
     number = num_folds(runs)
     if number is None or (by or "").endswith(f".{FOLD}"):
         return []
-    of_group = {group.name: sorted({fold_of(run) for run in group.runs} - {None}) for group in groups}
-    texts = {name: ", ".join(map(str, folds)) for name, folds in of_group.items()}
+    texts = {group.name: ", ".join(sorted({str(fold_of(run)) for run in group.runs})) for group in groups}
     if len(set(texts.values())) > 1 and f"data.{FOLD}" not in allow:
         raise RunError(
             "the runs are not comparable, methods are scored on other folds, data.fold:\n"
