@@ -99,6 +99,27 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"is {text!r}, expected a number") from error
 
 
+def add_export(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that names the annotation formats which a verb also writes.
+
+    Args:
+        parser: The verb's parser.
+        what: What is written, in words.
+    """
+    # The writers bring libraries of pictures along, which other verbs need not wait for.
+    from gain_lightning.datasets.writers import WRITERS
+
+    formats = "; ".join(f"{name}: {row.files} ({row.title})" for name, row in WRITERS.items())
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        choices=list(WRITERS),
+        default=[],
+        metavar="FORMAT",
+        help=f"also write {what} for the tools of annotators. {formats}",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add the option that says how many threads a verb computes with."""
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gain_lightning.commands.common import VerbParser, add_threads, at_least, prepare_torch
+from gain_lightning.commands.common import VerbParser, add_export, add_threads, at_least, prepare_torch, share
 from gain_lightning.datasets.pictures import find_pictures, refuse_used
 from gain_lightning.support.walk import group_unread
 
@@ -31,6 +31,7 @@ def parser() -> VerbParser:
     options.add_argument(
         "--accelerator", default="auto", help="as of Lightning's Trainer (default: %(default)s)"
     )
+    add_export(options, "what is found")
     add_threads(options)
     group = options.add_argument_group("options of a classifier")
     group.add_argument(
@@ -38,6 +39,11 @@ def parser() -> VerbParser:
     )
     group.add_argument(
         "--threshold", type=float, help="probability (or amount) from which a class is found (default: 0.5)"
+    )
+    group.add_argument(
+        "--mark_threshold",
+        type=share,
+        help="of --export: share of a map's maximum above which a pixel is marked (default: 0.2)",
     )
     group = options.add_argument_group("options of a segmentation network")
     group.add_argument("--no_crf", action="store_true", default=None, help="the bare scores")
@@ -85,7 +91,7 @@ def main(argv: list[str]) -> int:
     print(choose_threads(args.threads))
     options = {
         name: getattr(args, name)
-        for name in ("classes", "threshold", "no_crf", "crf_workers", "voc_submission")
+        for name in ("classes", "threshold", "mark_threshold", "no_crf", "crf_workers", "voc_submission")
     }
     predict(
         args.ckpt_path,
@@ -95,5 +101,6 @@ def main(argv: list[str]) -> int:
         options,
         batch_size=args.batch_size,
         accelerator=args.accelerator,
+        export=args.export,
     )
     return 0

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from gain_lightning.commands.common import VerbParser, add_threads, at_least, factor, prepare_torch, share
+from gain_lightning.commands.common import (
+    VerbParser,
+    add_export,
+    add_threads,
+    at_least,
+    factor,
+    prepare_torch,
+    share,
+)
 from gain_lightning.runs.folder import require_checkpoints
 from gain_lightning.segmentation import BACKGROUND_VALUES, CONFIDENCE, THRESHOLD
 
@@ -68,6 +76,7 @@ def parser() -> VerbParser:
         "--batch_size", type=at_least(1), default=16, help="images at a time (default: %(default)s)"
     )
     options.add_argument("--device", help="default: cuda where there is one, else cpu")
+    add_export(options, "the pseudo-masks")
     add_threads(options)
     return options
 

@@ -1,6 +1,6 @@
 """The base of every method: its optimizer, its frozen BatchNorm, and what it tells to those who run it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gain_lightning.backbones import Backbone
 from gain_lightning.backbones.batch_norm import batch_norm_layers
+from gain_lightning.datasets.writers.base import MarkedPicture, MarkWriter
 from gain_lightning.methods.layer_sync import check_layer_sync
 from gain_lightning.methods.schedules import ShareSchedule, length_of, no_end
 from gain_lightning.methods.trainer import data_of
@@ -28,9 +29,16 @@ class ResultWriter(pl.Callback):
 
     Attributes:
         errors: One text for each picture that could not be read.
+        exports: The annotation files that also take what is found in each picture.
     """
 
     errors: list[str]
+    exports: Sequence[MarkWriter] = ()
+
+    def export(self, picture: MarkedPicture) -> None:
+        """Add a picture to every annotation file."""
+        for writer in self.exports:
+            writer.add(picture)
 
     def summary(self) -> str:
         """Say in words what was written."""

@@ -47,7 +47,7 @@ class Classifier(Method):
     """
 
     kind = "a classifier"
-    predict_options: ClassVar[Mapping[str, Any]] = {"classes": None, "threshold": 0.5}
+    predict_options: ClassVar[Mapping[str, Any]] = {"classes": None, "threshold": 0.5, "mark_threshold": 0.2}
 
     def build(self) -> None:
         """Make the network, the task and the metrics that the settings ask for."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.writers.base import MarkedPicture
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.maps import overlay
 from gain_lightning.methods.base import ResultWriter
@@ -76,13 +77,22 @@ class MapWriter(ResultWriter):
         out: Folder for the maps.
         classes: Names of the classes to map; None maps the classes found in a picture, else the likeliest.
         threshold: Score from which a class counts as found.
+        mark_threshold: Share of a map's maximum above which a pixel is marked in annotation files.
 
     Attributes:
         errors: One text for each picture that could not be read.
     """
 
-    def __init__(self, images: Path, out: Path, classes: list[str] | None, threshold: float) -> None:
+    def __init__(
+        self,
+        images: Path,
+        out: Path,
+        classes: list[str] | None,
+        threshold: float,
+        mark_threshold: float,
+    ) -> None:
         self.images, self.out, self.classes, self.threshold = images, out, classes, threshold
+        self.mark_threshold = mark_threshold
         self.num_maps = self.num_zero = 0
         self.table: WholeTable | None = None
         self.errors: list[str] = []
@@ -97,6 +107,7 @@ class MapWriter(ResultWriter):
         *,
         classes: list[str] | None,
         threshold: float,
+        mark_threshold: float,
     ) -> "MapWriter":
         """Check the options of ``gain predict`` and the names of the files that would be written.
 
@@ -107,6 +118,7 @@ class MapWriter(ResultWriter):
             class_names: Names of the network's classes that have a place.
             classes: Value of ``--classes``.
             threshold: Value of ``--threshold``.
+            mark_threshold: Value of ``--mark_threshold``.
 
         Raises:
             ValueError: If an option is unfit, or two maps would have the same name.
@@ -118,7 +130,7 @@ class MapWriter(ResultWriter):
         if unknown:
             raise ValueError(f"--classes {unknown[0]}: expected names among {', '.join(class_names)}")
         _refuse_collisions([path.relative_to(images) for path in pictures], list(chosen or class_names))
-        return cls(images, out, chosen, threshold)
+        return cls(images, out, chosen, threshold, mark_threshold)
 
     def summary(self) -> str:
         """Say in words what was written."""
@@ -155,6 +167,7 @@ class MapWriter(ResultWriter):
             cells = self._cells(pl_module, batch["image"], picture)
             relative = Path(path).relative_to(self.images)
             mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}
+            marks: dict[int, np.ndarray] = {}
             for class_idx, name in enumerate(pl_module.hparams.class_names):
                 p = mapped.get(class_idx)
                 strength = "" if p is None else f"{float(maximum[p]):.6g}"
@@ -163,7 +176,9 @@ class MapWriter(ResultWriter):
                 rows.append([str(relative), name, score, str(int(p is not None)), strength, *logit])
                 if p is not None:
                     self.num_zero += bool(maximum[p] <= EPS)
-                    self._write_map(relative, name, picture, maps[p : p + 1], cells)
+                    attention = self._write_map(relative, name, picture, maps[p : p + 1], cells)
+                    marks[class_idx] = attention > self.mark_threshold
+            self.export(MarkedPicture(relative.as_posix(), picture.shape[:2], list(marks), marks))
         if self.table is not None:
             self.table.write(rows)
 
@@ -184,7 +199,10 @@ class MapWriter(ResultWriter):
         size = image.shape[2:]
         return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
 
-    def _write_map(self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells) -> None:
+    def _write_map(
+        self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells
+    ) -> np.ndarray:
+        """Write a map, and return it at the size of its picture, scaled."""
         placed = place_maps(raw.cpu().float(), picture.shape[:2], cells)
         attention = scale_maps(placed)[0, 0].numpy()
         stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
@@ -192,6 +210,7 @@ class MapWriter(ResultWriter):
         np.save(stem.with_name(stem.name + ".npy"), attention)
         save_png(stem.with_name(stem.name + ".png"), overlay(picture, attention))
         self.num_maps += 1
+        return attention
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Finish the table, which is whole now."""

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gain_lightning.datasets.images import load_picture
+from gain_lightning.datasets.writers import open_writers
 from gain_lightning.methods.load import load_model
 
 
@@ -22,6 +23,7 @@ def predict(
     *,
     batch_size: int = 8,
     accelerator: str = "auto",
+    export: Sequence[str] = (),
 ) -> None:
     """Run a checkpoint on pictures and write the results.
 
@@ -33,6 +35,8 @@ def predict(
         options: Options that only some methods take; None stands for the method's default.
         batch_size: Number of pictures that pass the network at once.
         accelerator: Accelerator of Lightning's Trainer.
+        export: Formats of annotation files that what is found is also written in, see
+            :data:`~gain_lightning.datasets.writers.WRITERS`.
 
     Raises:
         ValueError: If the checkpoint is unfit or does not take an option. Unreadable pictures raise it once all
@@ -49,6 +53,9 @@ def predict(
     given = {name: value for name, value in options.items() if value is not None}
     found = Pictures(pictures, model.hparams.image_size)
     writer = model.map_writer(images, out, found.paths, {**model.predict_options, **given})
+    writer.exports = open_writers(
+        export, out, model.hparams.class_names, images, f"gain predict, {ckpt_path}"
+    )
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -58,6 +65,8 @@ def predict(
         enable_model_summary=False,
     )
     trainer.predict(model, DataLoader(found, batch_size), return_predictions=False)
+    for exported in writer.exports:
+        exported.finish()
     print(f"{len(found) - len(writer.errors)} pictures, {writer.summary()}: {out}")
     if writer.errors:
         listed = "\n  ".join(writer.errors)

@@ -55,6 +55,7 @@ class SeedOptions:
         confidence: The least probability of a cue, see :class:`SecSeeds`.
         batch_size: The number of images at a time.
         device: The device of the network; None takes a GPU if there is one.
+        export: Formats of annotation files that pseudo-masks are also written in.
     """
 
     run: Path
@@ -71,6 +72,7 @@ class SeedOptions:
     confidence: float | None = None
     batch_size: int = 16
     device: str | None = None
+    export: Sequence[str] = ()
 
 
 class SeedSource(Protocol):
@@ -132,6 +134,7 @@ def export_seeds(options: SeedOptions) -> None:
     for row, name in enumerate(names[:NUM_STRIPS]):
         seed_folder.draw_image(options.out, name, images, row)
     seed_folder.finish(options.out, names, images.labels, provenance)
+    seed_folder.export_masks(options.out, names, images, options.export, f"gain seeds, {options.run}")
 
 
 def _source(model: Method, options: SeedOptions, names: Sequence[str]) -> SeedSource:

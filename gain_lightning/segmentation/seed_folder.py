@@ -10,6 +10,8 @@ import numpy as np
 
 from gain_lightning.datasets.images import read_mask
 from gain_lightning.datasets.sample import PictureSet
+from gain_lightning.datasets.writers import open_writers
+from gain_lightning.datasets.writers.base import names_of, of_index_mask
 from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.drawing.strips import TRUTH, save_strip
 from gain_lightning.segmentation.cue_files import write_cues, write_exchanged_maps
@@ -109,3 +111,28 @@ def finish(out: Path, names: Sequence[str], labels: np.ndarray, provenance: dict
         print(
             f"{len(without)} images have no cue of a labelled class: {listed}{'; ...' if len(without) > 3 else ''}"
         )
+
+
+def export_masks(
+    out: Path, names: Sequence[str], images: PictureSet, formats: Sequence[str], source: str
+) -> None:
+    """Write all pseudo-masks in the formats of annotators' tools.
+
+    Args:
+        out: The folder of the seeds.
+        names: The name of each image there.
+        images: The images.
+        formats: Keys of :data:`~gain_lightning.datasets.writers.WRITERS`.
+        source: What made the seeds, in words.
+    """
+    if not formats:
+        return
+    folder, files = names_of(images)
+    writers = open_writers(formats, out, images.class_names, folder or out, source)
+    for name, file, label in zip(names, files, images.labels, strict=True):
+        mask = read_mask(out / "masks" / f"{name}.png")
+        picture = of_index_mask(file, mask, np.flatnonzero(label).tolist())
+        for writer in writers:
+            writer.add(picture)
+    for writer in writers:
+        writer.finish()

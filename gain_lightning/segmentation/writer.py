@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gain_lightning.attention import even_cells, place_maps
 from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.writers.base import of_index_mask
 from gain_lightning.drawing.encoding import save_indexed
 from gain_lightning.methods.base import Method, ResultWriter
 from gain_lightning.methods.map_writer import PictureBatch
@@ -73,21 +74,23 @@ class SegmentationWriter(ResultWriter):
             picture = torch.from_numpy(read_image(Path(path)))
             size = tuple(picture.shape[:2])
             scores = place_maps(scores[None], size, cells.relative_to(even_cells(size, seen)))
-            target = self.folder / Path(path).relative_to(self.images).with_suffix(".png")
+            relative = Path(path).relative_to(self.images)
             if self.crf is None:
-                self._write(target, scores[0].argmax(0).cpu().numpy().astype(np.uint8))
+                self._write(relative, scores[0].argmax(0).cpu().numpy().astype(np.uint8))
             else:
                 log_probs = log_probabilities(scores, floor=TEST_FLOOR)[0]
-                self.waiting.append((target, self.crf.submit(log_probs, picture)))
+                self.waiting.append((relative, self.crf.submit(log_probs, picture)))
             while self.waiting and self.waiting[0][1].done():
                 self._write_next()
 
     def _write_next(self) -> None:
-        target, segmentation = self.waiting.pop(0)
-        self._write(target, segmentation.result())
+        relative, segmentation = self.waiting.pop(0)
+        self._write(relative, segmentation.result())
 
-    def _write(self, target: Path, segmentation: np.ndarray) -> None:
+    def _write(self, relative: Path, segmentation: np.ndarray) -> None:
+        target = self.folder / relative.with_suffix(".png")
         save_indexed(target, segmentation)
+        self.export(of_index_mask(relative.as_posix(), segmentation, []))
         self.written.append(target)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

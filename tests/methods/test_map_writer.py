@@ -1,10 +1,12 @@
 # ruff: noqa: E501, one case a line
 import csv
+import json
 
 import numpy as np
 import pytest
 import reference
 import torch
+from marked import masks_of_coco
 from PIL import Image
 from predicting import CLASSES, predict, saved_with
 
@@ -30,6 +32,23 @@ def test_maps_have_the_size_of_their_picture_and_the_values_of_grad_cam(pictures
     # cell i is centred on pixel 8 i of 32, which is 5 i - 3/16 of 20 and 16 i + 1/2 of 64
     expected = reference.place(raw[0, 0].detach().numpy(), 20, 64, -3 / 16, 1 / 2, 5, 16)
     np.testing.assert_allclose(attention, expected / expected.max(), atol=1e-5)
+
+
+def test_what_is_found_is_also_an_annotation_file(pictures, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    options = ["--classes", *CLASSES[:2], "--export", "coco", "labelme", "--mark_threshold=0.4"]
+    assert predict(pictures, checkpoint, out, *options) == 0
+    found = masks_of_coco(out / "coco.json")
+    assert sorted(found) == ["below/grey.png", "below/two.PNG", "one.jpg"]
+    for name, masks in found.items():
+        stem = (out / name).with_suffix("")
+        for class_name in CLASSES[:2]:
+            attention = np.load(f"{stem}_{class_name.replace(' ', '-').replace('/', '-')}.npy")
+            expected = attention > 0.4
+            np.testing.assert_array_equal(masks.get((class_name, False), np.zeros_like(expected)), expected)
+        content = json.loads((out / "labelme" / name).with_suffix(".json").read_text())
+        assert (out / "labelme" / name).parent.joinpath(content["imagePath"]).resolve() == pictures / name
+        assert {shape["label"] for shape in content["shapes"]} == {key for key, _ in masks}
 
 
 def test_table_lists_every_class_of_every_picture(pictures, checkpoint, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fake_voc import NAMES
 from making_seeds import seeds
+from marked import masks_of_coco
 from PIL import Image
 
 from gain_lightning.backbones import Backbone
@@ -56,6 +57,27 @@ def test_every_image_has_its_files(run, made):
         values, y, x = sec[f"{row}_cues"]
         again[y, x] = values
         np.testing.assert_array_equal(again, cues[name])
+
+
+def test_pseudo_masks_are_also_annotation_files(run, made, tmp_path):
+    """An export of seeds that are there already writes them too; what is unknown is a crowd of each label."""
+    out = tmp_path / "made"
+    shutil.copytree(made, out)
+    assert seeds(run, out, "--export", "coco", "labelme") == 0
+    found = masks_of_coco(out / "coco.json")
+    names = sorted(path.stem for path in (out / "masks").glob("*.png"))
+    assert sorted(found) == [f"{name}.jpg" for name in names]
+    for name in names:
+        mask = np.array(Image.open(out / "masks" / f"{name}.png"))
+        classes, _ = read_exchanged_maps(out / "maps" / f"{name}.npy")
+        expected = {(CLASSES[index], False): mask == index + 1 for index in classes}
+        expected |= {(CLASSES[index], True): mask == VOID for index in classes}
+        expected = {key: pixels for key, pixels in expected.items() if pixels.any()}
+        assert found[f"{name}.jpg"].keys() == expected.keys()
+        for key, pixels in expected.items():
+            np.testing.assert_array_equal(found[f"{name}.jpg"][key], pixels)
+        content = json.loads((out / "labelme" / f"{name}.json").read_text())
+        assert (out / "labelme" / content["imagePath"]).resolve().is_file()
 
 
 def test_a_scale_above_1_sees_the_pixels_of_the_file(run, tmp_path, monkeypatch):

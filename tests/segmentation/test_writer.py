@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from marked import masks_of_coco
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -74,6 +75,25 @@ def test_the_crf_is_the_default(tmp_path, pictures):
     got = np.array(Image.open(tmp_path / "out" / "below" / "three.png"))
     assert (got == expected.numpy()).mean() > 0.99
     assert (got == probs[0].argmax(0).numpy()).mean() < 0.98  # as it is without
+
+
+@pytest.mark.parametrize("options", [["--no_crf"], ["--crf_workers=0"]])
+def test_segmentations_are_also_an_annotation_file(tmp_path, pictures, options):
+    save(tmp_path / "m.ckpt", ["a", "b"])
+    assert predict(tmp_path, pictures, *options, "--export", "coco") == 0
+    found = masks_of_coco(tmp_path / "out" / "coco.json")
+    assert len(found) == 3
+    for name, masks in found.items():
+        segmentation = np.array(Image.open((tmp_path / "out" / name).with_suffix(".png")))
+        assert {key for key, _ in masks} == {"ab"[index - 1] for index in np.unique(segmentation) if index}
+        for (class_name, _), mask in masks.items():
+            np.testing.assert_array_equal(mask, segmentation == "ab".index(class_name) + 1)
+
+
+def test_marks_of_a_segmentation_have_no_threshold(tmp_path, pictures, capsys):
+    save(tmp_path / "m.ckpt", ["a", "b"])
+    assert predict(tmp_path, pictures, "--no_crf", "--mark_threshold=0.3") == 1
+    assert "--mark_threshold" in capsys.readouterr().err
 
 
 def test_a_submission_is_packed_as_the_server_takes_it(tmp_path, pictures, capsys):
