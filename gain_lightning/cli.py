@@ -46,6 +46,7 @@ VERBS = (
     Verb("predict", "map a folder of pictures", "gain predict --images DIR --ckpt_path FILE --out DIR"),
     Verb("check-maps", "do maps speak of the network?", "gain check-maps RUN"),
     Verb("background", "does it judge by the ground?", "gain background RUN"),
+    Verb("next", "which images to mark", "gain next RUN -n 20"),
     Verb("seeds", "seeds of a segmentation", "gain seeds RUN --out DIR", continues=True),
     Verb("seeds score", "judge seeds of any origin", "gain seeds score DIR --masks DIR"),
     Verb(

@@ -187,6 +187,11 @@ def _lines(path: Path) -> Iterator[_Line]:
             yield _Line(number, image_id, names.strip(), purpose.strip())
 
 
+def listed_ids(path: Path) -> list[str]:
+    """Return the names of the images of a mask list, as they are written there."""
+    return [line.image_id for line in _lines(path)]
+
+
 def read_mask_list(
     path: Path, ids: Sequence[str] | np.ndarray, has_pixels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:

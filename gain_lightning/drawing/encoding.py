@@ -31,7 +31,10 @@ def data_uri(picture: np.ndarray | bytes, *, lossy: bool = False) -> str:
 
 
 def shrink(picture: np.ndarray, side: int, *, smooth: bool = True) -> np.ndarray:
-    """Return a picture with no side longer than ``side``; without ``smooth`` its colours stay exact, as masks need."""
+    """Return a picture or a map with no side longer than ``side``.
+
+    Without ``smooth`` its colours stay exact, as masks need.
+    """
     height, width = picture.shape[:2]
     longest = max(height, width)
     if longest <= side:

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gain_lightning.drawing.encoding import shrink
 from gain_lightning.drawing.maps import colour_mask, overlay
 
 
@@ -50,6 +51,43 @@ def panel_grid(
         write_caption(draw, (gap, top + 2), caption, grid.width - 2 * gap)
         for column, picture in enumerate((image, colour_mask(mask), overlay(image, attention))):
             grid.paste(Image.fromarray(picture), (gap + column * (width + gap), top + bar))
+    return np.asarray(grid)
+
+
+def map_grid(
+    tiles: Sequence[tuple[np.ndarray, np.ndarray, Sequence[str]]], *, columns: int = 3, side: int = 180
+) -> np.ndarray:
+    """Draw pictures, each with its map beside it and lines of text above both, in columns.
+
+    Args:
+        tiles: Picture ``(H, W, 3)`` uint8, map ``(H, W)`` in [0, 1] and lines of each, of any size.
+        columns: Number of pictures in a row.
+        side: Longer side that a picture has at most, pixels.
+
+    Returns:
+        Picture, ``(H', W', 3)`` uint8.
+
+    Raises:
+        ValueError: If there is no picture.
+    """
+    if not tiles:
+        raise ValueError("got no picture, expected at least 1")
+    columns = min(columns, len(tiles))
+    # Pixels between pictures, and the height of a line.
+    gap, bar = 8, 16
+    text = bar * max(len(lines) for _, _, lines in tiles)
+    shown = [(shrink(picture, side), shrink(attention, side)) for picture, attention, _ in tiles]
+    height = text + max(picture.shape[0] for picture, _ in shown) + gap
+    grid = Image.new(
+        "RGB", (columns * 2 * (side + gap) + gap, -(-len(tiles) // columns) * height + gap), "white"
+    )
+    draw = ImageDraw.Draw(grid)
+    for number, ((picture, attention), (_, _, lines)) in enumerate(zip(shown, tiles, strict=True)):
+        left, top = gap + number % columns * 2 * (side + gap), gap + number // columns * height
+        for line, words in enumerate(lines):
+            write_caption(draw, (left, top + line * bar), words, 2 * side)
+        for place, image in enumerate((picture, overlay(picture, attention))):
+            grid.paste(Image.fromarray(image), (left + place * (side + gap // 2), top + text))
     return np.asarray(grid)
 
 

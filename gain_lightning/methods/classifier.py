@@ -155,6 +155,10 @@ class Classifier(Method):
             raise RuntimeError(INFERENCE_MODE)
         with torch.no_grad():
             features = self.backbone.features(image)
+        return self.attend_features(features, label)
+
+    def attend_features(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
+        """Classify and map as :meth:`attend` does, from features ``(N, K, h, w)`` that have no graph."""
         with torch.enable_grad():
             features.requires_grad_()
             logits = self.backbone.head(features)

@@ -19,6 +19,7 @@ from gain_lightning.methods.base import Method
 from gain_lightning.methods.terms import TERMS
 from gain_lightning.methods.trainer import data_of, is_trial
 from gain_lightning.runs.folder import checkpoint_files
+from gain_lightning.runs.masked import MASKED_IDS
 from gain_lightning.runs.provenance import git_commit
 from gain_lightning.runs.summary import clear_error, read_summary, write_error, write_summary
 from gain_lightning.support.files import write_atomically
@@ -102,7 +103,7 @@ class RunRecord(pl.Callback):
                 if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                     logger.experiment.config.update({"run": facts}, allow_val_change=True)
         if stage == "fit" and data.masked_ids and trainer.is_global_zero and not is_trial(trainer):
-            write_atomically(self.run_dir / "masked_ids.txt", data.mask_list)
+            write_atomically(self.run_dir / MASKED_IDS, data.mask_list)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue the metrics where the checkpoint stands, and let short epochs log the loss at least once."""

@@ -93,7 +93,7 @@ def polygon_of(region: np.ndarray) -> np.ndarray | None:
         ([10.0, 5.0], [20.0, 15.0])
     """
     # between the centres of pixels inside and outside, half a pixel from either
-    lines = contourpy.contour_generator(z=np.pad(region, 1).astype(float)).lines(0.5)
+    lines: Any = contourpy.contour_generator(z=np.pad(region, 1).astype(float)).lines(0.5)
     if len(lines) != 1:
         return None
     outline = (lines[0][:-1] - 0.5).astype(np.float32)
