@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
     settings = {key: value for key, value in vars(args).items() if key not in ("run", "out", "threads")}
     advised = advise(args.run, out, AdviceOptions(**settings))
     for one in advised:
-        print(_wrapped(f"{one.place:>3}  {one.image_id}, {one.class_name}: {one.why}"))
+        print(_wrapped(f"{one.place:>3}. {one.image_id}, {one.class_name}: {one.why}"))
     print(f"{len(advised)} images to mark: {out}, {out / GRID}")
     if args.export:
         print(f"for {', '.join(args.export)}: {out}, pictures in {out / IMAGES}")

@@ -7,7 +7,6 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gain_lightning.drawing.encoding import shrink
 from gain_lightning.drawing.maps import colour_mask, overlay
 
 
@@ -55,14 +54,14 @@ def panel_grid(
 
 
 def map_grid(
-    tiles: Sequence[tuple[np.ndarray, np.ndarray, Sequence[str]]], *, columns: int = 3, side: int = 180
+    tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, columns: int = 3, side: int = 180
 ) -> np.ndarray:
-    """Draw pictures, each with its map beside it and lines of text above both, in columns.
+    """Draw pictures, each with its map beside it and words above both, in columns.
 
     Args:
-        tiles: Picture ``(H, W, 3)`` uint8, map ``(H, W)`` in [0, 1] and lines of each, of any size.
+        tiles: Picture ``(H, W, 3)`` uint8, map ``(H, W)`` in [0, 1] and words of each, of any size.
         columns: Number of pictures in a row.
-        side: Longer side that a picture has at most, pixels.
+        side: Longer side of each picture in the grid, pixels.
 
     Returns:
         Picture, ``(H', W', 3)`` uint8.
@@ -75,20 +74,41 @@ def map_grid(
     columns = min(columns, len(tiles))
     # Pixels between pictures, and the height of a line.
     gap, bar = 8, 16
-    text = bar * max(len(lines) for _, _, lines in tiles)
-    shown = [(shrink(picture, side), shrink(attention, side)) for picture, attention, _ in tiles]
-    height = text + max(picture.shape[0] for picture, _ in shown) + gap
-    grid = Image.new(
-        "RGB", (columns * 2 * (side + gap) + gap, -(-len(tiles) // columns) * height + gap), "white"
-    )
+    lines = [_broken(words, 2 * side) for *_, words in tiles]
+    text, width = bar * max(map(len, lines)) + 2, 2 * side + gap // 2
+    shown = [_side_by_side(picture, attention, side, gap // 2) for picture, attention, _ in tiles]
+    height = text + max(picture.shape[0] for picture in shown)
+    rows = -(-len(tiles) // columns)
+    grid = Image.new("RGB", (columns * (width + 2 * gap) + gap, rows * (height + 2 * gap) + gap), "white")
     draw = ImageDraw.Draw(grid)
-    for number, ((picture, attention), (_, _, lines)) in enumerate(zip(shown, tiles, strict=True)):
-        left, top = gap + number % columns * 2 * (side + gap), gap + number // columns * height
-        for line, words in enumerate(lines):
-            write_caption(draw, (left, top + line * bar), words, 2 * side)
-        for place, image in enumerate((picture, overlay(picture, attention))):
-            grid.paste(Image.fromarray(image), (left + place * (side + gap // 2), top + text))
+    for number, (picture, words) in enumerate(zip(shown, lines, strict=True)):
+        left = gap + number % columns * (width + 2 * gap)
+        top = gap + number // columns * (height + 2 * gap)
+        for line, part in enumerate(words):
+            write_caption(draw, (left, top + line * bar), part, width)
+        grid.paste(Image.fromarray(picture), (left, top + text))
     return np.asarray(grid)
+
+
+def _side_by_side(picture: np.ndarray, attention: np.ndarray, side: int, gap: int) -> np.ndarray:
+    """Draw a picture and its map over it, the longer side of each ``side`` pixels long."""
+    factor = side / max(picture.shape[:2])
+    height, width = (max(round(length * factor), 1) for length in picture.shape[:2])
+    small = np.asarray(Image.fromarray(picture).resize((width, height)))
+    over = np.asarray(Image.fromarray(attention.astype(np.float32)).resize((width, height)))
+    return np.concatenate([small, np.full((height, gap, 3), 255, np.uint8), overlay(small, over)], 1)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Break text into lines that :func:`write_caption` need not cut; a long word alone may be cut."""
+    font, lines = _font(), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def sample_grid(
@@ -142,9 +162,13 @@ def sample_grid(
 
 def write_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
     """Write black text of 12 pixels, its left upper corner at ``place``, cut short at ``width`` pixels."""
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+    font = _font()
     if font.getlength(text) > width:
         while text and font.getlength(text + "…") > width:
             text = text[:-1]
         text += "…"
     draw.text(place, text, fill="black", font=font)
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)

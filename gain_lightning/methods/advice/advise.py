@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.mask_budget import listed_ids
 from gain_lightning.datasets.run_data import open_run_data
 from gain_lightning.datasets.sample import PictureSet
@@ -138,7 +138,7 @@ def find_candidates(
             f"{run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
         )
     # pictures are looked at as they are
-    if hasattr(marked, "train_transform"):
+    if isinstance(marked, ImageSet):
         marked.train_transform = None
     known = {composed(name) for name in data.masked_ids}
     barred = known.union(*(map(composed, listed_ids(path)) for path in options.exclude))
@@ -184,8 +184,9 @@ def _choose(
     known, number = np.unique(np.concatenate([keys, marked_keys]), axis=0, return_inverse=True)
     number = number.ravel()
     once = np.unique(np.stack([marked_image, number[len(keys) :]]), axis=1)[1]
+    value = VALUES[options.policy]
     chosen = choose(
-        partial(VALUES[options.policy], pool, marked, seed=options.seed),
+        lambda taken: value(pool, marked, taken, options.seed),
         pool.image,
         number[: len(keys)],
         options.count,
@@ -209,7 +210,7 @@ def _advised(
     row, class_idx = int(found.rows[pool.image[one.pair]]), int(pool.class_idx[one.pair])
     number = -1 if found.images.groups is None else int(found.images.groups[row])
     class_name, group = str(found.images.class_names[class_idx]), group_names[number] if number >= 0 else ""
-    words = {"class": f" of {class_name}", "group": f" of group {group}" if group else " of no group"}
+    words = {"class": f" of {class_name}", "group": f" in group {group}" if group else " in no group"}
     of = "".join(words[name] for name in _strata(options, group_names))
     return Advised(
         place,
@@ -221,7 +222,7 @@ def _advised(
         one.value,
         float(pool.score[one.pair]),
         float(pool.strength[one.pair]),
-        POLICIES[options.policy].why.format(value=abs(one.value), count=one.count, of=of),
+        POLICIES[options.policy].why.format(value=abs(one.value), count=one.num_left, of=of),
     )
 
 

@@ -12,12 +12,12 @@ class Choice(NamedTuple):
     Attributes:
         pair: The number of the pair that it was chosen for.
         value: The value of the pair at that time.
-        count: The number of images that were left in the stratum, this one included.
+        num_left: The number of images that were left in the stratum, this one included.
     """
 
     pair: int
     value: float
-    count: int
+    num_left: int
 
 
 def choose(

@@ -5,12 +5,13 @@ Axis letters: N images, P (image, class) pairs, C classes, K channels, H W image
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from gain_lightning.attention import (
@@ -25,7 +26,7 @@ from gain_lightning.attention import (
     soft_mask,
 )
 from gain_lightning.constants import YES
-from gain_lightning.datasets.sample import Batch, PictureSet, collate
+from gain_lightning.datasets.sample import Batch, PictureSet, Sample, collate
 from gain_lightning.methods.classifier import Classifier
 
 # Sizes at which maps are compared with those of the image itself, as factors.
@@ -79,7 +80,8 @@ def look(
         with_views: Whether maps are compared with those of other views, which takes five times as long.
         batch_size: The number of images at a time.
     """
-    loader = DataLoader(Subset(images, list(rows)), batch_size, collate_fn=collate)  # type: ignore[arg-type]
+    shown: Any = Subset(cast("Dataset[Sample]", images), list(rows))
+    loader: DataLoader[Any] = DataLoader(shown, batch_size, collate_fn=collate)
     parts, first = [], 0
     for batch in tqdm(loader, "images", leave=False, disable=None):
         part = _look_at(model, batch, by_mask=by_mask, with_views=with_views)
@@ -141,10 +143,10 @@ def _entropy(model: Classifier, score: Tensor) -> Tensor:
     if model.task.has_amounts:
         return torch.full_like(score, torch.nan)
     if model.task.name == "single_label":
-        return (torch.special.entr(score).sum(1, keepdim=True) / np.log(max(score.shape[1], 2))).expand_as(
-            score
-        )
-    return (torch.special.entr(score) + torch.special.entr(1 - score)) / np.log(2)
+        whole: Tensor = torch.special.entr(score).sum(1, keepdim=True) / np.log(max(score.shape[1], 2))
+        return whole.expand_as(score)
+    of_each: Tensor = (torch.special.entr(score) + torch.special.entr(1 - score)) / np.log(2)
+    return of_each
 
 
 def _attended(features: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
@@ -193,7 +195,7 @@ def _on_grid(model: Classifier, maps: Tensor, seen: tuple[int, ...], size: tuple
 
 
 def shared(one: Tensor, other: Tensor) -> Tensor:
-    """Return the common part of maps ``(P, 1, h, w)`` as a share of their union, ``(P,)``; 0 of maps that are 0.
+    """Return the common part of maps ``(P, 1, h, w)`` as a share of their union, ``(P,)``; 1 where both are 0.
 
     Example:
         >>> one, other = torch.tensor([[[[1.0, 1.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
@@ -201,7 +203,8 @@ def shared(one: Tensor, other: Tensor) -> Tensor:
         (tensor([0.5000]), tensor([1.]))
     """
     union = torch.maximum(one, other).sum((1, 2, 3))
-    return torch.minimum(one, other).sum((1, 2, 3)) / union.clamp_min(EPS)
+    share = torch.minimum(one, other).sum((1, 2, 3)) / union.clamp_min(EPS)
+    return torch.where(union > EPS, share, 1.0)
 
 
 def _left_on_erased(model: Classifier, image: Tensor, maps: Tensor, pairs: Pairs, score: Tensor) -> Tensor:

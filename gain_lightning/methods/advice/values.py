@@ -47,7 +47,9 @@ def spread(pool: Seen, marked: Seen | None, chosen: Sequence[int], seed: int) ->
     if marked is not None:
         centres = np.concatenate([marked.feature, centres])
     if not len(centres):
-        return -_distance(pool.feature, pool.feature.mean(0, keepdims=True)).min(1)[pool.image]
+        centres = pool.feature.mean(0, keepdims=True)
+        near_the_mean: np.ndarray = -_distance(pool.feature, centres).min(1)[pool.image]
+        return near_the_mean
     nearest: np.ndarray = _distance(pool.feature, centres).min(1)[pool.image]
     return nearest
 

@@ -98,11 +98,11 @@ def write_advice(
     folder, names = names_of(images)
     where = out / IMAGES
     writers = open_writers(export, out, images.class_names, where, f"gain next, {settings['run']}")
-    tiles = []
+    tiles: list[tuple[np.ndarray, np.ndarray, str]] = []
     for one in advised:
         picture, maps = maps_of(model, images, one.row)
         if len(tiles) < _MOST_DRAWN:
-            caption = (f"{one.place}  {one.image_id}: {one.class_name}", one.why)
+            caption = f"{one.place}. {one.image_id}, {one.class_name}: {one.why}"
             tiles.append((picture, maps[one.class_idx], caption))
         if not writers:
             continue

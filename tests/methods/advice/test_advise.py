@@ -134,9 +134,20 @@ def test_exports_hold_the_pictures_and_their_maps(run, tmp_path):
 def test_the_grid_shows_each_picture_beside_its_map(run, tmp_path):
     assert advise(run, tmp_path, "--simulated", "-n", "4") == 0
     grid = np.array(Image.open(tmp_path / "next.png"))
-    image = Shapes("boat", "train", range(NUM_TRAIN))
-    first = image.picture(image.ids.index(chosen(tmp_path)[0]))
-    np.testing.assert_array_equal(grid[8 + 32 : 8 + 32 + 96, 8 : 8 + 96], first)
+    images = Shapes("boat", "train", range(NUM_TRAIN))
+    row = images.ids.index(chosen(tmp_path)[0])
+    first = Image.fromarray(images.picture(row)).resize((180, 180))
+    found = [
+        top
+        for top in range(16, 100)
+        if grid[top : top + 180, 8 : 8 + 180].shape == (180, 180, 3)
+        and (grid[top : top + 180, 8 : 8 + 180] == np.asarray(first)).all()
+    ]
+    assert len(found) == 1
+    over = grid[found[0] : found[0] + 180, 8 + 180 + 4 : 8 + 2 * 180 + 4]
+    assert over.shape == (180, 180, 3)
+    # half of the picture's colour shines through the map
+    assert np.corrcoef(over.ravel(), np.asarray(first).ravel())[0, 1] > 0.3
 
 
 def test_what_has_a_mask_in_the_data_is_marked(folder_run, tmp_path):

@@ -14,7 +14,7 @@ def test_the_highest_are_taken_in_their_order_without_strata():
     chosen = choose(fixed([1, 5, 3, 4]), np.arange(4), np.zeros(4, int), 3, taken=np.zeros(1, int))
     assert [one.pair for one in chosen] == [1, 3, 2]
     assert [one.value for one in chosen] == [5, 4, 3]
-    assert [one.count for one in chosen] == [4, 3, 2]
+    assert [one.num_left for one in chosen] == [4, 3, 2]
 
 
 def test_rare_strata_are_served_as_often_as_frequent_ones():

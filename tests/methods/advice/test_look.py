@@ -112,5 +112,6 @@ def test_what_is_left_on_the_erased_image_counts_a_third():
     assert float(_disagreement(model, image, label, maps, pairs, score)) == pytest.approx(1 / 3, abs=1e-5)
 
 
-def test_maps_that_are_zero_share_nothing():
-    assert shared(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).tolist() == [0]
+def test_maps_that_stay_zero_do_not_change():
+    zero = torch.zeros(1, 1, 2, 2)
+    assert (shared(zero, zero).tolist(), shared(zero, zero + 1).tolist()) == ([1], [0])
