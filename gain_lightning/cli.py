@@ -58,7 +58,7 @@ VERBS = (
     Verb("sweep worker", "join a sweep from elsewhere", "gain sweep worker SWEEP"),
     Verb("data check", "count pictures, list problems", "gain data check DIR"),
     Verb("data show", "draw samples of a data set", "gain data show DIR --out grid.png"),
-    Verb("data import", "read annotations of other tools", "gain data import FILE --images DIR --out DIR"),
+    Verb("data import", "read other tools' annotations", "gain data import FILE --images DIR --out DIR"),
 )
 EXIT_CODES = {
     0: "done",

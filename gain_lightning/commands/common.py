@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from gain_lightning.datasets.writers import WRITERS
 from gain_lightning.support.messages import print_error, unknown_name
 from gain_lightning.support.threads import let_waiting_threads_sleep
 
@@ -106,9 +107,6 @@ def add_export(parser: argparse.ArgumentParser, what: str) -> None:
         parser: The verb's parser.
         what: What is written, in words.
     """
-    # The writers bring libraries of pictures along, which other verbs need not wait for.
-    from gain_lightning.datasets.writers import WRITERS
-
     formats = "; ".join(f"{name}: {row.files} ({row.title})" for name, row in WRITERS.items())
     parser.add_argument(
         "--export",

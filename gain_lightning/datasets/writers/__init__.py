@@ -4,50 +4,54 @@
 out: only COCO keeps the pixels of which nothing is known.
 """
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gain_lightning.datasets.writers.base import MarkWriter
-from gain_lightning.datasets.writers.coco import CocoWriter
-from gain_lightning.datasets.writers.cvat import CvatWriter
-from gain_lightning.datasets.writers.label_studio import LabelStudioWriter
-from gain_lightning.datasets.writers.labelme import LabelMeWriter
+if TYPE_CHECKING:
+    from gain_lightning.datasets.writers.base import MarkWriter
 
 
 class Format(NamedTuple):
     """A format that marks are written in.
 
     Attributes:
-        writer: What writes it.
+        writer: The module here that writes it, and the writer in it; it is imported at first use.
         title: Its name in words.
         files: The files that it consists of, below the folder that is written to.
     """
 
-    writer: type[MarkWriter]
+    writer: tuple[str, str]
     title: str
     files: str
 
 
 WRITERS = {
-    "coco": Format(CocoWriter, "COCO JSON, masks as RLE", "coco.json"),
-    "labelme": Format(LabelMeWriter, "LabelMe", "labelme/PICTURE.json"),
+    "coco": Format(("coco", "CocoWriter"), "COCO JSON, masks as RLE", "coco.json"),
+    "labelme": Format(("labelme", "LabelMeWriter"), "LabelMe", "labelme/PICTURE.json"),
     "labelstudio": Format(
-        LabelStudioWriter, "Label Studio, brushes as predictions", "labelstudio.json, labelstudio.xml"
+        ("label_studio", "LabelStudioWriter"), "Label Studio", "labelstudio.json, labelstudio.xml"
     ),
-    "cvat": Format(CvatWriter, "CVAT for images 1.1", "cvat.xml, cvat_labels.json"),
+    "cvat": Format(("cvat", "CvatWriter"), "CVAT for images 1.1", "cvat.xml, cvat_labels.json"),
 }
 
 
 def open_writers(
     formats: Sequence[str], out: Path, class_names: Sequence[str], pictures: Path, source: str
-) -> list[MarkWriter]:
-    """Begin the files of some formats, see :class:`MarkWriter`; each format is begun once.
+) -> "list[MarkWriter]":
+    """Begin the files of some formats, keys of :data:`WRITERS`; each format is begun once.
 
-    Raises:
-        ValueError: If there is no such format.
+    Args:
+        formats: The formats.
+        out: See :class:`~gain_lightning.datasets.writers.base.MarkWriter`, as of the others.
+        class_names: The names of the classes.
+        pictures: The folder of the pictures.
+        source: What drew the marks, in words.
     """
-    unknown = [name for name in formats if name not in WRITERS]
-    if unknown:
-        raise ValueError(f"format {unknown[0]!r} is not known, expected one of {', '.join(WRITERS)}")
-    return [WRITERS[name].writer(out, class_names, pictures, source) for name in dict.fromkeys(formats)]
+    writers = []
+    for name in dict.fromkeys(formats):
+        module, writer = WRITERS[name].writer
+        write = getattr(importlib.import_module(f"{__name__}.{module}"), writer)
+        writers.append(write(out, class_names, pictures, source))
+    return writers

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.support.names import composed
+
+if TYPE_CHECKING:
+    from gain_lightning.datasets.sample import PictureSet
 
 
 class MarkedPicture(NamedTuple):
@@ -51,7 +53,7 @@ class MarkWriter:
         """Write the files that hold all pictures, each whole or not at all."""
 
 
-def names_of(images: PictureSet) -> tuple[Path | None, list[str]]:
+def names_of(images: "PictureSet") -> tuple[Path | None, list[str]]:
     """Return the folder of the files of a set of pictures, and the name of each below it.
 
     Pictures that are in no files have no folder; their names are those that files of them would have.
