@@ -42,6 +42,8 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     monkeypatch.chdir(EXPERIMENTS.parent)
     quick = ["--trainer.fast_dev_run=1", "--model.warmup=0", "--trainer.enable_progress_bar=false"]
     small = SMALL[:4]
+    if any("group_dro" in word for word in words):
+        small += ALL_GROUPS
     if any("voc12" in word for word in words):
         small = [f"--data.root={make_voc(tmp_path)}", "--data.batch_size=2", "--model.weights=none"]
         small += (
@@ -57,26 +59,24 @@ def test_every_sweep_reads_and_its_first_trial_runs_one_batch(path, tmp_path, mo
     assert main([*words[3:], *small, *quick, f"--run_dir={tmp_path / 'run'}"]) == 0
 
 
-@pytest.fixture(scope="module")
-def earlier_run(tmp_path_factory):
-    """A finished run that a rival may begin from."""
-    folder = tmp_path_factory.mktemp("rivals") / "earlier"
-    config = ["--config", str(EXPERIMENTS / "rivals" / "jtt_first.yaml")]
-    assert main(["fit", *config, *SMALL, "--data.bias=0.5", f"--run_dir={folder}"]) == 0
-    return folder
+# No group may be missing from a small run.
+ALL_GROUPS = ["--data.bias=0.5", "--data.num_val=40"]
+# What a rival begins from: the key of that run, and its config.
+EARLIER_RUNS = {"JTT": ("identified_by", "jtt_first.yaml"), "DFR": ("from_run", "gradcam.yaml")}
 
 
-def _of_rivals(config: dict, request: pytest.FixtureRequest) -> list[str]:
-    """The options of a small run of a rival: no group may be missing, and an earlier run has to be there."""
-    keys, small = {"JTT": "identified_by", "DFR": "from_run"}, ["--data.bias=0.5", "--data.num_val=40"]
-    if config.get("method") not in keys:
-        return small
-    folder = request.getfixturevalue("earlier_run")
-    return [*small, f"--model.{keys[config['method']]}={folder}"]
+def _of_rivals(path: Path, method: str | None, tmp_path: Path) -> list[str]:
+    """The options of a small run of a rival, after the run that it begins from, if any."""
+    if method not in EARLIER_RUNS:
+        return ALL_GROUPS
+    key, name = EARLIER_RUNS[method]
+    earlier = tmp_path / "earlier"
+    assert main(["fit", f"--config={path.with_name(name)}", *SMALL, *ALL_GROUPS, f"--run_dir={earlier}"]) == 0
+    return [*ALL_GROUPS, f"--model.{key}={earlier}"]
 
 
 @pytest.mark.parametrize("path", _slow_with_vgg16(_experiments()))
-def test_every_experiment_parses_and_runs_one_batch(path, tmp_path, request):
+def test_every_experiment_parses_and_runs_one_batch(path, tmp_path):
     config = yaml.safe_load(path.read_text())
     arguments = ["--trainer.fast_dev_run=1", "--trainer.logger=false", f"--run_dir={tmp_path / 'run'}"]
     arguments += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -126,8 +126,8 @@ def test_every_experiment_parses_and_runs_one_batch(path, tmp_path, request):
         ]
     elif config["data"]["class_path"] == "ShapesDataModule":
         arguments += SMALL[:4]
-    if path.parent.name == "rivals":
-        arguments += _of_rivals(config, request)
+    if path.parent.name in ("rivals", "two_shortcuts"):
+        arguments += _of_rivals(path, config.get("method"), tmp_path)
     assert main(["fit", "--config", str(path), *arguments]) == 0
 
 
