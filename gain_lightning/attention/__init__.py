@@ -10,11 +10,13 @@ from gain_lightning.attention.maps import (
     EPS,
     Cells,
     even_cells,
+    inside_windows,
     place_maps,
     pool_to_cells,
     resize_antialiased,
     resize_maps,
     scale_maps,
+    without_border,
 )
 from gain_lightning.attention.pairs import Pairs, label_pairs, pair_masks, sample_labels
 from gain_lightning.attention.refining import refine_maps
@@ -28,6 +30,7 @@ __all__ = [
     "erase",
     "even_cells",
     "grad_cam",
+    "inside_windows",
     "input_x_gradient",
     "label_pairs",
     "margins",
@@ -40,4 +43,5 @@ __all__ = [
     "sample_labels",
     "scale_maps",
     "soft_mask",
+    "without_border",
 ]

@@ -76,12 +76,15 @@ class Cells(NamedTuple):
         )
 
 
-def even_cells(grid: tuple[int, ...], size: tuple[int, ...]) -> Cells:
+def even_cells(
+    grid: tuple[int, ...], size: tuple[int, ...], corner: tuple[float, float] = (0, 0)
+) -> Cells:
     """Return the cells of a picture that is cut into ``grid`` = (h, w) equal parts, as resizing cuts it.
 
     Args:
         grid: Numbers of rows and columns.
         size: Height and width of the picture, pixels.
+        corner: Top and left of the picture, where it is a part of a larger image, pixels.
 
     Example:
         >>> even_cells((14, 7), (224, 224))
@@ -89,7 +92,7 @@ def even_cells(grid: tuple[int, ...], size: tuple[int, ...]) -> Cells:
     """
     (rows, columns), (height, width) = grid, size
     step_y, step_x = height / rows, width / columns
-    return Cells((step_y - 1) / 2, (step_x - 1) / 2, step_y, step_x)
+    return Cells(corner[0] + (step_y - 1) / 2, corner[1] + (step_x - 1) / 2, step_y, step_x)
 
 
 def place_maps(maps: Tensor, size: tuple[int, ...], cells: Cells) -> Tensor:
@@ -171,6 +174,44 @@ def _coverage(
     nearest = (nearest == nearest.amin(1, keepdim=True)).double()
     share = torch.where(inside.sum(1, keepdim=True) > 1e-9, inside, nearest)
     return (share / share.sum(1, keepdim=True)).to(device, dtype)
+
+
+def inside_windows(window: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Draw the windows in which images show their pictures; beside them is a border, of which nothing is asked.
+
+    Args:
+        window: ``(xmin, ymin, xmax, ymax)`` of each, ``(N, 4)``.
+        size: Height and width of the images, pixels.
+
+    Returns:
+        1 in the window and 0 in the border, ``(N, 1, H, W)`` float32.
+
+    Example:
+        >>> inside_windows(torch.tensor([[0, 1, 2, 2]]), (3, 2))[0, 0].tolist()
+        [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    """
+    y, x = (torch.arange(side, device=window.device) for side in size)
+    xmin, ymin, xmax, ymax = window.T.unsqueeze(2)  # (N, 1) each
+    rows, columns = (y >= ymin) & (y < ymax), (x >= xmin) & (x < xmax)
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1).float()
+
+
+def without_border(maps: Tensor, inside: Tensor, cells: Cells) -> Tensor:
+    """Return maps that are 0 in the cells that lie in a border throughout.
+
+    A cell that touches the picture stays, for it explains what it sees of the picture.
+
+    Args:
+        maps: Shape ``(P, 1, h, w)``.
+        inside: The windows of their images, see :func:`inside_windows`, ``(P, 1, H, W)``.
+        cells: Places of the cells in the images.
+
+    Example:
+        >>> inside = torch.tensor([[[[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]]]])
+        >>> without_border(torch.ones(1, 1, 1, 3), inside, even_cells((1, 3), (1, 6)))
+        tensor([[[[0., 1., 1.]]]])
+    """
+    return maps * (pool_to_cells(inside, maps.shape[2:], cells) > 0)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 
 from gain_lightning.constants import NO, VOID, YES
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
+from gain_lightning.datasets.resize import Frame
 
 
 class Boxes(NamedTuple):
@@ -23,6 +24,24 @@ class Boxes(NamedTuple):
     def scaled(self, along_y: float, along_x: float) -> "Boxes":
         """Return the boxes of the picture after it is resized by these factors."""
         return Boxes(self.class_idx, self.corners * (along_x, along_y, along_x, along_y))
+
+    def framed(self, frame: Frame) -> "Boxes":
+        """Return the boxes of a whole picture in a network's square, without those that it does not show.
+
+        Example:
+            >>> boxes = Boxes(np.array([0, 1]), np.array([[0.0, 0.0, 2.0, 2.0], [6.0, 0.0, 8.0, 2.0]]))
+            >>> boxes.framed(Frame(left=-2, top=0, width=10, height=4, side=4)).corners.tolist()
+            []
+            >>> boxes.framed(Frame(left=-1, top=0, width=8, height=4, side=4)).corners.tolist()
+            [[0.0, 0.0, 1.0, 2.0]]
+        """
+        if frame.is_whole:
+            return self
+        xmin, ymin, xmax, ymax = frame.window
+        corners = self.corners + (frame.left, frame.top, frame.left, frame.top)
+        corners = corners.clip((xmin, ymin, xmin, ymin), (xmax, ymax, xmax, ymax))
+        seen = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
+        return Boxes(self.class_idx[seen], corners[seen])
 
 
 def dilate_boxes(corners: np.ndarray, factor: float) -> np.ndarray:

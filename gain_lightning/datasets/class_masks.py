@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.constants import NO, VOID, YES
-from gain_lightning.datasets.resize import resize_mask
+from gain_lightning.datasets.resize import Frame, resize_mask
 from gain_lightning.support.masks import index_to_class_mask
 
 
@@ -32,6 +32,12 @@ class ClassMasks(NamedTuple):
     def resized(self, size: tuple[int, int]) -> "ClassMasks":
         """Bring the masks to another size, (H, W): each pixel takes the value at its centre."""
         return self.changed_to([resize_mask(mask, size) for mask in self.mask], size)
+
+    def framed(self, frame: Frame) -> "ClassMasks":
+        """Put the masks of a whole picture into a network's square; nothing is known beside the picture."""
+        if frame.is_whole:
+            return self
+        return self.changed_to([frame.put(mask, VOID) for mask in self.mask], (frame.side, frame.side))
 
     def changed_to(self, masks: list[np.ndarray], size: tuple[int, ...] = ()) -> "ClassMasks":
         """Return the masks after a change of the picture; nothing is known of a class that is no longer seen.

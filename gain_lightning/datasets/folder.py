@@ -10,7 +10,7 @@ from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.groups import grouped
 from gain_lightning.datasets.image_set import ImageSet, training_sets
 from gain_lightning.datasets.label_column import labelled_by
-from gain_lightning.datasets.listing import empty_boxes
+from gain_lightning.datasets.listing import Listing, empty_boxes
 from gain_lightning.datasets.readers import FOLDER_MODULE, reader_of
 from gain_lightning.datasets.readers.annotations import Asked
 from gain_lightning.datasets.streams import TwoStreamDataModule
@@ -34,6 +34,8 @@ class FolderDataModule(TwoStreamDataModule):
         unannotated: What a picture without annotation is, where the file does not say: ``negative``, it shows no class;
             or ``leave_out``, nobody looked at it. Null refuses such pictures.
         image_size: Height and width that pictures are resized to, pixels.
+        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders of
+            the mean colour, which no loss and no score sees; ``crop`` keeps it and cuts off what is too long.
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, where ``labels.csv`` names no split.
         val_draw: ``stratified`` draws it from every class alike; ``random`` as earlier versions did, for their runs.
@@ -63,6 +65,7 @@ class FolderDataModule(TwoStreamDataModule):
         image_folder: str | None = None,
         unannotated: str | None = None,
         image_size: int = 224,
+        resize: str = "squash",
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         val_fraction: float = 0.2,
         val_draw: str = "stratified",
@@ -81,6 +84,7 @@ class FolderDataModule(TwoStreamDataModule):
             raise ValueError("data.group_by is [], expected columns of the table, or null")
         self.root = Path(root)
         self.image_size = image_size
+        self.resize = resize
         self.augmentation = augmentation
         asked = Asked(None if image_folder is None else Path(image_folder), unannotated)
         contents = reader_of(self.root, FOLDER_MODULE, asked).read(self.root)
@@ -102,7 +106,7 @@ class FolderDataModule(TwoStreamDataModule):
 
     def image_set(self, split: str | None = None) -> ImageSet:
         """Open the pictures of a split (None: train) with their labels, without masks."""
-        return ImageSet(self.contents.of(split or "train"), image_size=self.image_size, supervision="none")
+        return self._open(self.contents.of(split or "train"), supervision="none")
 
     def setup(self, stage: str) -> None:
         """Open the sets that ``stage`` needs."""
@@ -120,4 +124,7 @@ class FolderDataModule(TwoStreamDataModule):
         """Open a set that judges: boxes that a class lies outside of judge no map of it."""
         listing = self.contents.of(split)
         listing = replace(listing, **empty_boxes()) if self.supervision == "outside_box" else listing
-        return ImageSet(listing, image_size=self.image_size)
+        return self._open(listing)
+
+    def _open(self, listing: Listing, supervision: str = "mask") -> ImageSet:
+        return ImageSet(listing, image_size=self.image_size, resize=self.resize, supervision=supervision)

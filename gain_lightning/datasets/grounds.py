@@ -8,8 +8,8 @@ al., Noise or Signal: The Role of Image Backgrounds in Object Recognition, ICLR 
 import cv2
 import numpy as np
 
-# ImageNet's mean colour: after a network's normalisation it is nearly 0 in every channel.
-NEUTRAL = (124, 116, 104)
+from gain_lightning.constants import NEUTRAL
+
 # An object that covers more of a picture leaves too little ground to fill its place with.
 MOST_COVERED = 0.8
 # Each pixel of the hole is made of known ones that lie at most so far away, pixels.

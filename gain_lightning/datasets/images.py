@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gain_lightning.datasets.resize import resize_image
+from gain_lightning.constants import NEUTRAL
+from gain_lightning.datasets.resize import frame_of, resize_image
 
 # MPO, of cameras that keep several pictures in a file, opens as JPEG.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
@@ -40,16 +41,19 @@ _STEPS = {"L;2": 85, "L;4": 17}
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def load_picture(path: Path | str, size: int) -> np.ndarray:
+def load_picture(path: Path | str, size: int, resize: str = "squash") -> np.ndarray:
     """Load a picture as the network sees it, in training and everywhere else.
 
-    It is decoded and turned (:func:`read_image`) and resized by an antialiased bilinear filter
-    (:func:`~gain_lightning.datasets.resize.resize_image`); its aspect is not kept. A JPEG that is much
-    larger is decoded at a half to an eighth of its size, see :func:`_reduction`.
+    It is decoded and turned (:func:`read_image`), resized by an antialiased bilinear filter
+    (:func:`~gain_lightning.datasets.resize.resize_image`), and put where
+    :func:`~gain_lightning.datasets.resize.frame_of` says. A JPEG that is much larger is decoded at a half to an eighth
+    of its size, see :func:`_reduction`.
 
     Args:
         path: The file.
         size: Height and width of the result, pixels; a network's is ``model.hparams.image_size``.
+        resize: What becomes of the picture's aspect: ``squash`` gives it up, ``letterbox`` keeps it between borders of
+            the mean colour, ``crop`` cuts off what is too long; a network's is ``model.hparams.resize``.
 
     Returns:
         ``(size, size, 3)`` uint8, RGB. ``backbone.normalize`` makes float32 of a batch of these.
@@ -67,7 +71,9 @@ def load_picture(path: Path | str, size: int) -> np.ndarray:
         >>> picture.shape, picture[0, 0].tolist()
         ((96, 96, 3), [0, 255, 0])
     """
-    return resize_image(_decode(Path(path), size), (size, size))
+    pixels = _decode(Path(path), size, resize)
+    frame = frame_of(pixels.shape[:2], size, resize)
+    return frame.put(resize_image(pixels, (frame.height, frame.width)), NEUTRAL)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -154,12 +160,12 @@ def read_orientation(path: Path) -> int:
         return _orientation(image)
 
 
-def _decode(path: Path, size: int | None) -> np.ndarray:
+def _decode(path: Path, size: int | None, resize: str = "squash") -> np.ndarray:
     """Decode a picture and turn it, ``(H, W, 3)`` uint8; a large JPEG is reduced if only ``size`` is needed."""
     with _opened(path) as image:
         bits, orientation = _bits(image), _orientation(image)
         if size is not None and image.format in ("JPEG", "MPO"):
-            reduction = _reduction(*image.size, size)
+            reduction = _reduction(*image.size, size, resize)
             image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
         is_black = False
@@ -183,7 +189,7 @@ def _decode(path: Path, size: int | None) -> np.ndarray:
     return pixels
 
 
-def _reduction(width: int, height: int, size: int) -> int:
+def _reduction(width: int, height: int, size: int, resize: str = "squash") -> int:
     """Choose by how much a JPEG is reduced while it is decoded, which leaves its high frequencies uncomputed.
 
     This is faster and changes next to nothing, for the filter that follows still halves what is left, and each
@@ -192,8 +198,12 @@ def _reduction(width: int, height: int, size: int) -> int:
     Example:
         >>> _reduction(4000, 3000, 224), _reduction(500, 375, 224), _reduction(4001, 3000, 224)
         (4, 1, 1)
+        >>> _reduction(4000, 3000, 224, "letterbox")
+        8
     """
-    fits = [n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) >= 2 * n * size]
+    # of a picture that keeps its aspect, the side that becomes ``size`` is as fine as the other
+    fitted = max(width, height) if resize == "letterbox" else min(width, height)
+    fits = [n for n in (8, 4, 2) if width % n == height % n == 0 and fitted >= 2 * n * size]
     return fits[0] if fits else 1
 
 

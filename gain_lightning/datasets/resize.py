@@ -1,14 +1,114 @@
-"""Pictures and masks are brought to the size of the network so that they lie on each other."""
+"""Pictures and masks are brought to the size of the network so that they lie on each other.
 
-from typing import TYPE_CHECKING, TypeVar
+A network takes squares. ``squash`` fills the square with the picture and gives up its aspect; ``letterbox`` keeps the
+aspect, and plain borders fill the square; ``crop`` keeps it too, and what reaches beyond the square is cut off.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
+
+from gain_lightning.constants import RESIZES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = TypeVar("Pixels", np.ndarray, "Tensor")
+
+
+class Frame(NamedTuple):
+    """Where a whole picture lies in the square that a network sees, in pixels of the square.
+
+    Attributes:
+        left, top: Its upper left corner, below 0 where the picture reaches beyond the square.
+        width, height: Its size there.
+        side: The side of the square.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    side: int
+
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        """The part of the square that shows the picture, ``(xmin, ymin, xmax, ymax)``."""
+        right, bottom = self.left + self.width, self.top + self.height
+        return max(self.left, 0), max(self.top, 0), min(right, self.side), min(bottom, self.side)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the square shows the whole picture and nothing else."""
+        return self == Frame(0, 0, self.side, self.side, self.side)
+
+    def put(self, pixels: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
+        """Put the picture, ``(height, width, ...)``, into the square, which has the value ``fill`` beside it.
+
+        Returns:
+            ``(side, side, ...)``.
+
+        Example:
+            >>> frame_of((2, 4), 4, "letterbox").put(np.ones((2, 4), np.uint8), 7).tolist()
+            [[7, 7, 7, 7], [1, 1, 1, 1], [1, 1, 1, 1], [7, 7, 7, 7]]
+        """
+        if self.is_whole:
+            return pixels
+        square = np.full((self.side, self.side, *pixels.shape[2:]), fill, pixels.dtype)
+        square[self._in_square] = pixels[self._in_picture]
+        return square
+
+    def cut(self, square: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
+        """Cut the picture out of the square; what the square does not show of it has the value ``fill``.
+
+        Returns:
+            ``(height, width, ...)``; :meth:`put` goes the other way.
+
+        Example:
+            >>> frame_of((1, 2), 2, "crop").cut(np.ones((2, 2), np.uint8), 0).tolist()
+            [[0, 1, 1, 0], [0, 1, 1, 0]]
+        """
+        picture = np.full((self.height, self.width, *square.shape[2:]), fill, square.dtype)
+        picture[self._in_picture] = square[self._in_square]
+        return picture
+
+    @property
+    def _in_square(self) -> tuple[slice, slice]:
+        xmin, ymin, xmax, ymax = self.window
+        return slice(ymin, ymax), slice(xmin, xmax)
+
+    @property
+    def _in_picture(self) -> tuple[slice, slice]:
+        xmin, ymin, xmax, ymax = self.window
+        return slice(ymin - self.top, ymax - self.top), slice(xmin - self.left, xmax - self.left)
+
+
+def frame_of(size: tuple[int, ...], side: int, resize: str = "squash") -> Frame:
+    """Find where a picture lies in a network's square.
+
+    It lies in the middle, with borders (or cuts) of equal width on both sides, so that a mirrored picture has the same
+    frame. Its aspect is kept to within a pixel of the square.
+
+    Args:
+        size: Height and width of the picture, pixels.
+        side: Side of the square, pixels.
+        resize: One of :data:`~gain_lightning.constants.RESIZES`.
+
+    Example:
+        >>> frame_of((3000, 4000), 224, "letterbox"), frame_of((3000, 4000), 224, "crop")
+        (Frame(left=0, top=28, width=224, height=168, side=224), Frame(left=-37, top=0, width=298, height=224, side=224))
+    """
+    if resize not in RESIZES:
+        raise ValueError(f"resize is {resize!r}, expected one of {', '.join(RESIZES)}")
+    if resize == "squash":
+        return Frame(0, 0, side, side, side)
+    height, width = size
+    fitted = max(size) if resize == "letterbox" else min(size)
+    left, top = (round(side * (1 - length / fitted) / 2) for length in (width, height))
+    # of a picture that is all length a row is left
+    left, top = min(left, (side - 1) // 2), min(top, (side - 1) // 2)
+    return Frame(left, top, side - 2 * left, side - 2 * top, side)
 
 
 def resize_image(image: Pixels, size: tuple[int, int]) -> Pixels:

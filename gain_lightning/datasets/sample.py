@@ -19,12 +19,13 @@ class Draw(NamedTuple):
     visit: int
 
 
-class _Boxed(TypedDict, total=False):
+class _Optional(TypedDict, total=False):
+    window: Tensor
     box: Tensor
     box_class: Tensor
 
 
-class Sample(_Boxed):
+class Sample(_Optional):
     """One image, its label, and the masks of the classes that somebody marked on it.
 
     Attributes:
@@ -34,6 +35,8 @@ class Sample(_Boxed):
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The name of the image, unique in its data set.
         group: The number of its group, by the data module's ``group_names``; -1 where it is unknown or there are none.
+        window: In a set whose pictures have borders, the part of ``image`` that shows the picture, ``(xmin, ymin, xmax,
+            ymax)``, ``(4,)`` int64.
         box: In a set that is judged by boxes, ``(xmin, ymin, xmax, ymax)`` of each of B boxes in pixels of ``image``,
             ``(B, 4)`` float32.
         box_class: The class of each box, ``(B,)`` int64.
@@ -70,11 +73,13 @@ class Batch(_Collated, total=False):
         mask_class: The class of each mask, ``(M,)`` int64.
         id: The names of the images.
         group: The number of each image's group; -1 where it is unknown or there are none, ``(N,)`` int64.
+        window: In a set whose pictures have borders, the part of each image that shows the picture, ``(N, 4)``.
         box, box_image, box_class: In a set that is judged by boxes, the boxes of all images ``(B, 4)``, and the image
             and the class of each, ``(B,)``.
         pairs: The (image, class) pairs of the labels, once a method has listed them.
     """
 
+    window: Tensor
     box: Tensor
     box_image: Tensor
     box_class: Tensor
@@ -152,6 +157,7 @@ def make_sample(
     sample_id: str,
     group: int = -1,
     boxes: Boxes | None = None,
+    window: tuple[int, ...] | None = None,
 ) -> Sample:
     """Turn arrays into a sample.
 
@@ -162,6 +168,7 @@ def make_sample(
         sample_id: Its name.
         group: The number of its group; -1 where it is unknown or there are none.
         boxes: Its boxes in the same pixels, where they judge its maps.
+        window: The part of ``image`` that shows the picture, ``(xmin, ymin, xmax, ymax)``, where it has borders.
 
     Returns:
         The sample.
@@ -175,6 +182,8 @@ def make_sample(
         id=sample_id,
         group=group,
     )
+    if window is not None:
+        sample["window"] = torch.tensor(window)
     if boxes is not None:
         sample["box"] = torch.from_numpy(boxes.corners.astype(np.float32))
         sample["box_class"] = torch.from_numpy(boxes.class_idx.astype(np.int64))
@@ -212,6 +221,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         id=[sample["id"] for sample in samples],
         group=torch.tensor([sample["group"] for sample in samples]),
     )
+    if "window" in samples[0]:
+        batch["window"] = torch.stack([sample["window"] for sample in samples])
     if "box" in samples[0]:
         counts = torch.tensor([len(sample["box"]) for sample in samples])
         batch["box"] = torch.cat([sample["box"] for sample in samples])

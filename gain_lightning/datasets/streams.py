@@ -203,6 +203,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
         class_names: The names of the C classes, by index.
         group_names: The names of the groups that ``group`` of a sample counts; empty without groups.
         image_size: Height and width of a batch's images, pixels.
+        resize: What becomes of the aspect of pictures, see :class:`~gain_lightning.datasets.folder.FolderDataModule`.
         train_set: The data set of the weak stream, its masks hidden.
         masked_set: The data set of the masked stream, or None.
         select_set: The data set of the masked images that settings are chosen on, or None.
@@ -219,6 +220,7 @@ class TwoStreamDataModule(pl.LightningDataModule):
     class_names: tuple[str, ...]
     group_names: tuple[str, ...] = ()
     image_size: int
+    resize: str = "squash"
     train_set: PictureSet
     val_set: PictureSet
     test_sets: dict[str, PictureSet]

@@ -4,12 +4,13 @@ albumentations does the work; 2.0.8 is its last version under the MIT licence.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from gain_lightning.constants import VOID, YES
+from gain_lightning.constants import NEUTRAL, NO, VOID, YES
+from gain_lightning.datasets.boxes import box_of
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 # A class is gone from a crop if less than this part of its share of the picture is left.
 MIN_VISIBLE = 0.1
-# The canvas has ImageNet's mean colour.
-_FILL = (124, 116, 104)
+# The part of an image that shows the picture, ``(xmin, ymin, xmax, ymax)``; None where that is all of it.
+Window = tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,13 @@ class TrainTransform:
         self.free = _compose(size, augmentation, (low, high)) if self.crops else self.whole
 
     def __call__(
-        self, image: np.ndarray, masks: ClassMasks | None, label: np.ndarray, seed: tuple[int, ...]
-    ) -> tuple[np.ndarray, ClassMasks | None, np.ndarray]:
+        self,
+        image: np.ndarray,
+        masks: ClassMasks | None,
+        label: np.ndarray,
+        seed: tuple[int, ...],
+        window: Window = None,
+    ) -> "Varied":
         """Transform one picture.
 
         Args:
@@ -83,22 +89,36 @@ class TrainTransform:
             masks: Its masks at the same size, or None.
             label: Its label, ``(C,)`` uint8.
             seed: The seed, such as (run seed, visit, index).
+            window: The part of ``image`` that shows the picture, where it has borders.
 
         Returns:
-            Image, masks and label. Masks are unknown beside the picture, and a class that lost its label has no mask.
+            Image, masks, label and window. Masks are unknown beside the picture, and a class that lost its label has
+            no mask.
         """
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
         if masks is None:
-            return _apply(self.whole, image, stack_masks({}, image.shape[:2]), number)[0], None, label
+            shown, _, window = _apply(self.whole, image, stack_masks({}, image.shape[:2]), window, number)
+            return Varied(shown, None, label, window)
         if self.crops and label.any():
             share = class_shares(masks, len(label))
             # a part may be cut out, for the place of every class is known
             if (share[label > 0] > 0).all():
-                cut_image, cut_masks = _apply(self.free, image, masks, number)
+                shown, cut_masks, cut_window = _apply(self.free, image, masks, window, number)
                 lost = (label > 0) & (class_shares(cut_masks, len(label)) < MIN_VISIBLE * share)
                 if lost.sum() < (label > 0).sum():
-                    return cut_image, cut_masks.only(~lost), np.where(lost, 0, label).astype(label.dtype)
-        return *_apply(self.whole, image, masks, number), label
+                    left = np.where(lost, 0, label).astype(label.dtype)
+                    return Varied(shown, cut_masks.only(~lost), left, cut_window)
+        shown, masks, window = _apply(self.whole, image, masks, window, number)
+        return Varied(shown, masks, label, window)
+
+
+class Varied(NamedTuple):
+    """What :class:`TrainTransform` makes of a picture; see there."""
+
+    image: np.ndarray
+    masks: ClassMasks | None
+    label: np.ndarray
+    window: Window
 
 
 def class_shares(masks: ClassMasks, num_classes: int) -> np.ndarray:
@@ -119,7 +139,7 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
             albumentations.RandomScale(
                 limits, mask_interpolation=cv2.INTER_NEAREST_EXACT, area_for_downscale="image", p=1
             ),
-            albumentations.PadIfNeeded(size, size, position="random", fill=_FILL, fill_mask=VOID),
+            albumentations.PadIfNeeded(size, size, position="random", fill=NEUTRAL, fill_mask=VOID),
             albumentations.RandomCrop(size, size),
         ]
     if augmentation.flip:
@@ -131,11 +151,24 @@ def _compose(size: int, augmentation: Augmentation, scale: tuple[float, float]) 
 
 
 def _apply(
-    transform: "albumentations.Compose", image: np.ndarray, masks: ClassMasks, seed: int
-) -> tuple[np.ndarray, ClassMasks]:
+    transform: "albumentations.Compose", image: np.ndarray, masks: ClassMasks, window: Window, seed: int
+) -> tuple[np.ndarray, ClassMasks, Window]:
     transform.set_random_seed(seed)
-    if not len(masks.mask):
-        image = transform(image=image)["image"]
-        return image, stack_masks({}, image.shape[:2])
-    result = transform(image=image, masks=list(masks.mask))
-    return result["image"], masks.changed_to(result["masks"])
+    planes = [*masks.mask, *([] if window is None else [_filled(window, image.shape[:2])])]
+    if not planes:
+        return transform(image=image)["image"], masks, None
+    result = transform(image=image, masks=planes)
+    seen = list(result["masks"])
+    if window is not None:
+        shown = seen.pop() == YES
+        xmin, ymin, xmax, ymax = box_of(shown).astype(int).tolist() if shown.any() else (0, 0, 0, 0)
+        window = xmin, ymin, xmax, ymax
+    return result["image"], masks.changed_to(seen, result["image"].shape[:2]), window
+
+
+def _filled(window: tuple[int, int, int, int], size: tuple[int, ...]) -> np.ndarray:
+    """Return a plane that is 1 in a window and 0 beside it, ``(H, W)`` uint8."""
+    plane = np.full(size, NO, np.uint8)
+    xmin, ymin, xmax, ymax = window
+    plane[ymin:ymax, xmin:xmax] = YES
+    return plane

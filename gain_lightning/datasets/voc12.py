@@ -6,6 +6,7 @@ from typing import Any
 from gain_lightning.datasets.check import stop_at
 from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.image_set import ImageSet, training_sets
+from gain_lightning.datasets.listing import Listing
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.voc import CLASSES, find_root, missing_masks, read_voc
 from gain_lightning.datasets.streams import TwoStreamDataModule
@@ -23,6 +24,8 @@ class VOC12DataModule(TwoStreamDataModule):
         train_split: ``train`` or ``train_aug`` (with the masks of SBD).
         mask_folder: Where the training masks come from.
         image_size: Height and width that images are resized to, pixels.
+        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders of
+            the mean colour, which no loss and no score sees; ``crop`` keeps it and cuts off what is too long.
         augmentation: How training images are varied.
         test_folders: Further test sets, name to folder, each laid out as
             :class:`~gain_lightning.datasets.folder.FolderDataModule` says, with VOC's class names.
@@ -42,6 +45,7 @@ class VOC12DataModule(TwoStreamDataModule):
         train_split: str = "train_aug",
         mask_folder: str = "SegmentationClassAug",
         image_size: int = 224,
+        resize: str = "squash",
         augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
         test_folders: dict[str, str] | None = None,
         accuracy_class: str | None = None,
@@ -52,6 +56,7 @@ class VOC12DataModule(TwoStreamDataModule):
         self.train_split = train_split
         self.mask_folder = mask_folder
         self.image_size = image_size
+        self.resize = resize
         self.augmentation = augmentation
         self.test_folders = test_folders or {}
         hidden = [name for name in self.test_folders if is_reserved(name) or name == "val"]
@@ -74,14 +79,17 @@ class VOC12DataModule(TwoStreamDataModule):
             raise ValueError("split is 'test', expected a list whose images have labels")
         listing, problems = read_voc(self.root, split or self.train_split, self.mask_folder)
         stop_at(problems, self.root)
-        return ImageSet(listing, image_size=self.image_size, supervision="none")
+        return self._open(listing, supervision="none")
+
+    def _open(self, listing: Listing, supervision: str = "mask") -> ImageSet:
+        return ImageSet(listing, image_size=self.image_size, resize=self.resize, supervision=supervision)
 
     def setup(self, stage: str) -> None:
         """Read the lists and labels that ``stage`` needs."""
         if stage == "predict":
             listing, problems = read_voc(self.root, "test", "SegmentationClass")
             stop_at(problems, self.root)
-            self.predict_set = ImageSet(listing, image_size=self.image_size, supervision="none")
+            self.predict_set = self._open(listing, supervision="none")
             return
         if stage == "fit":
             listing, problems = read_voc(self.root, self.train_split, self.mask_folder)
@@ -102,9 +110,9 @@ class VOC12DataModule(TwoStreamDataModule):
             listing, problems = read_voc(self.root, "val", "SegmentationClass")
             problems += missing_masks(listing, "SegmentationClass")
             stop_at(problems + check_masks(listing, agree=False)[1], self.root)
-            self.val_set = ImageSet(listing, image_size=self.image_size)
+            self.val_set = self._open(listing)
             self.test_sets = {"val": self.val_set}
             for name, folder in self.test_folders.items():
                 contents = read_folder(Path(folder), class_names=CLASSES)
                 stop_at(contents.problems, Path(folder))
-                self.test_sets[name] = ImageSet(contents.listing, image_size=self.image_size)
+                self.test_sets[name] = self._open(contents.listing)

@@ -171,6 +171,11 @@ class Method(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a Trainer that would change the network, and data whose classes have other places."""
+        how, seen = getattr(data_of(self.trainer), "resize", None), self.hparams.get("resize")
+        if None not in (how, seen) and how != seen and stage != "predict":
+            raise ValueError(
+                f"resize is {how} of the data and {seen} of {self.name}: expected the same, which gain fit passes on"
+            )
         theirs = getattr(data_of(self.trainer), "no_object_classes", None) or []
         ours = self.hparams.get("no_object_classes") or []
         if list(theirs) != list(ours) and stage != "predict":

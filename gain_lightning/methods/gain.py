@@ -33,6 +33,7 @@ class GAIN(Guided):
     Args:
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module.
+        resize: What becomes of the aspect of pictures, from the data module: ``squash``, ``letterbox`` or ``crop``.
         backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint. The last
             layer of a run is taken over too if its classes are the same in the same order.
@@ -122,6 +123,7 @@ class GAIN(Guided):
         self,
         class_names: list[str],
         image_size: int,
+        resize: str = "squash",
         backbone: str = "tiny_cnn",
         weights: str = "none",
         output_stride: int | None = None,

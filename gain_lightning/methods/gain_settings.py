@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gain_lightning.attention import CAMS, FILLS
+from gain_lightning.constants import RESIZES
 from gain_lightning.losses import SUPERVISION_LOSSES, TASKS
 from gain_lightning.methods.balance import BALANCES
 from gain_lightning.methods.class_weights import class_weights_of
@@ -12,6 +13,7 @@ from gain_lightning.methods.terms import TERMS
 from gain_lightning.support.names import places_of
 
 CHOICES = {
+    "resize": RESIZES,
     "task": TASKS,
     "scaling": ("max", "minmax", "none"),
     "map_method": tuple(CAMS),

@@ -65,6 +65,10 @@ class CueDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"data.batch_size is {batch_size}, expected at least 1")
+        if images.resize != "squash":
+            raise ValueError(
+                f"data.images.resize is {images.resize}, expected squash: cues are of whole pictures in squares"
+            )
         path = Path(cues)
         self.cues = path / "cues.npz" if path.is_dir() else path
         self.provenance = read_provenance(self.cues.parent)

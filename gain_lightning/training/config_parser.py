@@ -175,20 +175,20 @@ def _wrapping_module(names: list[str]) -> type | None:
 
 def _nearest_inside(module: type, name: str) -> str | None:
     """Return the nearest key of a data module that takes its images from another one."""
-    arguments = _arguments(TwoStreamDataModule.__subclasses__())
+    arguments = arguments_of(TwoStreamDataModule.__subclasses__())
     if name in arguments:
         return f"data.images.{name}"
-    known = _arguments([module]) | {f"images.{argument}" for argument in arguments}
+    known = arguments_of([module]) | {f"images.{argument}" for argument in arguments}
     return next(
         (f"data.{near}" for near in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), None
     )
 
 
-def _arguments(modules: list[type]) -> set[str]:
-    """Return the arguments of data modules, with those that ``**streams`` passes on to the base class."""
+def arguments_of(classes: list[type]) -> set[str]:
+    """Return the arguments of data modules or methods, with those that a ``**`` passes on to the base class."""
     names: set[str] = set()
-    for module in modules:
-        for base in module.__mro__:
+    for each_class in classes:
+        for base in each_class.__mro__:
             parameters = inspect.signature(base).parameters.values()
             names |= {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
             if all(each.kind is not each.VAR_KEYWORD for each in parameters):
@@ -200,7 +200,7 @@ def _known_names(parser: LightningArgumentParser) -> set[str]:
     """Return the keys of the config, the arguments of the data modules, and the data modules' names."""
     names = {action.dest for action in parser._actions}
     modules = TwoStreamDataModule.__subclasses__()
-    arguments = _arguments(modules)
+    arguments = arguments_of(modules)
     return (
         names | arguments | {f"data.{name}" for name in arguments} | {module.__name__ for module in modules}
     )

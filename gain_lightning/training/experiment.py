@@ -141,10 +141,11 @@ class ExperimentCLI(LightningCLI):
             "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
         )
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
-        method: Any = self.model_class
-        if "no_object_classes" in inspect.signature(method).parameters:
-            parser.link_arguments("data.no_object_classes", "model.no_object_classes", apply_on="instantiate")
-        if "group_names" in inspect.signature(method).parameters:
+        taken = arguments_of([self.model_class])
+        for name in ("resize", "no_object_classes"):
+            if name in taken:
+                parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        if "group_names" in taken:
             parser.link_arguments(
                 "data.told_groups", "model.group_names", compute_fn=list, apply_on="instantiate"
             )
