@@ -76,9 +76,7 @@ class Cells(NamedTuple):
         )
 
 
-def even_cells(
-    grid: tuple[int, ...], size: tuple[int, ...], corner: tuple[float, float] = (0, 0)
-) -> Cells:
+def even_cells(grid: tuple[int, ...], size: tuple[int, ...], corner: tuple[float, float] = (0, 0)) -> Cells:
     """Return the cells of a picture that is cut into ``grid`` = (h, w) equal parts, as resizing cuts it.
 
     Args:

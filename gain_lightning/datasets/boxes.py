@@ -38,7 +38,7 @@ class Boxes(NamedTuple):
         if frame.is_whole:
             return self
         xmin, ymin, xmax, ymax = frame.window
-        corners = self.corners + (frame.left, frame.top, frame.left, frame.top)
+        corners = self.corners + np.array([frame.left, frame.top] * 2)
         corners = corners.clip((xmin, ymin, xmin, ymin), (xmax, ymax, xmax, ymax))
         seen = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
         return Boxes(self.class_idx[seen], corners[seen])

@@ -6,8 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from gain_lightning.constants import YES
-from gain_lightning.datasets.grounds import inpaint_object, leaves_ground, object_alone, paste_object
-from gain_lightning.datasets.sample import PictureSet, Sample
+from gain_lightning.datasets.grounds import (
+    fit_ground,
+    inpaint_object,
+    leaves_ground,
+    object_alone,
+    paste_object,
+    with_border,
+)
+from gain_lightning.datasets.resize import Window, slices_of
+from gain_lightning.datasets.sample import PictureSet, Sample, window_of
 
 # Grounds are kept in memory, so no more than so many are made, equally many of each class.
 MOST_GROUNDS = 1000
@@ -20,8 +28,10 @@ class Marked(NamedTuple):
         id: The name of the picture.
         class_idx: The class of the object.
         label: The classes that the picture shows, ``(C,)`` bool.
-        picture: ``(H, W, 3)`` uint8.
+        picture: ``(H, W, 3)`` uint8, without a border.
         body: The pixels of the class, or of its boxes, ``(H, W)`` bool.
+        window: Where the picture lies in its image, ``(xmin, ymin, xmax, ymax)``; None without borders.
+        size: Height and width of the image.
     """
 
     id: str
@@ -29,6 +39,8 @@ class Marked(NamedTuple):
     label: np.ndarray
     picture: np.ndarray
     body: np.ndarray
+    window: Window = None
+    size: tuple[int, ...] = ()
 
 
 class Ground(NamedTuple):
@@ -58,11 +70,14 @@ class Composed(NamedTuple):
 
 def marked_objects(sample: Sample, classes: Sequence[int]) -> list[Marked]:
     """List the objects of a sample that a mask or a box shows, of the classes that are asked for."""
-    picture = np.ascontiguousarray(sample["image"].permute(1, 2, 0).numpy())
+    image, window = sample["image"].permute(1, 2, 0).numpy(), window_of(sample)
+    rows, columns = slices_of(window)
+    picture = np.ascontiguousarray(image[rows, columns])
     label = sample["label"].numpy() > 0
-    found = zip(sample["mask_class"].tolist(), sample["mask"].numpy() == YES, strict=True)
+    bodies = sample["mask"].numpy()[:, rows, columns] == YES
+    found = zip(sample["mask_class"].tolist(), bodies, strict=True)
     return [
-        Marked(sample["id"], class_idx, label, picture, body)
+        Marked(sample["id"], class_idx, label, picture, body, window, image.shape[:2])
         for class_idx, body in found
         if class_idx in classes and label[class_idx] and body.any()
     ]
@@ -137,12 +152,15 @@ def compose(marked: Marked, own: Ground, other: Ground) -> Composed:
     pictures = {
         "as_is": marked.picture,
         "alone": object_alone(marked.picture, marked.body),
-        "own_ground": paste_object(marked.picture, marked.body, own.picture),
-        "other_ground": paste_object(marked.picture, marked.body, other.picture),
+        "own_ground": paste_object(marked.picture, marked.body, fit_ground(own.picture, marked.body.shape)),
+        "other_ground": paste_object(
+            marked.picture, marked.body, fit_ground(other.picture, marked.body.shape)
+        ),
         "removed": removed,
         "control": paste_object(marked.picture, marked.body, removed),
     }
-    return Composed(marked, own.id, other.id, pictures)
+    shown = {name: with_border(picture, marked.window, marked.size) for name, picture in pictures.items()}
+    return Composed(marked, own.id, other.id, shown)
 
 
 class Compositions:

@@ -34,8 +34,8 @@ class FolderDataModule(TwoStreamDataModule):
         unannotated: What a picture without annotation is, where the file does not say: ``negative``, it shows no class;
             or ``leave_out``, nobody looked at it. Null refuses such pictures.
         image_size: Height and width that pictures are resized to, pixels.
-        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders of
-            the mean colour, which no loss and no score sees; ``crop`` keeps it and cuts off what is too long.
+        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders
+            of the mean colour, which no loss on maps and no score sees; ``crop`` keeps it and cuts off both ends.
         augmentation: How training pictures are varied.
         val_fraction: Share drawn for validation, where ``labels.csv`` names no split.
         val_draw: ``stratified`` draws it from every class alike; ``random`` as earlier versions did, for their runs.

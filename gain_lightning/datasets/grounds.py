@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from gain_lightning.constants import NEUTRAL
+from gain_lightning.datasets.resize import Window, resize_image, slices_of
 
 # An object that covers more of a picture leaves too little ground to fill its place with.
 MOST_COVERED = 0.8
@@ -92,6 +93,26 @@ def paste_object(picture: np.ndarray, body: np.ndarray, ground: np.ndarray) -> n
         raise ValueError(f"{shapes} differ in size, expected the same height and width")
     share = cv2.GaussianBlur(body.astype(np.float32), (0, 0), _SEAM)[..., None]
     return np.rint(share * picture + (1 - share) * ground).astype(np.uint8)
+
+
+def fit_ground(ground: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Bring a ground ``(H, W, 3)`` to the size (h, w) of the picture whose object it takes, if it has another."""
+    return ground if ground.shape[:2] == size else resize_image(ground, (size[0], size[1]))
+
+
+def with_border(picture: np.ndarray, window: Window, size: tuple[int, ...]) -> np.ndarray:
+    """Put a picture into the window of an image of ``size`` = (H, W), with a border of the mean colour.
+
+    Args:
+        picture: ``(h, w, 3)`` uint8.
+        window: Where it lies, ``(xmin, ymin, xmax, ymax)``; None returns it as it is.
+        size: Height and width of the image, pixels.
+    """
+    if window is None:
+        return picture
+    image = np.full((*size, 3), NEUTRAL, np.uint8)
+    image[slices_of(window)] = picture
+    return image
 
 
 def object_alone(picture: np.ndarray, body: np.ndarray, fill: tuple[int, int, int] = NEUTRAL) -> np.ndarray:

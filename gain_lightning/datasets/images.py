@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from gain_lightning.constants import NEUTRAL
-from gain_lightning.datasets.resize import frame_of, resize_image
+from gain_lightning.datasets.resize import Frame, frame_of, resize_image
 
 # MPO, of cameras that keep several pictures in a file, opens as JPEG.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
@@ -71,9 +71,14 @@ def load_picture(path: Path | str, size: int, resize: str = "squash") -> np.ndar
         >>> picture.shape, picture[0, 0].tolist()
         ((96, 96, 3), [0, 255, 0])
     """
+    return load_framed(path, size, resize)[0]
+
+
+def load_framed(path: Path | str, size: int, resize: str) -> tuple[np.ndarray, Frame]:
+    """Load a picture as :func:`load_picture` does, and tell where in its square it lies."""
     pixels = _decode(Path(path), size, resize)
     frame = frame_of(pixels.shape[:2], size, resize)
-    return frame.put(resize_image(pixels, (frame.height, frame.width)), NEUTRAL)
+    return frame.put(resize_image(pixels, (frame.height, frame.width)), NEUTRAL), frame
 
 
 def read_image(path: Path) -> np.ndarray:

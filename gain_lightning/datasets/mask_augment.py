@@ -8,8 +8,16 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.constants import YES
-from gain_lightning.datasets.grounds import inpaint_object, leaves_ground, object_alone, paste_object
-from gain_lightning.datasets.sample import Draw, PictureSet, Sample, make_sample
+from gain_lightning.datasets.grounds import (
+    fit_ground,
+    inpaint_object,
+    leaves_ground,
+    object_alone,
+    paste_object,
+    with_border,
+)
+from gain_lightning.datasets.resize import slices_of
+from gain_lightning.datasets.sample import Draw, PictureSet, Sample, make_sample, window_of
 
 # The object on the ground of another masked image, on one plain colour, and its own ground without it.
 KINDS = ("swapped", "alone", "removed")
@@ -70,32 +78,34 @@ class MaskAugmented(Dataset):
             return None
         if kind == "removed":
             ground = inpaint_object(shown.picture, shown.body)
-            return make_sample(ground, shown.rest, None, f"{shown.id} without its object")
+            return shown.changed(ground, shown.rest, f"{shown.id} without its object")
         if kind == "alone":
             alone = object_alone(shown.picture, shown.body)
-            return make_sample(alone, shown.label - shown.rest, None, f"{shown.id} on no ground")
+            return shown.changed(alone, shown.label - shown.rest, f"{shown.id} on no ground")
         # any masked image but the object's own
         other = (row + 1 + int(rng.integers(max(len(self.masked) - 1, 1)))) % len(self.masked)
         behind = _Taken(self._draw(other, rng))
         if not leaves_ground(behind.body):
             return None
-        picture = paste_object(shown.picture, shown.body, inpaint_object(behind.picture, behind.body))
+        ground = fit_ground(inpaint_object(behind.picture, behind.body), shown.body.shape)
+        picture = paste_object(shown.picture, shown.body, ground)
         label = shown.label - shown.rest + behind.rest
         label = label if self.has_amounts else label.clip(max=1)
-        return make_sample(picture, label, None, f"{shown.id} on the ground of {behind.id}")
+        return shown.changed(picture, label, f"{shown.id} on the ground of {behind.id}")
 
     def _draw(self, row: int, rng: np.random.Generator) -> Sample:
         return self.masked[Draw(row, int(rng.integers(2**31)))]
 
 
 class _Taken:
-    """A masked image taken apart.
+    """A masked image taken apart; of one with borders, the part that shows the picture.
 
     Args:
         sample: The image with its masks.
 
     Attributes:
         picture: ``(H, W, 3)`` uint8.
+        window: Where it lies in its image, ``(xmin, ymin, xmax, ymax)``; None without borders.
         body: The pixels of all masked classes, ``(H, W)`` bool.
         label: The image's label, ``(C,)``.
         rest: The label once the masked classes are gone, ``(C,)``.
@@ -103,10 +113,19 @@ class _Taken:
     """
 
     def __init__(self, sample: Sample) -> None:
-        self.picture = sample["image"].permute(1, 2, 0).numpy()
-        is_class = sample["mask"].numpy() == YES
+        image = sample["image"].permute(1, 2, 0).numpy()
+        self.window = window_of(sample)
+        self.size = image.shape[:2]
+        rows, columns = slices_of(self.window)
+        self.picture = image[rows, columns]
+        is_class = sample["mask"].numpy()[:, rows, columns] == YES
         self.body = is_class.any(0)
         self.label = sample["label"].numpy()
         self.rest = self.label.copy()
         self.rest[sample["mask_class"].numpy()[is_class.any((1, 2))]] = 0
         self.id = sample["id"]
+
+    def changed(self, picture: np.ndarray, label: np.ndarray, name: str) -> Sample:
+        """Return a sample of another picture in the place of this one."""
+        image = with_border(picture, self.window, self.size)
+        return make_sample(image, label, None, name, window=self.window)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = TypeVar("Pixels", np.ndarray, "Tensor")
+# The part of an image that shows the picture, ``(xmin, ymin, xmax, ymax)``; None where that is all of it.
+Window = tuple[int, int, int, int] | None
 
 
 class Frame(NamedTuple):
@@ -56,7 +58,7 @@ class Frame(NamedTuple):
         if self.is_whole:
             return pixels
         square = np.full((self.side, self.side, *pixels.shape[2:]), fill, pixels.dtype)
-        square[self._in_square] = pixels[self._in_picture]
+        square[slices_of(self.window)] = pixels[self._in_picture]
         return square
 
     def cut(self, square: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
@@ -70,18 +72,21 @@ class Frame(NamedTuple):
             [[0, 1, 1, 0], [0, 1, 1, 0]]
         """
         picture = np.full((self.height, self.width, *square.shape[2:]), fill, square.dtype)
-        picture[self._in_picture] = square[self._in_square]
+        picture[self._in_picture] = square[slices_of(self.window)]
         return picture
-
-    @property
-    def _in_square(self) -> tuple[slice, slice]:
-        xmin, ymin, xmax, ymax = self.window
-        return slice(ymin, ymax), slice(xmin, xmax)
 
     @property
     def _in_picture(self) -> tuple[slice, slice]:
         xmin, ymin, xmax, ymax = self.window
         return slice(ymin - self.top, ymax - self.top), slice(xmin - self.left, xmax - self.left)
+
+
+def slices_of(window: Window) -> tuple[slice, slice]:
+    """Return the rows and the columns of a window."""
+    if window is None:
+        return slice(None), slice(None)
+    xmin, ymin, xmax, ymax = window
+    return slice(ymin, ymax), slice(xmin, xmax)
 
 
 def frame_of(size: tuple[int, ...], side: int, resize: str = "squash") -> Frame:
@@ -96,8 +101,10 @@ def frame_of(size: tuple[int, ...], side: int, resize: str = "squash") -> Frame:
         resize: One of :data:`~gain_lightning.constants.RESIZES`.
 
     Example:
-        >>> frame_of((3000, 4000), 224, "letterbox"), frame_of((3000, 4000), 224, "crop")
-        (Frame(left=0, top=28, width=224, height=168, side=224), Frame(left=-37, top=0, width=298, height=224, side=224))
+        >>> frame_of((3000, 4000), 224, "letterbox")
+        Frame(left=0, top=28, width=224, height=168, side=224)
+        >>> frame_of((3000, 4000), 224, "crop")
+        Frame(left=-37, top=0, width=298, height=224, side=224)
     """
     if resize not in RESIZES:
         raise ValueError(f"resize is {resize!r}, expected one of {', '.join(RESIZES)}")

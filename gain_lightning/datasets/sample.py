@@ -10,6 +10,7 @@ from torch import Tensor
 from gain_lightning.attention.pairs import Pairs
 from gain_lightning.datasets.boxes import Boxes
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
+from gain_lightning.datasets.resize import Window
 
 
 class Draw(NamedTuple):
@@ -150,6 +151,14 @@ def judged_by(pictures: object) -> Literal["mask", "box"]:
     return getattr(pictures, "judged_by", "mask")
 
 
+def window_of(sample: Sample) -> Window:
+    """Return the part of a sample's image that shows the picture; None where that is all of it."""
+    if "window" not in sample:
+        return None
+    xmin, ymin, xmax, ymax = sample["window"].tolist()
+    return xmin, ymin, xmax, ymax
+
+
 def make_sample(
     image: np.ndarray,
     label: np.ndarray,
@@ -157,7 +166,7 @@ def make_sample(
     sample_id: str,
     group: int = -1,
     boxes: Boxes | None = None,
-    window: tuple[int, ...] | None = None,
+    window: Window = None,
 ) -> Sample:
     """Turn arrays into a sample.
 

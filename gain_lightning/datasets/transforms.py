@@ -12,14 +12,13 @@ import numpy as np
 from gain_lightning.constants import NEUTRAL, NO, VOID, YES
 from gain_lightning.datasets.boxes import box_of
 from gain_lightning.datasets.class_masks import ClassMasks, stack_masks
+from gain_lightning.datasets.resize import Window, slices_of
 
 if TYPE_CHECKING:
     import albumentations
 
 # A class is gone from a crop if less than this part of its share of the picture is left.
 MIN_VISIBLE = 0.1
-# The part of an image that shows the picture, ``(xmin, ymin, xmax, ymax)``; None where that is all of it.
-Window = tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -166,9 +165,8 @@ def _apply(
     return result["image"], masks.changed_to(seen, result["image"].shape[:2]), window
 
 
-def _filled(window: tuple[int, int, int, int], size: tuple[int, ...]) -> np.ndarray:
+def _filled(window: Window, size: tuple[int, ...]) -> np.ndarray:
     """Return a plane that is 1 in a window and 0 beside it, ``(H, W)`` uint8."""
     plane = np.full(size, NO, np.uint8)
-    xmin, ymin, xmax, ymax = window
-    plane[ymin:ymax, xmin:xmax] = YES
+    plane[slices_of(window)] = YES
     return plane

@@ -24,8 +24,8 @@ class VOC12DataModule(TwoStreamDataModule):
         train_split: ``train`` or ``train_aug`` (with the masks of SBD).
         mask_folder: Where the training masks come from.
         image_size: Height and width that images are resized to, pixels.
-        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders of
-            the mean colour, which no loss and no score sees; ``crop`` keeps it and cuts off what is too long.
+        resize: What becomes of the aspect of pictures: ``squash`` gives it up; ``letterbox`` keeps it between borders
+            of the mean colour, which no loss on maps and no score sees; ``crop`` keeps it and cuts off both ends.
         augmentation: How training images are varied.
         test_folders: Further test sets, name to folder, each laid out as
             :class:`~gain_lightning.datasets.folder.FolderDataModule` says, with VOC's class names.

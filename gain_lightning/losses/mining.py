@@ -4,6 +4,7 @@ L_am alone asks that a class be gone once its map is erased. A map that covers t
 partner says where a map must stop, or what it must hold.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -109,7 +110,7 @@ def sufficiency_loss(kept_logits: Tensor, pairs: Pairs, *, task: str = "multi_la
     return mean_per_image(missing, pairs, pairs.num_images)
 
 
-def area_loss(mask: Tensor, pairs: Pairs) -> Tensor:
+def area_loss(mask: Tensor, pairs: Pairs, inside: Tensor | None = None) -> Tensor:
     """Share of its image that each soft mask covers: with a price on it a map grows only where it pays.
 
     Fong and Vedaldi (ICCV 2017) bound their masks so.
@@ -117,6 +118,7 @@ def area_loss(mask: Tensor, pairs: Pairs) -> Tensor:
     Args:
         mask: ``soft_mask`` of every pair, shape ``(P, 1, H, W)``.
         pairs: The P pairs.
+        inside: 1 where each image shows its picture, 0 in its border, ``(P, 1, H, W)``; None without borders.
 
     Returns:
         Scalar, 0 to 1: a mean over an image's pairs, then over images.
@@ -127,4 +129,5 @@ def area_loss(mask: Tensor, pairs: Pairs) -> Tensor:
         >>> area_loss(torch.tensor([[[[0.0, 0.5]]]]), label_pairs(torch.ones(1, 1)))
         tensor(0.2500)
     """
-    return mean_per_image(mask.mean((1, 2, 3)), pairs, pairs.num_images)
+    inside = torch.ones_like(mask) if inside is None else inside
+    return mean_per_image((mask * inside).sum((1, 2, 3)) / inside.sum((1, 2, 3)), pairs, pairs.num_images)

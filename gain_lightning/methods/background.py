@@ -34,6 +34,7 @@ from gain_lightning.datasets.run_data import marked_pictures, open_run_data
 from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.grids import sample_grid
+from gain_lightning.methods.borders import normalized
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.metrics.resampling import draw_images, mean_interval
@@ -204,9 +205,12 @@ def _batches(composed: Iterable[Composed]) -> Iterator[list[Composed]]:
 def _decide(model: Classifier, batch: Sequence[Composed]) -> np.ndarray:
     """Return what a classifier says of B objects in V versions, ``(B, V, C)`` bool."""
     pictures = np.stack([one.pictures[version] for one in batch for version in VERSIONS])
-    image = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device)
+    shown = {"image": torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device)}
+    windows = [one.marked.window for one in batch for _ in VERSIONS]
+    if windows[0] is not None:
+        shown["window"] = torch.tensor(windows)
     with torch.no_grad():
-        score = model.scores(model(model.backbone.normalize(image)))
+        score = model.scores(model(normalized(model.backbone, shown)))
     decided: np.ndarray = model.task.decide(score).view(len(batch), len(VERSIONS), -1).cpu().numpy()
     return decided
 

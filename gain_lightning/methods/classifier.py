@@ -14,6 +14,7 @@ from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_mas
 from gain_lightning.backbones import build_backbone, checkpointed
 from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.base import INFERENCE_MODE, Method
+from gain_lightning.methods.borders import clear_pixels, inside_of, normalized
 from gain_lightning.methods.group_scores import (
     GroupScores,
     WorstClass,
@@ -136,7 +137,7 @@ class Classifier(Method):
             return {
                 name: self.on_after_batch_transfer(stream, dataloader_idx) for name, stream in batch.items()
             }
-        return {**batch, "image": self.backbone.normalize(batch["image"])}
+        return {**batch, "image": normalized(self.backbone, batch)}
 
     def attend(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Pairs]:
         """Classify images and map the attention of given classes, without building a graph of ``features``.
@@ -283,7 +284,8 @@ class Classifier(Method):
         label = self.multi_hot(batch["label"])
         logits, maps, pairs = self.attend(batch["image"], label)
         score, logit = self.scores(logits), self.log_odds(logits)
-        maps, mask = self.place(maps, batch["image"].shape[2:]), masks_of_pairs(batch, pairs)
+        maps = clear_pixels(self.place(maps, batch["image"].shape[2:]), pairs, inside_of(batch))
+        mask = masks_of_pairs(batch, pairs)
         boxes = boxes_of_pairs(batch, pairs)
         if metrics is not None:
             metrics.update(score if self.task.has_amounts else logit, label, maps, mask, pairs, boxes)

@@ -14,6 +14,7 @@ from torch.optim import SGD, Optimizer
 from gain_lightning.datasets.balance import groups_of, merge_groups
 from gain_lightning.datasets.sample import PictureSet, Streams
 from gain_lightning.datasets.streams import run_seed
+from gain_lightning.methods.borders import normalized
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.finished_run import checkpoint_of_run
 from gain_lightning.methods.gain import GAIN
@@ -163,7 +164,7 @@ class DFR(GAIN):
         self.eval()
         try:
             for batch in data_of(self.trainer).in_order(images):
-                self(self.backbone.normalize(batch["image"].to(self.device)))
+                self(normalized(self.backbone, {**batch, "image": batch["image"].to(self.device)}))
                 labels.append(self.multi_hot(batch["label"].to(self.device)))
         finally:
             hook.remove()

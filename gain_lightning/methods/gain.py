@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gain_lightning.attention import EPS
 from gain_lightning.backbones.batch_norm import kept_batch_norm_statistics
 from gain_lightning.datasets.sample import Batch
+from gain_lightning.methods import borders
 from gain_lightning.methods.cost import CostForecast
 from gain_lightning.methods.gain_settings import check_settings, method_name, method_of_weights
 from gain_lightning.methods.guided import Guided
@@ -266,12 +267,14 @@ class GAIN(Guided):
         is_explained = any(TERMS[name].stream == "weak" for name in weights) or self.adds_terms(guidance)
         weak_pairs = weak["pairs"] if is_explained else weak["pairs"].none()
         label = self.multi_hot(weak["label"])
-        return Step(image, features, logits, label, weak_pairs, masked, guidance, is_joined)
+        inside = borders.joined([borders.inside_of(stream) for stream in joined])
+        return Step(image, features, logits, label, weak_pairs, masked, guidance, is_joined, inside)
 
     def explain(self, step: Step) -> Tensor:
         """Compute Grad-CAM of every pair, Eq. 1 and 2, before scaling, ``(P, 1, h, w)``; signed if settings say so."""
         how = {"second_order": self.hparams.second_order, "signed": self.hparams.map_sign == "both"}
         maps = self.cam(step.features, self.map_score(step.logits), step.pairs, **how)
+        maps = borders.clear_cells(maps, step.pairs, step.inside, self.backbone.cells(step.image.shape[2:]))
         self.zero_maps = (maps.detach().amax((1, 2, 3)) <= EPS).sum(), len(maps)
         return maps
 

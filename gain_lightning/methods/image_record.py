@@ -181,6 +181,7 @@ def keep_maps(batch: Batch, outputs: Scored, image: Tensor, class_names: Sequenc
         class_names=np.array(class_names),
         map_max=maps.flatten(1).amax(1).cpu().numpy() if len(maps) else np.zeros(0, np.float32),
         pair_box=None if boxes is None else boxes.masks(maps.shape[2:]).cpu().numpy(),
+        window=batch["window"].cpu().numpy() if "window" in batch else None,
     )
 
 

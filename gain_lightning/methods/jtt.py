@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 
 from gain_lightning.datasets.streams import TwoStreamDataModule
+from gain_lightning.methods.borders import normalized
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.finished_run import checkpoint_of_run
 from gain_lightning.methods.gain import GAIN
@@ -109,8 +110,8 @@ def errors_of(model: Classifier, data: TwoStreamDataModule) -> np.ndarray:
     model.eval()
     right = []
     for batch in data.in_order(data.image_set()):
-        image, label = batch["image"].to(model.device), batch["label"].to(model.device)
-        score = model.scores(model(model.backbone.normalize(image)))
+        there, label = {**batch, "image": batch["image"].to(model.device)}, batch["label"].to(model.device)
+        score = model.scores(model(normalized(model.backbone, there)))
         right.append(model.task.judge(score, model.multi_hot(label), data.accuracy_class))
     return np.asarray(torch.cat(right).cpu() == 0)
 

@@ -4,11 +4,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gain_lightning.attention import Pairs, label_pairs
+from gain_lightning.attention import Pairs, inside_windows, label_pairs
+from gain_lightning.methods.borders import clear_cells
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.runs.maps import Maps
 
 _BATCH = 16
+
+
+def inside_of_kept(maps: Maps) -> Tensor | None:
+    """Return 1 where a kept image shows its picture and 0 in its border, ``(N, 1, H, W)``; None without borders."""
+    if maps.window is None:
+        return None
+    return inside_windows(torch.from_numpy(maps.window), maps.image.shape[1:3])
 
 
 def pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -25,7 +33,12 @@ def pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.nd
     return image, label, scored
 
 
-def attend(model: Classifier, image: Tensor, label: Tensor) -> tuple[Tensor, Pairs]:
-    """Compute maps before scaling, ``(P, 1, h, w)``, and their pairs."""
+def attend(
+    model: Classifier, image: Tensor, label: Tensor, inside: Tensor | None = None
+) -> tuple[Tensor, Pairs]:
+    """Compute maps before scaling, ``(P, 1, h, w)``, and their pairs; cells that see no picture are 0."""
     parts = zip(image.split(_BATCH), label.split(_BATCH), strict=True)
-    return torch.cat([model.attend(*part)[1] for part in parts]), label_pairs(label)
+    maps, pairs = torch.cat([model.attend(*part)[1] for part in parts]), label_pairs(label)
+    return (
+        maps if inside is None else clear_cells(maps, pairs, inside, model.backbone.cells(image.shape[2:]))
+    ), pairs

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from gain_lightning.attention import EPS, Pairs, scale_maps
 from gain_lightning.constants import VOID, YES
 from gain_lightning.methods.classifier import Classifier
-from gain_lightning.methods.kept_pairs import attend, pairs_to_check
+from gain_lightning.methods.kept_pairs import attend, inside_of_kept, pairs_to_check
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.methods.map_check_table import MAP_TITLES, text_table
 from gain_lightning.methods.second_opinion import second_opinion
@@ -95,9 +95,10 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
           as files of former versions do.
     """
     image, label, scored = pairs_to_check(model, maps)
-    attention, pairs = attend(model, image, label)
-    mirrored = attend(model, image.flip(3), label)[0]
-    correlation = _correlation_with_random_weights(model, image, label, attention, seed)
+    inside = inside_of_kept(maps)
+    attention, pairs = attend(model, image, label, inside)
+    mirrored = attend(model, image.flip(3), label, None if inside is None else inside.flip(3))[0]
+    correlation = _correlation_with_random_weights(model, image, label, attention, seed, inside)
     size, generator = image.shape[2:], torch.Generator().manual_seed(seed)
     pair_mask = torch.from_numpy(maps.pair_mask[scored])
     mask = pair_mask == YES
@@ -109,6 +110,10 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
         "mask": mask.unsqueeze(1).float(),
     }
     weight = draw_images(pairs, seed)
+    if inside is not None:
+        # borders are taken away last, whatever names the pixels
+        border = inside[pairs.image] == 0
+        kinds = {name: kind.masked_fill(border, -1) for name, kind in kinds.items()}
     fills = {
         fill: _of_fill(model, image, kinds, pairs, generator, weight, fill=fill, num_draws=num_draws)
         for fill in FILLS
@@ -135,7 +140,7 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
 
 
 def _correlation_with_random_weights(
-    model: Classifier, image: Tensor, label: Tensor, attention: Tensor, seed: int
+    model: Classifier, image: Tensor, label: Tensor, attention: Tensor, seed: int, inside: Tensor | None
 ) -> dict[str, float | None]:
     """Return the mean rank correlation with maps of networks whose last layer, or all layers, are drawn anew."""
     with torch.random.fork_rng():
@@ -144,7 +149,9 @@ def _correlation_with_random_weights(
             "classifier": with_random_weights(model, part=model.backbone.classifier),
             "all": with_random_weights(model),
         }
-    found = {name: rank_correlation(attention, attend(m, image, label)[0]) for name, m in others.items()}
+    found = {
+        name: rank_correlation(attention, attend(m, image, label, inside)[0]) for name, m in others.items()
+    }
     return {name: mean_of_pairs(values) for name, values in found.items()}
 
 
@@ -167,7 +174,7 @@ def _of_fill(
         for name, kind in kinds.items()
     }
     # Nothing is known of a pair without a mask.
-    areas["mask"][:, ~kinds["mask"].flatten(1).any(1)] = torch.nan
+    areas["mask"][:, ~(kinds["mask"] > 0).flatten(1).any(1)] = torch.nan
     return {
         score: {
             name: paired_summary(area[row], areas["attention"][row], weight) for name, area in areas.items()

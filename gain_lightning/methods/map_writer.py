@@ -13,13 +13,53 @@ from torch import Tensor
 
 from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.datasets.images import read_image
+from gain_lightning.datasets.resize import Frame, frame_of
 from gain_lightning.datasets.writers.base import MarkedPicture
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.maps import overlay
 from gain_lightning.methods.base import ResultWriter
+from gain_lightning.methods.borders import clear_cells, inside_of
 from gain_lightning.methods.outputs import Attends, Predicted
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.names import as_file, composed, first_pair, written_as
+
+
+def on_picture(maps: Tensor, size: tuple[int, ...], frame: Frame, cells: Cells) -> Tensor:
+    """Draw maps of a network's square at the size of the picture itself, each cell where it lies in the picture.
+
+    Args:
+        maps: Shape ``(P, C, h, w)``.
+        size: Height and width of the picture, pixels.
+        frame: Where the picture lies in the square.
+        cells: Places of the cells in the square.
+
+    Returns:
+        Shape ``(P, C, H, W)``; 0 where the square does not show the picture.
+
+    Example:
+        >>> frame = frame_of((2, 4), 4, "letterbox")  # the picture lies in rows 1 and 2
+        >>> maps = torch.tensor([[[[9.0], [1.0], [2.0], [9.0]]]])
+        >>> on_picture(maps, (2, 4), frame, Cells(0, 1.5, 1, 4))[0, 0].tolist()
+        [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]
+    """
+    pixels = even_cells(size, (frame.height, frame.width), (frame.top, frame.left))
+    placed = place_maps(maps, size, cells.relative_to(pixels))
+    if frame.is_whole:
+        return placed
+    rows, columns = (
+        torch.arange(count, dtype=torch.float64) * step + first
+        for count, step, first in zip(
+            size, (pixels.step_y, pixels.step_x), (pixels.top, pixels.left), strict=True
+        )
+    )
+    # a pixel whose centre the square does not reach was not seen
+    seen = _within(rows, frame.side)[:, None] & _within(columns, frame.side)
+    return placed * seen.to(placed.device)
+
+
+def _within(places: Tensor, side: int) -> Tensor:
+    """Tell which places lie on one of ``side`` pixels, ``(n,)`` bool."""
+    return (places >= -0.5) & (places < side - 0.5)
 
 
 def _in_file_name(class_name: str) -> str:
@@ -61,8 +101,15 @@ def _refuse_collisions(pictures: list[PurePath], class_names: list[str]) -> None
                     )
 
 
-class PictureBatch(TypedDict):
-    """Pictures to predict, ``(N, 3, H, W)``, their paths, and an error text for each, empty if it could be read."""
+class _Framed(TypedDict, total=False):
+    window: Tensor
+
+
+class PictureBatch(_Framed):
+    """Pictures to predict, ``(N, 3, H, W)``, their paths, and an error text for each, empty if it could be read.
+
+    Where pictures have borders, ``window`` is the part of each image that shows the picture, ``(N, 4)``.
+    """
 
     image: Tensor
     id: list[str]
@@ -156,7 +203,7 @@ class MapWriter(ResultWriter):
     ) -> None:
         """Write the maps and the rows of a batch of pictures."""
         scores, with_amounts = outputs["score"], pl_module.task.has_amounts
-        maps, pairs = self._map(pl_module, batch["image"], scores)
+        maps, pairs = self._map(pl_module, batch, scores)
         maximum = maps.amax((1, 2, 3)) if len(maps) else maps.new_zeros(0)
         rows: list[list[str]] = []
         for n, path in enumerate(batch["id"]):
@@ -164,7 +211,8 @@ class MapWriter(ResultWriter):
                 self.errors.append(batch["error"][n])
                 continue
             picture = read_image(Path(path))
-            cells = self._cells(pl_module, batch["image"], picture)
+            hparams = pl_module.hparams
+            frame = frame_of(picture.shape[:2], batch["image"].shape[2], hparams.get("resize", "squash"))
             relative = Path(path).relative_to(self.images)
             mapped = {int(pairs.label[p]): p for p in (pairs.image == n).nonzero().flatten().tolist()}
             marks: dict[int, np.ndarray] = {}
@@ -176,13 +224,15 @@ class MapWriter(ResultWriter):
                 rows.append([str(relative), name, score, str(int(p is not None)), strength, *logit])
                 if p is not None:
                     self.num_zero += bool(maximum[p] <= EPS)
-                    attention = self._write_map(relative, name, picture, maps[p : p + 1], cells)
+                    cells = pl_module.backbone.cells(batch["image"].shape[2:])
+                    placed = on_picture(maps[p : p + 1].cpu().float(), picture.shape[:2], frame, cells)
+                    attention = self._write_map(relative, name, picture, placed)
                     marks[class_idx] = attention > self.mark_threshold
             self.export(MarkedPicture(relative.as_posix(), picture.shape[:2], list(marks), marks))
         if self.table is not None:
             self.table.write(rows)
 
-    def _map(self, model: Attends, image: Tensor, scores: Tensor) -> tuple[Tensor, Pairs]:
+    def _map(self, model: Attends, batch: PictureBatch, scores: Tensor) -> tuple[Tensor, Pairs]:
         """Compute maps before scaling, ``(P, 1, h, w)``, of the classes asked for, else of those found."""
         if self.classes:
             wanted = torch.zeros_like(scores)
@@ -191,19 +241,12 @@ class MapWriter(ResultWriter):
             found = scores >= self.threshold
             likeliest = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
             wanted = torch.where(found.any(1, keepdim=True), found, likeliest.bool())
-        _, maps, pairs = model.attend(image, wanted)
-        return maps, pairs
+        _, maps, pairs = model.attend(batch["image"], wanted)
+        cells = model.backbone.cells(batch["image"].shape[2:])
+        return clear_cells(maps, pairs, inside_of(batch), cells), pairs
 
-    def _cells(self, model: Attends, image: Tensor, picture: np.ndarray) -> Cells:
-        """Find where the map's cells lie in the picture itself, which the network saw at another size."""
-        size = image.shape[2:]
-        return model.backbone.cells(size).relative_to(even_cells(picture.shape[:2], size))
-
-    def _write_map(
-        self, relative: Path, name: str, picture: np.ndarray, raw: Tensor, cells: Cells
-    ) -> np.ndarray:
+    def _write_map(self, relative: Path, name: str, picture: np.ndarray, placed: Tensor) -> np.ndarray:
         """Write a map, and return it at the size of its picture, scaled."""
-        placed = place_maps(raw.cpu().float(), picture.shape[:2], cells)
         attention = scale_maps(placed)[0, 0].numpy()
         stem = self.out / relative.parent / f"{relative.stem}_{_in_file_name(name)}"
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gain_lightning.datasets.images import load_picture
+from gain_lightning.datasets.images import load_framed
+from gain_lightning.datasets.resize import frame_of
 from gain_lightning.datasets.writers import open_writers
 from gain_lightning.methods.load import load_model
 
@@ -51,7 +52,7 @@ def predict(
             f"--{foreign[0]}: --ckpt_path {ckpt_path} is of {model.kind}, which does not take it"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    found = Pictures(pictures, model.hparams.image_size)
+    found = Pictures(pictures, model.hparams.image_size, model.hparams.get("resize", "squash"))
     writer = model.map_writer(images, out, found.paths, {**model.predict_options, **given})
     writer.exports = open_writers(
         export, out, model.hparams.class_names, images, f"gain predict, {ckpt_path}"
@@ -79,11 +80,13 @@ class Pictures(Dataset[dict[str, Any]]):
     Args:
         paths: Paths of the pictures.
         image_size: Side of the images that the network was trained on, pixels.
+        resize: What became of the aspect of these, see :func:`~gain_lightning.datasets.images.load_picture`.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
+    def __init__(self, paths: Sequence[Path], image_size: int, resize: str = "squash") -> None:
         self.paths = list(paths)
         self.image_size = image_size
+        self.resize = resize
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,8 +94,10 @@ class Pictures(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, error = self.paths[index], ""
         try:
-            picture = load_picture(path, self.image_size)
+            pixels, frame = load_framed(path, self.image_size, self.resize)
         # The failure is listed at the end, so that the other pictures are not lost with this one.
         except (ValueError, OSError) as failure:
-            picture, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
-        return {"image": torch.from_numpy(picture).permute(2, 0, 1), "id": str(path), "error": error}
+            frame = frame_of((1, 1), self.image_size)
+            pixels, error = np.zeros((self.image_size, self.image_size, 3), np.uint8), str(failure)
+        shown = {"image": torch.from_numpy(pixels).permute(2, 0, 1), "id": str(path), "error": error}
+        return shown | ({"window": torch.tensor(frame.window)} if self.resize == "letterbox" else {})

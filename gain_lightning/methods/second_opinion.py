@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from gain_lightning.attention import Pairs, pool_to_cells, scale_maps
 from gain_lightning.constants import VOID, YES
+from gain_lightning.methods.borders import clear_cells, clear_pixels
 from gain_lightning.methods.classifier import Classifier
-from gain_lightning.methods.kept_pairs import attend, pairs_to_check
+from gain_lightning.methods.kept_pairs import attend, inside_of_kept, pairs_to_check
 from gain_lightning.methods.scoring import SEED_THRESHOLD
 from gain_lightning.metrics import energy_in_mask, seed_iou, with_mask
 from gain_lightning.metrics.attributions import ATTRIBUTIONS
@@ -54,14 +55,19 @@ def second_opinion(model: Classifier, maps: Maps, seed: int, *, num_images: int)
     kept = with_mask(mask).numpy() & np.isin(of_image, chosen)
     label = torch.zeros_like(label)
     label[of_image[kept], of_class[kept]] = 1
-    attention, pairs = attend(model, image[chosen], label[chosen])
+    inside = inside_of_kept(maps)
+    inside = None if inside is None else inside[chosen]
+    attention, pairs = attend(model, image[chosen], label[chosen], inside)
     mask, size = mask[kept], image.shape[2:]
     evidence, num_passes = _evidence(model, image[chosen], pairs)
     grid, cells = attention.shape[2:], model.backbone.cells(size)
     kinds = {"attention": attention} | {
-        key: pool_to_cells(found, grid, cells).relu() for key, found in evidence.items()
+        key: clear_cells(pool_to_cells(found, grid, cells).relu(), pairs, inside, cells)
+        for key, found in evidence.items()
     }
-    placed = {key: model.place(scale_maps(kind), size) for key, kind in kinds.items()}
+    placed = {
+        key: clear_pixels(model.place(scale_maps(kind), size), pairs, inside) for key, kind in kinds.items()
+    }
     energy = {key: energy_in_mask(kind, mask) for key, kind in placed.items()}
     iou = {key: seed_iou(kind, mask, threshold=SEED_THRESHOLD) for key, kind in placed.items()}
     area = (mask == YES).flatten(1).sum(1) / (mask != VOID).flatten(1).sum(1)

@@ -20,6 +20,7 @@ class Step(NamedTuple):
             for them.
         masked: Batch of the masked stream with its ``pairs``; None if the stream is left out.
         is_joined: Whether the images of the masked stream are among those above.
+        inside: 1 where an image shows its picture and 0 in its border, ``(N, 1, H, W)``; None without borders.
         guidance: Share of the weights in force, 0 to 1.
     """
 
@@ -31,6 +32,7 @@ class Step(NamedTuple):
     masked: Batch | None
     guidance: float
     is_joined: bool = True
+    inside: Tensor | None = None
 
     @property
     def pairs(self) -> Pairs:

@@ -27,6 +27,7 @@ from gain_lightning.losses import (
     kept_classes_loss,
     sufficiency_loss,
 )
+from gain_lightning.methods.borders import clear_pixels, inside_of
 from gain_lightning.methods.classifier import Classifier, masks_of_pairs
 from gain_lightning.methods.judge import Judge
 from gain_lightning.methods.step import Step
@@ -84,13 +85,15 @@ def mining_terms(
     attention = scale_maps(maps[: len(pairs.image)], hparams.scaling)
     attention = model.place(attention, image.shape[2:])  # (P, 1, H, W)
     mask = soft_mask(attention, sigma=hparams.sigma, omega=hparams.omega)  # Eq. 4
-    terms = {"loss_area": area_loss(mask, pairs)} if "loss_area" in wanted else {}
+    mask = clear_pixels(mask, pairs, step.inside)
+    inside = None if step.inside is None else step.inside[pairs.image]
+    terms = {"loss_area": area_loss(mask, pairs, inside)} if "loss_area" in wanted else {}
     shown, fill = image[pairs.image], FILLS[hparams.am_fill](image)[pairs.image]
     pictures = {}
     if "loss_am" in wanted or "loss_kept" in wanted:
         pictures["erased"] = erase(shown, mask, fill)  # Eq. 3
     if "loss_sufficiency" in wanted:
-        pictures["kept"] = erase(shown, 1 - mask, fill)
+        pictures["kept"] = erase(shown, clear_pixels(1 - mask, pairs, step.inside), fill)
     # Maps are float32, even if the network has a lower precision.
     logits = judged(model, judge, [picture.to(image.dtype) for picture in pictures.values()])
     found = dict(zip(pictures, logits, strict=True))
@@ -177,11 +180,13 @@ def supervision_loss(model: Classifier, maps: Tensor, masked: Batch) -> Tensor:
     """
     hparams, pairs, size = model.hparams, masked["pairs"], masked["image"].shape[2:]
     mask, cells = masks_of_pairs(masked, pairs), model.backbone.cells(size)
+    inside = inside_of(masked)
     is_present = model.multi_hot(masked["label"])[pairs.image, pairs.label] > 0
 
     def sized(attention: Tensor) -> Tensor:
         is_drawn = attention.shape[2:] == size or hparams.ext_resolution == "map"
-        return attention if is_drawn else model.place(attention, size)
+        attention = attention if is_drawn else model.place(attention, size)
+        return clear_pixels(attention, pairs, inside) if attention.shape[2:] == size else attention
 
     loss = attention_supervision_loss(
         sized(scale_maps(maps, hparams.scaling)),

@@ -38,6 +38,9 @@ class Maps(NamedTuple):
     pair_box: np.ndarray | None = (
         None  # (P, H, W) as pair_mask: filled boxes; None where no box judged the maps
     )
+    window: np.ndarray | None = (
+        None  # (N, 4) xmin, ymin, xmax, ymax: what an image shows of its picture; None without borders
+    )
 
 
 def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
@@ -49,7 +52,8 @@ def write_maps(run_dir: Path, batches: Sequence[Maps]) -> None:
     is_kept = pair_image < NUM_KEPT_MAPS
     # NumPy types its keywords as its own settings
     arrays: dict[str, Any] = {"pair_image": pair_image[is_kept], "class_names": batches[0].class_names}
-    for field in ("ids", "image", "mask"):
+    framed = [] if batches[0].window is None else ["window"]
+    for field in ("ids", "image", "mask", *framed):
         arrays[field] = np.concatenate([getattr(batch, field) for batch in batches])[:NUM_KEPT_MAPS]
     boxed = [] if batches[0].pair_box is None else ["pair_box"]
     for field in ("pair_class", "pair_mask", "map", "map_max", *boxed):
@@ -89,6 +93,7 @@ def read_maps(path: str | Path) -> Maps | None:
             and maps.map.shape == maps.pair_mask.shape == (len(maps.pair_image), height, width)
             and maps.ids.shape == (num_images,)
             and (maps.pair_box is None or maps.pair_box.shape == maps.pair_mask.shape)
+            and (maps.window is None or maps.window.shape == (num_images, 4))
         )
         if not fits:
             raise ValueError("its arrays do not fit together")

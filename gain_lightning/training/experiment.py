@@ -1,7 +1,6 @@
 """``gain fit | validate | test``: an experiment read from YAML, in a run folder of its own."""
 
 import contextlib
-import inspect
 import itertools
 import math
 import os
@@ -32,7 +31,7 @@ from gain_lightning.runs.folder import lock, refuse_second_run
 from gain_lightning.runs.settings import refuse_other_settings
 from gain_lightning.support.home import expand_home, hide_home
 from gain_lightning.support.wandb_session import end_wandb
-from gain_lightning.training.config_parser import ConfigParser, explain, method_of
+from gain_lightning.training.config_parser import ConfigParser, arguments_of, explain, method_of
 from gain_lightning.training.guards import FiniteGuard
 from gain_lightning.training.keep import KeepBest, facts_of_best, metric_to_keep_by
 from gain_lightning.training.memory import ReturnFreedMemory, keep_few_kernels, keep_freed_memory
