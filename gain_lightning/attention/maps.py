@@ -209,7 +209,8 @@ def without_border(maps: Tensor, inside: Tensor, cells: Cells) -> Tensor:
         >>> without_border(torch.ones(1, 1, 1, 3), inside, even_cells((1, 3), (1, 6)))
         tensor([[[[0., 1., 1.]]]])
     """
-    return maps * (pool_to_cells(inside, maps.shape[2:], cells) > 0)
+    seen: Tensor = pool_to_cells(inside, maps.shape[2:], cells) > 0
+    return maps * seen
 
 
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:

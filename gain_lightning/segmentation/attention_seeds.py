@@ -1,12 +1,15 @@
 """The seeds of images from a classifier's attention, as ``gain seeds`` makes them of its runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gain_lightning.attention import resize_maps, scale_maps
+from gain_lightning.constants import VOID
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.segmentation import BACKGROUND_VALUES, THRESHOLD
 from gain_lightning.segmentation.saliency import SaliencyMaps
@@ -15,6 +18,7 @@ from gain_lightning.segmentation.seeds import (
     CUE_SIZE,
     crf_regions,
     cue_picture,
+    cut_picture,
     enlarged,
     gradient_saliency,
     least_salient,
@@ -23,6 +27,7 @@ from gain_lightning.segmentation.seeds import (
     pseudo_mask,
     resized_values,
     summed_maps,
+    windows_of,
 )
 
 # A function of an image's maps ``(n, h, w)`` that finds the background, ``(h, w)`` bool.
@@ -83,13 +88,22 @@ class AttentionSeeds:
             sizes: Height and width of each as it is stored.
         """
         size = max(tuple(pictures.shape[2:]) for pictures in [image, *seen])
-        maps, pairs = summed_maps(self.model, seen, label, size=size, flip=self.flip)
-        gradient = gradient_saliency(self.model, image, label) if self.background == "gradient" else None
+        resize = self.model.hparams.resize
+        windows = [windows_of(sizes, pictures.shape[2], resize) for pictures in [image, *seen]]
+        maps, pairs = summed_maps(self.model, seen, label, size=size, flip=self.flip, windows=windows[1:])
+        gradient = None
+        if self.background == "gradient":
+            gradient = gradient_saliency(self.model, image, label, windows[0])
         for n, name in enumerate(names):
             is_of_image = pairs.image == n
             classes = pairs.label[is_of_image].cpu().numpy()
-            background = self._background(name, sizes[n], None if gradient is None else gradient[n])
-            yield self._of_image(maps[is_of_image], classes, sizes[n], background, image[n])
+            of_image = None if gradient is None else cut_picture(gradient[n], sizes[n], resize)
+            background = self._background(name, sizes[n], of_image)
+            shown = cut_picture(image[n], sizes[n], resize)
+            seeds = self._of_image(
+                cut_picture(maps[is_of_image], sizes[n], resize), classes, sizes[n], background, shown
+            )
+            yield _where_seen(seeds, cut_picture(torch.ones(size), sizes[n], resize).numpy())
 
     def _background(self, name: str, size: tuple[int, int], gradient: Tensor | None) -> Background:
         """Return the function that finds the background of an image's maps, at their size."""
@@ -130,3 +144,14 @@ class AttentionSeeds:
             mask=pseudo_mask(regions, classes.tolist(), empty_high_res, threshold=threshold),
             **exported,
         )
+
+
+def _where_seen(seeds: ImageSeeds, seen: np.ndarray) -> ImageSeeds:
+    """Take back seeds where the network saw nothing of a picture that was cut; ``seen`` is 1 elsewhere, ``(h, w)``."""
+    if seen.all():
+        return seeds
+    cues, mask = (
+        np.where(resized_values(seen, indices.shape) > 0.5, indices, VOID).astype(np.uint8)
+        for indices in (seeds.cues, seeds.mask)
+    )
+    return replace(seeds, cues=cues, mask=mask)

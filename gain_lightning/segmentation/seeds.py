@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gain_lightning.attention import Pairs, even_cells, place_maps, scale_maps
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.resize import resize_image
+from gain_lightning.datasets.resize import frame_of, resize_image
+from gain_lightning.methods.borders import clear_cells, inside_of, normalized
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.segmentation import BACKGROUND_SHARE, THRESHOLD
 from gain_lightning.segmentation.crf.dense import dense_crf
@@ -45,7 +46,13 @@ def attention_maps(
 
 
 def summed_maps(
-    model: Classifier, pictures: Sequence[Tensor], label: Tensor, *, size: tuple[int, ...], flip: bool = False
+    model: Classifier,
+    pictures: Sequence[Tensor],
+    label: Tensor,
+    *,
+    size: tuple[int, ...],
+    flip: bool = False,
+    windows: Sequence[Tensor | None] | None = None,
 ) -> tuple[Tensor, Pairs]:
     """Return the sum of the attention maps of images at several sizes, and mirrored; each sum has maximum 1.
 
@@ -60,15 +67,18 @@ def summed_maps(
         label: 1 for every class to map, shape ``(N, C)``.
         size: Height and width of the sum.
         flip: Whether the maps of the mirrored pictures are added.
+        windows: What images show of their pictures at every size, each ``(N, 4)``; None without borders.
 
     Returns:
         Maps in [0, 1], ``(P, 1, *size)``, and their pairs.
     """
     total, pairs = None, None
-    for seen in pictures:
+    for seen, window in zip(pictures, windows or [None] * len(pictures), strict=True):
         for is_mirrored in (False, True)[: 1 + flip]:
-            normalised = model.backbone.normalize(seen.flip(3) if is_mirrored else seen)
-            _, maps, pairs = model.attend(normalised, label)
+            # a border is as wide on the left as on the right
+            shown = shown_with(seen.flip(3) if is_mirrored else seen, window)
+            _, maps, pairs = model.attend(normalized(model.backbone, shown), label)
+            maps = clear_cells(maps, pairs, inside_of(shown), model.backbone.cells(seen.shape[2:]))
             cells = model.backbone.cells(seen.shape[2:]).relative_to(even_cells(size, seen.shape[2:]))
             maps = place_maps(maps * (maps.shape[2] * maps.shape[3]), size, cells)
             maps = maps.flip(3) if is_mirrored else maps
@@ -84,7 +94,40 @@ def resize_pictures(image: Tensor, scale: float) -> Tensor:
     return resize_image(image, (height, width))
 
 
-def gradient_saliency(model: Classifier, image: Tensor, label: Tensor) -> Tensor:
+def shown_with(image: Tensor, window: Tensor | None) -> dict[str, Tensor]:
+    """Return pictures as a batch, with their windows where they have borders."""
+    return {"image": image} if window is None else {"image": image, "window": window}
+
+
+def windows_of(sizes: Sequence[tuple[int, ...]], side: int, resize: str) -> Tensor | None:
+    """Return what squares of ``side`` pixels show of pictures of these sizes, ``(N, 4)``; None without borders."""
+    if resize != "letterbox":
+        return None
+    return torch.tensor([frame_of(size, side, resize).window for size in sizes])
+
+
+def cut_picture(values: Tensor, size: tuple[int, ...], resize: str) -> Tensor:
+    """Cut a picture out of the square that a network saw of it.
+
+    Args:
+        values: Values of the square's pixels, ``(..., S, S)``.
+        size: Height and width of the picture itself.
+        resize: What became of its aspect.
+
+    Returns:
+        The values of the whole picture, ``(..., h, w)``; 0 where the square does not show it.
+    """
+    frame = frame_of(size, values.shape[-1], resize)
+    if frame.is_whole:
+        return values
+    planes = values.reshape(-1, frame.side, frame.side).permute(1, 2, 0).cpu().numpy()
+    picture = torch.from_numpy(frame.cut(planes, 0)).permute(2, 0, 1)
+    return picture.reshape(*values.shape[:-2], frame.height, frame.width)
+
+
+def gradient_saliency(
+    model: Classifier, image: Tensor, label: Tensor, window: Tensor | None = None
+) -> Tensor:
     """Return how much each pixel moves the scores of an image's classes (Simonyan et al., 2014).
 
     SEC finds background this way.
@@ -93,12 +136,13 @@ def gradient_saliency(model: Classifier, image: Tensor, label: Tensor) -> Tensor
         model: The classifier, in evaluation mode.
         image: Pictures, shape ``(N, 3, H, W)`` uint8.
         label: 1 for every class, shape ``(N, C)``.
+        window: What the images show of their pictures, ``(N, 4)``; None without borders.
 
     Returns:
         The largest absolute gradient over the colours, then the median over 3 x 3 pixels, ``(N, H, W)``.
     """
     with torch.enable_grad():
-        normalised = model.backbone.normalize(image).requires_grad_()
+        normalised = normalized(model.backbone, shown_with(image, window)).requires_grad_()
         score = (model(normalised) * label).sum()
         (gradient,) = torch.autograd.grad(score, normalised)
     saliency = gradient.abs().amax(1, keepdim=True)

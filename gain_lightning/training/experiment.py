@@ -140,7 +140,8 @@ class ExperimentCLI(LightningCLI):
             "data.class_names", "model.class_names", compute_fn=list, apply_on="instantiate"
         )
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
-        taken = arguments_of([self.model_class])
+        method: Any = self.model_class
+        taken = arguments_of([method])
         for name in ("resize", "no_object_classes"):
             if name in taken:
                 parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from fake_folder import SIZE, make_folder
 from fake_voc import make_voc
+from odd_pictures import GROUND, OBJECT, SCENES, make_odd_folder
 from PIL import Image
 
-from gain_lightning.constants import VOID
+from gain_lightning.constants import NEUTRAL, RESIZES, VOID
 from gain_lightning.datasets.image_set import ImageSet
 from gain_lightning.datasets.images import load_picture
+from gain_lightning.datasets.mask_noise import Annotator, MaskNoise
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.voc import CLASSES, read_voc
 from gain_lightning.datasets.sample import Draw
@@ -76,3 +78,112 @@ def test_flip_moves_image_and_mask_together(root):
         sample = dataset[Draw(0, visit)]
         assert sample["mask_class"].tolist() == [CLASSES.index("dog")]
         assert sample["image"][1][sample["mask"][0] == 1].float().mean() > 180
+
+
+# Pictures that keep their aspect --------------------------------------------------------------------------
+
+
+def open_odd(tmp_path, **settings):
+    root = make_odd_folder(tmp_path / "odd", ("train",))
+    listing = read_folder(root).listing
+    listing = listing.take(np.flatnonzero(listing.labels[:, 0]))
+    return ImageSet(listing, image_size=64, **settings)
+
+
+def row_of(images, row):
+    return str(images.ids[row]).removeprefix("train_box_")
+
+
+def is_near(pixels, colour):
+    return (np.abs(pixels.astype(int) - colour) < 60).all(-1)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [None, Augmentation(scale=(0.6, 1.0)), Augmentation(scale=(0.6, 2.0))]
+)
+def test_a_letterboxed_mask_lies_on_its_object_and_says_nothing_of_the_border(tmp_path, augmentation):
+    """The mark is known by its colour, and so are the ground and the border."""
+    images = open_odd(tmp_path, resize="letterbox", augmentation=augmentation)
+    for row in range(len(images)):
+        for visit in range(4):
+            sample = images[Draw(row, visit)]
+            image, (mask,) = sample["image"].permute(1, 2, 0).numpy(), sample["mask"].numpy()
+            red, blue = is_near(image, OBJECT), is_near(image, GROUND)
+            assert ((mask == 1) & red).sum() / ((mask == 1) | red).sum() > (
+                0.75 if augmentation is None else 0.65
+            )
+            assert (mask[~is_near(image, NEUTRAL)] != VOID).mean() > 0.9
+            xmin, ymin, xmax, ymax = sample["window"].tolist()
+            inside = np.zeros((64, 64), bool)
+            inside[ymin:ymax, xmin:xmax] = True
+            assert (mask[~inside] == VOID).all()
+            # what was scaled again has a soft edge
+            assert (image[~inside] == NEUTRAL).all(-1).sum() >= (1 if augmentation is None else 0.75) * (
+                ~inside
+            ).sum()
+            # ringing of a mark's edge aside, the window shows the picture alone
+            assert (red | blue)[inside].mean() > 0.75
+            if augmentation is None:
+                size = SCENES[row_of(images, row)][0]
+                aspect = (ymax - ymin) / (xmax - xmin)
+                assert aspect == pytest.approx(size[0] / size[1], rel=0.06)
+
+
+def test_a_crop_fills_the_square_and_loses_the_label_of_no_picture(tmp_path):
+    images = open_odd(tmp_path, resize="crop")
+    for row in range(len(images)):
+        sample = images[row]
+        image = sample["image"].permute(1, 2, 0).numpy()
+        assert "window" not in sample
+        red = is_near(image, OBJECT)
+        assert (red | is_near(image, GROUND)).mean() > 0.85
+        assert sample["label"].tolist() == [1, 0]
+        # the middle of the longest pictures does not reach the mark
+        if row_of(images, row) in ("wide.png", "tall.png"):
+            assert red.mean() < 0.02
+            assert sample["mask"].shape == (0, 64, 64)
+        else:
+            mask = sample["mask"][0].numpy()
+            assert ((mask == 1) & red).sum() / ((mask == 1) | red).sum() > 0.75
+            assert not (mask == VOID).any()
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_boxes_go_where_their_picture_goes(tmp_path, resize):
+    root = make_odd_folder(tmp_path, ("train",))
+    for path in (root / "masks").iterdir():
+        path.unlink()
+    rows = [f"train_box_{name},box,{b[2]},{b[0]},{b[3]},{b[1]}" for name, (_, b) in SCENES.items()]
+    (root / "boxes.csv").write_text("\n".join(["filename,class,xmin,ymin,xmax,ymax", *rows]) + "\n")
+    listing = read_folder(root).listing
+    listing = listing.take(np.flatnonzero(listing.has_box.any(1)))
+    judging = ImageSet(listing, image_size=64, resize=resize)
+    guiding = ImageSet(listing, image_size=64, resize=resize, supervision="box")
+    assert judging.judged_by == "box"
+    for row in range(len(judging)):
+        sample = judging[row]
+        red = is_near(sample["image"].permute(1, 2, 0).numpy(), OBJECT)
+        if resize == "crop" and row_of(judging, row) in ("wide.png", "tall.png"):
+            assert not len(sample["box"])
+            assert not len(guiding[row]["mask"])
+            continue
+        ys, xs = np.nonzero(red)
+        expected = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        assert sample["box"][0].tolist() == pytest.approx(expected, abs=1.5)
+        filled = guiding[row]["mask"][0].numpy()
+        assert ((filled == 1) & red).sum() / ((filled == 1) | red).sum() > 0.75
+
+
+def test_noise_of_marks_stays_off_the_border(tmp_path):
+    noisy = open_odd(tmp_path, resize="letterbox", annotator=Annotator(MaskNoise(grow=1.0), 3, 2, 0))
+    for row in range(len(noisy)):
+        sample = noisy[row]
+        xmin, ymin, xmax, ymax = sample["window"].tolist()
+        beside = np.ones((64, 64), bool)
+        beside[ymin:ymax, xmin:xmax] = False
+        assert (sample["mask"][0].numpy()[beside] == VOID).all()
+
+
+def test_an_unknown_way_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.resize is 'pad', expected one of squash, letterbox, crop"):
+        open_odd(tmp_path, resize="pad")

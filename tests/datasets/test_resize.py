@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from gain_lightning.constants import RESIZES
 from gain_lightning.datasets.images import load_picture
-from gain_lightning.datasets.resize import resize_image, resize_mask
+from gain_lightning.datasets.resize import frame_of, resize_image, resize_mask, slices_of
 
 SUFFIXES = {
     ".png": {"compress_level": 1},
@@ -106,3 +107,55 @@ def test_a_masks_edge_is_at_most_half_a_pixel_off(height, width, size):
             abs((found[0] == 0).sum() - round(cut * width) / width * size)
             <= max(0.5, 0.5 * size / width) + 1e-9
         )
+
+
+# A picture in its square ----------------------------------------------------------------------------------
+
+ODD = [(60, 180), (200, 80), (96, 96), (120, 160), (1, 500), (333, 77), (3000, 4000)]
+
+
+@pytest.mark.parametrize("side", [31, 32, 224])
+@pytest.mark.parametrize("size", ODD)
+def test_frames_keep_the_aspect_in_the_middle(size, side):
+    """To a pixel on each side; a mirrored picture has the same frame."""
+    for resize, fitted in (("letterbox", max(size)), ("crop", min(size))):
+        frame = frame_of(size, side, resize)
+        for length, got, before in zip(
+            size, (frame.height, frame.width), (frame.top, frame.left), strict=True
+        ):
+            assert got == pytest.approx(max(length / fitted * side, 1), abs=1)
+            assert side - got - before == before
+    assert frame_of(size, side, "squash") == (0, 0, side, side, side)
+    with pytest.raises(ValueError, match="resize is 'pad', expected one of squash, letterbox, crop"):
+        frame_of(size, side, "pad")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(("height", "width"), [(60, 180), (200, 80), (96, 96), (1200, 1600), (1600, 800)])
+def test_a_letterboxed_or_cut_picture_is_pillows(tmp_path, height, width, suffix):
+    """Resized by Pillow, then pasted on the mean colour; a reduced JPEG differs by little more than its losses."""
+    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / f"x{suffix}", **SUFFIXES[suffix])
+    stored = Image.open(tmp_path / f"x{suffix}")
+    for resize in ("letterbox", "crop"):
+        frame = frame_of((height, width), 64, resize)
+        expected = Image.new("RGB", (64, 64), (124, 116, 104))
+        resized = stored.resize((frame.width, frame.height), Image.Resampling.BILINEAR)
+        expected.paste(resized, (frame.left, frame.top))
+        difference = np.abs(load_picture(tmp_path / f"x{suffix}", 64, resize) - np.asarray(expected, int))
+        assert difference.max() <= 1 if suffix == ".png" else difference.mean() < 2
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_what_is_put_into_a_square_is_cut_out_of_it_again(size):
+    whole = np.random.default_rng(0).integers(1, 256, (64, 64, 2), dtype=np.uint8)
+    for resize in RESIZES:
+        frame = frame_of(size, 64, resize)
+        square = frame.put(frame.cut(whole, 0), 7)
+        rows, columns = slices_of(frame.window)
+        np.testing.assert_array_equal(square[rows, columns], whole[rows, columns])
+        beside = np.ones((64, 64), bool)
+        beside[rows, columns] = False
+        assert (square[beside] == 7).all()
+        assert beside.any() == (resize == "letterbox" and size[0] != size[1])

@@ -29,7 +29,7 @@ def scene():
 def transformed(scene, label=(1, 1), augmentation=STRONG, count=200, size=64):
     transform = TrainTransform(size, augmentation)
     image, masks = resize_image(scene[0], (size, size)), scene[1].resized((size, size))
-    return [transform(image, masks, np.array(label, np.uint8), (0, 0, index)) for index in range(count)]
+    return [transform(image, masks, np.array(label, np.uint8), (0, 0, index))[:3] for index in range(count)]
 
 
 def of_class(masks, class_idx):
@@ -87,7 +87,7 @@ def test_nothing_is_cut_off_where_a_place_is_not_known(scene):
     marked = resize_image(marked, (64, 64))
     transform = TrainTransform(64, Augmentation(flip=0, scale=(0.5, 2.0)))
     for index in range(50):
-        seen, none, _ = transform(marked, None, np.array([1, 1], np.uint8), (0, 0, index))
+        seen, none, *_ = transform(marked, None, np.array([1, 1], np.uint8), (0, 0, index))
         assert none is None
         white = (seen > 200).all(2)
         rows, columns = np.flatnonzero(white.sum(1) > 15), np.flatnonzero(white.sum(0) > 15)
@@ -139,7 +139,7 @@ def test_outcome_depends_on_its_seed_alone(scene):
     transform = TrainTransform(64, STRONG)
     small = resize_image(scene[0], (64, 64)), scene[1].resized((64, 64))
     for index in reversed(range(20)):
-        again = transform(*small, np.array([1, 1], np.uint8), (0, 0, index))
+        again = transform(*small, np.array([1, 1], np.uint8), (0, 0, index))[:3]
         ours, theirs = ((image, *masks, label) for image, masks, label in (again, first[index]))
         assert all(np.array_equal(*pair) for pair in zip(ours, theirs, strict=True))
     assert len({image.tobytes() for image, _, _ in first}) == 20
@@ -184,7 +184,7 @@ def test_a_picture_that_is_scaled_down_does_not_alias():
     stripes[::2] = 200
     transform = TrainTransform(64, Augmentation(flip=0, scale=(0.55, 0.65)))
     masks = ClassMasks(np.array([0]), np.zeros((1, 64, 64), np.uint8))
-    image, masks, _ = transform(stripes, masks, np.array([1], np.uint8), (0, 0, 0))
+    image, masks, *_ = transform(stripes, masks, np.array([1], np.uint8), (0, 0, 0))
     is_picture = masks.mask[0] == 0
     rows = image[is_picture.any(1)][3:-3]
     inside = rows[:, is_picture.any(0)][..., 0].astype(float)
