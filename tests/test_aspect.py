@@ -114,6 +114,19 @@ def test_seeds_lie_in_the_picture(root, run, tmp_path):
             assert (ends == VOID).all()
 
 
+def test_a_rival_is_told_what_gain_is_told(root, tmp_path):
+    """Its own arguments do not name what it passes on to GAIN."""
+    options = {
+        "method": "GroupDRO", "data": "FolderDataModule", "data.root": root, "data.image_size": 32,
+        "data.resize": "letterbox", "data.no_object_classes": "[leaf]", "data.batch_size": 4, "data.num_workers": 0,
+        "model.task": "single_label", "trainer.max_epochs": 1, "run_dir": tmp_path / "run",
+        "trainer.accelerator": "cpu", "trainer.enable_progress_bar": "false", "test_after_fit": "false",
+    }  # fmt: skip
+    assert main(["fit", *(f"--{key}={value}" for key, value in options.items())]) == 0
+    model = load_model(checkpoints.tested_checkpoint(tmp_path / "run"))
+    assert (model.hparams.resize, model.hparams.no_object_classes) == ("letterbox", ["leaf"])
+
+
 def test_old_settings_are_squash(root, tmp_path):
     """A checkpoint that knows of no such setting sees pictures as it did."""
     from gain_lightning.methods.gain import GAIN

@@ -191,7 +191,8 @@ def inside_windows(window: Tensor, size: tuple[int, ...]) -> Tensor:
     y, x = (torch.arange(side, device=window.device) for side in size)
     xmin, ymin, xmax, ymax = window.T.unsqueeze(2)  # (N, 1) each
     rows, columns = (y >= ymin) & (y < ymax), (x >= xmin) & (x < xmax)
-    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1).float()
+    inside: Tensor = rows.unsqueeze(2) & columns.unsqueeze(1)
+    return inside.unsqueeze(1).float()
 
 
 def without_border(maps: Tensor, inside: Tensor, cells: Cells) -> Tensor:
@@ -209,7 +210,7 @@ def without_border(maps: Tensor, inside: Tensor, cells: Cells) -> Tensor:
         >>> without_border(torch.ones(1, 1, 1, 3), inside, even_cells((1, 3), (1, 6)))
         tensor([[[[0., 1., 1.]]]])
     """
-    seen: Tensor = pool_to_cells(inside, maps.shape[2:], cells) > 0
+    seen = pool_to_cells(inside, maps.shape[2:], cells).gt(0).to(maps.dtype)
     return maps * seen
 
 

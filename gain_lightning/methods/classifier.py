@@ -353,4 +353,5 @@ def boxes_of_pairs(batch: Batch, pairs: Pairs) -> PairBoxes | None:
     """Return the boxes of every pair of a batch; None of a set that is not judged by boxes."""
     if "box" not in batch:
         return None
-    return pair_boxes(batch["box"], batch["box_image"], batch["box_class"], pairs)
+    boxes = pair_boxes(batch["box"], batch["box_image"], batch["box_class"], pairs)
+    return boxes._replace(window=batch["window"][pairs.image]) if "window" in batch else boxes

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gain_lightning.attention import Pairs, scale_maps
+from gain_lightning.attention import Pairs, inside_windows, scale_maps
 from gain_lightning.constants import NO, VOID, YES
 from gain_lightning.metrics.maps import energy_in_mask, pointing_hit
 
@@ -31,11 +31,13 @@ class PairBoxes(NamedTuple):
         corners: ``(xmin, ymin, xmax, ymax)`` of each box, in pixels from the picture's upper left corner, ``(b, 4)``.
         pair: Index of each box's pair, ``(b,)`` int64.
         num_pairs: P, pairs without a box included.
+        window: What the image of each pair shows of its picture, ``(P, 4)``, as ``corners``; None without borders.
     """
 
     corners: Tensor
     pair: Tensor
     num_pairs: int
+    window: Tensor | None = None
 
     @property
     def exist(self) -> Tensor:
@@ -43,7 +45,7 @@ class PairBoxes(NamedTuple):
         return torch.bincount(self.pair, minlength=self.num_pairs) > 0
 
     def masks(self, size: tuple[int, ...]) -> Tensor:
-        """Fill the boxes: 1 in the boxes of a pair, 0 outside, and 255 throughout where a pair has none.
+        """Fill the boxes: 1 in the boxes of a pair, 0 outside, 255 in borders and throughout where a pair has none.
 
         A corner lies between the pixels that are nearest, and a box has at least one pixel.
 
@@ -68,6 +70,8 @@ class PairBoxes(NamedTuple):
         count = torch.zeros(self.num_pairs, *size, dtype=torch.int32, device=self.corners.device)
         count.index_add_(0, self.pair, inside.int())
         filled = torch.where(count > 0, YES, NO)
+        if self.window is not None:
+            filled = filled.masked_fill(inside_windows(self.window, size)[:, 0] == 0, VOID)
         return filled.masked_fill(~self.exist.view(-1, 1, 1), VOID).to(torch.uint8)
 
 
@@ -85,7 +89,7 @@ def pair_boxes(box: Tensor, box_image: Tensor, box_class: Tensor, pairs: Pairs) 
         >>> pairs = label_pairs(torch.tensor([[1, 0], [1, 1]]))
         >>> box = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 2.0, 1.0]])
         >>> pair_boxes(box, torch.tensor([0, 1]), torch.tensor([1, 1]), pairs)  # the label of image 0 has no class 1
-        PairBoxes(corners=tensor([[0., 0., 2., 1.]]), pair=tensor([2]), num_pairs=3)
+        PairBoxes(corners=tensor([[0., 0., 2., 1.]]), pair=tensor([2]), num_pairs=3, window=None)
     """
     fits = (pairs.image.unsqueeze(1) == box_image) & (pairs.label.unsqueeze(1) == box_class)  # (P, B)
     pair, which = fits.nonzero(as_tuple=True)
@@ -128,7 +132,8 @@ def box_share(maps: Tensor, boxes: PairBoxes) -> Tensor:
         >>> box_share(torch.zeros(1, 1, 2, 2), boxes)
         tensor([0.2500])
     """
-    return (boxes.masks(maps.shape[2:]) == YES).float().mean((1, 2))
+    masks = boxes.masks(maps.shape[2:]).flatten(1)
+    return (masks == YES).sum(1) / (masks != VOID).sum(1).clamp_min(1)
 
 
 def box_accuracy(maps: Tensor, boxes: PairBoxes) -> Tensor:
@@ -167,6 +172,11 @@ def box_ious(maps: Tensor, boxes: PairBoxes, thresholds: Sequence[float] = BOX_T
         [[[0.0, 0.0], [1.0, 0.0]]]
     """
     height, width = maps.shape[2:]
+    if boxes.window is not None:
+        # a border is as dark as the darkest pixel of its picture
+        inside = inside_windows(boxes.window, (height, width)) > 0
+        darkest = maps.masked_fill(~inside, torch.inf).amin((2, 3), keepdim=True)
+        maps = torch.where(inside, maps, darkest)
     # an expanded map is the same for all pairs, so its boxes are found once
     is_shared = len(maps) > 1 and maps.stride(0) == 0
     bytes_of = (scale_maps(maps[:1] if is_shared else maps, "minmax") * 255).to(torch.uint8).cpu().numpy()

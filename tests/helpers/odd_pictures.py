@@ -27,7 +27,7 @@ def scene(name: str, class_name: str = "box") -> tuple[np.ndarray, np.ndarray]:
 
 def make_odd_folder(root: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
     """Write every picture of every class into every split, such as ``test_box_wide.png``, with its mask."""
-    lines = ["filename,classes,split"]
+    lines = ["filename,classes,split,group"]
     (root / "images").mkdir(parents=True)
     (root / "masks").mkdir()
     for split in splits:
@@ -37,7 +37,7 @@ def make_odd_folder(root: Path, splits: tuple[str, ...] = ("train", "val", "test
                 file = f"{split}_{class_name}_{name}"
                 Image.fromarray(picture).save(root / "images" / file)
                 Image.fromarray((index * body).astype(np.uint8)).save(root / "masks" / file)
-                lines.append(f"{file},{class_name},{split}")
+                lines.append(f"{file},{class_name},{split},{name[:4]}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     (root / "classes.txt").write_text("\n".join(CLASSES))
     return root

@@ -206,3 +206,24 @@ def test_boxes_are_found_by_image_and_class():
 def test_no_pair_is_no_error(score):
     boxes = PairBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 0)
     assert score(torch.zeros(0, 1, *SIZE), boxes).shape == (0,)
+
+
+def test_borders_are_no_part_of_what_boxes_judge(generator):
+    """The scores of images with borders are those of the pictures cut out of them."""
+    maps = torch.rand(3, 1, 24, 24, generator=generator) + 0.3
+    windows = torch.tensor([[0, 6, 24, 18], [4, 0, 20, 24], [0, 0, 24, 24]])
+    corners = torch.tensor([[3.0, 8.0, 12.0, 15.0], [6.0, 2.0, 17.0, 9.0], [1.0, 1.0, 9.0, 9.0]])
+    inside = torch.zeros(3, 24, 24, dtype=torch.bool)
+    for row, (xmin, ymin, xmax, ymax) in enumerate(windows.tolist()):
+        inside[row, ymin:ymax, xmin:xmax] = True
+    framed = PairBoxes(corners, torch.arange(3), 3, windows)
+    for row, (xmin, ymin, xmax, ymax) in enumerate(windows.tolist()):
+        corner = torch.tensor([xmin, ymin, xmin, ymin])
+        alone = PairBoxes(corners[row : row + 1] - corner, torch.tensor([0]), 1)
+        cut = maps[row : row + 1, :, ymin:ymax, xmin:xmax]
+        for score in (energy_in_box, pointing_in_box, box_share, box_accuracy):
+            got = score(maps * inside.unsqueeze(1), framed)[row]
+            torch.testing.assert_close(got, score(cut, alone)[0])
+        # a contour at the picture's end has its last pixel inside of the square
+        difference = box_ious(maps, framed)[row] - box_ious(cut, alone)[0]
+        assert difference.abs().max() < 0.12
