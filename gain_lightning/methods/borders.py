@@ -1,7 +1,7 @@
-"""Borders beside the pictures of a batch: they have the mean colour, and nothing is asked of them.
+"""Where pictures lie in the squares of a batch, and the borders beside them, of which nothing is asked.
 
-A picture that keeps its aspect (``data.resize letterbox``) fills a part of its square. All functions here leave a batch
-of pictures without borders as it is.
+A picture that keeps its aspect (``data.resize letterbox``) fills a part of its square, and the rest has the mean
+colour. All functions here leave a batch of pictures without borders as it is.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gain_lightning.attention import Cells, Pairs, inside_windows, without_border
+from gain_lightning.attention import Cells, Pairs, even_cells, inside_windows, place_maps, without_border
 from gain_lightning.backbones import Backbone
+from gain_lightning.datasets.resize import Frame
 
 
 def inside_of(batch: Mapping[str, Any]) -> Tensor | None:
@@ -57,3 +58,42 @@ def joined(insides: list[Tensor | None]) -> Tensor | None:
     """Join what :func:`inside_of` says of several batches, of which all have borders or none has."""
     found = [inside for inside in insides if inside is not None]
     return torch.cat(found) if found else None
+
+
+def on_picture(maps: Tensor, size: tuple[int, ...], frame: Frame, cells: Cells) -> Tensor:
+    """Draw maps of a network's square at the size of the picture itself, each cell where it lies in the picture.
+
+    Args:
+        maps: Shape ``(P, C, h, w)``.
+        size: Height and width of the picture, pixels.
+        frame: Where the picture lies in the square.
+        cells: Places of the cells in the square.
+
+    Returns:
+        Shape ``(P, C, H, W)``; 0 where the square does not show the picture.
+
+    Example:
+        >>> from gain_lightning.datasets.resize import frame_of
+        >>> frame = frame_of((2, 4), 4, "letterbox")  # the picture lies in rows 1 and 2
+        >>> maps = torch.tensor([[[[9.0], [1.0], [2.0], [9.0]]]])
+        >>> on_picture(maps, (2, 4), frame, Cells(0, 1.5, 1, 4))[0, 0].tolist()
+        [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]
+    """
+    pixels = even_cells(size, (frame.height, frame.width), (frame.top, frame.left))
+    placed = place_maps(maps, size, cells.relative_to(pixels))
+    if frame.is_whole:
+        return placed
+    rows, columns = (
+        torch.arange(count, dtype=torch.float64) * step + first
+        for count, step, first in zip(
+            size, (pixels.step_y, pixels.step_x), (pixels.top, pixels.left), strict=True
+        )
+    )
+    # a pixel whose centre the square does not reach was not seen
+    seen = _within(rows, frame.side)[:, None] & _within(columns, frame.side)
+    return placed * seen.to(placed.device)
+
+
+def _within(places: Tensor, side: int) -> Tensor:
+    """Tell which places lie on one of ``side`` pixels, ``(n,)`` bool."""
+    return (places >= -0.5) & (places < side - 0.5)

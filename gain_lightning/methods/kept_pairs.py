@@ -12,11 +12,16 @@ from gain_lightning.runs.maps import Maps
 _BATCH = 16
 
 
-def inside_of_kept(maps: Maps) -> Tensor | None:
-    """Return 1 where a kept image shows its picture and 0 in its border, ``(N, 1, H, W)``; None without borders."""
+def inside_of_kept(maps: Maps, chosen: np.ndarray | slice = slice(None)) -> Tensor | None:
+    """Return 1 where a kept image shows its picture and 0 in its border, ``(N, 1, H, W)``; None without borders.
+
+    Args:
+        maps: The kept images.
+        chosen: The indices of the N images.
+    """
     if maps.window is None:
         return None
-    return inside_windows(torch.from_numpy(maps.window), maps.image.shape[1:3])
+    return inside_windows(torch.from_numpy(maps.window[chosen]), maps.image.shape[1:3])
 
 
 def pairs_to_check(model: Classifier, maps: Maps) -> tuple[Tensor, Tensor, np.ndarray]:

@@ -103,17 +103,8 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
     pair_mask = torch.from_numpy(maps.pair_mask[scored])
     mask = pair_mask == YES
     placed = model.place(scale_maps(attention), size)
-    kinds = {
-        "attention": placed,
-        "center": center_gaussian(size).expand(len(attention), -1, -1, -1),
-        "random": torch.rand(len(attention), 1, *size, generator=generator),
-        "mask": mask.unsqueeze(1).float(),
-    }
+    kinds = _kinds(placed, mask, generator, None if inside is None else inside[pairs.image] == 0)
     weight = draw_images(pairs, seed)
-    if inside is not None:
-        # borders are taken away last, whatever names the pixels
-        border = inside[pairs.image] == 0
-        kinds = {name: kind.masked_fill(border, -1) for name, kind in kinds.items()}
     fills = {
         fill: _of_fill(model, image, kinds, pairs, generator, weight, fill=fill, num_draws=num_draws)
         for fill in FILLS
@@ -137,6 +128,24 @@ def check_maps(model: Classifier, maps: Maps, seed: int, *, num_draws: int = 3) 
             weight,
         ),
     }
+
+
+def _kinds(
+    placed: Tensor, mask: Tensor, generator: torch.Generator, border: Tensor | None
+) -> dict[str, Tensor]:
+    """Return what names the pixels of every pair, each ``(P, 1, H, W)``: its map, and what that is set beside.
+
+    A ``border`` is below every pixel of its picture, so that it is taken away last, whatever names the pixels.
+    """
+    kinds = {
+        "attention": placed,
+        "center": center_gaussian(placed.shape[2:]).expand(len(placed), -1, -1, -1),
+        "random": torch.rand(placed.shape, generator=generator),
+        "mask": mask.unsqueeze(1).float(),
+    }
+    if border is None:
+        return kinds
+    return {name: kind.masked_fill(border, -1) for name, kind in kinds.items()}
 
 
 def _correlation_with_random_weights(

@@ -11,55 +11,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from gain_lightning.attention import EPS, Cells, Pairs, even_cells, place_maps, scale_maps
+from gain_lightning.attention import EPS, Pairs, scale_maps
 from gain_lightning.datasets.images import read_image
-from gain_lightning.datasets.resize import Frame, frame_of
+from gain_lightning.datasets.resize import frame_of
 from gain_lightning.datasets.writers.base import MarkedPicture
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.maps import overlay
 from gain_lightning.methods.base import ResultWriter
-from gain_lightning.methods.borders import clear_cells, inside_of
+from gain_lightning.methods.borders import clear_cells, inside_of, on_picture
 from gain_lightning.methods.outputs import Attends, Predicted
 from gain_lightning.support.files import WholeTable
 from gain_lightning.support.names import as_file, composed, first_pair, written_as
-
-
-def on_picture(maps: Tensor, size: tuple[int, ...], frame: Frame, cells: Cells) -> Tensor:
-    """Draw maps of a network's square at the size of the picture itself, each cell where it lies in the picture.
-
-    Args:
-        maps: Shape ``(P, C, h, w)``.
-        size: Height and width of the picture, pixels.
-        frame: Where the picture lies in the square.
-        cells: Places of the cells in the square.
-
-    Returns:
-        Shape ``(P, C, H, W)``; 0 where the square does not show the picture.
-
-    Example:
-        >>> frame = frame_of((2, 4), 4, "letterbox")  # the picture lies in rows 1 and 2
-        >>> maps = torch.tensor([[[[9.0], [1.0], [2.0], [9.0]]]])
-        >>> on_picture(maps, (2, 4), frame, Cells(0, 1.5, 1, 4))[0, 0].tolist()
-        [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]
-    """
-    pixels = even_cells(size, (frame.height, frame.width), (frame.top, frame.left))
-    placed = place_maps(maps, size, cells.relative_to(pixels))
-    if frame.is_whole:
-        return placed
-    rows, columns = (
-        torch.arange(count, dtype=torch.float64) * step + first
-        for count, step, first in zip(
-            size, (pixels.step_y, pixels.step_x), (pixels.top, pixels.left), strict=True
-        )
-    )
-    # a pixel whose centre the square does not reach was not seen
-    seen = _within(rows, frame.side)[:, None] & _within(columns, frame.side)
-    return placed * seen.to(placed.device)
-
-
-def _within(places: Tensor, side: int) -> Tensor:
-    """Tell which places lie on one of ``side`` pixels, ``(n,)`` bool."""
-    return (places >= -0.5) & (places < side - 0.5)
 
 
 def _in_file_name(class_name: str) -> str:

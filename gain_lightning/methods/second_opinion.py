@@ -55,8 +55,7 @@ def second_opinion(model: Classifier, maps: Maps, seed: int, *, num_images: int)
     kept = with_mask(mask).numpy() & np.isin(of_image, chosen)
     label = torch.zeros_like(label)
     label[of_image[kept], of_class[kept]] = 1
-    inside = inside_of_kept(maps)
-    inside = None if inside is None else inside[chosen]
+    inside = inside_of_kept(maps, chosen)
     attention, pairs = attend(model, image[chosen], label[chosen], inside)
     mask, size = mask[kept], image.shape[2:]
     evidence, num_passes = _evidence(model, image[chosen], pairs)

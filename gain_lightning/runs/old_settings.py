@@ -6,7 +6,7 @@ from typing import Any
 # Keys below ``model`` that counted epochs, and today's, which are shares of the whole training.
 IN_SHARES = {"warmup_epochs": "warmup", "ramp_epochs": "ramp"}
 # Dotted keys that came later, and the values that runs without them had.
-BEFORE = {"data.min_steps_per_epoch": 1, "keep": "last"}
+BEFORE = {"data.min_steps_per_epoch": 1, "data.resize": "squash", "keep": "last"}
 # Arguments of a data module that came later, beside one that every run's config names, and the values that runs without
 # them had.
 _BEFORE_OF_DATA = {"FolderDataModule": ("val_fraction", {"val_draw": "random"})}

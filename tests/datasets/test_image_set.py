@@ -118,9 +118,11 @@ def test_a_letterboxed_mask_lies_on_its_object_and_says_nothing_of_the_border(tm
             inside[ymin:ymax, xmin:xmax] = True
             assert (mask[~inside] == VOID).all()
             # what was scaled again has a soft edge
-            assert (image[~inside] == NEUTRAL).all(-1).sum() >= (1 if augmentation is None else 0.75) * (
-                ~inside
-            ).sum()
+            soft = 0 if augmentation is None else 3
+            inside[max(ymin - soft, 0) : ymax + soft, max(xmin - soft, 0) : xmax + soft] = True
+            assert (image[~inside] == NEUTRAL).all()
+            inside[:] = False
+            inside[ymin:ymax, xmin:xmax] = True
             # ringing of a mark's edge aside, the window shows the picture alone
             assert (red | blue)[inside].mean() > 0.75
             if augmentation is None:

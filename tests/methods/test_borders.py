@@ -10,10 +10,14 @@ from small_gain import NAMES, SIDE, make_gain, make_trainer
 from gain_lightning.attention import even_cells, label_pairs, place_maps, soft_mask
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.folder import FolderDataModule
+from gain_lightning.datasets.image_set import ImageSet
+from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.resize import frame_of
 from gain_lightning.losses import SUPERVISION_LOSSES
 from gain_lightning.methods import predict as predicting
 from gain_lightning.methods import terms
+from gain_lightning.methods.advice.look import look
+from gain_lightning.methods.advice.write import maps_of
 from gain_lightning.methods.borders import inside_of, normalized
 from gain_lightning.methods.gain import GAIN
 from gain_lightning.methods.scoring import pair_values
@@ -202,6 +206,21 @@ def test_maps_come_back_at_the_size_and_place_of_their_picture(tmp_path, monkeyp
         )
         centre = np.array([rows.mean() for rows in np.nonzero(body)])
         assert (np.abs(mass - centre) < 0.5 * cell).all()
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox"])
+def test_advice_maps_the_picture_and_not_its_border(tmp_path, resize):
+    root = make_odd_folder(tmp_path / "odd", ("train",))
+    images = ImageSet(read_folder(root).listing, image_size=SIDE, resize=resize)
+    model = make_gain(NETWORKS["object"](), resize=resize).eval()
+    for row in range(len(SCENES)):
+        picture, maps = maps_of(model, images, row)
+        body = scene(str(images.ids[row]).removeprefix("train_box_"))[1]
+        assert picture.shape[:2] == body.shape
+        assert body[np.unravel_index(maps[0].argmax(), body.shape)]
+    seen = look(model, images, range(len(SCENES)), with_views=True)
+    # the network's maps are mirrored with their picture, so that nothing disagrees but the erased image
+    assert (seen.disagreement < 1 / 3 + 0.2).all()
 
 
 def test_a_model_and_data_that_differ_are_refused(tmp_path):

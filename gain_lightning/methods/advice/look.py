@@ -27,6 +27,7 @@ from gain_lightning.attention import (
 )
 from gain_lightning.constants import YES
 from gain_lightning.datasets.sample import Batch, PictureSet, Sample, collate
+from gain_lightning.methods.borders import clear_cells, clear_pixels, inside_of, normalized
 from gain_lightning.methods.classifier import Classifier
 
 # Sizes at which maps are compared with those of the image itself, as factors.
@@ -93,12 +94,14 @@ def look(
 
 def _look_at(model: Classifier, batch: Batch, *, by_mask: bool, with_views: bool) -> dict[str, Tensor]:
     """Return the fields of :class:`Seen` for one batch."""
-    image = model.backbone.normalize(batch["image"].to(model.device))
+    batch = {**batch, "image": batch["image"].to(model.device)}
+    image, inside = normalized(model.backbone, batch), inside_of(batch)
     label = _masked_labels(batch) if by_mask else model.multi_hot(batch["label"])
     label = label.to(model.device)
     with torch.no_grad():
         features = model.backbone.features(image)
     logits, maps, pairs = model.attend_features(features, label)
+    maps = clear_cells(maps, pairs, inside, model.backbone.cells(image.shape[2:]))
     score = model.scores(logits)
     weight = scale_maps(maps)
     if by_mask:
@@ -114,7 +117,7 @@ def _look_at(model: Classifier, batch: Batch, *, by_mask: bool, with_views: bool
         "attended": _attended(features.detach().float(), weight, pairs),
     }
     if with_views:
-        found["disagreement"] = _disagreement(model, image, label, maps, pairs, found["score"])
+        found["disagreement"] = _disagreement(model, image, label, maps, pairs, found["score"], inside)
     return found
 
 
@@ -160,7 +163,13 @@ def _attended(features: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
 
 
 def _disagreement(
-    model: Classifier, image: Tensor, label: Tensor, maps: Tensor, pairs: Pairs, score: Tensor
+    model: Classifier,
+    image: Tensor,
+    label: Tensor,
+    maps: Tensor,
+    pairs: Pairs,
+    score: Tensor,
+    inside: Tensor | None,
 ) -> Tensor:
     """Return by how much maps change in other views of their images, 0 to 1, ``(P,)``.
 
@@ -174,23 +183,34 @@ def _disagreement(
         maps: Their maps before scaling, ``(P, 1, h, w)``.
         pairs: Their pairs.
         score: The score of each pair, ``(P,)``.
+        inside: 1 where an image shows its picture and 0 in its border, ``(N, 1, H, W)``; None without borders.
     """
     size = tuple(image.shape[2:])
-    own = _on_grid(model, maps, size, size)
-    mirrored = _on_grid(model, model.attend(image.flip(3), label)[1], size, size).flip(3)
+    shown = None if inside is None else inside[pairs.image]
+    own = _on_grid(model, maps, size, size, shown)
+    mirrored = model.attend(image.flip(3), label)[1]
+    # a border is as wide on the left as on the right
+    mirrored = _on_grid(model, mirrored, size, size, shown).flip(3)
     apart = []
     for scale in SCALES:
         view = resize_antialiased(image, [round(scale * side) for side in size])
-        other = _on_grid(model, model.attend(view, label)[1], tuple(view.shape[2:]), size)
+        other = _on_grid(model, model.attend(view, label)[1], tuple(view.shape[2:]), size, shown)
         apart.append(1 - shared(own, other))
-    left = _left_on_erased(model, image, maps, pairs, score)
+    left = _left_on_erased(model, image, maps, pairs, score, inside)
     return torch.stack([1 - shared(own, mirrored), torch.stack(apart).mean(0), left]).mean(0)
 
 
-def _on_grid(model: Classifier, maps: Tensor, seen: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
-    """Draw the maps of images that were ``seen`` at some size on a grid that is the same for all sizes, scaled."""
+def _on_grid(
+    model: Classifier, maps: Tensor, seen: tuple[int, ...], size: tuple[int, ...], inside: Tensor | None
+) -> Tensor:
+    """Draw the maps of images that were ``seen`` at some size on a grid that is the same for all sizes, scaled.
+
+    They are 0 in borders, ``inside`` ``(P, 1, H, W)``.
+    """
     grid = tuple(-(-side // _PIXELS) for side in size)
     placed = place_maps(maps, grid, model.backbone.cells(seen).relative_to(even_cells(grid, seen)))
+    if inside is not None:
+        placed = placed * F.interpolate(inside, size=grid, mode="area")
     return scale_maps(placed) if len(placed) else placed
 
 
@@ -207,12 +227,15 @@ def shared(one: Tensor, other: Tensor) -> Tensor:
     return torch.where(union > EPS, share, 1.0)
 
 
-def _left_on_erased(model: Classifier, image: Tensor, maps: Tensor, pairs: Pairs, score: Tensor) -> Tensor:
+def _left_on_erased(
+    model: Classifier, image: Tensor, maps: Tensor, pairs: Pairs, score: Tensor, inside: Tensor | None
+) -> Tensor:
     """Return the share of each pair's score that is left once its image is erased where the map looks, ``(P,)``."""
     if not len(maps):
         return score
     settings = {key: model.hparams[key] for key in ("sigma", "omega") if key in model.hparams}
     mask = soft_mask(model.place(scale_maps(maps), tuple(image.shape[2:])), **settings)
+    mask = clear_pixels(mask, pairs, inside)
     with torch.no_grad():
         erased = model.scores(model(erase(image[pairs.image], mask)))
     left = erased[torch.arange(len(score), device=score.device), pairs.label]

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gain_lightning.attention import even_cells, place_maps, scale_maps
-from gain_lightning.datasets.sample import PictureSet
+from gain_lightning.attention import scale_maps
+from gain_lightning.datasets.resize import frame_of
+from gain_lightning.datasets.sample import PictureSet, collate
 from gain_lightning.datasets.writers import open_writers
 from gain_lightning.datasets.writers.base import MarkedPicture, names_of
 from gain_lightning.drawing.encoding import save_png
 from gain_lightning.drawing.grids import map_grid
+from gain_lightning.methods.borders import normalized, on_picture
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.support.files import csv_text, read_text, write_atomically, write_json
 
@@ -145,10 +147,10 @@ def maps_of(model: Classifier, images: PictureSet, row: int) -> tuple[np.ndarray
         The picture, ``(H, W, 3)`` uint8, and a map in [0, 1] of each class by its index, ``(H, W)``.
     """
     sample, picture = images[row], images.picture(row)
-    image = model.backbone.normalize(sample["image"][None].to(model.device))
-    seen, size = tuple(image.shape[2:]), picture.shape[:2]
+    image = normalized(model.backbone, {**collate([sample]), "image": sample["image"][None].to(model.device)})
     _, maps, pairs = model.attend(image, model.multi_hot(sample["label"][None]).to(model.device))
-    cells = model.backbone.cells(seen).relative_to(even_cells(size, seen))
+    side, size = image.shape[2], picture.shape[:2]
+    frame = frame_of(size, side, model.hparams.resize)
     with torch.no_grad():
-        placed = scale_maps(place_maps(maps.float(), size, cells))[:, 0].cpu().numpy()
-    return picture, dict(zip(pairs.label.tolist(), placed, strict=True))
+        placed = scale_maps(on_picture(maps.float(), size, frame, model.backbone.cells((side, side))))
+    return picture, dict(zip(pairs.label.tolist(), placed[:, 0].cpu().numpy(), strict=True))
