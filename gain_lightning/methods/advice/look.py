@@ -169,7 +169,7 @@ def _disagreement(
     maps: Tensor,
     pairs: Pairs,
     score: Tensor,
-    inside: Tensor | None,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """Return by how much maps change in other views of their images, 0 to 1, ``(P,)``.
 
@@ -228,7 +228,7 @@ def shared(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _left_on_erased(
-    model: Classifier, image: Tensor, maps: Tensor, pairs: Pairs, score: Tensor, inside: Tensor | None
+    model: Classifier, image: Tensor, maps: Tensor, pairs: Pairs, score: Tensor, inside: Tensor | None = None
 ) -> Tensor:
     """Return the share of each pair's score that is left once its image is erased where the map looks, ``(P,)``."""
     if not len(maps):
