@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -125,7 +125,7 @@ def check_header(path: Path) -> Header:
     with _opened(path) as image:
         width, height = image.size
         orientation = _orientation(image)
-        is_whole = image.format in _ENDS and _bits(image) == 8 and _ENDS[image.format] in _tail(path)
+        is_whole = image.format in _ENDS and _bits(image) == 8 and _ENDS[image.format] in _tail(image)
     if not is_whole:
         height, width = read_image(path).shape[:2]
     elif orientation >= 5:
@@ -284,11 +284,12 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _tail(path: Path) -> bytes:
-    """Read the last 64 bytes; intact files seldom carry more after their end."""
-    with open(path, "rb") as file:
-        file.seek(max(os.fstat(file.fileno()).st_size - 64, 0))
-        return file.read()
+def _tail(image: Image.Image) -> bytes:
+    """Read the last 64 bytes of a picture's file; intact files seldom carry more after their end."""
+    # Pillow does not say that it has one
+    file: BinaryIO = vars(image)["fp"]
+    file.seek(max(file.seek(0, os.SEEK_END) - 64, 0))
+    return file.read()
 
 
 def _reason(error: Exception, path: Path) -> str:

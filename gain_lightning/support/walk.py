@@ -46,7 +46,8 @@ def files_below(folder: Path, *, depth: int | None = None) -> list[Path]:
     found = []
     for at, _, files in _walk(folder, depth):
         found += [path for name in files if (path := Path(at, name)).is_file() or path.is_symlink()]
-    return sorted(found)
+    # as paths are sorted, but without a comparison of two at a time
+    return sorted(found, key=lambda path: path.parts)
 
 
 def folders_without(folder: Path, files: Iterable[Path]) -> list[Path]:

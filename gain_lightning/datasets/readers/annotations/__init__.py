@@ -186,7 +186,7 @@ def _list(found: Found, folder: Path, ids: np.ndarray, kept: np.ndarray) -> List
     row_of = np.full(len(found.pictures), -1)
     row_of[kept] = np.arange(len(kept))
     labels = np.zeros((len(kept), len(found.class_names)), np.uint8)
-    pairs = np.array(sorted(found.labels), np.int64).reshape(-1, 2)
+    pairs = found.label_pairs
     pairs = pairs[row_of[pairs[:, 0]] >= 0]
     labels[row_of[pairs[:, 0]], pairs[:, 1]] = 1
     listing = Listing(

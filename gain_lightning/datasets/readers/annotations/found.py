@@ -4,6 +4,7 @@ A reader calls :meth:`Found.picture` for every picture and :meth:`Found.mark` fo
 problem with its file and key, and what is used otherwise than it is written is counted.
 """
 
+import math
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from gain_lightning.support.names import composed
 
 # A ring of fewer points has no area.
 _FEWEST = 3
+_NO_BOX = (math.nan,) * 4
 
 
 class Picture(NamedTuple):
@@ -51,7 +53,7 @@ class Found:
     Attributes:
         pictures: The pictures in the order in which they came.
         class_names: The names of the classes in the order in which they came.
-        labels: The picture and the class of every label.
+        labels: The picture and the class of every label that is no mark's.
         keys: The key of every mark.
         problems: What is wrong.
     """
@@ -74,7 +76,12 @@ class Found:
 
     def class_idx(self, name: str) -> int:
         """Return the number of a class, which is new if nobody named it yet."""
-        return self.class_names.setdefault(composed(name.strip()), len(self.class_names))
+        known = self.class_names.get(name)
+        return (
+            self.class_names.setdefault(composed(name.strip()), len(self.class_names))
+            if known is None
+            else known
+        )
 
     def picture(
         self,
@@ -124,28 +131,27 @@ class Found:
             is_void: Whether its pixels are unknown, as those of a crowd are.
         """
         file = self.pictures[picture].file
-        if class_name is not None:
-            self.label(picture, class_name)
+        class_idx = NO_CLASS if class_name is None else self.class_idx(class_name)
         try:
             packed = _packed_runs(runs) if runs is not None else None
             flat = [_ring(ring) for ring in rings]
             corners = None if box is None else _corners(box)
         except ValueError as error:
             self.problem(file, key, str(error))
-            return
-        rings = [ring for ring in flat if len(ring) >= 2 * _FEWEST]
-        if len(rings) < len(flat):
+            packed, flat, corners = None, [], None
+        outlines = [ring for ring in flat if len(ring) >= 2 * _FEWEST]
+        if len(outlines) < len(flat):
             what = f"outlines have fewer than {_FEWEST} points and are left out"
-            self.count(what, file, key, len(flat) - len(rings))
+            self.count(what, file, key, len(flat) - len(outlines))
         if corners is not None and not (corners[0] < corners[2] and corners[1] < corners[3]):
             self.count("boxes have no area and are left out", file, key)
             corners = None
         self._picture.append(picture)
-        self._class.append(NO_CLASS if class_name is None else self.class_idx(class_name))
+        self._class.append(class_idx)
         self._void.append(is_void or class_name is None)
-        self._box.extend([np.nan] * 4 if corners is None else corners)
-        for ring in rings if packed is None else ():
-            self._points.frombytes(np.asarray(ring).tobytes())
+        self._box.extend(_NO_BOX if corners is None else corners)
+        for ring in outlines if packed is None else ():
+            self._points.extend(ring)
             self._point_ends.append(len(self._points))
         self._rings.append(len(self._point_ends) - 1)
         self._runs += packed["counts"] if packed else b""
@@ -168,6 +174,13 @@ class Found:
         return tuple(
             f"{number} {what}, the first at {first}" for what, (number, first) in self._counts.items()
         )
+
+    @property
+    def label_pairs(self) -> np.ndarray:
+        """The picture and the class of every label, those of marks too, ``(k, 2)``."""
+        marked = np.stack([self.mark_picture, np.frombuffer(self._class, np.int32)], 1)
+        said = np.array(sorted(self.labels), np.int32).reshape(-1, 2)
+        return np.concatenate([marked[marked[:, 1] != NO_CLASS], said])
 
     @property
     def marked(self) -> set[int]:
@@ -206,19 +219,20 @@ class Found:
         )
 
 
-def _ring(ring: Sequence[float] | np.ndarray) -> np.ndarray:
+def _ring(ring: Sequence[float] | np.ndarray) -> "array[float]":
     """Check an outline, whose last point may repeat its first."""
-    points = np.asarray(ring, np.float64)
-    if points.ndim != 1 or len(points) % 2:
-        raise ValueError(f"an outline of {points.size} numbers, expected x, y, x, y, ...")
-    if not np.isfinite(points).all():
+    # a hundred thousands of these are read in a second, which numpy does not do
+    points = array("d", ring)
+    if len(points) % 2:
+        raise ValueError(f"an outline of {len(points)} numbers, expected x, y, x, y, ...")
+    if not math.isfinite(sum(points)):
         raise ValueError("an outline with a number that is not finite")
-    is_closed = len(points) > 2 and (points[:2] == points[-2:]).all()
-    return points[:-2] if is_closed and len(points) == 2 * _FEWEST else points
+    is_closed = len(points) == 2 * _FEWEST and points[:2] == points[-2:]
+    return points[:-2] if is_closed else points
 
 
 def _corners(box: Sequence[float]) -> Sequence[float]:
-    if len(box) != 4 or not np.isfinite(box).all():
+    if len(box) != 4 or not all(map(math.isfinite, box)):
         raise ValueError(f"a box of {tuple(box)}, expected four finite numbers")
     if box[0] > box[2] or box[1] > box[3]:
         raise ValueError(f"a box of {tuple(box)}, whose right or lower side lies before the other")

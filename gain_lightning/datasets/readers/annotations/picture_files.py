@@ -27,6 +27,7 @@ class PictureFiles:
         self.names = [
             path.as_posix()[start:] for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES
         ]
+        self._starts: dict[Path, str] = {}
         self._by_text = {composed(name): name for name in self.names}
         self._by_last: dict[str, list[str]] = {}
         for name in self.names:
@@ -45,7 +46,7 @@ class PictureFiles:
         Returns:
             The names: none, one, or several that fit equally well.
         """
-        start = beside.relative_to(self.folder).as_posix() if beside.is_relative_to(self.folder) else "."
+        start = self._start(beside)
         nearest: list[str] = []
         longest = 0
         for text in forms(written):
@@ -60,6 +61,13 @@ class PictureFiles:
                 elif shared == longest and name not in nearest:
                     nearest.append(name)
         return nearest
+
+    def _start(self, beside: Path) -> str:
+        """Return the way from the folder to the annotations'."""
+        if beside not in self._starts:
+            is_below = beside.is_relative_to(self.folder)
+            self._starts[beside] = beside.relative_to(self.folder).as_posix() if is_below else "."
+        return self._starts[beside]
 
 
 def forms(written: str) -> Iterator[str]:

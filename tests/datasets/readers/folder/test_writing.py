@@ -10,8 +10,8 @@ from fake_folder import SIZE, make_folder, picture
 from gain_lightning.cli import main
 from gain_lightning.constants import VOID
 from gain_lightning.datasets.readers import reader_of
-from gain_lightning.datasets.readers.annotations import Asked
 from gain_lightning.datasets.readers.folder import read_folder
+from gain_lightning.datasets.readers.folder.writing import write_folder
 from gain_lightning.support.files import read_text
 
 CROWD = {"size": list(SIZE), "counts": [600, 300, 300]}
@@ -149,8 +149,6 @@ def test_what_check_refuses_is_not_written(tmp_path, capsys):
 def test_a_folder_without_splits_takes_no_pictures_with_splits(tmp_path):
     out = make_folder(tmp_path / "own")
     file = make_coco(tmp_path / "set", [an_object(0, 7, SQUARE)], ("q.jpg",))
+    contents = reader_of(file).read(file)
     with pytest.raises(ValueError, match="the pictures that come in have no split"):
-        from gain_lightning.datasets.readers.folder.writing import write_folder
-
-        asked = Asked(images=tmp_path / "set")
-        write_folder(reader_of(file, asked=asked).read(file), out)
+        write_folder(contents, out)
