@@ -62,9 +62,11 @@ def reader_of(root: Path, module: str | None = None, asked: Asked = Asked()) -> 
     readers = [reader for reader in READERS if module in (None, reader.module)]
     own = next((reader for reader in readers if reader.recognises(root)), readers[-1])
     is_labelled = own is not readers[-1] or folder.has_table(root)
-    kind = None if is_labelled else annotations.format_of(root)
-    if kind is not None:
-        return Reader(kind.tool, Path.exists, partial(annotations.read, kind=kind, asked=asked))
+    found = [] if is_labelled else annotations.formats_of(root)
+    if found:
+        kind, _ = found[0]
+        read = partial(annotations.read, kind=kind, asked=asked, others=found[1:])
+        return Reader(kind.tool, Path.exists, read)
     if asked != Asked():
         raise ValueError(
             f"{root}: {own.name} has pictures and labels of its own, expected neither image_folder nor unannotated"

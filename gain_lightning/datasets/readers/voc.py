@@ -1,5 +1,7 @@
 """PASCAL VOC 2012 in its own layout. Labels come from ``Annotations``, never from masks."""
 
+import contextlib
+import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,15 @@ from gain_lightning.datasets.check_masks import check_masks
 from gain_lightning.datasets.contents import Contents
 from gain_lightning.datasets.listing import Listing, empty_boxes, frame_hint, stays_inside
 from gain_lightning.support.files import read_text
+from gain_lightning.support.xml_files import read_xml
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 _CLASS_IDX = {name: class_idx for class_idx, name in enumerate(CLASSES)}
+# So many annotations tell whether the classes are VOC's.
+_TRIED = 20
 # Every picture of a list has a mask in this folder.
 _MASK_FOLDERS = {
     "train": "SegmentationClass",
@@ -26,13 +31,6 @@ _MASK_FOLDERS = {
     "trainval": "SegmentationClass",
     "train_aug": "SegmentationClassAug",
 }
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuses a document type, where entities are declared, and with them bombs and foreign files."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("declares a document type or entities, which no VOC annotation does")
 
 
 def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Boxes]:
@@ -50,17 +48,7 @@ def read_annotation(path: Path, size: tuple[int, int] | None = None) -> tuple[np
         ValueError: If it is no annotation, names a class that VOC does not have, declares entities, or is of a
             picture of another size.
     """
-    parser = ElementTree.XMLParser(target=_NoDoctype())
-    try:
-        parser.feed(path.read_bytes())
-        root = parser.close()
-    except (ElementTree.ParseError, LookupError) as error:
-        # a LookupError is an encoding that nobody knows
-        raise ValueError(f"{path}: not an XML annotation ({error})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if root.tag != "annotation":
-        raise ValueError(f"{path}: holds <{root.tag}>, expected <annotation>")
+    root = read_xml(path, "annotation")
     if root.find("object") is None:
         raise ValueError(f"{path}: names no object; every picture of VOC shows one")
     if size is not None:
@@ -109,8 +97,22 @@ def _check_size(path: Path, root: ElementTree.Element, size: tuple[int, int]) ->
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether ``root`` is the folder ``VOC2012``, or one of the usual places that hold it."""
-    return _places(root) != []
+    """Tell whether ``root`` is the folder ``VOC2012``, or one of the usual places that hold it.
+
+    Folders of other classes may be laid out alike.
+    """
+    places = _places(root)
+    return bool(places) and not _has_other_classes(places[0])
+
+
+def _has_other_classes(folder: Path) -> bool:
+    """Tell whether the first annotations of a folder name classes, and none that VOC has."""
+    names: set[str] = set()
+    for path in itertools.islice(folder.glob("Annotations/*.xml"), _TRIED):
+        with contextlib.suppress(OSError, ValueError):
+            objects = read_xml(path, "annotation").findall("object")
+            names.update(one.findtext("name", "").strip() for one in objects)
+    return bool(names) and not names & set(CLASSES)
 
 
 def read(root: Path) -> Contents:

@@ -8,7 +8,7 @@ from fake_folder import make_folder, picture
 
 from gain_lightning.cli import main
 from gain_lightning.datasets.folder import FolderDataModule
-from gain_lightning.datasets.readers.annotations import FORMATS, format_of
+from gain_lightning.datasets.readers.annotations import FORMATS, formats_of
 from gain_lightning.datasets.readers.folder import read_folder
 from gain_lightning.datasets.readers.foreign import recognise
 
@@ -53,7 +53,7 @@ def split_folders(tmp_path):
     return tmp_path
 
 
-READ = {one.tool for one in FORMATS}
+READ = {tool for one in FORMATS for tool in (one.tool, *one.also)}
 
 
 @pytest.mark.parametrize("case", [case for case, (_, _, tool) in FILES.items() if tool not in READ])
@@ -75,7 +75,10 @@ def test_annotations_that_are_read_are_found_by_their_content(split_folders, cas
     name, text, tool = FILES[case]
     (split_folders / name).parent.mkdir(parents=True, exist_ok=True)
     (split_folders / name).write_text(text)
-    assert format_of(split_folders).tool == format_of(split_folders / name).tool == tool
+    for root in (split_folders, split_folders / name):
+        ((kind, file),) = formats_of(root)
+        assert tool in (kind.tool, *kind.also)
+        assert file == split_folders / name
 
 
 @pytest.mark.parametrize("case", FILES)

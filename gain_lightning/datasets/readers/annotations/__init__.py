@@ -6,7 +6,7 @@ union of what is marked. A picture without annotation is a negative, or one that
 or else as ``data.unannotated`` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from gain_lightning.datasets.check import Problem, look_at
 from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.images import check_header
 from gain_lightning.datasets.listing import Listing, empty_boxes
-from gain_lightning.datasets.readers.annotations import coco
+from gain_lightning.datasets.readers.annotations import coco, voc_xml, yolo
 from gain_lightning.datasets.readers.annotations.found import Found
 from gain_lightning.datasets.readers.annotations.frames import with_marks
 from gain_lightning.datasets.readers.annotations.picture_files import PictureFiles
@@ -48,6 +48,8 @@ class Format(NamedTuple):
         suffixes: How the names of its files end.
         parse: Reads files that are recognised by their content, or the one file that a person names.
         in_shares, as_stored: See :class:`~.found.Found`.
+        also: The names of further files of it, such as a list of classes.
+        one_a_picture: Whether every picture has a file of its own, so that one without it has no annotation.
     """
 
     tool: str
@@ -55,27 +57,42 @@ class Format(NamedTuple):
     parse: Callable[[list[Path], Found], None]
     in_shares: bool = False
     as_stored: bool = False
+    also: tuple[str, ...] = ()
+    one_a_picture: bool = False
 
 
-FORMATS = (Format("a COCO file", (".json",), coco.parse),)
+FORMATS = (
+    Format("a COCO file", (".json",), coco.parse),
+    Format("XML of PASCAL VOC", (".xml",), voc_xml.parse, one_a_picture=True),
+    Format(yolo.LABELS, (".txt",), yolo.parse, in_shares=True, also=(yolo.SETTINGS,), one_a_picture=True),
+)
 
 
-def format_of(root: Path) -> Format | None:
-    """Find the format of a file, or of the annotations in a folder; None where there is none that is read."""
+def formats_of(root: Path) -> list[tuple[Format, Path]]:
+    """Find the formats of a file, or of the annotations in a folder, each with its first file."""
     if not root.exists():
-        return None
-    paths = [root] if root.is_file() else files_beside(root, ())
-    tools = [found.tool for found in recognise(paths)]
-    return next((one for one in FORMATS if one.tool in tools), None)
+        return []
+    found = {one.tool: one.file for one in recognise([root] if root.is_file() else files_beside(root, ()))}
+    return [
+        (one, next(found[tool] for tool in (one.tool, *one.also) if tool in found))
+        for one in FORMATS
+        if {one.tool, *one.also} & set(found)
+    ]
 
 
-def read(root: Path, kind: Format, asked: Asked = Asked()) -> Contents:  # noqa: B008, immutable
+def read(
+    root: Path,
+    kind: Format,
+    asked: Asked = Asked(),  # noqa: B008, immutable
+    others: Sequence[tuple[Format, Path]] = (),
+) -> Contents:
     """Read annotations, and look at every picture.
 
     Args:
         root: A file of annotations, or the folder that they lie in.
         kind: Their format.
         asked: What a person says besides.
+        others: Further formats that are there, which are not read.
 
     Returns:
         The pictures of each split, whose masks are drawn when they are needed.
@@ -88,11 +105,15 @@ def read(root: Path, kind: Format, asked: Asked = Asked()) -> Contents:  # noqa:
         raise ValueError(
             f"data.unannotated is {asked.unannotated!r}, expected one of {', '.join(UNANNOTATED)}"
         )
-    found = Found(in_shares=kind.in_shares, as_stored=kind.as_stored)
+    found = Found(root, in_shares=kind.in_shares, as_stored=kind.as_stored)
     kind.parse([root] if root.is_file() else _files_of(root, kind), found)
     files = _picture_files(root, asked.images)
     ids = _match(found, files)
-    notes = []
+    if kind.one_a_picture and (root.is_dir() or root.suffix.lower() not in kind.suffixes):
+        for name in sorted(set(files.names) - set(ids)):
+            found.picture(name, file=root, key=name)
+            ids.append(name)
+    notes = [f"{file} looks like {one.tool}, which is not read beside {kind.tool}" for one, file in others]
     if unused := len(files.names) - len(set(ids) - {""}):
         notes.append(f"named by no annotation and not used: {unused} of the pictures below {files.folder}")
     kept = np.array(_annotated(found, ids, root, asked.unannotated), np.int64)

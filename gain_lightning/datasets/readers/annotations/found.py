@@ -46,6 +46,7 @@ class Found:
     """Pictures, labels and marks that a reader finds.
 
     Args:
+        root: The file or folder of the annotations.
         in_shares: Whether boxes and rings are in shares of the picture's width and height, instead of pixels.
         as_stored: Whether the tool shows pictures as they are stored, and not as EXIF turns them. The size that a file
             gives of a picture decides where it can.
@@ -58,7 +59,8 @@ class Found:
         problems: What is wrong.
     """
 
-    def __init__(self, *, in_shares: bool = False, as_stored: bool = False) -> None:
+    def __init__(self, root: Path, *, in_shares: bool = False, as_stored: bool = False) -> None:
+        self.root = root
         self.in_shares = in_shares
         self.as_stored = as_stored
         self.pictures: list[Picture] = []
@@ -102,6 +104,17 @@ class Found:
             size = None
         self.pictures.append(Picture(names, file, key, size, split, looked_at))
         return len(self.pictures) - 1
+
+    def sort_classes(self) -> None:
+        """Put the classes in the order of their names, numbers by their value, where files give no order."""
+        names = sorted(
+            self.class_names,
+            key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name),
+        )
+        new = {self.class_names[name]: place for place, name in enumerate(names)} | {NO_CLASS: NO_CLASS}
+        self.class_names = {name: place for place, name in enumerate(names)}
+        self.labels = {(picture, new[number]) for picture, number in self.labels}
+        self._class = array("i", (new[number] for number in self._class))
 
     def label(self, picture: int, class_name: str) -> None:
         """Say that a picture shows a class, wherever."""

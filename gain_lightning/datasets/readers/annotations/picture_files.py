@@ -2,12 +2,32 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gain_lightning.datasets.images import PICTURE_SUFFIXES
+from gain_lightning.datasets.readers.annotations.split_names import split_of
 from gain_lightning.support.names import composed
 from gain_lightning.support.walk import files_below
+
+
+class _Index:
+    """Pictures by what a path may say of them.
+
+    Args:
+        names: Their names.
+        is_stem: Whether paths lack the suffix.
+    """
+
+    def __init__(self, names: list[str], *, is_stem: bool = False) -> None:
+        self.by_text: dict[str, list[str]] = {}
+        self.by_last: dict[str, list[str]] = {}
+        self.shown: dict[str, list[str]] = {}
+        for name in names:
+            text = composed(name[: name.rfind(".")] if is_stem else name)
+            self.shown[name] = text.split("/")
+            self.by_text.setdefault(text, []).append(name)
+            self.by_last.setdefault(self.shown[name][-1], []).append(name)
 
 
 class PictureFiles:
@@ -28,10 +48,7 @@ class PictureFiles:
             path.as_posix()[start:] for path in files_below(folder) if path.suffix.lower() in PICTURE_SUFFIXES
         ]
         self._starts: dict[Path, str] = {}
-        self._by_text = {composed(name): name for name in self.names}
-        self._by_last: dict[str, list[str]] = {}
-        for name in self.names:
-            self._by_last.setdefault(composed(name.rpartition("/")[2]), []).append(name)
+        self._whole, self._stems = _Index(self.names), _Index([])
 
     def find(self, written: str, beside: Path) -> list[str]:
         """Find the pictures that a written path may mean.
@@ -40,7 +57,8 @@ class PictureFiles:
         that share the most of its end do, its last part at least, since data sets are moved about.
 
         Args:
-            written: A path, absolute or relative, with either kind of slash; or an address, with its codes.
+            written: A path, absolute or relative, with either kind of slash; or an address, with its codes. It may lack
+                the picture's suffix.
             beside: The folder that the annotations lie in.
 
         Returns:
@@ -51,16 +69,29 @@ class PictureFiles:
         longest = 0
         for text in forms(written):
             parts = _parts(text)
+            index = self._index(text)
             for path in ("/".join(_parts(f"{start}/{text}")), "/".join(parts)):
-                if path in self._by_text:
-                    return [self._by_text[path]]
-            for name in self._by_last.get(parts[-1], ()) if parts else ():
-                shared = _shared_end(parts, composed(name).split("/"))
+                if path in index.by_text:
+                    return index.by_text[path]
+            split = split_of(PurePosixPath(*parts[:-1], "x"))
+            for name in index.by_last.get(parts[-1], ()) if parts else ():
+                # the picture of another split may be called alike
+                if split and split_of(PurePosixPath(name).parent / "x") not in ("", split):
+                    continue
+                shared = _shared_end(parts, index.shown[name])
                 if shared > longest:
                     nearest, longest = [name], shared
                 elif shared == longest and name not in nearest:
                     nearest.append(name)
         return nearest
+
+    def _index(self, text: str) -> "_Index":
+        """Return the pictures by their names, or without suffix for a path without a picture's suffix."""
+        if text[text.rfind(".") :].lower() in PICTURE_SUFFIXES:
+            return self._whole
+        if self.names and not self._stems.by_text:
+            self._stems = _Index(self.names, is_stem=True)
+        return self._stems
 
     def _start(self, beside: Path) -> str:
         """Return the way from the folder to the annotations'."""
