@@ -19,7 +19,15 @@ def parser() -> VerbParser:
     options = VerbParser("seeds score", DESCRIPTION)
     options.add_argument("cues", type=Path, metavar="CUES", help="what is scored")
     options.add_argument(
-        "--masks", type=Path, required=True, help="folder of masks, NAME.png of class indices"
+        "--masks",
+        type=Path,
+        required=True,
+        help="folder of masks, NAME.png of class indices, or another tool's annotations, such as COCO's JSON",
+    )
+    options.add_argument(
+        "--images",
+        type=Path,
+        help="folder of the pictures that annotations name (default: near the annotations)",
     )
     options.add_argument(
         "--class_names", help="file with a class a line, or voc (default: those of gain seeds, else numbers)"
@@ -51,7 +59,7 @@ def main(argv: list[str]) -> int:
     from gain_lightning.segmentation.score_seeds import class_names, score_seeds, table
 
     names = class_names(args.class_names, args.cues)
-    result = score_seeds(args.cues, args.masks, names, args.mean_over)
+    result = score_seeds(args.cues, args.masks, names, args.mean_over, args.images)
     print(table(result))
     if args.json:
         write_json(args.json, result)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gain_lightning.constants import VOID
-from gain_lightning.datasets.images import read_mask
 from gain_lightning.metrics import THRESHOLDS
 from gain_lightning.segmentation.cue_files import SUFFIXES, check_num_classes, read_cues, read_exchanged_maps
 from gain_lightning.segmentation.provenance import read_provenance
+from gain_lightning.segmentation.true_masks import TrueMasks, open_masks, read_indices
 from gain_lightning.support.files import read_text
 from gain_lightning.support.names import written_as
 from gain_lightning.support.walk import files_below
@@ -58,15 +58,20 @@ def _provenance(cues: Path) -> dict[str, Any]:
 
 
 def score_seeds(
-    cues: Path, masks: Path, names: list[str] | None = None, mean_over: list[str] | None = None
+    cues: Path,
+    masks: Path,
+    names: list[str] | None = None,
+    mean_over: list[str] | None = None,
+    images: Path | None = None,
 ) -> dict[str, Any]:
     """Score cues, maps or pseudo-masks.
 
     Args:
         cues: The file or folder, see ``gain seeds score --help``.
-        masks: The folder of masks, ``NAME.png``.
-        names: The names of classes 1, 2, ...; None calls them by their number.
+        masks: The folder of masks, ``NAME.png``; or a file or folder of another tool's annotations.
+        names: The names of classes 1, 2, ...; None takes those of annotations, else their numbers.
         mean_over: The names of the classes that the mean runs over, as far as a mask shows them; None takes all.
+        images: The folder of the pictures that annotations name.
 
     Returns:
         Numbers and names by these keys:
@@ -84,9 +89,11 @@ def score_seeds(
         ValueError: If a cue and its mask do not fit, which names the image; if the seeds are not finished; if maps
             count their classes from 1; or if there are more than 254 names.
     """
-    _check(cues, masks, names)
+    _check(cues, names)
+    true_masks = open_masks(masks, names, images)
+    names = true_masks.class_names if names is None else names
     counts, by_threshold, num_images, num_missing = _judge(
-        cues, masks, VOID - 1 if names is None else len(names)
+        cues, true_masks, VOID - 1 if names is None else len(names)
     )
     totals = np.sum([counts] if counts is not None else list(by_threshold.values()), axis=0)
     is_true, is_shown = totals[2] > 0, totals[1] + totals[2] > 0
@@ -119,10 +126,8 @@ def score_seeds(
     return result
 
 
-def _check(cues: Path, masks: Path, names: list[str] | None) -> None:
-    """Refuse masks that are not there, seeds that are not finished and too many names."""
-    if not masks.is_dir():
-        raise FileNotFoundError(f"--masks {masks}: no such folder, expected masks NAME.png")
+def _check(cues: Path, names: list[str] | None) -> None:
+    """Refuse seeds that are not finished and too many names."""
     if cues.is_dir() and _provenance(cues).get("state", "finished") != "finished":
         raise ValueError(f"{cues}: its seeds are not finished: the same gain seeds goes on")
     check_num_classes("--class_names", len(names or []))
@@ -172,7 +177,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _judge(
-    cues: Path, masks: Path, num_classes: int
+    cues: Path, masks: TrueMasks, num_classes: int
 ) -> tuple[np.ndarray | None, dict[float, np.ndarray], int, int]:
     """Count the pixels of all images.
 
@@ -195,14 +200,15 @@ def _judge(
     return counts, by_threshold, num_images, num_missing
 
 
-def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
+def _cue_pairs(
+    cues: Path, masks: TrueMasks, num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
     """Yield cues and the mask at their cells' centres; for an image without a mask, the path where it should lie."""
     for name, cue in read_cues(cues / "cues.npz" if cues.is_dir() else cues, num_classes).items():
-        path = masks / f"{name}.png"
-        if not path.is_file():
-            yield path
+        mask = masks.find(name, num_classes)
+        if isinstance(mask, Path):
+            yield mask
             continue
-        mask = _indices(path, num_classes)
         rows, columns = (
             (2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(cue.shape, mask.shape, strict=True)
         )
@@ -210,7 +216,7 @@ def _cue_pairs(cues: Path, masks: Path, num_classes: int) -> Iterator[tuple[np.n
 
 
 def _mask_pairs(
-    folder: Path, masks: Path, num_classes: int
+    folder: Path, masks: TrueMasks, num_classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray] | Path]:
     """Yield pseudo-masks and masks; for an image without a mask, the path where it should lie."""
     paths = [path for path in files_below(folder) if path.suffix == ".png"] if folder.is_dir() else []
@@ -219,23 +225,14 @@ def _mask_pairs(
             f"{folder}: no cues here, expected cues.npz, maps *.npy or pseudo-masks *.png"
         )
     for path in paths:
-        mask_path = masks / path.relative_to(folder)
-        if not mask_path.is_file():
-            yield mask_path
+        mask = masks.find(path.relative_to(folder).with_suffix("").as_posix(), num_classes)
+        if isinstance(mask, Path):
+            yield mask
             continue
-        found, mask = _indices(path, num_classes), _indices(mask_path, num_classes)
+        found = read_indices(path, num_classes)
         if found.shape != mask.shape:
             raise ValueError(f"{path}: {found.shape} pixels, expected {mask.shape} of its mask")
         yield found, mask
-
-
-def _indices(path: Path, num_classes: int) -> np.ndarray:
-    """Read a mask, ``(H, W)`` uint8, and refuse a class index that no class has."""
-    mask = read_mask(path)
-    highest = int(mask[mask != VOID].max(initial=0))
-    if highest > num_classes:
-        raise ValueError(f"{path}: shows class {highest}, but there are {num_classes}")
-    return mask
 
 
 def _count(pairs: Iterable[tuple[np.ndarray, np.ndarray] | Path]) -> tuple[np.ndarray, int, int]:
@@ -278,7 +275,7 @@ def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _count_maps(
-    paths: list[Path], root: Path, masks: Path, num_classes: int
+    paths: list[Path], root: Path, masks: TrueMasks, num_classes: int
 ) -> tuple[dict[float, np.ndarray], int, int]:
     """Count the pixels of maps at every threshold: a pixel is its strongest class if above it, else background.
 
@@ -286,12 +283,12 @@ def _count_maps(
         Counts by threshold, as :func:`_count` has them; the number of images with a mask, and of those without.
     """
     counts = {threshold: np.zeros((4, VOID), np.int64) for threshold in THRESHOLDS}
-    num_images, num_from_0, num_from_1 = 0, 0, 0
+    num_images, num_from_0, num_from_1, missing = 0, 0, 0, root
     for path in paths:
-        mask_path = masks / path.relative_to(root).with_suffix(".png")
-        if not mask_path.is_file():
+        mask = masks.find(path.relative_to(root).with_suffix("").as_posix(), num_classes)
+        if isinstance(mask, Path):
+            missing = mask if missing == root else missing
             continue
-        mask = _indices(mask_path, num_classes)
         keys, maps = read_exchanged_maps(path)
         if keys.max(initial=0) >= num_classes:
             raise ValueError(
@@ -308,9 +305,7 @@ def _count_maps(
         num_from_0 += int(np.isin(keys + 1, seen).sum())
         num_from_1 += int(np.isin(keys, seen).sum())
     if not num_images:
-        raise FileNotFoundError(
-            f"{root}: no map has a mask: expected such as {masks / paths[0].relative_to(root).with_suffix('.png')}"
-        )
+        raise FileNotFoundError(f"{root}: no map has a mask: expected such as {missing}")
     if num_from_1 > num_from_0:
         raise ValueError(
             f"{root}: counted from 1, {num_from_1} keys of {num_images} images name a class of the mask, "

@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from fake_coco import SQUARE, an_object, make_coco
+from fake_folder import SIZE
 from PIL import Image
 
 from gain_lightning.cli import main
@@ -50,6 +52,27 @@ def test_maps_of_others_are_scored_at_every_threshold(tmp_path):
     assert at["0.05"]["miou"] == pytest.approx((0 + 2 / 4 + 0) / 3)
     # nothing is called a dog, so only the cats have a precision
     assert (at["0.2"]["precision"], at["0.2"]["recall"]) == pytest.approx((2 / 3, 1 / 2), abs=1e-6)
+
+
+def test_annotations_of_another_tool_take_the_place_of_masks(tmp_path):
+    """Their classes have an order of their own, cat and dog, and void pixels count nowhere."""
+    crowd = {"size": list(SIZE), "counts": [1140, 60]}
+    objects = [an_object(0, 7, SQUARE), an_object(0, 7, crowd, iscrowd=1), an_object(1, 0, SQUARE)]
+    file = make_coco(tmp_path / "set", objects)
+    (tmp_path / "found").mkdir()
+    for name, index in (("p0", 1), ("p1", 2), ("p2", 1)):
+        cue = np.full(SIZE, 0, np.uint8)
+        cue[4:13, 3:8] = index
+        cue[:, -2:] = index
+        Image.fromarray(cue).save(tmp_path / "found" / f"{name}.png")
+    result = score_seeds(tmp_path / "found", file, ["dog", "cat"])
+    assert (result["num_images"], result["num_without_mask"]) == (2, 1)
+    # half of each square is found; 60 further pixels are void for the dog and wrong for the cat
+    assert result["classes"]["dog"]["iou"] == pytest.approx(45 / 90)
+    assert result["classes"]["cat"]["iou"] == pytest.approx(45 / 150)
+    assert main(["seeds", "score", str(tmp_path / "found"), "--masks", str(file)]) == 0
+    with pytest.raises(ValueError, match="class 'cat', expected one of dog"):
+        score_seeds(tmp_path / "found", file, ["dog"])
 
 
 def test_a_background_that_is_asked_for_counts_once(tmp_path):

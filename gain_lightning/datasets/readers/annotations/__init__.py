@@ -117,6 +117,9 @@ def read(
     if unused := len(files.names) - len(set(ids) - {""}):
         notes.append(f"named by no annotation and not used: {unused} of the pictures below {files.folder}")
     kept = np.array(_annotated(found, ids, root, asked.unannotated), np.int64)
+    if not found.problems and not (len(kept) and found.class_names):
+        what = "no picture is annotated" if not len(kept) else "names no class: every picture is a negative"
+        found.problems.append(Problem(root, 0, what))
     listing = _list(found, files.folder, np.array([ids[number] for number in kept], dtype=str), kept)
     splits = _splits(found, root, kept)
     return Contents(by_split(listing, splits), found.problems, notes, root, changes=found.changes)

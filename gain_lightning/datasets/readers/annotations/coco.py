@@ -60,8 +60,12 @@ class _File(msgspec.Struct):
 
 
 def parse(files: list[Path], found: Found) -> None:
-    """Read files of COCO's JSON."""
-    for file in files:
+    """Read files of COCO's JSON; of COCO's own, which annotate pictures again for other tasks, the instances alone."""
+    instances = [file for file in files if file.stem.startswith("instances")]
+    for file in files if instances else ():
+        if file not in instances:
+            found.count("files of other tasks than instances are not read", file, "")
+    for file in instances or files:
         try:
             content = read_json(file, _File)
         except ValueError as error:

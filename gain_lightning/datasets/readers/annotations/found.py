@@ -178,7 +178,7 @@ class Found:
 
     def count(self, what: str, file: Path, key: str, times: int = 1) -> None:
         """Count something that is used otherwise than it is written; the first is named."""
-        number, first = self._counts.get(what, (0, f"{file}: {key}"))
+        number, first = self._counts.get(what, (0, f"{file}: {key}" if key else str(file)))
         self._counts[what] = number + times, first
 
     @property

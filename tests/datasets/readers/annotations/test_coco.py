@@ -278,6 +278,32 @@ def test_two_files_of_the_same_pictures_are_named(tmp_path):
     assert f"'p0.jpg' is p0.jpg, a duplicate of {file}: images[0].file_name" in str(contents.problems[0])
 
 
+def test_of_coco_s_own_files_the_instances_are_read(tmp_path):
+    file = make_coco(tmp_path, [an_object(number, 7, SQUARE) for number in range(3)])
+    (tmp_path / "person_keypoints_train2017.json").write_text(file.read_text())
+    (tmp_path / "captions_train2017.json").write_text(
+        json.dumps({"images": [], "annotations": [{"image_id": 1}]})
+    )
+    file.rename(tmp_path / "instances_train2017.json")
+    contents = reader_of(tmp_path).read(tmp_path)
+    assert contents.problems == []
+    assert len(contents.listings[""]) == 3
+    assert contents.changes == (
+        f"2 files of other tasks than instances are not read, the first at {tmp_path}/captions_train2017.json",
+    )
+
+
+def test_a_set_without_an_annotated_picture_is_a_problem(tmp_path):
+    file = make_coco(tmp_path, [])
+    contents = reader_of(file, asked=LEFT_OUT).read(file)
+    assert list(map(str, contents.problems)) == [f"{file}: no picture is annotated"]
+    with pytest.raises(ValueError, match="no picture is annotated"):
+        FolderDataModule(root=str(file), unannotated="leave_out")
+    file.write_text(json.dumps(coco_content([]) | {"categories": []}))
+    contents = reader_of(file, asked=NEGATIVE).read(file)
+    assert list(map(str, contents.problems)) == [f"{file}: names no class: every picture is a negative"]
+
+
 def test_a_training_takes_a_file_and_makes_masks_of_its_marks(tmp_path):
     file = make_coco(tmp_path, [an_object(number, 7, SQUARE) for number in range(3)])
     data = FolderDataModule(root=str(file), image_size=60, mask_budget=1.0, num_workers=0)
