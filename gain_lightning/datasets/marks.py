@@ -67,18 +67,20 @@ class Marks:
             row: The number of the picture.
             size: Height and width of the picture as it is shown.
         """
-        size, frame, number = tuple(size), self._frame(row, size), self.picture[row]
+        size, frame = tuple(size), self._frame(row, size)
         void: dict[int, list[dict[str, Any]]] = {}
         body: dict[int, list[dict[str, Any]]] = {}
-        for mark in self._marks_of(row):
-            runs, is_drawn = self._runs(mark, frame, int(number))
-            kind = body if is_drawn and not self.is_void[mark] else void
-            if runs is not None:
-                kind.setdefault(int(self.class_idx[mark]), []).append(runs)
-        masks = {}
         # a class of which all is void is known not to be elsewhere
-        known = {idx for idx in void if idx != NO_CLASS and self._has_void(row, idx)} | set(body)
-        for class_idx in sorted(known):
+        known: set[int] = set()
+        for mark in self._marks_of(row):
+            class_idx = int(self.class_idx[mark])
+            runs, is_drawn = self._runs(mark, frame)
+            if runs is not None:
+                kind = body if is_drawn and not self.is_void[mark] else void
+                kind.setdefault(class_idx, []).append(runs)
+                known |= {class_idx} if is_drawn or self.is_void[mark] else set()
+        masks = {}
+        for class_idx in sorted(known - {NO_CLASS}):
             mask = np.full(frame, NO, np.uint8)
             mask[_union(void.get(class_idx, []) + void.get(NO_CLASS, []), frame)] = VOID
             mask[_union(body.get(class_idx, []), frame)] = YES
@@ -99,13 +101,13 @@ class Marks:
         Returns:
             0 background, 1..C class, 255 unknown, ``(H, W)`` uint8.
         """
-        size, frame, number = tuple(size), self._frame(row, size), int(self.picture[row])
+        size, frame = tuple(size), self._frame(row, size)
         masks = self.class_masks(row, size)
         is_known = set(np.flatnonzero(label > 0)) <= set(masks.class_idx.tolist())
         index = np.full(frame, 0 if is_known else VOID, np.uint8)
         objects = []
         for mark in self._marks_of(row):
-            runs, is_drawn = self._runs(mark, frame, number)
+            runs, is_drawn = self._runs(mark, frame)
             if runs is not None and is_drawn and not self.is_void[mark]:
                 objects.append((int(coco_mask.area(runs)), mark, runs))
             elif runs is not None:
@@ -124,10 +126,7 @@ class Marks:
         height, width = size
         return (width, height) if self.turn[row] >= 5 else (height, width)
 
-    def _has_void(self, row: int, class_idx: int) -> bool:
-        return any(self.is_void[mark] and self.class_idx[mark] == class_idx for mark in self._marks_of(row))
-
-    def _runs(self, mark: int, frame: tuple[int, int], number: int) -> tuple[dict[str, Any] | None, bool]:
+    def _runs(self, mark: int, frame: tuple[int, int]) -> tuple[dict[str, Any] | None, bool]:
         """Return COCO's runs of a mark, None without any; and whether somebody drew it, or only its box is known."""
         height, width = frame
         scale = np.array([width, height] if self.in_shares else [1, 1], np.float64)

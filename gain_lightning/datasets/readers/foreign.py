@@ -59,11 +59,10 @@ def recognise(paths: Iterable[Path]) -> list[Foreign]:
     """
     tried: dict[tuple[Path, str], int] = {}
     found: dict[str, Foreign] = {}
-    for path in sorted(paths):
-        suffix = path.suffix.lower()
-        place = path.parent, suffix
+    for path in sorted(path for path in paths if path.suffix.lower() in _SUFFIXES):
+        place = path.parent, path.suffix.lower()
         # an empty file may hold YOLO's labels of a picture that shows nothing
-        if suffix not in _SUFFIXES or _is_empty(path):
+        if _is_empty(path):
             continue
         tried[place] = tried.get(place, 0) + 1
         if tried[place] <= _TRIED and (tool := tool_of(path)):
