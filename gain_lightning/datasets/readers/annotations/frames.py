@@ -22,6 +22,8 @@ def with_marks(listing: Listing, found: Found, kept: np.ndarray, headers: list[H
         kept: The number of each picture in ``found``, ``(n,)``.
         headers: What each picture's file says; None where it cannot be read.
     """
+    if not len(listing):
+        return listing
     size = np.array([header.size if header else (0, 0) for header in headers], np.int32).reshape(-1, 2)
     turn = np.array(
         [

@@ -115,7 +115,7 @@ def test_without_names_classes_are_numbers(tmp_path):
 
 def test_a_picture_without_a_file_is_what_somebody_says(tmp_path):
     """Ultralytics leaves the file out where there is nothing, and so does who has not come to it."""
-    settings(tmp_path, "names: [cat]\n")
+    settings(tmp_path, "names: [cat]\nnc: 1\n")
     write(tmp_path, "a")
     write(tmp_path, "b", "")
     picture(tmp_path / "images" / "c.jpg")
@@ -136,7 +136,7 @@ def test_a_label_is_not_given_to_the_picture_of_another_split(tmp_path):
 
 
 def test_confidences_and_poses_leave_the_box(tmp_path):
-    settings(tmp_path, "names: [cat]\nkpt_shape: [2, 3]\n")
+    settings(tmp_path, "names: [cat]\nnc: 1\nkpt_shape: [2, 3]\n")
     write(tmp_path, "a", "0 0.5 0.5 0.5 0.5 0.1 0.1 2 0.2 0.2 2\n")
     write(tmp_path, "b", "0 0.5 0.5 0.5 0.5 0.9\n")
     listing = read(tmp_path).listings[""]
@@ -145,7 +145,7 @@ def test_confidences_and_poses_leave_the_box(tmp_path):
 
 
 def test_two_pictures_of_one_stem_are_named(tmp_path):
-    settings(tmp_path, "names: [cat]\n")
+    settings(tmp_path, "names: [cat]\nnc: 1\n")
     write(tmp_path, "a")
     picture(tmp_path / "images" / "a.png")
     assert "'images/a' may be images/a.jpg or images/a.png" in str(read(tmp_path, LEFT_OUT).problems[0])
