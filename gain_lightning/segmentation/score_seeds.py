@@ -110,13 +110,7 @@ def score_seeds(
     if counts is None:
         result["threshold"] = max(by_threshold, key=lambda cut: _miou(by_threshold[cut], with_background))
         counts = by_threshold[result["threshold"]]
-    scores = _scores(counts)
-    result["classes"] = {
-        labels[index]: {key: _rounded(values[index]) for key, values in scores.items()}
-        for index in np.flatnonzero(is_shown)
-    }
-    result["mean"] = _mean(scores, chosen)
-    result["mean_over"] = [labels[index] for index in chosen]
+    result |= _named_scores(counts, labels, chosen, np.flatnonzero(is_shown))
     result["not_shown"] = [labels[index] for index in asked if mean_over and not is_true[index]]
     if by_threshold:
         result["thresholds"] = {
@@ -124,6 +118,20 @@ def score_seeds(
             for cut, count in by_threshold.items()
         }
     return result
+
+
+def _named_scores(
+    counts: np.ndarray, labels: list[str], chosen: list[int], shown: np.ndarray
+) -> dict[str, Any]:
+    """The scores of the classes that occur, by name, and their mean over the chosen ones."""
+    scores = _scores(counts)
+    return {
+        "classes": {
+            labels[index]: {key: _rounded(values[index]) for key, values in scores.items()} for index in shown
+        },
+        "mean": _mean(scores, chosen),
+        "mean_over": [labels[index] for index in chosen],
+    }
 
 
 def _check(cues: Path, names: list[str] | None) -> None:
