@@ -4,10 +4,12 @@ from pathlib import Path
 
 from gain_lightning.commands.common import VerbParser
 from gain_lightning.commands.data_common import add_annotations, asked_of
+from gain_lightning.datasets.copies import copy_lines, find_copies, write_copies
 from gain_lightning.datasets.overview import read_data, summary_text
 
 DESCRIPTION = """\
 Count classes, splits, masks and boxes, and list every problem; the exit status is 1 if there is one.
+Pictures of two splits that are nearly the same, turned copies too, are listed besides.
 DATA is a folder of your own pictures (images/, labels.csv, ...: data/README.md), PASCAL VOC 2012, a table of
 WILDS, or a file or folder of another tool's annotations, such as COCO's JSON.
 """
@@ -20,6 +22,16 @@ def parser() -> VerbParser:
         "data", type=Path, metavar="DATA", help="folder of the data set, or file of annotations"
     )
     add_annotations(options)
+    copies = options.add_mutually_exclusive_group()
+    copies.add_argument(
+        "--copies",
+        type=Path,
+        metavar="FILE",
+        help="write all pairs of near-equal pictures of two splits, CSV",
+    )
+    copies.add_argument(
+        "--no_copies", action="store_true", help="do not look for them, which opens every picture"
+    )
     return options
 
 
@@ -42,5 +54,11 @@ def main(argv: list[str]) -> int:
         print(f"note: {note}")
     for problem in contents.problems:
         print(problem)
-    print(f"{len(contents.problems)} problem{'' if len(contents.problems) == 1 else 's'}")
+    copies = [] if args.no_copies else find_copies(contents.listings)
+    for line in copy_lines(copies):
+        print(line)
+    if args.copies:
+        write_copies(args.copies, copies)
+    told = f", {len(copies)} near-equal pictures in two splits" if copies else ""
+    print(f"{len(contents.problems)} problem{'' if len(contents.problems) == 1 else 's'}{told}")
     return 1 if contents.problems else 0
