@@ -18,8 +18,8 @@ from torch import Tensor
 from gain_lightning.attention import scale_maps
 from gain_lightning.datasets.sample import collate
 from gain_lightning.drawing.encoding import save_png
-from gain_lightning.drawing.grids import write_caption
 from gain_lightning.drawing.maps import overlay
+from gain_lightning.drawing.text import write_caption
 from gain_lightning.methods.load import load_classifier
 from gain_lightning.methods.views import PIXELS, view_targets
 from gain_lightning.segmentation.run_images import run_images

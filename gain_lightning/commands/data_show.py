@@ -7,7 +7,7 @@ from gain_lightning.commands.data_common import add_annotations, asked_of
 from gain_lightning.datasets.overview import draw_samples, read_data
 
 DESCRIPTION = """\
-Draw a grid of pictures with their labels, masks and boxes.
+Draw a grid of pictures with their labels, masks and boxes, and a legend of the colours.
 DATA is a folder of your own pictures (images/, labels.csv, ...: data/README.md), PASCAL VOC 2012, a table of
 WILDS, or a file or folder of another tool's annotations, such as COCO's JSON.
 """
@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
     if args.split is not None and args.split not in listings:
         raise ValueError(f"--split {args.split}: expected one of {', '.join(listings)}")
     chosen = [listings[args.split]] if args.split else list(listings.values())
-    count = draw_samples(chosen, args.out, args.count, args.seed)
+    count, notes = draw_samples(chosen, args.out, args.count, args.seed)
+    for note in notes:
+        print(f"note: {note}")
     print(f"{count} pictures: {args.out}")
     return 0

@@ -164,7 +164,7 @@ def place_notes(listings: dict[str, Listing]) -> list[str]:
     ]
 
 
-def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> int:
+def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> tuple[int, list[str]]:
     """Draw a grid of pictures with labels, masks and boxes; those that cannot be read are left out.
 
     Args:
@@ -174,42 +174,49 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> i
         seed: The seed of the choice.
 
     Returns:
-        The number of pictures drawn.
+        The number of pictures drawn, and a line for each name of a class that no font of this machine can show.
 
     Raises:
         ValueError: If there is no readable picture.
     """
     from gain_lightning.drawing.encoding import save_png
-    from gain_lightning.drawing.grids import sample_grid
+    from gain_lightning.drawing.samples import Tile, sample_grid
+    from gain_lightning.drawing.text import can_show
 
-    rng = np.random.default_rng(seed)
-    places = [
-        (listing, int(row)) for listing in listings for row in range(len(listing)) if listing.size[row].all()
-    ]
-    order = rng.permutation(len(places))
-    supervised = [
-        number
-        for number in order
-        if places[number][0].is_drawn[places[number][1]]
-        or len(places[number][0].boxes(places[number][1]).class_idx)
-    ]
-    others = [number for number in order if number not in set(supervised)]
-    half = max(count // 2, count - len(others))
-    samples = []
-    for number in [*supervised[:half], *others, *supervised[half:]][:count]:
-        listing, row = places[number]
+    names = listings[0].class_names
+    shown = [name if can_show(name) else f"class {number}" for number, name in enumerate(names, start=1)]
+    tiles = []
+    for listing, row in _chosen(listings, count, seed):
         size = tuple(int(side) for side in listing.size[row])
-        names = [listing.class_names[idx] for idx in np.flatnonzero(listing.labels[row])]
-        caption = f"{listing.ids[row]}: {', '.join(names) or 'no class'}"
+        labels = [
+            (idx, shown[idx] + (f" {amount:g}" if amount != 1 else ""))
+            for idx, amount in enumerate(listing.labels[row].tolist())
+            if amount
+        ]
         try:
-            samples.append(
-                (read_image(listing.image_path(row)), listing.mask(row, size), listing.boxes(row), caption)
-            )
+            image, mask = read_image(listing.image_path(row)), listing.mask(row, size)
         except (OSError, ValueError):
             # `gain data check` names it
             continue
-    if not samples:
+        name = str(listing.ids[row])
+        tiles.append(Tile(image, name, labels or [(-1, "no class")], mask, listing.boxes(row)))
+    if not tiles:
         raise ValueError("no picture could be read; `gain data check` says why")
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_png(out, sample_grid(samples))
-    return len(samples)
+    save_png(out, sample_grid(tiles, shown))
+    pairs = zip(shown, names, strict=True)
+    return len(tiles), [
+        f"{told} is {name}: no font of this machine has its letters" for told, name in pairs if told != name
+    ]
+
+
+def _chosen(listings: list[Listing], count: int, seed: int) -> list[tuple[Listing, int]]:
+    """Choose pictures, each by its listing and row: half of them marked, where there are so many of both kinds."""
+    places = [(listing, row) for listing in listings for row in np.flatnonzero(listing.size.all(1)).tolist()]
+    is_marked = [listing.is_drawn | listing.has_box.any(1) for listing in listings]
+    kept = [marked[listing.size.all(1)] for marked, listing in zip(is_marked, listings, strict=True)]
+    marked = np.concatenate([np.zeros(0, bool), *kept])
+    order = np.random.default_rng(seed).permutation(len(places))
+    first, others = order[marked[order]], order[~marked[order]]
+    half = max(count // 2, count - len(others))
+    return [places[number] for number in [*first[:half], *others, *first[half:]][:count]]

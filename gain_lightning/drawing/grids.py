@@ -1,13 +1,12 @@
-"""Draw pictures side by side: panels of attention, and samples of a data set."""
+"""Draw pictures side by side: panels of attention."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from gain_lightning.drawing.maps import colour_mask, overlay
+from gain_lightning.drawing.text import width_of, write_caption
 
 
 def panel_grid(
@@ -101,74 +100,11 @@ def _side_by_side(picture: np.ndarray, attention: np.ndarray, side: int, gap: in
 
 def _broken(text: str, width: int) -> list[str]:
     """Break text into lines that :func:`write_caption` need not cut; a long word alone may be cut."""
-    font, lines = _font(), [""]
+    lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
+        if lines[-1] and width_of(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines
-
-
-def sample_grid(
-    samples: Sequence[tuple[np.ndarray, np.ndarray | None, tuple[np.ndarray, np.ndarray], str]],
-    *,
-    columns: int = 6,
-    side: int = 200,
-) -> np.ndarray:
-    """Draw pictures with their captions, masks and boxes, in columns.
-
-    Args:
-        samples: Picture ``(H, W, 3)`` uint8, mask ``(H, W)`` uint8 or None, boxes and caption of each sample, of any
-            size. Boxes are their classes, ``(B,)``, and their ``(xmin, ymin, xmax, ymax)`` in pixels, ``(B, 4)``.
-        columns: Number of pictures in a row.
-        side: Longer side of each picture in the grid, pixels.
-
-    Returns:
-        Picture, ``(H', W', 3)`` uint8.
-
-    Raises:
-        ValueError: If there is no sample.
-    """
-    if not samples:
-        raise ValueError("got no sample, expected at least 1")
-    columns = min(columns, len(samples))
-    # Pixels between pictures, and the height of a caption.
-    gap, bar = 6, 18
-    step_x, step_y = side + gap, side + bar + gap
-    grid = Image.new("RGB", (columns * step_x + gap, -(-len(samples) // columns) * step_y + gap), "white")
-    draw = ImageDraw.Draw(grid)
-    palette = colour_mask(np.arange(256, dtype=np.uint8))
-    for number, (image, mask, boxes, caption) in enumerate(samples):
-        left, top = gap + number % columns * step_x, gap + number // columns * step_y
-        height, width = image.shape[:2]
-        factor = side / max(height, width)
-        size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        picture = Image.fromarray(image).resize(size)
-        if mask is not None:
-            shown = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-            colour = np.where((shown > 0)[..., None], palette[shown], np.asarray(picture))
-            picture = Image.blend(picture, Image.fromarray(colour), 0.55)
-        write_caption(draw, (left, top + 1), caption, side)
-        grid.paste(picture, (left, top + bar))
-        for class_idx, corners in zip(*boxes, strict=True):
-            xmin, ymin, xmax, ymax = (corners * factor).tolist()
-            xmax, ymax = max(xmax - 1, xmin), max(ymax - 1, ymin)
-            edge = (left + xmin, top + bar + ymin, left + xmax, top + bar + ymax)
-            draw.rectangle(edge, outline=tuple(palette[class_idx + 1].tolist()), width=2)
-    return np.asarray(grid)
-
-
-def write_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
-    """Write black text of 12 pixels, its left upper corner at ``place``, cut short at ``width`` pixels."""
-    font = _font()
-    if font.getlength(text) > width:
-        while text and font.getlength(text + "…") > width:
-            text = text[:-1]
-        text += "…"
-    draw.text(place, text, fill="black", font=font)
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from gain_lightning.constants import VOID
-from gain_lightning.drawing.grids import write_caption
 from gain_lightning.drawing.maps import colour_mask
+from gain_lightning.drawing.text import write_caption
 
 # Strips are drawn of so many first images of a set.
 NUM_STRIPS = 16

@@ -33,7 +33,7 @@ from gain_lightning.datasets.compositions import Composed, Compositions, make_gr
 from gain_lightning.datasets.run_data import marked_pictures, open_run_data
 from gain_lightning.datasets.sample import PictureSet
 from gain_lightning.drawing.encoding import save_png
-from gain_lightning.drawing.grids import sample_grid
+from gain_lightning.drawing.samples import Tile, sample_grid
 from gain_lightning.methods.borders import normalized
 from gain_lightning.methods.classifier import Classifier
 from gain_lightning.methods.load import load_classifier
@@ -286,11 +286,10 @@ def _mean(values: Tensor, weight: Tensor) -> dict[str, Any]:
 
 def draw_examples(measured: Measured, path: Path) -> None:
     """Draw the examples of a measurement, a row an object; a tick stands where its class was recognised."""
-    no_boxes = np.zeros(0, int), np.zeros((0, 4))
     rows = zip(measured.examples, measured.objects.names, measured.objects.recognised, strict=False)
     tiles = []
     for one, (_, class_name, *_), row in rows:
         for (key, title), seen in zip(VERSIONS.items(), row, strict=True):
             what = f"{class_name} {title}" if key == "as_is" else title
-            tiles.append((one.pictures[key], None, no_boxes, f"{'✓' if seen else '✗'} {what}"))
+            tiles.append(Tile(one.pictures[key], labels=[(-1, f"{'✓' if seen else '✗'} {what}")]))
     save_png(path, sample_grid(tiles, columns=len(VERSIONS)))

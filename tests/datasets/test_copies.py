@@ -105,6 +105,17 @@ def test_copies_are_looked_for_unless_told_otherwise_and_a_broken_picture_has_no
     assert capsys.readouterr().out.splitlines()[-1] == "1 problem"
 
 
+def test_two_lists_of_training_pictures_may_share_them(folder, capsys):
+    text = (folder / "labels.csv").read_text().replace(",test\n", ",train_more\n")
+    (folder / "labels.csv").write_text(text)
+    assert main(["data", "check", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if " is nearly " in line and line.startswith("  ")] == [
+        "  v1.png of val, mirrored, is nearly test 1.png of train_more",
+        "  v0.jpg of val, turned right, is nearly t3.png of train",
+    ]
+
+
 def test_a_turn_is_named_as_it_brings_the_picture_onto_the_other():
     picture = scene(0)
     turns = {

@@ -89,4 +89,16 @@ def test_notes_of_a_class_a_folder(tmp_path, capsys):
 def test_show_draws_a_grid(folder, capsys, tmp_path):
     assert main(["data", "show", str(folder), "--out", str(tmp_path / "a" / "grid.png")]) == 0
     with Image.open(tmp_path / "a" / "grid.png") as grid:
-        assert grid.size == (6 * 206 + 6, 224 + 6)
+        # a legend of two classes and void, then labels, pictures of 200 x 150 and their names
+        assert grid.size == (6 * 206 + 6, 6 + 18 + 6 + 18 + 150 + 18 + 6)
+
+
+def test_show_names_classes_by_number_that_no_font_has(folder, capsys, tmp_path):
+    for table in ("labels.csv", "classes.txt", "boxes.csv"):
+        text = (folder / table).read_text(encoding="utf-8")
+        (folder / table).write_text(text.replace("cat", "\ue123"), encoding="utf-8")
+    assert main(["data", "show", str(folder), "--out", str(tmp_path / "grid.png")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "note: class 2 is \ue123: no font of this machine has its letters",
+        f"6 pictures: {tmp_path / 'grid.png'}",
+    ]
