@@ -183,7 +183,7 @@ def draw_samples(listings: list[Listing], out: Path, count: int, seed: int) -> t
     from gain_lightning.drawing.samples import Tile, sample_grid
     from gain_lightning.drawing.text import can_show
 
-    names = listings[0].class_names
+    names = listings[0].class_names if listings else ()
     shown = [name if can_show(name) else f"class {number}" for number, name in enumerate(names, start=1)]
     tiles = []
     for listing, row in _chosen(listings, count, seed):
