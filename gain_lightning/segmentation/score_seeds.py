@@ -102,9 +102,8 @@ def score_seeds(
     # They are the same at every threshold: pixels called a class that no mask shows cost the other classes.
     chosen = [index for index in asked if is_true[index]]
     if not chosen:
-        raise ValueError(
-            f"{masks}: its masks of the images of {cues} show no class that the mean could run over"
-        )
+        what = "show no class that the mean could run over"
+        raise ValueError(f"{masks}: its masks of the images of {cues} {what}")
     with_background = sorted({0, *chosen} if is_true[0] else chosen)
     result: dict[str, Any] = {"num_images": num_images, "num_without_mask": num_missing}
     if counts is None:
