@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gain_lightning.constants import YES
+from gain_lightning.datasets.balance import balanced_lists
 from gain_lightning.datasets.grounds import (
     fit_ground,
     inpaint_object,
@@ -26,7 +27,8 @@ KINDS = ("swapped", "alone", "removed")
 class MaskAugmented(Dataset):
     """The training images, of which a share of the draws is replaced by a picture made of masked images.
 
-    Each kind of :data:`KINDS` is drawn equally often. Where every training image has exactly one class, as for a single
+    Each kind of :data:`KINDS` is drawn equally often, and so is each class among the objects: else the made pictures
+    would teach, beside what the ground does not say, that most objects are of the common class. Where every training image has exactly one class, as for a single
     label, none is ``removed``: such a picture would have no class. A made picture has the label of what it shows: the
     masked classes of the object's image, and those of the ground's image that have no mask and therefore stay. What
     is drawn depends on the seed, the image and its visit alone. A draw whose object covers nothing, or nearly the
@@ -48,6 +50,7 @@ class MaskAugmented(Dataset):
         self.has_amounts = bool(labels.max(initial=0) > 1)
         has_one_each = bool(((labels > 0).sum(1) == 1).all())
         self.kinds = KINDS[:2] if has_one_each else KINDS
+        self.rows_of_classes = balanced_lists("class", masked, ())
         self.ids, self.labels, self.groups = images.ids, images.labels, images.groups
         self.class_names, self.sizes = images.class_names, images.sizes
 
@@ -72,7 +75,7 @@ class MaskAugmented(Dataset):
     def _make(self, rng: np.random.Generator) -> Sample | None:
         """Make a picture of masked images; None if these show no object with a ground beside it."""
         kind = self.kinds[rng.integers(len(self.kinds))]
-        row = int(rng.integers(len(self.masked)))
+        row = int(rng.choice(self.rows_of_classes[rng.integers(len(self.rows_of_classes))]))
         shown = _Taken(self._draw(row, rng))
         if not leaves_ground(shown.body):
             return None

@@ -99,6 +99,13 @@ def test_made_pictures_show_an_object_on_another_ground_and_the_label_of_both():
     assert min(kinds.values()) > 100
 
 
+def test_objects_of_a_rare_class_are_drawn_as_often_as_others():
+    labels = [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    shown = [parts(sample["id"])[0] for sample in made(labels=labels)[1]]
+    # Kinds that show an object: 3 of 4 are of class a, and the last is of class c.
+    assert np.mean([row == 3 for row in shown if row is not None]) == pytest.approx(0.5, abs=0.08)
+
+
 def test_an_image_of_one_class_never_loses_it():
     """A softmax has no answer to a picture without a class."""
     labels = [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
