@@ -32,7 +32,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 # Pillow raises these for damaged files; anything else is no fault of the file.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # These are tags of TIFF.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _REMEDY = "write all pictures anew at 8 bits, by one factor for all of them"
@@ -223,7 +223,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                     yield image
         except UnidentifiedImageError:
             problem = _unknown_kind(path)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ValueError(f"{path}: not a readable picture ({error})") from error
     if problem:
         raise ValueError(f"{path}: not a readable picture ({problem})")
@@ -231,7 +231,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _unknown_kind(path: Path) -> str:
     """Say why a file is none of the pictures that are taken."""
-    with contextlib.suppress(*_DAMAGE), Image.open(path) as image:
+    with contextlib.suppress(*DAMAGE), Image.open(path) as image:
         return f"of format {image.format}, expected {', '.join(_FORMATS)}"
     with open(path, "rb") as file:
         is_tiff = file.read(2) in (b"II", b"MM")
@@ -278,7 +278,7 @@ def _orientation(image: Image.Image) -> int:
     """Return EXIF's tag Orientation, 1 to 8; neither XMP nor EXIF behind the pixels of a PNG is read."""
     exif = Image.Exif()
     # a damaged block turns nothing
-    with contextlib.suppress(*_DAMAGE):
+    with contextlib.suppress(*DAMAGE):
         exif.load(image.info.get("exif", b""))
     value = exif.get(274, 1)
     return value if value in _TURNS else 1

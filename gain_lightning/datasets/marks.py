@@ -16,6 +16,8 @@ from gain_lightning.datasets.images import turned
 
 # The class of a mark that says nothing of any class.
 NO_CLASS = -1
+# Outlines that reach further out than this many pictures are no slip of the hand, and would be drawn for hours.
+FAR = 10
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,11 @@ class Marks:
         """Return COCO's runs of a mark, None without any; and whether somebody drew it, or only its box is known."""
         height, width = frame
         scale = np.array([width, height] if self.in_shares else [1, 1], np.float64)
+        limit = FAR * max(frame)
         first, last = self.ring_first[mark : mark + 2].tolist()
         if last > first:
             rings = [
-                (self.points[start:end].reshape(-1, 2) * scale).ravel()
+                (self.points[start:end].reshape(-1, 2) * scale).clip(-limit, limit).ravel()
                 for start, end in zip(
                     self.point_first[first:last].tolist(),
                     self.point_first[first + 1 : last + 1].tolist(),

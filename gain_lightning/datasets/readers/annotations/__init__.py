@@ -16,7 +16,7 @@ from gain_lightning.datasets.check import Problem, look_at
 from gain_lightning.datasets.contents import Contents, by_split
 from gain_lightning.datasets.images import check_header
 from gain_lightning.datasets.listing import Listing, empty_boxes
-from gain_lightning.datasets.readers.annotations import coco, voc_xml, yolo
+from gain_lightning.datasets.readers.annotations import coco, cvat, label_studio, labelme, voc_xml, yolo
 from gain_lightning.datasets.readers.annotations.found import Found
 from gain_lightning.datasets.readers.annotations.frames import with_marks
 from gain_lightning.datasets.readers.annotations.picture_files import PictureFiles
@@ -65,6 +65,9 @@ FORMATS = (
     Format("a COCO file", (".json",), coco.parse),
     Format("XML of PASCAL VOC", (".xml",), voc_xml.parse, one_a_picture=True),
     Format(yolo.LABELS, (".txt",), yolo.parse, in_shares=True, also=(yolo.SETTINGS,), one_a_picture=True),
+    Format("Label Studio's JSON", (".json",), label_studio.parse, in_shares=True),
+    Format("CVAT's XML", (".xml",), cvat.parse),
+    Format("LabelMe's JSON", (".json",), labelme.parse, one_a_picture=True),
 )
 
 

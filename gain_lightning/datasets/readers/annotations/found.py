@@ -20,6 +20,8 @@ from gain_lightning.support.names import composed
 # A ring of fewer points has no area.
 _FEWEST = 3
 _NO_BOX = (math.nan,) * 4
+# No picture that is read is larger.
+MOST_PIXELS = 1 << 30
 
 
 class Picture(NamedTuple):
@@ -99,7 +101,7 @@ class Found:
         Returns:
             Its number, by which labels and marks name it.
         """
-        if size is not None and not min(size) > 0:
+        if size is not None and not (min(size) > 0 and max(size) <= MOST_PIXELS >= size[0] * size[1]):
             self.problem(file, key, f"a picture of {size[1]} x {size[0]} pixels")
             size = None
         self.pictures.append(Picture(names, file, key, size, split, looked_at))
@@ -259,7 +261,10 @@ def _packed_runs(runs: dict[str, Any]) -> dict[str, Any]:
     if min(size) < 1:
         raise ValueError(f"runs of {width} x {height} pixels")
     if isinstance(counts, (list, tuple)):
-        lengths = np.asarray(counts, np.int64)
+        try:
+            lengths = np.asarray(counts, np.int64)
+        except OverflowError as error:
+            raise ValueError("runs with a number that is too large") from error
         packed = None
     else:
         packed = counts.encode() if isinstance(counts, str) else bytes(counts)

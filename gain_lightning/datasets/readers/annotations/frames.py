@@ -6,11 +6,8 @@ import numpy as np
 
 from gain_lightning.datasets.images import Header
 from gain_lightning.datasets.listing import Listing
-from gain_lightning.datasets.marks import NO_CLASS, Marks
+from gain_lightning.datasets.marks import FAR, NO_CLASS, Marks
 from gain_lightning.datasets.readers.annotations.found import Found
-
-# Outlines that reach further out than this many pictures are no slip of the hand.
-_FAR = 10
 
 
 def with_marks(listing: Listing, found: Found, kept: np.ndarray, headers: list[Header | None]) -> Listing:
@@ -86,7 +83,7 @@ def _check_rings(found: Found, marks: Marks, usable: np.ndarray, frame: np.ndarr
     far = np.maximum.reduceat(np.abs(marks.points), marks.point_first[:-1])  # (r,)
     mark_of = np.repeat(np.arange(len(marks.class_idx)), np.diff(marks.ring_first))
     limit = 1 if marks.in_shares else frame.max(1)[mark_of]
-    wrong = np.unique(mark_of[far > _FAR * limit])
+    wrong = np.unique(mark_of[far > FAR * limit])
     for mark in np.intersect1d(wrong, usable).tolist():
         unit = "shares" if marks.in_shares else "pixels"
         what = f"an outline that lies far from its picture: expected {unit} of it"

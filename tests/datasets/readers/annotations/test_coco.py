@@ -362,6 +362,7 @@ BAD = {
     "a text for a shape": (changed(["annotations", 0, "segmentation"], "x"), "annotations[0].segmentation: Expected `object | array | null`, got `str`"),
     "runs that are too short": (changed(["annotations", 0, "segmentation"], PLAIN | {"counts": [1, 2]}), "annotations[0]: runs that cover 3 pixels, expected 30 x 40 = 1200"),
     "runs below nought": (changed(["annotations", 0, "segmentation"], PLAIN | {"counts": [1300, -100]}), "annotations[0]: runs that cover 1200 pixels"),
+    "runs of vast numbers": (changed(["annotations", 0, "segmentation"], PLAIN | {"counts": [10**25]}), "annotations[0]: runs with a number that is too large"),
     "runs of another size": (changed(["annotations", 0, "segmentation"], PLAIN | {"size": [40, 30]}), "annotations[0]: runs of 30 x 40 pixels, but the picture has 40 x 30"),
     "letters that are no runs": (changed(["annotations", 0, "segmentation"], PLAIN | {"counts": "\u00e9"}), "annotations[0]: compressed runs with letters that are none of COCO's"),
     "runs that break off": (changed(["annotations", 0, "segmentation"], PLAIN | {"counts": "PPP"}), "annotations[0]: compressed runs with letters that are none of COCO's"),
