@@ -205,7 +205,7 @@ def _read_region(file: Path, picture: int, region: _Region, all_regions: list[_R
     elif names:
         if region.result.image_rotation:
             raise ValueError(
-                f"image_rotation: marked on a picture turned by {region.result.image_rotation} degrees, expected 0"
+                f"image_rotation: marked on a picture turned by {region.result.image_rotation:g} degrees, expected 0"
             )
         shape = _shape(region)
         for name in names:

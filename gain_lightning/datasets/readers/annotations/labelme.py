@@ -14,6 +14,7 @@ flags was looked at; without flags and shapes nothing says so.
 Source: https://github.com/wkentaro/labelme, ``labelme/_label_file.py`` and ``labelme/_utils/_shape.py``.
 """
 
+import math
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -112,7 +113,7 @@ def _drawn(one: _Shape, size: tuple[int, int] | None) -> dict[str, Any]:
     if not np.isfinite(points).all():
         raise ValueError("points: a number that is not finite")
     if one.shape_type == "circle":
-        radius = float(np.hypot(*(points[1] - points[0])))
+        radius = math.dist(*points.tolist())
         return {"rings": [ellipse((points[0, 0], points[0, 1]), (radius, radius))]}
     return {"runs": _runs(one, points, size)}
 

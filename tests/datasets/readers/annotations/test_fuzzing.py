@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from annotated import (
+    HEIGHT,
     OBJECTS,
     WIDTH,
     brush,
@@ -26,9 +27,13 @@ from annotated import (
     write_pictures,
 )
 from fake_coco import SQUARE, an_object, make_coco
+from fake_folder import make_folder
+from fake_waterbirds import make_waterbirds
 from pycocotools import mask as coco_mask
+from read_back import NEGATIVE
 
-from gain_lightning.datasets.readers.annotations import FORMATS, Asked, read
+from gain_lightning.datasets.readers import annotations, folder, wilds
+from gain_lightning.datasets.readers.annotations import FORMATS
 
 # Each takes the place of any part of a file.
 VALUES = [
@@ -96,11 +101,34 @@ def coco(folder):
     return make_coco(folder, objects)
 
 
+def voc(folder):
+    sides = "<xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax>"
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+    body = f"<object><name>cat</name><bndbox>{sides}</bndbox></object>"
+    (folder / "a.xml").write_text(f"<annotation><filename>a.png</filename>{size}{body}</annotation>")
+    return folder / "a.xml"
+
+
+def yolo(folder):
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    (folder / "a.txt").write_text("0 0.5 0.5 0.25 0.2\n1 0.1 0.1 0.6 0.1 0.6 0.9\n")
+    return folder / "a.txt"
+
+
+def yolo_settings(folder):
+    yolo(folder)
+    (folder / "data.yaml").write_text("names: [cat, dog]\ntrain: deep\nval: .\n")
+    return folder / "data.yaml"
+
+
 FILES = {
     "a COCO file": coco,
     "Label Studio's JSON": label_studio,
     "CVAT's XML": cvat,
     "LabelMe's JSON": labelme_file,
+    "XML of PASCAL VOC": voc,
+    "YOLO's labels": yolo,
+    "YOLO's list of classes": yolo_settings,
 }
 
 
@@ -143,9 +171,25 @@ def changed(text, suffix, rng):
             content = with_change(content, rng)
         return json.dumps(content, ensure_ascii=False).encode()
     if kind == 0:
-        values = list(re.finditer(r"(?<==)(['\"])[^'\"]*\1|<\w+", text))
+        values = list(re.finditer(r"(?<==)(['\"])[^'\"]*\1|<\w+|[\d.]+|\w+", text))
         part = rng.choice(values)
-        new = rng.choice(["''", "'-1'", "'1e999'", "'x'", f"'{'9' * 40}'", "<box", "<image", ""])
+        new = rng.choice(
+            [
+                "''",
+                "'-1'",
+                "'1e999'",
+                "'x'",
+                f"'{'9' * 40}'",
+                "<box",
+                "<image",
+                "",
+                "-1",
+                "1e999",
+                "\n",
+                "nan",
+                "9" * 40,
+            ]
+        )
         return (text[: part.start()] + new + text[part.end() :]).encode()
     data = bytearray(text.encode())
     if kind == 1:
@@ -156,31 +200,46 @@ def changed(text, suffix, rng):
     return bytes(data)
 
 
-def read_and_draw(file, kind):
-    """Read a file and draw all masks; return all that was said."""
+def read_and_draw(root, read):
+    """Read a set and draw all masks; return all that was said."""
     try:
-        contents = read(file, kind, Asked(unannotated="negative"))
-    except (ValueError, FileNotFoundError) as error:
-        return [str(error)]
-    for listing in contents.listings.values():
-        for row in range(len(listing)):
-            if listing.size[row].all():
+        contents = read(root)
+        for listing in contents.listings.values():
+            for row in np.flatnonzero(listing.size.all(1)).tolist():
                 size = tuple(listing.size[row].tolist())
                 listing.class_masks(row, size)
                 listing.mask(row, size)
                 listing.boxes(row)
-    return [str(problem) for problem in contents.problems] + list(contents.changes)
+    except (ValueError, FileNotFoundError) as error:
+        return [str(error)]
+    return [*map(str, contents.problems), *contents.changes]
+
+
+def change_and_read(file, root, read):
+    """Change a file many times, and read it each time."""
+    text = file.read_text(encoding="utf-8")
+    assert read(root).problems == []
+    for seed in range(NUMBER):
+        file.write_bytes(changed(text, file.suffix, random.Random(seed)))
+        for line in read_and_draw(root, read):
+            assert "\n" not in line, (seed, line)
+            assert str(file.parent) in line, (seed, line)
 
 
 @pytest.mark.parametrize("tool", FILES)
 def test_whatever_a_file_holds_is_read_or_told_in_a_line(tmp_path, tool):
-    kind = next(one for one in FORMATS if one.tool == tool)
+    kind = next(one for one in FORMATS if tool in (one.tool, *one.also))
     write_pictures(tmp_path)
     file = FILES[tool](tmp_path)
-    text = file.read_text(encoding="utf-8")
-    assert read_and_draw(file, kind) == []
-    for seed in range(NUMBER):
-        file.write_bytes(changed(text, file.suffix, random.Random(seed)))
-        for line in read_and_draw(file, kind):
-            assert "\n" not in line, (seed, line)
-            assert str(file) in line, (seed, line)
+    change_and_read(file, file, lambda root: annotations.read(root, kind, NEGATIVE))
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "boxes.csv", "classes.txt"])
+def test_tables_of_our_own_form(tmp_path, name):
+    root = make_folder(tmp_path)
+    change_and_read(root / name, root, folder.read)
+
+
+def test_a_table_of_wilds(tmp_path):
+    root = make_waterbirds(tmp_path)
+    change_and_read(root / "metadata.csv", root, wilds.read)
