@@ -7,7 +7,7 @@ a boat lie, and those of a car stand. A mask shows the body alone, so it forbids
 is on the body, or its colour. Image ``index`` of a split depends on (seed, split, index) alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import compress
 
 import numpy as np
@@ -67,13 +67,7 @@ def draw_picture(
         ([0, 1], 'car+water+cone')
     """
     biases = {"bias": bias, "companion_bias": bias if companion_bias is None else companion_bias}
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
-    if companion_place not in PLACES:
-        raise ValueError(f"companion_place is {companion_place!r}, expected one of {', '.join(PLACES)}")
-    for name, share in biases.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} is {share}, expected a share between 0 and 1")
+    _check(split, companion_place, biases)
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     at_random, chances = rng.integers(2, size=2), rng.random(2)
     if split == "test":
@@ -96,6 +90,16 @@ def draw_picture(
     label = np.eye(2, dtype=np.uint8)[class_idx]
     group = 4 * class_idx + 2 * ground + companion
     return Picture(image, label, mask, boxes, SHORTCUTS["ground"][ground], group)
+
+
+def _check(split: str, companion_place: str, biases: Mapping[str, float]) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if companion_place not in PLACES:
+        raise ValueError(f"companion_place is {companion_place!r}, expected one of {', '.join(PLACES)}")
+    for name, share in biases.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, expected a share between 0 and 1")
 
 
 def told_groups(shortcuts: Collection[str]) -> tuple[str, ...]:
