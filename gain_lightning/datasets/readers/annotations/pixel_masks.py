@@ -37,7 +37,7 @@ def decode_png(text: str) -> np.ndarray:
         raise ValueError(f"not a PNG in base64 ({len(data)} bytes of another kind)") from error
     except DAMAGE as error:
         raise ValueError(f"not a PNG in base64 ({error})") from error
-    return np.atleast_3d(pixels).astype(bool).any(2)
+    return np.asarray(np.atleast_3d(pixels).astype(bool).any(2))
 
 
 def runs_of(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
