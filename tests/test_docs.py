@@ -91,7 +91,8 @@ def test_python_of_the_readme_runs():
 def test_experiment_opens_with_its_own_command(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     command = next(line for line in header if "Command:" in line)
-    launch = "gain sweep" if path.parent.name == "sweeps" else "--config"
+    launches = {"sweeps": "gain sweep", "annotate": "benchmarks/annotate.py"}
+    launch = launches.get(path.parent.name, "--config")
     assert f"{launch} {path.relative_to(ROOT)}" in command
     assert any("Result:" in line for line in header)
 

@@ -17,7 +17,8 @@ from gain_lightning.studies.sweeps.file import read_sweep_path
 
 def _experiments() -> list[Path]:
     paths = EXPERIMENTS.rglob("*.yaml")
-    return sorted(p for p in paths if p.parent.name != "sweeps" and not p.name.startswith("with_"))
+    others = ("sweeps", "annotate")
+    return sorted(p for p in paths if p.parent.name not in others and not p.name.startswith("with_"))
 
 
 def _slow_with_vgg16(paths: list[Path]) -> list:

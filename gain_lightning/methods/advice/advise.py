@@ -126,35 +126,45 @@ def advise(run: Path, out: Path, options: AdviceOptions) -> list[Advised]:
 def find_candidates(
     model: Classifier, run: Path, options: AdviceOptions
 ) -> tuple[TwoStreamDataModule, _Candidates]:
-    """Find the training images of a run that have a label with a place, and no mark."""
-    budget: Any = 1.0
-    if options.simulated:
-        budget = str(masked_list(run)) if masked_list(run) else 0
-    data = open_run_data(run, options.data, mask_budget=budget, select_on=None)
-    data.setup("fit")
-    images, marked = data.image_set(), data.masked_set
+    """Find the training images of a run that have a label with a place, and no mark.
+
+    Where marks are simulated, those that are chosen must have a mask in the data.
+    """
+    data = _open(run, options, 1.0)
+    images, marked, known = data.image_set(), data.masked_set, set(map(composed, data.masked_ids))
+    names = np.array([composed(str(image_id)) for image_id in images.ids], dtype=str)
     if tuple(images.class_names) != tuple(model.hparams.class_names):
         raise ValueError(
             f"{run}: its classes are {model.hparams.class_names}, the data's {images.class_names}"
         )
+    can_be_marked = np.ones(len(names), bool)
+    if options.simulated:
+        can_be_marked = np.isin(names, list(known))
+        own = masked_list(run)
+        of_run = None if own is None else _open(run, options, str(own))
+        marked = None if of_run is None else of_run.masked_set
+        known = set() if of_run is None else set(map(composed, of_run.masked_ids))
     # pictures are looked at as they are
     if isinstance(marked, ImageSet):
         marked.train_transform = None
-    known = {composed(name) for name in data.masked_ids}
     barred = known.union(*(map(composed, listed_ids(path)) for path in options.exclude))
-    names = [composed(str(image_id)) for image_id in images.ids]
     label = model.with_place(torch.as_tensor(images.labels)).numpy() > 0
-    is_free = label.any(1) & ~np.array([name in barred for name in names], bool)
-    if not is_free.any():
+    rows = np.flatnonzero(can_be_marked & label.any(1) & ~np.isin(names, list(barred)))
+    if not len(rows):
         raise ValueError(
             f"{run}: all {len(names)} training images have marks, are excluded or show no class; expected some without "
             "marks, or --simulated to take marks that the run was not trained with as not drawn yet"
         )
-    rows = np.flatnonzero(is_free)
     if options.candidates is not None:
         rows = np.sort(np.random.default_rng(options.seed).permutation(rows)[: options.candidates])
-    marked_rows = np.flatnonzero([name in known for name in names])
-    return data, _Candidates(images, rows, marked_rows, marked)
+    return data, _Candidates(images, rows, np.flatnonzero(np.isin(names, list(known))), marked)
+
+
+def _open(run: Path, options: AdviceOptions, budget: Any) -> TwoStreamDataModule:
+    """Open a run's data with the masks of a budget."""
+    data = open_run_data(run, options.data, mask_budget=budget, select_on=None)
+    data.setup("fit")
+    return data
 
 
 def _look_at_marked(model: Classifier, found: _Candidates, options: AdviceOptions) -> Seen | None:
