@@ -94,6 +94,8 @@ def make_folder(folder: Path, sizes: Mapping[str, int]) -> None:
                 save_indexed(folder / "masks" / f"{name}.png", picture.mask)
             labels = ";".join(CLASSES[class_idx] for class_idx in np.flatnonzero(picture.label))
             rows.append([f"{name}.png", labels, split])
+    # without it classes are sorted by name, and masks of indices would mean others
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["filename", "classes", "split"], *rows])
 
