@@ -140,15 +140,16 @@ def mark(tool: str, chosen: Path, folder: Path, masks: Mapping[str, np.ndarray])
 
 
 def draw(out: Path) -> None:
-    """Draw the maps of boats before and after, on pictures of the test."""
+    """Draw the boats of the test whose maps the marks change most: the picture, its map before, and after."""
     shutil.copyfile(out / "next1" / "next.png", out / "next.png")
     before, after = require_maps(out / "gradcam"), require_maps(out / "gain_ext")
-    pairs = np.flatnonzero(before.pair_class == CLASSES.index("boat"))[:_DRAWN]
-    tiles: list[tuple[np.ndarray, np.ndarray, str]] = []
-    for pair in pairs.tolist():
-        image = before.image[before.pair_image[pair]]
-        tiles += [(image, kind.map[pair], words) for kind, words in ((before, "before"), (after, "after"))]
-    save_png(out / "round_trip.png", map_grid(tiles, columns=4, side=140))
+    of_boats = np.flatnonzero(before.pair_class == CLASSES.index("boat"))
+    change = np.abs(before.map[of_boats] - after.map[of_boats]).mean((1, 2))
+    tiles = [
+        (before.image[before.pair_image[pair]], [before.map[pair], after.map[pair]], "picture, before, after")
+        for pair in of_boats[np.argsort(-change)[:_DRAWN]].tolist()
+    ]
+    save_png(out / "round_trip.png", map_grid(tiles, side=128))
 
 
 if __name__ == "__main__":

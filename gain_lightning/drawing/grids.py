@@ -53,12 +53,13 @@ def panel_grid(
 
 
 def map_grid(
-    tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, columns: int = 3, side: int = 180
+    tiles: Sequence[tuple[np.ndarray, Sequence[np.ndarray], str]], *, columns: int = 3, side: int = 180
 ) -> np.ndarray:
-    """Draw pictures, each with its map beside it and words above both, in columns.
+    """Draw pictures, each with its maps beside it and words above them, in columns.
 
     Args:
-        tiles: Picture ``(H, W, 3)`` uint8, map ``(H, W)`` in [0, 1] and words of each, of any size.
+        tiles: Picture ``(H, W, 3)`` uint8, maps ``(H, W)`` in [0, 1] and words of each; sizes may differ, and all have
+            equally many maps.
         columns: Number of pictures in a row.
         side: Longer side of each picture in the grid, pixels.
 
@@ -73,15 +74,16 @@ def map_grid(
     columns = min(columns, len(tiles))
     # Pixels between pictures, and the height of a line.
     gap, bar = 8, 16
-    lines = [_broken(words, 2 * side) for *_, words in tiles]
-    text, width = bar * max(map(len, lines)) + 2, 2 * side + gap // 2
-    shown = [_side_by_side(picture, attention, side, gap // 2) for picture, attention, _ in tiles]
+    width = (1 + len(tiles[0][1])) * (side + gap // 2)
+    lines = [_broken(words, width) for *_, words in tiles]
+    text = bar * max(map(len, lines)) + 2
+    shown = [_side_by_side(picture, maps, side, gap // 2) for picture, maps, _ in tiles]
     height = text + max(picture.shape[0] for picture in shown)
     rows = -(-len(tiles) // columns)
-    grid = Image.new("RGB", (columns * (width + 2 * gap) + gap, rows * (height + 2 * gap) + gap), "white")
+    grid = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + 2 * gap) + gap), "white")
     draw = ImageDraw.Draw(grid)
     for number, (picture, words) in enumerate(zip(shown, lines, strict=True)):
-        left = gap + number % columns * (width + 2 * gap)
+        left = gap + number % columns * (width + gap)
         top = gap + number // columns * (height + 2 * gap)
         for line, part in enumerate(words):
             write_caption(draw, (left, top + line * bar), part, width)
@@ -89,13 +91,17 @@ def map_grid(
     return np.asarray(grid)
 
 
-def _side_by_side(picture: np.ndarray, attention: np.ndarray, side: int, gap: int) -> np.ndarray:
-    """Draw a picture and its map over it, the longer side of each ``side`` pixels long."""
+def _side_by_side(picture: np.ndarray, maps: Sequence[np.ndarray], side: int, gap: int) -> np.ndarray:
+    """Draw a picture and maps over it, the longer side of each ``side`` pixels long and a gap behind it."""
     factor = side / max(picture.shape[:2])
     height, width = (max(round(length * factor), 1) for length in picture.shape[:2])
     small = np.asarray(Image.fromarray(picture).resize((width, height)))
-    over = np.asarray(Image.fromarray(attention.astype(np.float32)).resize((width, height)))
-    return np.concatenate([small, np.full((height, gap, 3), 255, np.uint8), overlay(small, over)], 1)
+    space = np.full((height, gap, 3), 255, np.uint8)
+    parts = [small, space]
+    for attention in maps:
+        over = np.asarray(Image.fromarray(attention.astype(np.float32)).resize((width, height)))
+        parts += [overlay(small, over), space]
+    return np.concatenate(parts, 1)
 
 
 def _broken(text: str, width: int) -> list[str]:

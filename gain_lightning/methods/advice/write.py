@@ -100,12 +100,12 @@ def write_advice(
     folder, names = names_of(images)
     where = out / IMAGES
     writers = open_writers(export, out, images.class_names, where, f"gain next, {settings['run']}")
-    tiles: list[tuple[np.ndarray, np.ndarray, str]] = []
+    tiles: list[tuple[np.ndarray, list[np.ndarray], str]] = []
     for one in advised:
         picture, maps = maps_of(model, images, one.row)
         if len(tiles) < _MOST_DRAWN:
             caption = f"{one.place}. {one.image_id}, {one.class_name}: {one.why}"
-            tiles.append((picture, maps[one.class_idx], caption))
+            tiles.append((picture, [maps[one.class_idx]], caption))
         if not writers:
             continue
         _put_picture(None if folder is None else folder / names[one.row], where / names[one.row], picture)
@@ -150,7 +150,7 @@ def maps_of(model: Classifier, images: PictureSet, row: int) -> tuple[np.ndarray
     image = normalized(model.backbone, {**collate([sample]), "image": sample["image"][None].to(model.device)})
     _, maps, pairs = model.attend(image, model.multi_hot(sample["label"][None]).to(model.device))
     side, size = image.shape[2], picture.shape[:2]
-    frame = frame_of(size, side, model.hparams.resize)
+    frame = frame_of(size, side, model.hparams.get("resize", "squash"))
     with torch.no_grad():
         placed = scale_maps(on_picture(maps.float(), size, frame, model.backbone.cells((side, side))))
     return picture, dict(zip(pairs.label.tolist(), placed[:, 0].cpu().numpy(), strict=True))
