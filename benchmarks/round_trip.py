@@ -6,7 +6,7 @@ The data are boats that are always on water, laid out as a folder of one's own, 
 Every step but one is a command of ``gain`` as docs/annotate.md gives it: train, ``next``, import the marks, train with
 them, ``next`` again, ``compare``. The person who marks is the exception: their file is written here in the tool's
 format, out of the true masks. Draws ``next.png`` and ``round_trip.png`` into --out. The command may be given again: it
-skips what is done.
+skips what is done. Options that it does not know are those of ``gain fit``.
 """
 
 import argparse
@@ -54,15 +54,14 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=20, help="pictures to mark (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings (default: %(default)s)")
-    parser.add_argument("--options", nargs="*", default=[], help="further options of gain fit")
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
     out = args.out
     sizes = {"train": args.num_train, **dict.fromkeys(("val", "test", *FURTHER), args.num_test)}
     if not (out / "boats" / "labels.csv").is_file():
         make_folder(out / "boats", sizes)
     making, data = Making(out), ["--data", "FolderDataModule", f"--data.root={out / 'boats'}"]
     data += ["--data.image_size=96", "--data.accuracy_class=boat", "--data.num_workers=0"]
-    data += ["--data.batch_size=32", "--data.masked_batch_size=8", *args.options]
+    data += ["--data.batch_size=32", "--data.masked_batch_size=8", *options]
     making.fit(out / "gradcam", args.seed, "--config", "experiments/shapes/gradcam.yaml", *data)
     if not (out / "next1" / "next.json").is_file():
         shutil.rmtree(out / "next1", ignore_errors=True)
