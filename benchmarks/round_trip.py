@@ -34,6 +34,8 @@ MARKS = {
     "labelstudio": "labelstudio.json",
     "cvat": "cvat.xml",
 }
+# LabelMe has a file for each picture: one without is not marked, which the person says.
+ASKED = {"labelme": ["--unannotated", "leave_out"]}
 FURTHER = ("boat_without_water", "water_without_boat")
 # Pictures of the comparison.
 _DRAWN = 6
@@ -70,7 +72,7 @@ def main() -> None:
             *("--export", args.tool, f"--out={out / 'next1'}"),
         )
     marks = mark(args.tool, out / "next1", out / "marks", true_masks(out / "next1"))
-    making.do("data", "import", str(marks), "--out", str(out / "boats"))
+    making.do("data", "import", str(marks), "--out", str(out / "boats"), *ASKED.get(args.tool, []))
     budget = f"--data.mask_budget={out / 'next1' / 'mask_list.txt'}"
     making.fit(out / "gain_ext", args.seed, "--config", "experiments/shapes/gain_ext.yaml", *data, budget)
     if not (out / "next2" / "next.json").is_file():

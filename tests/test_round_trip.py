@@ -38,7 +38,9 @@ def masks_of(folder):
     return {name: masks for name, masks in found.items() if name.startswith("train/")}
 
 
-@pytest.mark.parametrize(("tool", "least"), [("coco", 1.0)])
+@pytest.mark.parametrize(
+    ("tool", "least"), [("coco", 1.0), ("labelstudio", 1.0), ("cvat", 1.0), ("labelme", 0.99)]
+)
 def test_marks_of_every_tool_come_home(boats, tmp_path, tool, least):
     """Chosen, marked, imported, trained with; and a second round chooses others."""
     root = tmp_path / "boats"
@@ -48,7 +50,7 @@ def test_marks_of_every_tool_come_home(boats, tmp_path, tool, least):
     assert main(["next", str(run), "-n=3", f"--out={first}", "--export", tool, "--device=cpu"]) == 0
     true = TRIP.true_masks(first)
     marks = TRIP.mark(tool, first, tmp_path / "marks", true)
-    assert main(["data", "import", str(marks), "--out", str(root)]) == 0
+    assert main(["data", "import", str(marks), "--out", str(root), *TRIP.ASKED.get(tool, [])]) == 0
 
     home = masks_of(root)
     assert home.keys() == true.keys()
