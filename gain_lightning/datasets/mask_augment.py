@@ -27,12 +27,12 @@ KINDS = ("swapped", "alone", "removed")
 class MaskAugmented(Dataset):
     """The training images, of which a share of the draws is replaced by a picture made of masked images.
 
-    Each kind of :data:`KINDS` is drawn equally often, and so is each class among the objects: else the made pictures
-    would teach, beside what the ground does not say, that most objects are of the common class. Where every training image has exactly one class, as for a single
-    label, none is ``removed``: such a picture would have no class. A made picture has the label of what it shows: the
-    masked classes of the object's image, and those of the ground's image that have no mask and therefore stay. What
-    is drawn depends on the seed, the image and its visit alone. A draw whose object covers nothing, or nearly the
-    whole picture, stays as it is.
+    Each kind of :data:`KINDS` is drawn equally often, and so is each class among the objects: else the made
+    pictures would teach, beside what the ground does not say, that most objects are of the common class. Where
+    every training image has exactly one class, as for a single label, none is ``removed``: such a picture would
+    have no class. A made picture has the label of what it shows: the masked classes of the object's image, and
+    those of the ground's image that have no mask and therefore stay. What is drawn depends on the seed, the image
+    and its visit alone. A draw whose object covers nothing, or nearly the whole picture, stays as it is.
 
     Args:
         images: The training images.
