@@ -127,6 +127,39 @@ def test_a_rival_is_told_what_gain_is_told(root, tmp_path):
     assert (model.hparams.resize, model.hparams.no_object_classes) == ("letterbox", ["leaf"])
 
 
+def test_a_run_in_tiles_is_trained_and_looked_at_like_any_other(root, tmp_path):
+    """With all terms of the loss; maps have the size of their picture, and a file has the same score everywhere."""
+    run = tmp_path / "run"
+    options = {
+        "data": "FolderDataModule", "data.root": root, "data.image_size": SIDE, "data.resize": "letterbox",
+        "data.batch_size": 4, "data.masked_batch_size": 2, "data.mask_budget": 1.0, "data.num_workers": 0,
+        "model.tile_size": 32, "model.task": "single_label", "model.am_weight": 0.1, "model.am_size": 0.5,
+        "model.ext_weight": 1, "model.view_weight": 0.1, "model.freeze_batch_norm": "true",
+        "model.checkpoint_features": "true", "trainer.max_epochs": 2, "trainer.accelerator": "cpu", "run_dir": run,
+        "trainer.enable_progress_bar": "false",
+    }  # fmt: skip
+    assert main(["fit", *(f"--{key}={value}" for key, value in options.items())]) == 0
+    model = load_model(checkpoints.tested_checkpoint(run)).eval()
+    assert model.backbone.cells((SIDE, SIDE)) == (0, 0, 8, 8)
+    files = sorted((root / "images").glob("test_*"))
+    (tmp_path / "list").write_text("".join(f"{path.name}\n" for path in files))
+    common = [f"--images={root / 'images'}", f"--list={tmp_path / 'list'}", "--accelerator=cpu"]
+    checkpoint = f"--ckpt_path={checkpoints.tested_checkpoint(run)}"
+    assert main(["predict", *common, checkpoint, f"--out={tmp_path / 'p'}", "--classes", "box"]) == 0
+    for name, (size, _) in SCENES.items():
+        assert np.load(tmp_path / "p" / f"test_box_{name.removesuffix('.png')}_box.npy").shape == size
+    with (run / "per_image.csv").open() as file:
+        tested = {(row["image"], row["class"]): float(row["score"]) for row in csv.DictReader(file)}
+    with (tmp_path / "p" / "predictions.csv").open() as file:
+        predicted = {
+            (row["picture"], row["class"]): float(row["probability"]) for row in csv.DictReader(file)
+        }
+    assert len(predicted) == 2 * len(files)
+    for key in predicted.keys() & tested.keys():
+        assert tested[key] == pytest.approx(predicted[key], abs=1e-4)
+    assert main(["check-maps", str(run), "--second_opinion=1"]) == 0
+
+
 def test_old_settings_are_squash(root, tmp_path):
     """A checkpoint that knows of no such setting sees pictures as it did."""
     from gain_lightning.methods.gain import GAIN

@@ -8,6 +8,7 @@ import difflib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from gain_lightning.attention import Cells
 from gain_lightning.backbones.batch_norm import named_batch_norm_layers
 from gain_lightning.backbones.cell_grid import find_cells
 from gain_lightning.backbones.dry_run import run_on_meta
+from gain_lightning.backbones.tiles import TiledFeatures
 from gain_lightning.backbones.weights import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -99,7 +101,13 @@ class Backbone(nn.Module):
         """
         height, width = size
         if (height, width) not in self._cells:
-            self._cells[height, width] = find_cells(self.features, (height, width))
+            features: nn.Module = self.features
+            seen = height, width
+            if isinstance(features, TiledFeatures):
+                # the map of a tile goes on in that of the next
+                seen = features.seen(seen)
+                features = features.whole
+            self._cells[height, width] = find_cells(features, seen)
         return self._cells[height, width]
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -167,6 +175,9 @@ def checkpointed(
     Returns:
         Maps ``(N, K, h, w)``.
     """
+    if isinstance(features, TiledFeatures):
+        of_tile = partial(checkpointed, features.whole, recompute_in=recompute_in)
+        return features.run(of_tile, image, one_by_one=True)
     layers = list(features) if isinstance(features, nn.Sequential) else [features]
     size = math.isqrt(len(layers))
     pieces: list[list[nn.Module]] = [[]]

@@ -12,6 +12,7 @@ from gain_lightning.backbones.base import HALF, Backbone, Builder, map_shape, na
 from gain_lightning.backbones.dilation import split_dilated
 from gain_lightning.backbones.head import batch_norm_run_by, refuse_mixing_head
 from gain_lightning.backbones.pointwise import skip_pixels
+from gain_lightning.backbones.tiles import TiledFeatures, TiledHead
 from gain_lightning.backbones.timm_models import check_timm_name, timm_model
 from gain_lightning.backbones.weights import Weights, read_weights, say_last_layer
 
@@ -109,6 +110,37 @@ def build_backbone(
         raise ValueError(f"memory_format is {memory_format!r}, expected one of {', '.join(FORMATS)}")
     backbone.memory_format = FORMATS[memory_format] or fastest_format(name)
     return backbone.lay_out()
+
+
+def in_tiles(backbone: Backbone, side: int | None) -> Backbone:
+    """Make a backbone see large pictures in tiles, see :mod:`gain_lightning.backbones.tiles`.
+
+    Args:
+        backbone: It is changed; its weights keep their names.
+        side: Height and width of a tile, pixels; None leaves the backbone as it is.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        ValueError: If the cells of a tile do not fill it, so that the maps of two tiles would not go on evenly.
+
+    Example:
+        >>> backbone = in_tiles(build_backbone("tiny_cnn", 5), 96)
+        >>> image = torch.zeros(1, 3, 192, 288)
+        >>> backbone.features(image).shape, backbone(image).shape
+        (torch.Size([1, 96, 24, 36]), torch.Size([1, 5]))
+    """
+    if side is None:
+        return backbone
+    cells, (rows, columns) = backbone.cells((side, side)), map_shape(backbone.features, side)[2:]
+    if (cells.step_y * rows, cells.step_x * columns) != (side, side):
+        raise ValueError(
+            f"model.tile_size is {side}, expected a multiple of the {cells.step_y:g} pixels of a cell of the map"
+        )
+    backbone.features = TiledFeatures(backbone.features, side)
+    backbone.head = TiledHead(backbone.head, (rows, columns))
+    return backbone
 
 
 def fastest_format(name: str) -> torch.memory_format:

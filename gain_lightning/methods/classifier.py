@@ -11,7 +11,7 @@ import torchmetrics
 from torch import Tensor, nn
 
 from gain_lightning.attention import CAMS, Pairs, label_pairs, margins, pair_masks, place_maps, sample_labels
-from gain_lightning.backbones import build_backbone, checkpointed
+from gain_lightning.backbones import build_backbone, checkpointed, in_tiles
 from gain_lightning.datasets.sample import Batch
 from gain_lightning.methods.base import INFERENCE_MODE, Method
 from gain_lightning.methods.borders import clear_pixels, inside_of, normalized
@@ -54,7 +54,7 @@ class Classifier(Method):
         """Make the network, the task and the metrics that the settings ask for."""
         hparams = self.hparams
         class_names = hparams.class_names
-        self.backbone = build_backbone(
+        backbone = build_backbone(
             hparams.backbone,
             len(class_names),
             weights=hparams.weights,
@@ -62,6 +62,7 @@ class Classifier(Method):
             class_names=class_names,
             memory_format=hparams.memory_format,
         )
+        self.backbone = in_tiles(backbone, hparams.tile_size)
         # torch.compile takes a changing number of images for a symbol; the size of images never changes.
         if hparams.compile_features:
             self.backbone.features.compile()

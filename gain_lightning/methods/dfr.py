@@ -66,6 +66,11 @@ class DFR(GAIN):
             raise ValueError(f"model.strengths is {strengths}, expected positive numbers")
         if self.task.has_amounts:
             raise ValueError("method DFR decides between classes, and amounts are none: expected GAIN")
+        if self.hparams.tile_size is not None:
+            raise ValueError(
+                f"model.tile_size is {self.hparams.tile_size}, but method DFR trains a layer that sees whole pictures: "
+                "expected null"
+            )
         # One call fits the layer; there is no gradient to step along.
         self.automatic_optimization = False
 

@@ -35,6 +35,8 @@ class GAIN(Guided):
         class_names: Names of the C classes, from the data module.
         image_size: Side of the training images in pixels, from the data module.
         resize: What becomes of the aspect of pictures, from the data module: ``squash``, ``letterbox`` or ``crop``.
+        tile_size: Side of the tiles in which the network sees larger pictures, in pixels; null shows them whole. See
+            :mod:`gain_lightning.backbones.tiles`.
         backbone: ``tiny_cnn``, ``vgg16``, ``vgg19``, ``resnet18`` to ``101``, ``lite0`` or ``timm/<model>``.
         weights: ``none``, ``default`` (pretrained) or the path of a state dict or of a run's checkpoint. The last
             layer of a run is taken over too if its classes are the same in the same order.
@@ -125,6 +127,7 @@ class GAIN(Guided):
         class_names: list[str],
         image_size: int,
         resize: str = "squash",
+        tile_size: int | None = None,
         backbone: str = "tiny_cnn",
         weights: str = "none",
         output_stride: int | None = None,

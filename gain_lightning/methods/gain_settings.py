@@ -75,6 +75,7 @@ def check_settings(hparams: Any) -> None:
             raise ValueError(f"model.{key} is {hparams[key]}, expected a share of the training, 0 to 1")
     if hparams["guard"] is not None and not hparams["guard"] >= 0:
         raise ValueError(f"model.guard is {hparams['guard']}, expected null or a number of at least 0")
+    _check_tiles(hparams)
     _check_input_maps(hparams)
     _check_mining(hparams)
     for key in ("am_every", "ext_every", "max_classes_per_image"):
@@ -97,6 +98,20 @@ def check_settings(hparams: Any) -> None:
     class_weights_of(hparams["class_weights"], hparams["class_names"])
     places_of(hparams["score_classes"] or [], hparams["class_names"], "model.score_classes")
     places_of(hparams["no_object_classes"] or [], hparams["class_names"], "no_object_classes")
+
+
+def _check_tiles(hparams: Any) -> None:
+    """Refuse tiles where one that shows a class does not suffice."""
+    side = hparams["tile_size"]
+    if side is None:
+        return
+    if side < 1:
+        raise ValueError(f"model.tile_size is {side}, expected null or a number of pixels")
+    if hparams["task"] == "regression":
+        raise ValueError(
+            "model.tile_size takes the tile that shows most, and amounts add up over tiles: expected null with "
+            "model.task regression"
+        )
 
 
 def _check_input_maps(hparams: Any) -> None:
