@@ -1,5 +1,6 @@
 """Pictures that keep their aspect, through a whole run: every command sees the same pixels of the same file."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def test_a_run_in_tiles_is_trained_and_looked_at_like_any_other(root, tmp_path):
     for name, (size, _) in SCENES.items():
         assert np.load(tmp_path / "p" / f"test_box_{name.removesuffix('.png')}_box.npy").shape == size
     with (run / "per_image.csv").open() as file:
-        tested = {(row["image"], row["class"]): float(row["score"]) for row in csv.DictReader(file)}
+        tested = {(row["id"], row["class"]): float(row["score"]) for row in csv.DictReader(file)}
     with (tmp_path / "p" / "predictions.csv").open() as file:
         predicted = {
             (row["picture"], row["class"]): float(row["probability"]) for row in csv.DictReader(file)
