@@ -47,7 +47,7 @@ class Format(NamedTuple):
         tool: Its name in :mod:`~gain_lightning.datasets.readers.foreign`, which recognises it by content.
         suffixes: How the names of its files end.
         parse: Reads files that are recognised by their content, or the one file that a person names.
-        in_shares, as_stored: See :class:`~.found.Found`.
+        in_shares: See :class:`~.found.Found`.
         also: The names of further files of it, such as a list of classes.
         one_a_picture: Whether every picture has a file of its own, so that one without it has no annotation.
     """
@@ -56,7 +56,6 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]
     parse: Callable[[list[Path], Found], None]
     in_shares: bool = False
-    as_stored: bool = False
     also: tuple[str, ...] = ()
     one_a_picture: bool = False
 
@@ -108,7 +107,7 @@ def read(
         raise ValueError(
             f"data.unannotated is {asked.unannotated!r}, expected one of {', '.join(UNANNOTATED)}"
         )
-    found = Found(root, in_shares=kind.in_shares, as_stored=kind.as_stored)
+    found = Found(root, in_shares=kind.in_shares)
     kind.parse([root] if root.is_file() else _files_of(root, kind), found)
     files = _picture_files(root, asked.images)
     ids = _match(found, files)

@@ -50,8 +50,6 @@ class Found:
     Args:
         root: The file or folder of the annotations.
         in_shares: Whether boxes and rings are in shares of the picture's width and height, instead of pixels.
-        as_stored: Whether the tool shows pictures as they are stored, and not as EXIF turns them. The size that a file
-            gives of a picture decides where it can.
 
     Attributes:
         pictures: The pictures in the order in which they came.
@@ -61,10 +59,9 @@ class Found:
         problems: What is wrong.
     """
 
-    def __init__(self, root: Path, *, in_shares: bool = False, as_stored: bool = False) -> None:
+    def __init__(self, root: Path, *, in_shares: bool = False) -> None:
         self.root = root
         self.in_shares = in_shares
-        self.as_stored = as_stored
         self.pictures: list[Picture] = []
         self.class_names: dict[str, int] = {}
         self.labels: set[tuple[int, int]] = set()

@@ -60,9 +60,7 @@ def _turn(found: Found, number: int, header: Header) -> int:
         height, width = picture.size
         what = f"{width} x {height} pixels, but the picture has {shown[1]} x {shown[0]}"
         found.problem(picture.file, picture.key, what)
-    is_stored = found.as_stored
-    if picture.size is not None and shown != stored:
-        is_stored = picture.size == stored
+    is_stored = shown != stored and picture.size == stored
     return header.orientation if is_stored else 1
 
 
