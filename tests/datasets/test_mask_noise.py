@@ -249,9 +249,13 @@ def test_noise_of_a_folder_is_that_of_its_annotator(tmp_path):
     annotator = Annotator(noise, 1, len(clean.class_names), 3)
     assert len(clean.masked_set)
     for row, name in enumerate(clean.masked_set.ids):
+
+        def masks_of(module, row=row):
+            return module.masked_set._masks(row, module.masked_set._frame(row))
+
         assert equal(clean.train_set[row], noisy.train_set[row])
-        masks = annotator(clean.masked_set._masks(row), str(name))
-        assert np.array_equal(noisy.masked_set._masks(row).mask, masks.mask)
-        assert (masks.mask != clean.masked_set._masks(row).mask).any()
+        masks = annotator(masks_of(clean), str(name))
+        assert np.array_equal(masks_of(noisy).mask, masks.mask)
+        assert (masks.mask != masks_of(clean).mask).any()
     for one, other in zip(clean.val_set, noisy.val_set, strict=True):
         assert equal(one, other)

@@ -54,6 +54,7 @@ def reader_of(root: Path, module: str | None = None, asked: Asked = Asked()) -> 
 
     Raises:
         ValueError: If something is said of annotations where there are none.
+        FileNotFoundError: If nothing is there at all, and something is said of annotations.
 
     Example:
         >>> reader_of(Path("no such folder")).name
@@ -68,6 +69,8 @@ def reader_of(root: Path, module: str | None = None, asked: Asked = Asked()) -> 
         read = partial(annotations.read, kind=kind, asked=asked, others=found[1:])
         return Reader(kind.tool, Path.exists, read)
     if asked != Asked():
+        if not root.exists():
+            raise FileNotFoundError(f"{root}: no such file, expected annotations or a folder that holds them")
         raise ValueError(
             f"{root}: {own.name} has pictures and labels of its own, expected neither image_folder nor unannotated"
         )
