@@ -62,7 +62,6 @@ class Classifier(Method):
             class_names=class_names,
             memory_format=hparams.memory_format,
         )
-        # A method of one's own may know no tiles.
         self.backbone = in_tiles(backbone, hparams.get("tile_size"))
         # torch.compile takes a changing number of images for a symbol; the size of images never changes.
         if hparams.compile_features:
