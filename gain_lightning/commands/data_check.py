@@ -59,6 +59,10 @@ def main(argv: list[str]) -> int:
         print(line)
     if args.copies:
         write_copies(args.copies, copies)
-    told = f", {len(copies)} near-equal pictures in two splits" if copies else ""
+    told = (
+        f", {len(copies)} near-equal {'picture' if len(copies) == 1 else 'pictures'} in two splits"
+        if copies
+        else ""
+    )
     print(f"{len(contents.problems)} problem{'' if len(contents.problems) == 1 else 's'}{told}")
     return 1 if contents.problems else 0
